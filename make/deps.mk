@@ -1,0 +1,14 @@
+# deps: the Debian 12 packages that build, tests and demo need
+DEBS := build-essential pkg-config libzmq3-dev libmsgpack-dev libhwloc-dev liblmdb-dev libyaml-dev \
+	libjansson-dev libsmartcols-dev libsodium-dev libsystemd-dev libzstd-dev libcmocka-dev uthash-dev \
+	python3 python3-zmq python3-msgpack python3-jsonschema jq mandoc shellcheck hwloc-nox curl
+
+deps: ## install the Debian packages that are missing, or print the one command that does
+	@missing=""; for p in $(DEBS); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	cmd="apt-get install -y --no-install-recommends$$missing"; \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -qq && $$cmd; \
+	elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo $$cmd; \
+	else echo "packages are missing; install them with"; echo "    sudo $$cmd"; exit 1; fi
+.PHONY: deps
