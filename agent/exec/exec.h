@@ -1,0 +1,186 @@
+/* exec.h - runs tasks so that they outlive the agent, and knows about every one it ever started
+ *
+ *   agent ──exec_start──▶ unit directory ──synced──▶ sluis-shim ──fork──▶ task
+ *         ◀──exec_status── status, exit, empty ◀──────────┘ (parent, subreaper, own session)
+ *         ──exec_signal, exec_notice, exec_kill──▶ socket of the shim
+ *
+ * One task is one *unit*; its name is the idempotency key. A unit is a directory under
+ * RUN_DIR/units until exec_release() removes it; who opens the same RUN_DIR later (a restarted or
+ * upgraded agent) knows what this one knew: everything is a function of the directories, of the lock
+ * that each live shim holds, and of the boot id.
+ *
+ * What is synced, and why only that:
+ *  - the *name* of a unit, before its shim exists (one fsync of RUN_DIR/units per exec_start or per
+ *    batch). On this boot the page cache already tells the truth after any crash of the agent; after
+ *    a crash of the machine the name alone says "may have run, is gone": LOST, never a second start.
+ *  - the exit status, by the shim. All else (running, empty) means nothing after a reboot.
+ *
+ * Who is alive is decided by locks, not by pids: the agent locks the unit before it spawns and the
+ * shim inherits that lock (same open file description). Lock free and nothing written by the shim
+ * means: the task was never begun. No guess, no time-out.
+ *
+ * Not thread-safe. One process per RUN_DIR (exec_open takes a lock).
+ * Source: Nomad's executor plugins and Slurm's slurmstepd outlive their daemons in the same way.
+ */
+#ifndef SLUIS_AGENT_EXEC_EXEC_H
+#define SLUIS_AGENT_EXEC_EXEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/base/err.h"
+
+struct exec;
+
+enum {
+	EXEC_NAME_BYTES = 65,         /* a unit name with its NUL: 1-64 of [A-Za-z0-9._-], no '.' in front */
+	EXEC_NOTICE_BYTES_MAX = 4096, /* one JSON line */
+	EXEC_ERROR_BYTES = 160,
+	EXEC_UNITS_MAX = 16384,
+	EXEC_TASK_BYTES_MAX = 4 << 20, /* argv, env and the rest, as written for the shim */
+};
+
+enum exec_backend {
+	EXEC_PLAIN,   /* subreaper, session, affinity: unprivileged */
+	EXEC_CGROUP2, /* one cgroup per unit below cgroup_root, which must be writable */
+};
+
+/* What the backend can enforce here (exec_caps). */
+enum exec_cap {
+	EXEC_CAP_MEMORY = 1, /* memory.max */
+	EXEC_CAP_CPUSET = 2, /* cpuset.cpus, cpuset.mems: the task cannot widen its own affinity */
+	EXEC_CAP_TRACK = 4,  /* no process can leave the unit, whatever happens to the shim */
+};
+
+struct exec_cfg {
+	const char *run_dir; /* made (0700) if absent; must survive a reboot, so not below /run */
+	enum exec_backend backend;
+	const char *cgroup_root; /* EXEC_CGROUP2 only: a delegated cgroup, made if absent */
+	const char *shim_path;   /* the program sluis-shim */
+	uint64_t report_bytes_max; /* per unit, kept in the run dir; 0: 64 MiB */
+};
+
+/* What to run. All borrowed for the call. The environment is taken as it stands, plus
+ * SLUIS_UNIT, SLUIS_NOTICE_FD, SLUIS_NOTICE_FILE and SLUIS_REPORT_FD, which exec sets. */
+struct exec_task {
+	const char *name;        /* unit name, e.g. "a42-p0-t3" */
+	const char *const *argv; /* NULL at the end; argv[0] is searched in PATH of `env` */
+	const char *const *env;  /* "KEY=value", NULL at the end */
+	const char *cwd;         /* NULL: "/" */
+	const char *stdin_path;  /* NULL: /dev/null */
+	const char *stdout_path; /* NULL: `stdout` in the unit directory; relative paths: below cwd */
+	const char *stderr_path; /* NULL: with stdout if stdout_path is set, else `stderr` there */
+	bool truncate;           /* output files are emptied first; default is append */
+	bool stderr_to_stdout;   /* one file for both; stderr_path must be NULL */
+	bool kill_rest;          /* when the leader has ended, kill what it left behind */
+	const char *cpus;        /* "0-3,8"; NULL: not bound */
+	const char *mems;        /* NUMA nodes, bound strictly; NULL: not bound */
+	uint64_t mem_bytes;      /* limit where EXEC_CAP_MEMORY; 0: none */
+};
+
+enum exec_state {
+	EXEC_NONE,      /* no such unit: never started here, or released */
+	EXEC_UNSTARTED, /* known, and certain never to have begun (the agent died before the shim lived) */
+	EXEC_STARTING,  /* the shim lives, the task is not yet executing */
+	EXEC_RUNNING,
+	EXEC_EXITED, /* of the leader; `empty` says whether anything else is left */
+	EXEC_LOST,   /* ended, or out of sight, without an exit status */
+};
+
+enum exec_lost {
+	EXEC_LOST_NOT,
+	EXEC_LOST_REBOOT, /* the machine restarted underneath; nothing is left */
+	EXEC_LOST_SHIM,   /* the shim was killed: the task may go on, see `empty` and exec_kill */
+};
+
+struct exec_status {
+	enum exec_state state;
+	bool empty;          /* no process of the unit exists. True for NONE, UNSTARTED, LOST_REBOOT */
+	enum exec_lost lost; /* with EXEC_LOST */
+	bool began;          /* the task has executed. LOST with false: not known whether it did */
+	pid_t pid;           /* leader; from RUNNING on, 0 if it never came to be */
+	uint64_t pid_start;  /* its start time in clock ticks since boot: /proc/PID/stat field 22 */
+	int64_t started_ms;  /* UTC; 0 while not begun */
+	/* EXEC_EXITED */
+	int64_t ended_ms;
+	int exit_code;   /* 0-255, or -1 if ended by a signal */
+	int exit_signal; /* 0, or the signal */
+	bool core;       /* dumped core */
+	bool oom;        /* the cgroup counted an oom kill */
+	bool setup_failed; /* never executed: exit_code is 127 (no such command) or 126, see `error` */
+	uint64_t user_us, system_us, maxrss_kib; /* leader and the children it waited for */
+	char error[EXEC_ERROR_BYTES];            /* what failed before the task could execute */
+};
+
+enum exec_stream { EXEC_STDOUT, EXEC_STDERR, EXEC_REPORTS };
+
+/* Open RUN_DIR, take its lock, clear what half-written starts left, and re-attach to all units.
+ *
+ * Returns 0; ERR_BUSY if another process has it; ERR_UNSUPPORTED if the backend cannot work here (err
+ * says what is missing); ERR_SYS, ERR_IO. Cost: O(units), a few system calls each.
+ */
+int exec_open(const struct exec_cfg *cfg, struct exec **ret_exec, struct err *err) NODISCARD;
+/* Let go of everything; tasks run on. NULL is fine. */
+void exec_close(struct exec *exec);
+unsigned exec_caps(const struct exec *exec); /* of enum exec_cap */
+
+/* Start one task. On 0 the unit is known and its shim exists (state STARTING, soon RUNNING or EXITED).
+ *
+ * Returns ERR_EXISTS for a name that is known, whatever its state: never a second process. On any other
+ * error no unit is left behind and nothing has run: ERR_INVAL, ERR_TOOBIG, ERR_NOROOM, ERR_IO, ERR_SYS.
+ * A released name is unknown again: whoever releases remembers that the attempt is over.
+ * Cost: one directory, one fsync, one posix_spawn.
+ */
+int exec_start(struct exec *exec, const struct exec_task *task, struct err *err) NODISCARD;
+/* The same for `n` tasks with one fsync for all. ret_codes[i] is what exec_start would have returned
+ * for tasks[i]; one that fails does not stop the others. Returns the first code that is not 0. */
+int exec_start_batch(struct exec *exec, const struct exec_task *const *tasks, size_t n, int *ret_codes,
+		struct err *err) NODISCARD;
+
+/* Never fails for a well-formed name: EXEC_NONE is an answer.
+ * Cost: three small reads; for LOST_SHIM with plain also a walk over /proc. */
+int exec_status(struct exec *exec, const char *name, struct exec_status *ret, struct err *err) NODISCARD;
+
+/* Signal the leader, or every process of the unit.
+ * Returns 0 once the shim has done it; ERR_NOTFOUND for an unknown unit; ERR_GONE if the leader (with
+ * `all`: the last process) has ended or the shim is lost; ERR_TIMEOUT if the shim took the request but
+ * did not confirm within a second. */
+int exec_signal(struct exec *exec, const char *name, int signo, bool all, struct err *err) NODISCARD;
+/* One notice: `json` (one line, no newline, ≤ EXEC_NOTICE_BYTES_MAX) replaces SLUIS_NOTICE_FILE, is
+ * written to SLUIS_NOTICE_FD, and then `signo` (0: none) goes to the leader or to all. Errors as above. */
+int exec_notice(struct exec *exec, const char *name, const char *json, int signo, bool all,
+		struct err *err) NODISCARD;
+/* SIGKILL for every process of the unit, again and again until none is left; also when the shim is
+ * lost. 0 says it is under way: `empty` says when it is done. 0 for a unit that is already empty. */
+int exec_kill(struct exec *exec, const char *name, struct err *err) NODISCARD;
+
+/* Call fn for every unit started and not released, in no particular order. fn may release the unit it
+ * is called with and start none. */
+void exec_list(struct exec *exec, void (*fn)(void *ctx, const char *name), void *ctx);
+size_t exec_count(const struct exec *exec);
+
+/* Forget a unit: removes its directory, its cgroup and its default output files.
+ * Returns 0, also for an unknown name; ERR_STATE while a process is left. */
+int exec_release(struct exec *exec, const char *name, struct err *err) NODISCARD;
+
+/* One descriptor for poll(): readable when a unit may have changed (began, exited, became empty, wrote
+ * a report, lost its shim). Then call exec_next_changed() until it returns false. Wake-ups may be
+ * spurious. Right after exec_open every unit counts as changed. A LOST_SHIM unit that is not empty
+ * wakes nobody when it becomes so: ask again on a timer. */
+int exec_wait_fd(const struct exec *exec);
+bool exec_next_changed(struct exec *exec, char ret_name[EXEC_NAME_BYTES]);
+
+/* Read a stream of a unit from `offset` on, wherever the task sends it. *ret_len is 0 at the end.
+ * Returns ERR_NOTFOUND if unit or file does not exist (yet), ERR_INVAL if it is no regular file. */
+int exec_log_read(struct exec *exec, const char *name, enum exec_stream stream, uint64_t offset, void *buf,
+		size_t max, size_t *ret_len, struct err *err) NODISCARD;
+/* The same for any regular file, also after its unit was released. */
+int exec_file_read(const char *path, uint64_t offset, void *buf, size_t max, size_t *ret_len,
+		struct err *err) NODISCARD;
+
+/* "0-3,8" into a bitmap of `words` 64-bit words. Returns 0; ERR_INVAL; ERR_RANGE past the bitmap. */
+int exec_cpulist_parse(const char *list, uint64_t *ret_bits, size_t words, struct err *err) NODISCARD;
+
+#endif
