@@ -1,0 +1,54 @@
+/* limits.h - every ceiling in one place; reaching one is an answer (ERR_NOROOM), never a crash */
+#ifndef SLUIS_PROTO_BASE_LIMITS_H
+#define SLUIS_PROTO_BASE_LIMITS_H
+
+enum {
+	/* names and texts, bytes with the terminating NUL */
+	NAME_BYTES = 64,
+	FLAVOR_NAME_BYTES = 32,
+	TEXT_BYTES = 128,
+	LABEL_BYTES = 64,
+
+	/* topology of one node */
+	DEVICES_PER_NODE_MAX = 64, /* a device mask is one uint64_t */
+	CORES_PER_NODE_MAX = 512,
+	CORE_WORDS = CORES_PER_NODE_MAX / 64,
+	NUMA_PER_NODE_MAX = 16,
+	LABELS_PER_NODE_MAX = 16,
+
+	/* the division */
+	FLAVORS_MAX = 32,
+	QNODES_MAX = 8192,
+	QNODE_DEPTH_MAX = 8,
+	QUOTAS_PER_QNODE_MAX = FLAVORS_MAX * 2,
+	MEMBERS_PER_QNODE_MAX = 256,
+	STAGES_PER_GRANT_MAX = 16,
+	REQUIRES_MAX = 8,
+
+	/* allocations */
+	PARTS_PER_ALLOC_MAX = 1024,
+	LENDERS_PER_ALLOC_MAX = 4,
+	VICTIMS_PER_CLAIM_MAX = 1024,
+	UNITS_PER_NODE_MAX = 512, /* rows of an agent's desired state */
+	TASKS_PER_PART_MAX = 256,
+
+	/* jobs */
+	DEPENDENCIES_MAX = 8,
+	EXCLUDED_NODES_MAX = 4,
+	ARRAY_MAX = 1000000,
+
+	/* wire */
+	FRAME_BYTES_MAX = 4 * 1024 * 1024,
+	AGENT_FRAME_BYTES_MAX = 1024 * 1024,
+	PAYLOAD_BYTES_MAX = 4 * 1024 * 1024 - 65536,
+	WIRE_DEPTH_MAX = 8,
+	RENEWALS_PER_COMMAND_MAX = 4096,
+	LIST_ITEMS_MAX = 65536,
+};
+
+_Static_assert(DEVICES_PER_NODE_MAX <= 64, "a device mask is one uint64_t");
+_Static_assert(CORES_PER_NODE_MAX % 64 == 0, "a core mask is whole words");
+_Static_assert(AGENT_FRAME_BYTES_MAX <= FRAME_BYTES_MAX, "one scan limit serves both");
+_Static_assert(PAYLOAD_BYTES_MAX < FRAME_BYTES_MAX, "a payload travels in one frame");
+
+#endif

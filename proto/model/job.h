@@ -1,0 +1,130 @@
+/* job.h - training work: what was asked for, and where it stands */
+#ifndef SLUIS_PROTO_MODEL_JOB_H
+#define SLUIS_PROTO_MODEL_JOB_H
+
+#include "proto/model/quota.h"
+
+enum job_class { JOB_SCAVENGER = 0, JOB_STANDBY, JOB_NORMAL, JOB_URGENT, JOB_SYSTEM };
+enum job_loan { LOAN_NEVER = 0, LOAN_OK, LOAN_ONLY };
+enum job_mode { JOB_SCRIPT = 0, JOB_COMMAND = 1 }; /* once on the first node; in every task */
+enum signal_target { SIGNAL_TASKS = 0, SIGNAL_BATCH = 1 };
+
+enum job_state { /* Slurm's codes: proto/model/names.c */
+	JOB_HELD = 0,
+	JOB_PENDING,
+	JOB_EARMARKED, /* a claim is fetching its devices */
+	JOB_BINDING,
+	JOB_RUNNING,
+	JOB_STOPPING,
+	/* terminal */
+	JOB_COMPLETED,
+	JOB_FAILED,
+	JOB_TIMEOUT,
+	JOB_CANCELLED,
+	JOB_NODE_FAIL,
+	JOB_PREEMPTED,
+	JOB_OOM,
+	JOB_DEADLINE,
+	JOB_REJECTED,
+};
+static inline bool job_terminal(uint8_t s) { return s >= JOB_COMPLETED; }
+
+/* Why an attempt ended or is being stopped: decides retry, charge and blame. */
+enum end_cause {
+	END_NONE = 0,
+	END_EXIT,    /* the program ended by itself: exit code, signal */
+	END_OOM,
+	END_TIME,    /* time limit */
+	END_INFRA,   /* device, node, agent */
+	END_RECALL,  /* a claim took its loan */
+	END_DRAIN,
+	END_CANCEL,
+	END_REQUEUE, /* asked for; outranks the exit code */
+	END_DEADLINE,
+	END_BIND,    /* the gang could not be bound */
+};
+
+enum dep_type { DEP_AFTER = 0, DEP_AFTERANY, DEP_AFTEROK, DEP_AFTERNOTOK, DEP_SINGLETON };
+struct dependency { uint8_t type; uint64_t job; };
+struct node_ref { uint32_t node; };
+
+struct job_spec {
+	uint32_t project; /* quota-tree node */
+	uint16_t flavor;
+	uint8_t shape;
+	uint8_t klass; /* enum job_class */
+	uint8_t loan;  /* enum job_loan */
+	uint8_t mode;  /* enum job_mode */
+	uint32_t units;     /* devices (or cores) for SHAPE_GPU, nodes for SHAPE_NODE: the gang */
+	uint32_t units_max; /* elastic upper end; = units when rigid */
+	uint16_t per_node;  /* SHAPE_GPU: exactly so many of the units on each node; 0: as it fits */
+	uint16_t tasks_per_node; /* 0: see tasks_per_unit */
+	uint16_t tasks_per_unit; /* per device; 0 and 0: one task per node */
+	uint16_t cpus_per_task;
+	uint32_t memory_mib;     /* per node; 0: the share of its devices */
+	int64_t time_limit_ms;
+	int64_t begin_ms;
+	int64_t deadline_ms;
+	int64_t notice_ms;
+	int64_t exempt_ms;
+	uint8_t signal;        /* notice signal; 0: SIGTERM */
+	uint8_t signal_target; /* enum signal_target */
+	int64_t signal_ms;     /* before the time limit; 0: notice_ms */
+	uint8_t retries_infra;
+	uint8_t retries_user;
+	bool no_requeue;
+	bool stop_on_disconnect;
+	bool slurm_env;
+	bool hold;
+	uint32_t array_first; /* array when array_step > 0 */
+	uint32_t array_last;
+	uint32_t array_step;
+	uint32_t array_running_max;
+	uint8_t payload[32]; /* SHA-256 of the payload: program, environment, paths */
+	char name[NAME_BYTES];
+	uint32_t requires_n;
+	struct require *requires; /* predicates and constraint labels */
+	uint32_t deps_n;
+	struct dependency *deps;
+};
+
+struct job {
+	uint64_t id;
+	uint32_t owner; /* principal */
+	char user[NAME_BYTES];
+	uint64_t submit_seq; /* order of submission; kept over requeues */
+	int64_t submit_ms;
+	uint8_t state; /* enum job_state */
+	bool admin_hold;
+	bool requeue_wanted;
+	uint8_t end_cause; /* enum end_cause of the last attempt */
+	uint32_t attempt;  /* 0 before the first */
+	uint32_t infra_retries;
+	uint32_t user_retries;
+	uint32_t recalls;
+	uint64_t array; /* job id of the array; 0 */
+	uint32_t array_index;
+	uint64_t alloc; /* current attempt's allocation; 0 */
+	uint64_t claim; /* 0 */
+	int64_t eligible_ms; /* back-off or cool-down until */
+	int64_t start_ms;    /* of the current or last attempt */
+	int64_t end_ms;
+	int64_t first_start_ms;
+	int32_t exit_code;
+	uint8_t exit_signal;
+	int64_t checkpoint_ms; /* last reported one */
+	uint64_t checkpoint_step;
+	int64_t held_rums;
+	uint32_t held_stage; /* index into the project's stages */
+	int64_t used_guaranteed_rums;
+	int64_t used_loan_rums;
+	int64_t refunded_rums;
+	int64_t lost_rums; /* work thrown away by recalls */
+	char end_text[TEXT_BYTES];
+	struct job_spec spec;
+	uint32_t excluded_n;
+	struct node_ref *excluded; /* blamed nodes, not used again */
+	uint32_t array_started; /* array parent: children made so far */
+};
+
+#endif

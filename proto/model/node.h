@@ -1,0 +1,62 @@
+/* node.h - a machine with its devices, as the daemon keeps it */
+#ifndef SLUIS_PROTO_MODEL_NODE_H
+#define SLUIS_PROTO_MODEL_NODE_H
+
+#include "proto/model/resource.h"
+
+enum node_state {
+	NODE_JOINING = 0, /* enrolled, never reported */
+	NODE_READY,
+	NODE_SUSPECT,     /* heartbeats missed, or its topology changed: no new placements */
+	NODE_UNREACHABLE, /* lost for longer than node_lost; its devices keep their holders */
+	NODE_DOWN,        /* declared dead, or left */
+};
+
+enum node_admin { NODE_ENABLED = 0, NODE_CORDONED = 1, NODE_DRAINING = 2 };
+
+enum device_health { DEVICE_OK = 0, DEVICE_SUSPECT, DEVICE_FAILED };
+
+/* Named by (node, pci, partition); `uuid` may be empty: a zero or duplicate one is no identity. */
+struct device {
+	char pci[16];
+	uint8_t partition;
+	char uuid[48];
+	char vendor[16];
+	char model[64];
+	char mig[24];
+	uint16_t flavor; /* 0: matches no flavor, never handed out */
+	uint8_t health;  /* enum device_health */
+	uint16_t numa;
+	uint32_t memory_mib;
+	uint64_t cores[CORE_WORDS]; /* near cores, by logical index */
+	uint64_t peers;             /* devices reached over NVLink or XGMI */
+};
+
+struct label { char key[LABEL_BYTES]; char value[LABEL_BYTES]; };
+
+struct node {
+	uint32_t id; /* never reused */
+	char name[NAME_BYTES];
+	uint8_t state; /* enum node_state */
+	uint8_t admin; /* enum node_admin */
+	char admin_reason[TEXT_BYTES];
+	int64_t admin_until_ms; /* 0: until lifted */
+	int64_t state_since_ms;
+	char boot_id[40];
+	uint64_t incarnation;
+	uint32_t principal; /* whose credential the agent uses */
+	char address[NAME_BYTES]; /* data plane */
+	uint8_t digest[32];         /* accepted topology */
+	uint8_t digest_pending[32]; /* reported and not yet accepted; zero when equal */
+	bool emulated;
+	uint16_t cores_n;
+	uint16_t cores_reserved;
+	uint32_t memory_mib;
+	uint32_t memory_reserved_mib;
+	uint32_t labels_n;
+	struct label *labels;
+	uint32_t devices_n;
+	struct device *devices;
+};
+
+#endif

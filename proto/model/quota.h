@@ -1,0 +1,87 @@
+/* quota.h - the quota tree: root → public → sector → challenge → project and root → private → class → provider
+ *
+ * `nominal` here is a node's *own* part: what the division file declares for it minus what it
+ * declares for its children. The slack recursion adds them up again (daemon/core/quota.h).
+ */
+#ifndef SLUIS_PROTO_MODEL_QUOTA_H
+#define SLUIS_PROTO_MODEL_QUOTA_H
+
+#include "proto/model/resource.h"
+
+enum qnode_kind {
+	QNODE_ROOT = 0,
+	QNODE_PUBLIC,
+	QNODE_SECTOR,
+	QNODE_CHALLENGE,
+	QNODE_PROJECT,
+	QNODE_PRIVATE,
+	QNODE_CLASS,
+	QNODE_PROVIDER,
+};
+
+/* One (flavor, shape) of one tree node, in whole units of the shape. */
+struct quota {
+	uint16_t flavor;
+	uint8_t shape;      /* enum shape */
+	int64_t nominal;    /* own part, >= 0 */
+	int64_t borrowing;  /* QTY_UNLIMITED or the most that may be used above own and children's nominal */
+	int64_t lending;    /* QTY_UNLIMITED or the most slack the parent may see */
+};
+
+/* A part of a grant, opened gate by gate. Amounts in RU·ms (one reference GPU for one ms). */
+enum stage_state { STAGE_LOCKED = 0, STAGE_RELEASED, STAGE_FROZEN, STAGE_LAPSED };
+struct stage {
+	char name[FLAVOR_NAME_BYTES];
+	uint8_t state; /* enum stage_state */
+	int64_t amount_rums;
+	int64_t held_rums;  /* promised to running jobs */
+	int64_t spent_rums; /* captured */
+	int64_t from_ms;
+	int64_t to_ms; /* 0: no end */
+};
+
+struct member { char name[NAME_BYTES]; };
+struct require { char key[LABEL_BYTES]; char value[LABEL_BYTES]; };
+
+struct qnode {
+	uint32_t id; /* 1 is the root; never reused */
+	uint32_t parent;
+	uint8_t kind; /* enum qnode_kind */
+	char name[NAME_BYTES];
+	uint32_t weight;
+	int64_t recall_slo_ms; /* 0: inherited from the parent */
+	char pi[NAME_BYTES];     /* project: principal investigator; provider: unused */
+	char tenant[NAME_BYTES]; /* provider */
+	uint32_t running_jobs_max; /* 0: no limit */
+	uint32_t pending_jobs_max;
+	int64_t time_ms_max;
+	uint32_t leases_max;
+	int64_t term_ms_max;
+	bool frozen;
+	bool retired; /* no longer in the division; nothing new starts here */
+	uint32_t quotas_n;
+	struct quota *quotas;
+	uint32_t members_n;
+	struct member *members;
+	uint32_t stages_n;
+	struct stage *stages; /* none: the project has no budget limit */
+	uint32_t requires_n;
+	struct require *requires;
+};
+
+/* What was delivered to one leaf, in RU·ms; never decays. */
+struct usage_row {
+	uint16_t flavor;
+	int64_t guaranteed_rums;
+	int64_t loan_rums;
+	int64_t refunded_rums;
+};
+struct usage {
+	uint32_t qnode;
+	int64_t decayed_rums; /* fair share: as of decayed_at_ms, half-life FAIR_HALF_LIFE_MS */
+	int64_t decayed_at_ms;
+	uint32_t rows_n;
+	struct usage_row *rows;
+};
+
+#endif
