@@ -84,18 +84,22 @@ struct doc {
 	struct arena arena; /* holds everything below */
 	const char *file;
 	struct doc_node *root; /* a map, perhaps empty; never NULL */
+	bool flawed;           /* errors were noted while reading: a walk tells the rest, and fails */
 };
 
-/* Read one file, or bytes that call themselves `name`. On ERR_CONFIG the errors say why and *ret_doc is
- * untouched. The caller frees with doc_free. Cost: O(bytes) memory. */
+/* Read one file, or bytes that call themselves `name`. ERR_CONFIG: it cannot be read as a whole (no such file,
+ * syntax, too deep) and *ret_doc is untouched. 0 with errors noted: the rest is readable, and doc->flawed
+ * makes conf_walk fail once it has added what it finds. The caller frees with doc_free. Cost: O(bytes)
+ * memory. */
 int doc_read_file(const char *path, struct doc **ret_doc, struct config_errors *errs) NODISCARD;
 int doc_read_bytes(const char *name, const void *bytes, size_t len, struct doc **ret_doc,
 		   struct config_errors *errs) NODISCARD;
 /* An empty document, for defaults alone. */
 struct doc *doc_new(const char *name);
 void doc_free(struct doc *doc);
-/* Override one value: "leases.ttl=10s", "listen.users=[tcp://127.0.0.1:*]". Keys on the way are made;
- * whether they are known is for the walk. Returns ERR_CONFIG for text that is no assignment. */
+/* Override one value: "leases.ttl=10s", "local_admins=[0, 1000]". Text that begins with [ or { is YAML, other
+ * text is the value as it stands. Keys on the way are made (a dot always parts two keys); whether they are
+ * known is for the walk. Returns ERR_CONFIG for text that is no assignment. */
 int doc_set(struct doc *doc, const char *assignment, struct config_errors *errs) NODISCARD;
 /* Child of a map by key, or NULL. */
 struct doc_node *doc_get(const struct doc_node *map, const char *key);
@@ -105,7 +109,7 @@ void doc_path(const struct doc_node *node, struct buf *out);
 /* ---- schema and walk ------------------------------------------------------------------------ */
 
 enum conf_type {
-	CONF_TEXT,      /* const char *, never empty unless min is 0 in the row's flags */
+	CONF_TEXT,      /* const char *: not empty, no control characters, 4096 bytes at most */
 	CONF_NAME,      /* const char *: letters, digits, - _ . (128 at most) */
 	CONF_PATH,      /* const char *: absolute, or starts with ~/ */
 	CONF_SECRET,    /* const char *: a path or credential:NAME */
@@ -175,8 +179,8 @@ int conf_walk(struct doc *doc, const struct conf_schema *schema, void *target, s
 	      struct config_errors *errs) NODISCARD;
 /* The same for one map inside a walk; `node` NULL fills the defaults. */
 void conf_walk_map(struct conf_walk *walk, const struct conf_schema *schema, struct doc_node *node, void *target);
-/* An error at a node (at its value; conf_error_key: at its key). " in PATH" is appended, PATH being the
- * map the node stands in. */
+/* An error at a node's value, " in PATH" of the node appended; conf_error_key: at its key, with the path of
+ * the map the key stands in. */
 struct config_error *conf_error(struct conf_walk *walk, const struct doc_node *node, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
 struct config_error *conf_error_key(struct conf_walk *walk, const struct doc_node *node, const char *fmt, ...)
