@@ -89,6 +89,8 @@ struct claim {
 	uint32_t units;
 	int64_t created_ms;
 	int64_t deadline_ms;
+	uint8_t klass; /* enum alloc_class of what will be bound */
+	bool offered;  /* holds free devices only; victims are told when the offer is accepted */
 	bool breached;
 	uint32_t victims_n;
 	struct victim *victims;

@@ -202,11 +202,11 @@ struct cmd_lease_extend { uint64_t lease; int64_t term_ms; };
 struct cmd_lease_revoke { uint64_t lease; char reason[TEXT_BYTES]; };
 
 /* Who speaks, and through which door; filled by sluisd from the credential, never by the peer. */
-enum door { DOOR_INTERNAL = 0, DOOR_AGENTS = 1, DOOR_USERS = 2, DOOR_ENROL = 3, DOOR_LOCAL = 4 };
+enum via { VIA_INTERNAL = 0, VIA_AGENTS = 1, VIA_USERS = 2, VIA_ENROL = 3, VIA_LOCAL = 4 };
 
 struct command {
 	uint16_t type; /* enum command_type */
-	uint8_t door;  /* enum door */
+	uint8_t via;   /* enum via */
 	uint32_t principal;
 	uint64_t cred;
 	uint8_t idem_key[16]; /* all zero: none */

@@ -85,6 +85,21 @@ int inv_device_cmp(const struct inv_device *a, const struct inv_device *b)
 	return (int)a->partition - (int)b->partition;
 }
 
+bool inv_uuid_is_zero(const char *uuid)
+{
+	bool digit = false;
+
+	/* Vendors put three letters in front: "GPU-", "MIG-". */
+	if (strnlen(uuid, 4) == 4 && uuid[3] == '-')
+		uuid += 4;
+	for (; *uuid; uuid++) {
+		if (*uuid != '0' && *uuid != '-')
+			return false;
+		digit |= *uuid == '0';
+	}
+	return digit;
+}
+
 /* ---- digest ---------------------------------------------------------------------------------- */
 
 static void add_int(struct sha256 *s, uint64_t v)
@@ -180,21 +195,6 @@ static bool text_ok(const char *text, size_t size)
 	return n < size;
 }
 
-static bool all_zero_uuid(const char *uuid)
-{
-	const char *p = strchr(uuid, '-');
-	bool digit = false;
-
-	/* "GPU-0000..." and "0000...": the prefix has letters that are no zeros. */
-	p = p && (p - uuid == 3) ? p + 1 : uuid;
-	for (; *p; p++) {
-		if (*p != '0' && *p != '-' && *p != 'x')
-			return false;
-		digit = true;
-	}
-	return digit;
-}
-
 static bool memory_ok(int64_t mib)
 {
 	return mib >= 0 && mib <= INV_MEMORY_MIB_MAX;
@@ -278,7 +278,7 @@ static int check_device(const struct inventory *inv, unsigned i, const struct co
 		return err_set(err, ERR_RANGE, "device %s is near NUMA index %d", d->pci, d->numa);
 	if (coreset_empty(&d->near) || !coreset_within(&d->near, all))
 		return err_set(err, ERR_RANGE, "device %s is near cores that are not there", d->pci);
-	if (all_zero_uuid(d->uuid))
+	if (inv_uuid_is_zero(d->uuid))
 		return err_set(err, ERR_CONFLICT, "device %s has an all-zero UUID", d->pci);
 	for (unsigned k = 0; k < i && d->uuid[0]; k++)
 		if (strcmp(d->uuid, inv->devices[k].uuid) == 0)

@@ -39,7 +39,7 @@ enum {
 	INV_MODEL_BYTES = 64,
 	INV_MIG_BYTES = 24,
 	INV_NIC_NAME_BYTES = 32,
-	INV_HWLOC_BYTES = 16,
+	INV_HWLOC_BYTES = 32,
 	INV_DIGEST_BYTES = 32,
 };
 #define INV_MEMORY_MIB_MAX (INT64_C(1) << 32) /* 4 PiB, for one figure and for sums */
@@ -179,6 +179,10 @@ void inventory_digest(const struct inventory *inv, uint8_t ret_digest[INV_DIGEST
  * Returns 0; ERR_RANGE, ERR_FORMAT or ERR_CONFLICT (err names the entry); ERR_CORRUPT for a digest
  * that does not fit. Cost: O(devices^2 + links). */
 int inventory_check(const struct inventory *inv, struct err *err) NODISCARD;
+
+/* Is `uuid` made of zeros only, as anonymised or unsupported devices report it ("GPU-0000-..." too)?
+ * Such a text, like "", identifies nothing. False for "". */
+bool inv_uuid_is_zero(const char *uuid);
 
 /* Order of two devices by name, (pci, partition): negative, 0 or positive. Both names must have passed
  * inv_pci_parse(). */
