@@ -510,37 +510,65 @@ static int object_device(const struct inventory *inv, hwloc_obj_t obj)
 	return found >= 0 && inv->devices[found].mig_profile[0] ? -1 : found;
 }
 
-static hwloc_uint64_t both_ways(const struct hwloc_distances_s *d, unsigned i, unsigned j)
+static uint64_t both_ways(const struct hwloc_distances_s *d, unsigned i, unsigned j)
 {
-	hwloc_uint64_t out = d->values[i * d->nbobjs + j], back = d->values[j * d->nbobjs + i];
+	uint64_t out = d->values[i * d->nbobjs + j], back = d->values[j * d->nbobjs + i];
 
 	return out > back ? out : back;
 }
 
-/* Direct entries join their devices. Two devices on one switch (a PCI function that is no device) are
- * joined with the lesser of their two speeds to it, summed over the switches they share. Packages are
- * no switches: NVLink to a POWER CPU carries no traffic between GPUs. */
+/* Number the switch fabrics: fabric[s] >= 0 for a PCI function that is no device, equal for two that
+ * links join, directly or over others. Packages are no switches: NVLink to a POWER CPU carries no
+ * traffic between GPUs. */
+static void find_fabrics(const struct hwloc_distances_s *d, const int *device, int *fabric)
+{
+	bool moved = true;
+
+	for (unsigned s = 0; s < d->nbobjs; s++)
+		fabric[s] = device[s] < 0 && d->objs[s] && d->objs[s]->type == HWLOC_OBJ_PCI_DEVICE ?
+			    (int)s : -1;
+	while (moved) {
+		moved = false;
+		for (unsigned s = 0; s < d->nbobjs; s++) {
+			for (unsigned t = 0; t < d->nbobjs; t++) {
+				if (fabric[s] < 0 || fabric[t] <= fabric[s] || both_ways(d, s, t) == 0)
+					continue;
+				fabric[t] = fabric[s];
+				moved = true;
+			}
+		}
+	}
+}
+
+/* Direct entries join their devices. Two devices on one switch fabric are joined with the lesser of
+ * their speeds into it, summed over the fabrics they share. */
 static void add_matrix(const struct hwloc_distances_s *d, const struct inventory *inv,
 		       struct link_matrix *m)
 {
 	int *device = xcalloc(d->nbobjs, sizeof(*device));
+	int *fabric = xcalloc(d->nbobjs, sizeof(*fabric));
 
 	for (unsigned i = 0; i < d->nbobjs; i++)
 		device[i] = d->objs[i] ? object_device(inv, d->objs[i]) : -1;
+	find_fabrics(d, device, fabric);
 	for (unsigned i = 0; i < d->nbobjs; i++) {
 		for (unsigned j = 0; j < i; j++) {
-			hwloc_uint64_t mbps = 0;
+			uint64_t mbps = 0;
 
 			if (device[i] < 0 || device[j] < 0)
 				continue;
-			for (unsigned s = 0; s < d->nbobjs; s++) {
-				hwloc_uint64_t to_i, to_j;
+			for (int f = 0; f < (int)d->nbobjs; f++) {
+				uint64_t from_i = 0, from_j = 0;
 
-				if (device[s] >= 0 || !d->objs[s] || d->objs[s]->type != HWLOC_OBJ_PCI_DEVICE)
-					continue;
-				to_i = both_ways(d, i, s);
-				to_j = both_ways(d, j, s);
-				if (ckd_add(&mbps, mbps, to_i < to_j ? to_i : to_j))
+				for (unsigned s = 0; s < d->nbobjs; s++) {
+					if (fabric[s] != f)
+						continue;
+					if (ckd_add(&from_i, from_i, both_ways(d, i, s)))
+						from_i = UINT64_MAX;
+					if (ckd_add(&from_j, from_j, both_ways(d, j, s)))
+						from_j = UINT64_MAX;
+				}
+				if (ckd_add(&mbps, mbps, from_i < from_j ? from_i : from_j))
 					mbps = UINT64_MAX;
 			}
 			if (both_ways(d, i, j) > mbps)
@@ -549,6 +577,7 @@ static void add_matrix(const struct hwloc_distances_s *d, const struct inventory
 				link_join(m, (unsigned)device[i], (unsigned)device[j], mbps);
 		}
 	}
+	free(fabric);
 	free(device);
 }
 
