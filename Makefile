@@ -21,7 +21,7 @@ pkg = $(shell pkg-config --libs $(1) 2>/dev/null)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wmissing-prototypes \
 	-Wstrict-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings \
-	-Wformat=2 -Wundef -Wvla -Wswitch-enum -Wdouble-promotion -Wimplicit-fallthrough -fno-common
+	-Wformat=2 -Wundef -Wvla -Wdouble-promotion -Wimplicit-fallthrough -fno-common
 ifeq ($(DEV),1)
 WARN += -Werror
 endif

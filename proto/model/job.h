@@ -106,7 +106,7 @@ struct job {
 	uint32_t array_index;
 	uint64_t alloc; /* current attempt's allocation; 0 */
 	uint64_t claim; /* 0 */
-	int64_t eligible_ms; /* back-off or cool-down until */
+	int64_t eligible_ms; /* begin, back-off or cool-down until; 0: may start */
 	int64_t start_ms;    /* of the current or last attempt */
 	int64_t end_ms;
 	int64_t first_start_ms;

@@ -29,7 +29,7 @@
 
 /* A reply remembered under its idempotency key, so that a repeated command does not act twice. */
 struct idem {
-	uint64_t id; /* first 8 bytes of SHA-256(principal, key), big-endian */
+	uint64_t id; /* 64-bit hash of principal and key */
 	uint32_t principal;
 	uint8_t key[16];
 	uint8_t body_hash[16];

@@ -1,0 +1,1115 @@
+/* core.c - the state: records, what is derived from them, and how a fact changes both
+ *
+ * core_apply is the only writer. For each kind it takes back what the old record contributed, copies
+ * the new one and adds what that contributes; so any sequence of facts that ends in the same records
+ * ends in the same derived state (core_check recomputes it from nothing).
+ */
+#include "daemon/core/core.h"
+
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- owned copies --------------------------------------------------------------------------- */
+
+struct list_field { uint16_t ptr, count, elem; bool mutable; };
+struct kind_info { uint32_t size; uint8_t lists_n; struct list_field list[4]; };
+#define L(type, p, n, m) {offsetof(struct type, p), offsetof(struct type, n), sizeof(*((struct type *)0)->p), m}
+
+static const struct kind_info KIND[RECORD_KINDS] = {
+	[RECORD_CLUSTER] = {sizeof(struct cluster), 0, {{0}}},
+	[RECORD_FLAVOR] = {sizeof(struct flavor), 0, {{0}}},
+	[RECORD_QNODE] = {sizeof(struct qnode), 4,
+			  {L(qnode, quotas, quotas_n, false), L(qnode, members, members_n, false),
+			   L(qnode, stages, stages_n, true), L(qnode, requires, requires_n, false)}},
+	[RECORD_NODE] = {sizeof(struct node), 2,
+			 {L(node, labels, labels_n, false), L(node, devices, devices_n, true)}},
+	[RECORD_PRINCIPAL] = {sizeof(struct principal), 0, {{0}}},
+	[RECORD_CRED] = {sizeof(struct cred), 0, {{0}}},
+	[RECORD_TOKEN] = {sizeof(struct token), 0, {{0}}},
+	[RECORD_LEASE] = {sizeof(struct lease), 1, {L(lease, spec.requires, spec.requires_n, false)}},
+	[RECORD_RENEWAL] = {sizeof(struct renewal), 0, {{0}}},
+	[RECORD_JOB] = {sizeof(struct job), 3,
+			{L(job, spec.requires, spec.requires_n, false), L(job, spec.deps, spec.deps_n, false),
+			 L(job, excluded, excluded_n, false)}},
+	[RECORD_ALLOC] = {sizeof(struct alloc), 2,
+			  {L(alloc, lenders, lenders_n, false), L(alloc, parts, parts_n, true)}},
+	[RECORD_CLAIM] = {sizeof(struct claim), 2,
+			  {L(claim, victims, victims_n, true), L(claim, parts, parts_n, true)}},
+	[RECORD_USAGE] = {sizeof(struct usage), 1, {L(usage, rows, rows_n, true)}},
+	[RECORD_IDEM] = {sizeof(struct idem), 0, {{0}}},
+};
+
+static void **list_ptr(void *rec, const struct list_field *l) { return (void **)(void *)((char *)rec + l->ptr); }
+static uint32_t list_count(const void *rec, const struct list_field *l)
+{
+	uint32_t n;
+
+	memcpy(&n, (const char *)rec + l->count, sizeof n);
+	return n;
+}
+
+/* Copy src over dst, both of `kind`; dst owned lists of its own, which are freed. src may share them. */
+static void own(uint8_t kind, void *dst, const void *src)
+{
+	const struct kind_info *k = &KIND[kind];
+	void *fresh[4], *stale[4];
+
+	for (int i = 0; i < k->lists_n; i++) {
+		const struct list_field *l = &k->list[i];
+		size_t n = (size_t)list_count(src, l) * l->elem;
+		const void *from;
+
+		memcpy(&from, (const char *)src + l->ptr, sizeof from);
+		fresh[i] = n ? memcpy(xmalloc(n), from, n) : NULL;
+		stale[i] = *list_ptr(dst, l);
+	}
+	memcpy(dst, src, k->size);
+	for (int i = 0; i < k->lists_n; i++) {
+		*list_ptr(dst, &k->list[i]) = fresh[i];
+		free(stale[i]);
+	}
+}
+
+static void disown(uint8_t kind, void *rec)
+{
+	for (int i = 0; i < KIND[kind].lists_n; i++)
+		free(*list_ptr(rec, &KIND[kind].list[i]));
+	memset(rec, 0, KIND[kind].size);
+}
+
+/* ---- decisions ------------------------------------------------------------------------------- */
+
+void decision_reset(struct decision *d)
+{
+	arena_reset(&d->arena);
+	d->facts_n = 0;
+	memset(&d->result, 0, sizeof d->result);
+	d->rule = 0;
+	d->replayed = false;
+}
+
+void decision_done(struct decision *d)
+{
+	arena_done(&d->arena);
+	free(d->facts);
+	memset(d, 0, sizeof *d);
+}
+
+static struct fact *fact_find(const struct decision *d, uint8_t kind, uint64_t id)
+{
+	for (uint32_t i = d->facts_n; i-- > 0;)
+		if (d->facts[i].kind == kind && d->facts[i].id == id)
+			return &d->facts[i];
+	return NULL;
+}
+
+static struct fact *fact_add(struct decision *d, uint8_t kind, uint64_t id)
+{
+	if (d->facts_n == d->facts_cap) {
+		d->facts_cap = d->facts_cap ? d->facts_cap * 2 : 16;
+		d->facts = xrealloc(d->facts, d->facts_cap * sizeof *d->facts);
+	}
+	d->facts[d->facts_n] = (struct fact){.kind = kind, .id = id};
+	return &d->facts[d->facts_n++];
+}
+
+void *edit(const struct core *c, struct decision *d, uint8_t kind, uint64_t id)
+{
+	const struct kind_info *k = &KIND[kind];
+	struct fact *f = fact_find(d, kind, id);
+	const void *stored;
+	void *rec;
+
+	if (f) {
+		ENSURE(f->any);
+		memcpy(&rec, &f->any, sizeof rec);
+		return rec;
+	}
+	stored = core_record(c, kind, id);
+	ENSURE(stored);
+	rec = arena_copy(&d->arena, stored, k->size);
+	for (int i = 0; i < k->lists_n; i++) {
+		const struct list_field *l = &k->list[i];
+
+		if (l->mutable && list_count(rec, l))
+			*list_ptr(rec, l) =
+				arena_copy(&d->arena, *list_ptr(rec, l), (size_t)list_count(rec, l) * l->elem);
+	}
+	fact_add(d, kind, id)->any = rec;
+	return rec;
+}
+
+void *create(struct decision *d, uint8_t kind, uint64_t id)
+{
+	struct fact *f = fact_find(d, kind, id);
+	void *rec = arena_alloc(&d->arena, KIND[kind].size);
+
+	if (!f)
+		f = fact_add(d, kind, id);
+	f->any = rec;
+	return rec;
+}
+
+void drop(struct decision *d, uint8_t kind, uint64_t id)
+{
+	struct fact *f = fact_find(d, kind, id);
+
+	if (!f)
+		f = fact_add(d, kind, id);
+	f->any = NULL;
+}
+
+const void *peek(const struct core *c, const struct decision *d, uint8_t kind, uint64_t id)
+{
+	const struct fact *f = fact_find(d, kind, id);
+
+	return f ? f->any : core_record(c, kind, id);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct core *core_new(void)
+{
+	struct core *c = xcalloc(1, sizeof *c);
+
+	c->scratch = xcalloc(1, sizeof *c->scratch);
+	return c;
+}
+
+#define FREE_ALL(table, wrapper, kind)                                                             \
+	EACH(c, table, wrapper, var)                                                               \
+	{                                                                                          \
+		disown(kind, &var->r);                                                             \
+		free(var);                                                                         \
+	}                                                                                          \
+	idtab_done(&c->table)
+
+struct plain_s { uint64_t any; };
+static void free_plain(struct idtab *t)
+{
+	void *p;
+
+	for (uint64_t id = 0; (id = idtab_next(t, id, &p)) != 0;)
+		free(p);
+	idtab_done(t);
+}
+
+void core_free(struct core *c)
+{
+	if (!c)
+		return;
+	EACH(c, qnodes, qnode_s, q)
+		disown(RECORD_USAGE, &q->usage);
+	EACH(c, nodes, node_s, n)
+		free(n->units);
+	FREE_ALL(qnodes, qnode_s, RECORD_QNODE);
+	FREE_ALL(nodes, node_s, RECORD_NODE);
+	FREE_ALL(leases, lease_s, RECORD_LEASE);
+	FREE_ALL(jobs, job_s, RECORD_JOB);
+	FREE_ALL(allocs, alloc_s, RECORD_ALLOC);
+	FREE_ALL(claims, claim_s, RECORD_CLAIM);
+	free_plain(&c->principals);
+	free_plain(&c->creds);
+	free_plain(&c->tokens);
+	for (uint32_t i = 0; i < c->idem_cap; i++)
+		free(c->idem[i]);
+	free(c->idem);
+	for (int i = 0; i <= FLAVORS_MAX; i++)
+		free(c->flavor[i]);
+	for (int i = 0; i < RESOURCES_MAX; i++)
+		free(c->tree[i].cell);
+	free(c->tree_parent);
+	free(c->tree_id);
+	free(c->pending);
+	timers_done(&c->timers);
+	timers_done(&c->live_timers);
+	free(c->scratch);
+	free(c);
+}
+
+/* ---- idempotency table: open addressing, ids are hashes already ------------------------------- */
+
+struct idem_s *idem_find(const struct core *c, uint64_t id)
+{
+	if (!c->idem_cap)
+		return NULL;
+	for (uint64_t i = id & (c->idem_cap - 1);; i = (i + 1) & (c->idem_cap - 1))
+		if (!c->idem[i] || c->idem[i]->r.id == id)
+			return c->idem[i];
+}
+
+static void idem_insert(struct core *c, struct idem_s *e)
+{
+	uint64_t i = e->r.id & (c->idem_cap - 1);
+
+	while (c->idem[i])
+		i = (i + 1) & (c->idem_cap - 1);
+	c->idem[i] = e;
+}
+
+static void idem_put(struct core *c, const struct idem *r)
+{
+	struct idem_s *e = idem_find(c, r->id);
+
+	if (!e) {
+		if (c->idem_n * 2 >= c->idem_cap) {
+			struct idem_s **old = c->idem;
+			uint32_t old_cap = c->idem_cap;
+
+			c->idem_cap = old_cap ? old_cap * 2 : 256;
+			c->idem = xcalloc(c->idem_cap, sizeof(struct idem_s *));
+			for (uint32_t i = 0; i < old_cap; i++)
+				if (old[i])
+					idem_insert(c, old[i]);
+			free(old);
+		}
+		e = xcalloc(1, sizeof *e);
+		e->r.id = r->id;
+		idem_insert(c, e);
+		c->idem_n++;
+	}
+	e->r = *r;
+	timer_set(&c->timers, &e->timer, RECORD_IDEM, r->id, r->at_ms + IDEM_KEEP_MS);
+}
+
+static void idem_del(struct core *c, uint64_t id)
+{
+	struct idem_s *e = idem_find(c, id);
+	uint64_t i;
+
+	if (!e)
+		return;
+	timer_set(&c->timers, &e->timer, RECORD_IDEM, id, T_NEVER);
+	for (i = id & (c->idem_cap - 1); c->idem[i] != e; i = (i + 1) & (c->idem_cap - 1))
+		continue;
+	c->idem[i] = NULL;
+	c->idem_n--;
+	free(e);
+	/* close the gap: re-insert the rest of the run */
+	for (i = (i + 1) & (c->idem_cap - 1); c->idem[i]; i = (i + 1) & (c->idem_cap - 1)) {
+		struct idem_s *move = c->idem[i];
+
+		c->idem[i] = NULL;
+		idem_insert(c, move);
+	}
+}
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+const void *core_record(const struct core *c, uint8_t kind, uint64_t id)
+{
+	switch ((enum record_kind)kind) {
+	case RECORD_CLUSTER: return id == 1 && c->have_cluster ? &c->cluster : NULL;
+	case RECORD_FLAVOR: return id <= FLAVORS_MAX ? flavor_of(c, (uint16_t)id) : NULL;
+	case RECORD_QNODE: return qnode_of(c, id) ? &qnode_of(c, id)->r : NULL;
+	case RECORD_NODE: return node_of(c, id) ? &node_of(c, id)->r : NULL;
+	case RECORD_PRINCIPAL: return idtab_get(&c->principals, id);
+	case RECORD_CRED: return idtab_get(&c->creds, id);
+	case RECORD_TOKEN: return idtab_get(&c->tokens, id);
+	case RECORD_LEASE: return lease_of(c, id) ? &lease_of(c, id)->r : NULL;
+	case RECORD_RENEWAL: return core_renewal(c, id);
+	case RECORD_JOB: return job_of(c, id) ? &job_of(c, id)->r : NULL;
+	case RECORD_ALLOC: return alloc_of(c, id) ? &alloc_of(c, id)->r : NULL;
+	case RECORD_CLAIM: return claim_of(c, id) ? &claim_of(c, id)->r : NULL;
+	case RECORD_USAGE: return qnode_of(c, id) && qnode_of(c, id)->usage.qnode ? &qnode_of(c, id)->usage : NULL;
+	case RECORD_IDEM: return idem_find(c, id) ? &idem_find(c, id)->r : NULL;
+	case RECORD_NONE:
+	case RECORD_KINDS: break;
+	}
+	return NULL;
+}
+
+uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
+{
+	const struct idtab *t = NULL;
+
+	switch ((enum record_kind)kind) {
+	case RECORD_CLUSTER: return after < 1 && c->have_cluster ? 1 : 0;
+	case RECORD_FLAVOR:
+		for (uint64_t id = after + 1; id <= FLAVORS_MAX; id++)
+			if (c->flavor[id])
+				return id;
+		return 0;
+	case RECORD_QNODE: t = &c->qnodes; break;
+	case RECORD_NODE: t = &c->nodes; break;
+	case RECORD_PRINCIPAL: t = &c->principals; break;
+	case RECORD_CRED: t = &c->creds; break;
+	case RECORD_TOKEN: t = &c->tokens; break;
+	case RECORD_LEASE: t = &c->leases; break;
+	case RECORD_JOB: t = &c->jobs; break;
+	case RECORD_ALLOC: t = &c->allocs; break;
+	case RECORD_CLAIM: t = &c->claims; break;
+	case RECORD_RENEWAL:
+		for (uint64_t id = after; (id = idtab_next(&c->leases, id, NULL)) != 0;)
+			if (core_renewal(c, id))
+				return id;
+		return 0;
+	case RECORD_USAGE:
+		for (uint64_t id = after; (id = idtab_next(&c->qnodes, id, NULL)) != 0;)
+			if (core_record(c, RECORD_USAGE, id))
+				return id;
+		return 0;
+	case RECORD_IDEM: {
+		uint64_t best = 0;
+
+		for (uint32_t i = 0; i < c->idem_cap; i++)
+			if (c->idem[i] && c->idem[i]->r.id > after && (!best || c->idem[i]->r.id < best))
+				best = c->idem[i]->r.id;
+		return best;
+	}
+	case RECORD_NONE:
+	case RECORD_KINDS: return 0;
+	}
+	return idtab_next(t, after, NULL);
+}
+
+const struct cluster *core_cluster(const struct core *c) { return c->have_cluster ? &c->cluster : NULL; }
+const struct job *core_job(const struct core *c, uint64_t id) { return core_record(c, RECORD_JOB, id); }
+const struct lease *core_lease(const struct core *c, uint64_t id) { return core_record(c, RECORD_LEASE, id); }
+const struct alloc *core_alloc(const struct core *c, uint64_t id) { return core_record(c, RECORD_ALLOC, id); }
+const struct claim *core_claim(const struct core *c, uint64_t id) { return core_record(c, RECORD_CLAIM, id); }
+const struct node *core_node(const struct core *c, uint32_t id) { return core_record(c, RECORD_NODE, id); }
+const struct cred *core_cred(const struct core *c, uint64_t id) { return core_record(c, RECORD_CRED, id); }
+const struct qnode *core_qnode(const struct core *c, uint32_t id) { return core_record(c, RECORD_QNODE, id); }
+const struct principal *core_principal(const struct core *c, uint32_t id)
+{
+	return core_record(c, RECORD_PRINCIPAL, id);
+}
+const struct renewal *core_renewal(const struct core *c, uint64_t lease)
+{
+	const struct lease_s *l = lease_of(c, lease);
+
+	return l && l->renewal.lease ? &l->renewal : NULL;
+}
+
+const struct node *core_node_named(const struct core *c, const char *name)
+{
+	EACH(c, nodes, node_s, n)
+		if (!strcmp(n->r.name, name) && n->r.state != NODE_DOWN)
+			return &n->r;
+	return NULL;
+}
+
+const struct cred *core_cred_of_uid(const struct core *c, uint32_t uid)
+{
+	EACH(c, creds, cred, cr)
+		if (cr->kind == CRED_UID && cr->uid == uid && cr->state == CRED_VALID)
+			return cr;
+	return NULL;
+}
+
+void core_qnode_path(const struct core *c, uint32_t id, char out[TEXT_BYTES])
+{
+	const char *names[QNODE_DEPTH_MAX + 1];
+	size_t used = 0;
+	int n = 0;
+
+	for (const struct qnode_s *q = qnode_of(c, id); q && q->r.kind != QNODE_ROOT && n <= QNODE_DEPTH_MAX;
+	     q = qnode_of(c, q->r.parent))
+		names[n++] = q->r.name;
+	out[0] = '\0';
+	while (n-- > 0 && used + 1 < TEXT_BYTES) {
+		text_set(out + used, TEXT_BYTES - used, names[n]);
+		used += strlen(out + used);
+		if (n > 0 && used + 1 < TEXT_BYTES) {
+			out[used++] = '/';
+			out[used] = '\0';
+		}
+	}
+	if (!out[0])
+		text_set(out, TEXT_BYTES, "root");
+}
+
+int core_qnode_find(const struct core *c, const char *name, uint32_t *ret_id, struct err *err)
+{
+	uint32_t found = 0;
+
+	if (!*name)
+		return err_set(err, ERR_INVAL, "no project or provider is named");
+	EACH(c, qnodes, qnode_s, q) {
+		char path[TEXT_BYTES];
+
+		if (q->r.retired)
+			continue;
+		core_qnode_path(c, q->r.id, path);
+		if (!strcmp(path, name)) {
+			*ret_id = q->r.id;
+			return 0;
+		}
+		if (!strcmp(q->r.name, name) || (strchr(name, '/') && strlen(path) > strlen(name) &&
+						 path[strlen(path) - strlen(name) - 1] == '/' &&
+						 !strcmp(path + strlen(path) - strlen(name), name))) {
+			if (found) {
+				char other[TEXT_BYTES];
+
+				core_qnode_path(c, found, other);
+				err_set(err, ERR_CONFLICT, "'%s' is not unique", name);
+				return err_hint(err, "say %s or %s", other, path);
+			}
+			found = q->r.id;
+		}
+	}
+	if (!found) {
+		err_set(err, ERR_NOTFOUND, "there is no '%s' in the division", name);
+		err_hint(err, "sluisctl division show");
+		return err_reason(err, REASON_UNKNOWN);
+	}
+	*ret_id = found;
+	return 0;
+}
+
+bool qnode_under(const struct core *c, uint32_t id, uint32_t ancestor)
+{
+	for (const struct qnode_s *q = qnode_of(c, id); q; q = qnode_of(c, q->r.parent)) {
+		if (q->r.id == ancestor)
+			return true;
+		if (q->r.kind == QNODE_ROOT)
+			break;
+	}
+	return false;
+}
+
+int64_t qnode_recall_slo(const struct core *c, uint32_t id)
+{
+	for (const struct qnode_s *q = qnode_of(c, id); q; q = qnode_of(c, q->r.parent)) {
+		if (q->r.recall_slo_ms)
+			return q->r.recall_slo_ms;
+		if (q->r.kind == QNODE_ROOT)
+			break;
+	}
+	return RECALL_SLO_DEFAULT_MS;
+}
+
+/* ---- quota trees ------------------------------------------------------------------------------ */
+
+static void trees_rebuild(struct core *c)
+{
+	uint32_t n = (uint32_t)c->qnodes.count, at = 0;
+
+	for (int r = 0; r < RESOURCES_MAX; r++) {
+		free(c->tree[r].cell);
+		c->tree[r] = (struct quota_tree){0};
+	}
+	c->tree_parent = xrealloc(c->tree_parent, (n + 1) * sizeof *c->tree_parent);
+	c->tree_id = xrealloc(c->tree_id, (n + 1) * sizeof *c->tree_id);
+	c->tree_n = n;
+	EACH(c, qnodes, qnode_s, q) { /* ascending ids: parents first */
+		const struct qnode_s *up = q->r.kind == QNODE_ROOT ? q : qnode_of(c, q->r.parent);
+
+		q->at = at;
+		c->tree_id[at] = q->r.id;
+		ENSURE(up);
+		c->tree_parent[at] = up->at;
+		at++;
+		if (q->r.retired)
+			continue;
+		for (uint32_t i = 0; i < q->r.quotas_n; i++) {
+			const struct quota *u = &q->r.quotas[i];
+			struct quota_tree *t = &c->tree[resource_index(u->flavor, u->shape)];
+
+			if (!t->cell) {
+				t->cell = xcalloc(n, sizeof *t->cell);
+				t->nodes_n = n;
+				for (uint32_t k = 0; k < n; k++)
+					t->cell[k].borrowing = t->cell[k].lending = QTY_UNLIMITED;
+			}
+			t->cell[q->at].own = u->nominal;
+			t->cell[q->at].borrowing = u->borrowing;
+			t->cell[q->at].lending = u->lending;
+		}
+	}
+	for (int r = 0; r < RESOURCES_MAX; r++)
+		c->tree[r].parent = c->tree_parent;
+	c->tree_stale = false;
+	EACH(c, allocs, alloc_s, a) {
+		struct quota_tree *t = &c->tree[resource_index(a->r.flavor, a->r.shape)];
+		int64_t units = 0;
+
+		if (!t->cell)
+			continue;
+		for (uint32_t i = 0; i < a->r.parts_n; i++)
+			units += a->r.parts[i].units;
+		t->cell[qnode_of(c, a->r.qnode)->at].usage_at += units;
+		if (a->r.klass == CLASS_GUARANTEED)
+			t->cell[qnode_of(c, a->r.qnode)->at].guaranteed_at += units;
+	}
+	EACH(c, claims, claim_s, m) {
+		struct quota_tree *t = &c->tree[resource_index(m->r.flavor, m->r.shape)];
+
+		if (!t->cell)
+			continue;
+		t->cell[qnode_of(c, m->r.qnode)->at].usage_at += m->r.units;
+		t->cell[qnode_of(c, m->r.qnode)->at].guaranteed_at += m->r.units;
+	}
+	for (int r = 0; r < RESOURCES_MAX; r++)
+		if (c->tree[r].cell)
+			quota_rebuild(&c->tree[r]);
+}
+
+struct quota_tree *tree_of(const struct core *c, uint16_t flavor, uint8_t shape)
+{
+	struct core *mut;
+
+	if (c->tree_stale) { /* a cache: rebuilding it changes no decision */
+		memcpy(&mut, &c, sizeof mut);
+		trees_rebuild(mut);
+	}
+	memcpy(&mut, &c, sizeof mut);
+	return c->tree[resource_index(flavor, shape)].cell ? &mut->tree[resource_index(flavor, shape)] : NULL;
+}
+
+static void charge(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, bool guaranteed)
+{
+	struct quota_tree *t;
+
+	if (c->tree_stale || !units)
+		return; /* the rebuild counts everything anyway */
+	t = tree_of(c, flavor, shape);
+	if (t)
+		quota_charge(t, qnode_of(c, qnode)->at, units, guaranteed ? units : 0);
+}
+
+int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass)
+{
+	const struct quota_tree *t = tree_of(c, flavor, shape);
+	const struct qnode_s *q = qnode_of(c, leaf);
+	uint32_t at = 0;
+
+	if (!t)
+		return REASON_LEAF_FULL;
+	if (klass == CLASS_LOAN) {
+		if (quota_fits(t, q->at, units, &at))
+			return 0;
+		return at == 0 ? REASON_LENDERS_BUSY : REASON_BORROWING;
+	}
+	if (quota_covers(t, q->at, units, &at))
+		return 0;
+	if (at == q->at)
+		return REASON_BORROWING;
+	return REASON_LEAF_FULL;
+}
+
+int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape)
+{
+	const struct quota_tree *t = tree_of(c, flavor, shape);
+	int64_t min = T_NEVER;
+
+	if (!t)
+		return min;
+	for (uint32_t i = 1; i < t->nodes_n; i++) {
+		int64_t slo;
+
+		if (t->cell[i].own <= 0 || t->cell[i].lending <= 0 || qnode_under(c, leaf, c->tree_id[i]))
+			continue;
+		slo = qnode_recall_slo(c, c->tree_id[i]);
+		if (slo < min)
+			min = slo;
+	}
+	return min;
+}
+
+/* ---- what an allocation or claim contributes -------------------------------------------------- */
+
+static void unit_add(struct node_s *n, uint64_t alloc, uint16_t part)
+{
+	if (n->units_n == n->units_cap) {
+		n->units_cap = n->units_cap ? n->units_cap * 2 : 8;
+		n->units = xrealloc(n->units, n->units_cap * sizeof *n->units);
+	}
+	n->units[n->units_n++] = (struct unit_ref){alloc, part};
+}
+
+static void unit_remove(struct node_s *n, uint64_t alloc, uint16_t part)
+{
+	for (uint32_t i = 0; i < n->units_n; i++)
+		if (n->units[i].alloc == alloc && n->units[i].part == part) {
+			memmove(&n->units[i], &n->units[i + 1], (n->units_n - i - 1) * sizeof *n->units);
+			n->units_n--;
+			return;
+		}
+	UNREACHABLE();
+}
+
+static void part_account(struct core *c, const struct alloc *a, const struct part *p, bool add)
+{
+	struct node_s *n = node_of(c, p->node);
+
+	ENSURE(n);
+	for (uint64_t m = p->devices; m; m &= m - 1) {
+		int dev = __builtin_ctzll(m);
+
+		/* I1: a device is in at most one allocation that is not freed */
+		ENSURE(n->holder[dev] == (add ? 0 : a->id));
+		n->holder[dev] = add ? a->id : 0;
+	}
+	if (add) {
+		n->held |= p->devices;
+		if (a->klass == CLASS_LOAN) {
+			n->loaned |= p->devices;
+			mask_or(n->cores_loaned, p->cores);
+		}
+		mask_or(n->cores_held, p->cores);
+		n->memory_held_mib += p->memory_mib;
+		unit_add(n, a->id, p->index);
+	} else {
+		n->held &= ~p->devices;
+		n->loaned &= ~p->devices;
+		mask_andnot(n->cores_held, p->cores);
+		mask_andnot(n->cores_loaned, p->cores);
+		n->memory_held_mib -= p->memory_mib;
+		unit_remove(n, a->id, p->index);
+	}
+	if (a->klass == CLASS_GUARANTEED && a->shape == SHAPE_GPU) {
+		ENSURE(add || n->fraction_parts > 0);
+		n->fraction_parts += add ? 1 : UINT32_MAX; /* -1 */
+	}
+}
+
+static void alloc_account(struct core *c, const struct alloc *a, bool add)
+{
+	int64_t units = 0;
+
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		part_account(c, a, &a->parts[i], add);
+		units += a->parts[i].units;
+	}
+	charge(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
+	if (a->owner_kind == OWNER_LEASE) {
+		struct lease_s *l = lease_of(c, a->owner);
+		uint32_t held = 0;
+
+		if (!l)
+			return;
+		for (uint32_t i = 0; i < a->parts_n; i++)
+			if (!a->parts[i].stop)
+				held += a->parts[i].units;
+		if (a->state == ALLOC_STOPPING)
+			held = 0;
+		l->units_held += add ? held : -held;
+		if (a->state == ALLOC_ACTIVE)
+			l->units_active += add ? held : -held;
+		l->allocs_n += add ? 1 : UINT32_MAX;
+	}
+}
+
+static void claim_account(struct core *c, const struct claim *m, bool add)
+{
+	for (uint32_t i = 0; i < m->parts_n; i++) {
+		const struct part *p = &m->parts[i];
+		struct node_s *n = node_of(c, p->node);
+
+		ENSURE(n);
+		for (uint64_t bits = p->devices; bits; bits &= bits - 1) {
+			int dev = __builtin_ctzll(bits);
+
+			ENSURE(n->claimant[dev] == (add ? 0 : m->id));
+			n->claimant[dev] = add ? m->id : 0;
+		}
+		if (add) {
+			n->claimed |= p->devices;
+			mask_or(n->cores_claimed, p->cores);
+		} else {
+			n->claimed &= ~p->devices;
+			mask_andnot(n->cores_claimed, p->cores);
+		}
+	}
+	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units, true);
+	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner))
+		lease_of(c, m->owner)->claims_n += add ? 1 : UINT32_MAX;
+}
+
+/* ---- timers ------------------------------------------------------------------------------------ */
+
+/* A pending job sleeps until eligible_ms (begin, back-off, cool-down); waking it clears the field. */
+static int64_t job_due(const struct job *j)
+{
+	return j->state == JOB_PENDING && j->eligible_ms ? j->eligible_ms : T_NEVER;
+}
+
+/* The notice before a job's time limit. */
+int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a)
+{
+	const struct job_s *j = a->owner_kind == OWNER_JOB ? job_of(c, a->owner) : NULL;
+	int64_t ahead;
+
+	if (!j || a->limit_ms == T_NEVER)
+		return 0;
+	ahead = j->r.spec.signal_ms ? j->r.spec.signal_ms : j->r.spec.notice_ms;
+	return ahead < j->r.spec.time_limit_ms ? ahead : j->r.spec.time_limit_ms / 2;
+}
+
+static int64_t alloc_due(const struct core *c, const struct alloc *a)
+{
+	if (a->state == ALLOC_BINDING)
+		return a->bind_by_ms;
+	if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && a->limit_ms != T_NEVER)
+		return a->limit_ms - alloc_prenotice_ms(c, a);
+	return T_NEVER;
+}
+
+static void lease_timers(struct core *c, struct lease_s *l)
+{
+	int64_t due = T_NEVER, live = T_NEVER;
+
+	switch ((enum lease_state)l->r.state) {
+	case LEASE_OFFERED: due = l->r.offer_until_ms; break;
+	case LEASE_ACTIVE:
+		due = l->r.term_end_ms;
+		live = l->renewal.expires_live_ms;
+		break;
+	case LEASE_GRACE:
+		due = l->r.term_end_ms;
+		live = l->renewal.expires_live_ms + l->r.spec.grace_ms;
+		break;
+	case LEASE_RECALLING: due = l->r.recall_at_ms; break;
+	default: break;
+	}
+	if (!l->renewal.lease)
+		live = T_NEVER;
+	timer_set(&c->timers, &l->timer, RECORD_LEASE, l->r.id, due);
+	timer_set(&c->live_timers, &l->live_timer, RECORD_LEASE, l->r.id, live);
+}
+
+/* ---- pending list ------------------------------------------------------------------------------- */
+
+static bool job_waits(const struct job *j) { return j->state == JOB_PENDING || j->state == JOB_HELD; }
+
+static void pending_track(struct core *c, struct job_s *j, bool waits)
+{
+	if (waits && !j->pending_at) {
+		if (c->pending_n == c->pending_cap) {
+			c->pending_cap = c->pending_cap ? c->pending_cap * 2 : 256;
+			c->pending = xrealloc(c->pending, c->pending_cap * sizeof *c->pending);
+		}
+		c->pending[c->pending_n++] = j->r.id;
+		j->pending_at = c->pending_n;
+	} else if (!waits && j->pending_at) {
+		uint64_t last = c->pending[--c->pending_n];
+
+		if (last != j->r.id) {
+			c->pending[j->pending_at - 1] = last;
+			job_of(c, last)->pending_at = j->pending_at;
+		}
+		j->pending_at = 0;
+	}
+}
+
+static void job_count(struct core *c, const struct job *j, bool add)
+{
+	struct qnode_s *q = qnode_of(c, j->spec.project);
+
+	if (!q)
+		return;
+	if (job_waits(j))
+		q->pending += add ? 1 : UINT32_MAX;
+	else if (!job_terminal(j->state))
+		q->running += add ? 1 : UINT32_MAX;
+}
+
+/* ---- apply -------------------------------------------------------------------------------------- */
+
+static bool qnode_same_quota(const struct qnode *a, const struct qnode *b)
+{
+	return a->parent == b->parent && a->kind == b->kind && a->retired == b->retired &&
+	       a->recall_slo_ms == b->recall_slo_ms && a->quotas_n == b->quotas_n &&
+	       (!a->quotas_n || !memcmp(a->quotas, b->quotas, a->quotas_n * sizeof *a->quotas));
+}
+
+static void plain_put(struct idtab *t, const struct fact *f, size_t size)
+{
+	void *p = idtab_get(t, f->id);
+
+	if (!f->any) {
+		free(idtab_set(t, f->id, NULL));
+		return;
+	}
+	if (!p) {
+		p = xmalloc(size);
+		(void)idtab_set(t, f->id, p); /* was empty */
+	}
+	memcpy(p, f->any, size);
+}
+
+#define WRAPPER(table, type, obj)                                                                  \
+	struct type *obj = idtab_get(&c->table, f->id);                                            \
+	bool fresh = !obj;                                                                         \
+	if (fresh && !f->any)                                                                      \
+		return;                                                                            \
+	if (fresh) {                                                                               \
+		obj = xcalloc(1, sizeof *obj);                                                     \
+		(void)idtab_set(&c->table, f->id, obj);                                            \
+	}
+
+static void apply_qnode(struct core *c, const struct fact *f)
+{
+	WRAPPER(qnodes, qnode_s, q)
+	ENSURE(f->qnode); /* never deleted: retired */
+	if (fresh || !qnode_same_quota(&q->r, f->qnode))
+		c->tree_stale = true;
+	own(RECORD_QNODE, &q->r, f->qnode);
+}
+
+static void apply_node(struct core *c, const struct fact *f)
+{
+	WRAPPER(nodes, node_s, n)
+	if (!f->node) {
+		ENSURE(!n->units_n);
+		disown(RECORD_NODE, &n->r);
+		free(n->units);
+		free(idtab_set(&c->nodes, f->id, NULL));
+		return;
+	}
+	own(RECORD_NODE, &n->r, f->node);
+}
+
+static void apply_job(struct core *c, const struct fact *f)
+{
+	WRAPPER(jobs, job_s, j)
+	if (!fresh)
+		job_count(c, &j->r, false);
+	if (!f->job) {
+		pending_track(c, j, false);
+		timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, T_NEVER);
+		disown(RECORD_JOB, &j->r);
+		free(idtab_set(&c->jobs, f->id, NULL));
+		return;
+	}
+	own(RECORD_JOB, &j->r, f->job);
+	job_count(c, &j->r, true);
+	pending_track(c, j, job_waits(&j->r));
+	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(&j->r));
+}
+
+static void apply_lease(struct core *c, const struct fact *f)
+{
+	WRAPPER(leases, lease_s, l)
+	if (!f->lease) {
+		ENSURE(!l->allocs_n);
+		timer_set(&c->timers, &l->timer, RECORD_LEASE, f->id, T_NEVER);
+		timer_set(&c->live_timers, &l->live_timer, RECORD_LEASE, f->id, T_NEVER);
+		disown(RECORD_LEASE, &l->r);
+		free(idtab_set(&c->leases, f->id, NULL));
+		return;
+	}
+	if (!fresh && l->r.state != f->lease->state && f->lease->state == LEASE_EXPIRED)
+		c->scratch->expiries++;
+	own(RECORD_LEASE, &l->r, f->lease);
+	lease_timers(c, l);
+}
+
+static void apply_renewal(struct core *c, const struct fact *f)
+{
+	struct lease_s *l = lease_of(c, f->id);
+
+	if (!l)
+		return; /* its lease was dropped in the same batch */
+	if (f->renewal)
+		l->renewal = *f->renewal;
+	else
+		memset(&l->renewal, 0, sizeof l->renewal);
+	lease_timers(c, l);
+}
+
+static void apply_alloc(struct core *c, const struct fact *f)
+{
+	WRAPPER(allocs, alloc_s, a)
+	if (!fresh)
+		alloc_account(c, &a->r, false);
+	if (!f->alloc) {
+		timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, T_NEVER);
+		disown(RECORD_ALLOC, &a->r);
+		free(idtab_set(&c->allocs, f->id, NULL));
+		return;
+	}
+	own(RECORD_ALLOC, &a->r, f->alloc);
+	alloc_account(c, &a->r, true);
+	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
+}
+
+static void apply_claim(struct core *c, const struct fact *f)
+{
+	WRAPPER(claims, claim_s, m)
+	if (!fresh)
+		claim_account(c, &m->r, false);
+	if (!f->claim) {
+		timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id, T_NEVER);
+		disown(RECORD_CLAIM, &m->r);
+		free(idtab_set(&c->claims, f->id, NULL));
+		return;
+	}
+	own(RECORD_CLAIM, &m->r, f->claim);
+	claim_account(c, &m->r, true);
+	timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id,
+		  m->r.breached || m->r.offered ? T_NEVER : m->r.deadline_ms);
+}
+
+void core_apply(struct core *c, const struct fact *f)
+{
+	switch ((enum record_kind)f->kind) {
+	case RECORD_CLUSTER:
+		ENSURE(f->cluster);
+		c->cluster = *f->cluster;
+		c->have_cluster = true;
+		break;
+	case RECORD_FLAVOR:
+		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
+		if (!c->flavor[f->id])
+			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
+		c->flavor[f->id]->r = *f->flavor;
+		break;
+	case RECORD_QNODE: apply_qnode(c, f); break;
+	case RECORD_NODE: apply_node(c, f); break;
+	case RECORD_PRINCIPAL: plain_put(&c->principals, f, sizeof(struct principal)); break;
+	case RECORD_CRED: plain_put(&c->creds, f, sizeof(struct cred)); break;
+	case RECORD_TOKEN: plain_put(&c->tokens, f, sizeof(struct token)); break;
+	case RECORD_LEASE: apply_lease(c, f); break;
+	case RECORD_RENEWAL:
+		c->scratch->renewals++;
+		apply_renewal(c, f);
+		return; /* nothing becomes startable by a renewal */
+	case RECORD_JOB: apply_job(c, f); break;
+	case RECORD_ALLOC: apply_alloc(c, f); break;
+	case RECORD_CLAIM: apply_claim(c, f); break;
+	case RECORD_USAGE: {
+		struct qnode_s *q = qnode_of(c, f->id);
+
+		ENSURE(q && f->usage);
+		own(RECORD_USAGE, &q->usage, f->usage);
+		return;
+	}
+	case RECORD_IDEM:
+		if (f->idem)
+			idem_put(c, f->idem);
+		else
+			idem_del(c, f->id);
+		return;
+	case RECORD_NONE:
+	case RECORD_KINDS: UNREACHABLE();
+	}
+	c->scratch->work = true;
+}
+
+/* ---- deciding ------------------------------------------------------------------------------------ */
+
+int64_t core_next_tick(const struct core *c, int64_t t_ms)
+{
+	const struct timer *first = timer_first(&c->timers), *live = timer_first(&c->live_timers);
+	int64_t due = first ? first->at_ms : T_NEVER;
+
+	if (!c->have_cluster)
+		return T_NEVER;
+	if (c->scratch->work)
+		return t_ms;
+	if (live && !c->cluster.safe_mode) {
+		int64_t at = live->at_ms + c->cluster.down_ms;
+
+		if (at < c->cluster.no_expiry_until_ms)
+			at = c->cluster.no_expiry_until_ms;
+		if (at < due)
+			due = at;
+	}
+	return due < t_ms ? t_ms : due;
+}
+
+static uint64_t idem_id(uint32_t principal, const uint8_t key[16])
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ principal; /* FNV-1a over the key */
+
+	for (int i = 0; i < 16; i++)
+		h = (h ^ key[i]) * UINT64_C(0x100000001b3);
+	h ^= h >> 32;
+	return h ? h : 1;
+}
+
+static int decide_by_type(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			  struct err *err)
+{
+	switch ((enum command_type)cmd->type) {
+	case CMD_TICK: decide_tick(c, t, cmd, d); return 0;
+	case CMD_INIT: return decide_init(c, t, cmd, d, err);
+	case CMD_RECOVER:
+	case CMD_RESUME: return decide_recover(c, t, cmd, d, err);
+	case CMD_ENROL:
+	case CMD_TOKEN_CREATE:
+	case CMD_TOKEN_REVOKE:
+	case CMD_KEY_REVOKE:
+	case CMD_KEY_ROTATE:
+	case CMD_USER_DISABLE: return decide_enrolment(c, t, cmd, d, err);
+	case CMD_DIVISION_APPLY:
+	case CMD_STAGE_SET: return decide_division(c, t, cmd, d, err);
+	case CMD_NODE_LIVENESS:
+	case CMD_NODE_HELLO:
+	case CMD_NODE_REPORT:
+	case CMD_NODE_CORDON:
+	case CMD_NODE_UNCORDON:
+	case CMD_NODE_DRAIN:
+	case CMD_NODE_ACCEPT:
+	case CMD_NODE_DECLARE_DEAD:
+	case CMD_NODE_REMOVE: return decide_node(c, t, cmd, d, err);
+	case CMD_JOB_SUBMIT:
+	case CMD_JOB_CANCEL:
+	case CMD_JOB_HOLD:
+	case CMD_JOB_RELEASE:
+	case CMD_JOB_REQUEUE:
+	case CMD_JOB_UPDATE:
+	case CMD_JOB_CHECKPOINTED: return decide_job(c, t, cmd, d, err);
+	case CMD_LEASE_REQUEST:
+	case CMD_LEASE_ACCEPT:
+	case CMD_LEASE_DECLINE:
+	case CMD_LEASE_RENEW:
+	case CMD_LEASE_RESIZE:
+	case CMD_LEASE_RELEASE:
+	case CMD_LEASE_EXTEND:
+	case CMD_LEASE_REVOKE: return decide_lease(c, t, cmd, d, err);
+	case CMD_NONE: break;
+	}
+	return err_set(err, ERR_UNSUPPORTED, "unknown command %u", cmd->type);
+}
+
+int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, struct decision *d, struct err *err)
+{
+	static const uint8_t no_key[16];
+	bool keyed = memcmp(cmd->idem_key, no_key, 16) != 0;
+	uint64_t id = keyed ? idem_id(cmd->principal, cmd->idem_key) : 0;
+	int rc;
+
+	decision_reset(d);
+	if (!c->have_cluster && cmd->type != CMD_INIT)
+		return err_set(err, ERR_STATE, "the cluster is not initialised");
+	rc = authz(c, cmd, &d->rule, err);
+	if (rc)
+		return rc;
+	if (keyed) {
+		const struct idem_s *e = idem_find(c, id);
+
+		if (e && e->r.principal == cmd->principal && !memcmp(e->r.key, cmd->idem_key, 16)) {
+			if (memcmp(e->r.body_hash, cmd->body_hash, 16)) {
+				err_set(err, ERR_IDEM_CONFLICT, "this idempotency key was used for another command");
+				return err_hint(err, "use a new key for a new command");
+			}
+			d->replayed = true;
+			d->result.id = e->r.result_id;
+			return 0;
+		}
+	}
+	rc = decide_by_type(c, t_ms, cmd, d, err);
+	if (rc) {
+		decision_reset(d);
+		return rc;
+	}
+	if (keyed) {
+		struct idem *e = create(d, RECORD_IDEM, id);
+
+		e->id = id;
+		e->principal = cmd->principal;
+		memcpy(e->key, cmd->idem_key, 16);
+		memcpy(e->body_hash, cmd->body_hash, 16);
+		e->at_ms = t_ms;
+		e->result_id = d->result.id;
+	}
+	return 0;
+}

@@ -1,0 +1,177 @@
+/* quota.c - see quota.h
+ *
+ * Invariants (tests/unit/test_quota.c holds them against a model that recomputes from the definition):
+ *  - lent_sum and up_sum of a node equal the sums over its children, after every charge
+ *  - quota_fits(leaf, x) ⇔ quota_legal after quota_charge(leaf, x, 0), from any legal state
+ *  - quota_covers(leaf, x) ⇔ quota_in_order after quota_charge(leaf, x, x), from any state in order
+ */
+#include "daemon/core/quota.h"
+
+#include "proto/base/ensure.h"
+#include "proto/model/resource.h"
+
+#include <stddef.h>
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t cell_slack(const struct quota_cell *c) { return c->own - c->usage_at + c->lent_sum; }
+static int64_t cell_up(const struct quota_cell *c)
+{
+	return max64(0, c->guaranteed_at + c->up_sum - c->own);
+}
+
+int64_t quota_slack(const struct quota_tree *t, uint32_t node) { return cell_slack(&t->cell[node]); }
+int64_t quota_up(const struct quota_tree *t, uint32_t node) { return cell_up(&t->cell[node]); }
+
+void quota_rebuild(struct quota_tree *t)
+{
+	for (uint32_t i = 0; i < t->nodes_n; i++)
+		t->cell[i].lent_sum = t->cell[i].up_sum = 0;
+	for (uint32_t i = t->nodes_n; i-- > 1;) { /* children come after parents */
+		const struct quota_cell *c = &t->cell[i];
+
+		ENSURE(t->parent[i] < i);
+		t->cell[t->parent[i]].lent_sum += min64(c->lending, cell_slack(c));
+		t->cell[t->parent[i]].up_sum += cell_up(c);
+	}
+}
+
+bool quota_legal(const struct quota_tree *t)
+{
+	for (uint32_t i = 0; i < t->nodes_n; i++)
+		if (cell_slack(&t->cell[i]) < (i && t->cell[i].borrowing != QTY_UNLIMITED ? -t->cell[i].borrowing :
+					       i ? INT64_MIN : 0))
+			return false;
+	return true;
+}
+
+bool quota_in_order(const struct quota_tree *t)
+{
+	for (uint32_t i = 0; i < t->nodes_n; i++)
+		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing : 0))
+			return false;
+	return true;
+}
+
+bool quota_fits(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_at)
+{
+	int64_t delta = -units; /* change of slack at the current node */
+
+	for (uint32_t i = leaf;; i = t->parent[i]) {
+		const struct quota_cell *c = &t->cell[i];
+		int64_t old = cell_slack(c), now = old + delta;
+
+		if (i ? c->borrowing != QTY_UNLIMITED && now < -c->borrowing : now < 0) {
+			if (ret_at)
+				*ret_at = i;
+			return false;
+		}
+		if (!i)
+			return true;
+		delta = min64(c->lending, now) - min64(c->lending, old);
+	}
+}
+
+bool quota_covers(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_at)
+{
+	int64_t delta = units; /* change of what arrives at the current node */
+
+	for (uint32_t i = leaf;; i = t->parent[i]) {
+		const struct quota_cell *c = &t->cell[i];
+		int64_t now = max64(0, c->guaranteed_at + c->up_sum + delta - c->own);
+
+		if (now > (i ? c->borrowing : 0)) {
+			if (ret_at)
+				*ret_at = i;
+			return false;
+		}
+		if (!i)
+			return true;
+		delta = now - cell_up(c);
+		if (!delta)
+			return true; /* nothing changes further up */
+	}
+}
+
+static int64_t most(const struct quota_tree *t, uint32_t leaf,
+		    bool (*ok)(const struct quota_tree *, uint32_t, int64_t, uint32_t *))
+{
+	int64_t lo = 0, hi = 1;
+
+	while (hi < INT64_C(1) << 40 && ok(t, leaf, hi, NULL)) {
+		lo = hi;
+		hi *= 2;
+	}
+	while (hi - lo > 1) {
+		int64_t mid = lo + (hi - lo) / 2;
+
+		if (ok(t, leaf, mid, NULL))
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+int64_t quota_headroom(const struct quota_tree *t, uint32_t leaf) { return most(t, leaf, quota_fits); }
+int64_t quota_cover_left(const struct quota_tree *t, uint32_t leaf) { return most(t, leaf, quota_covers); }
+
+void quota_charge(struct quota_tree *t, uint32_t leaf, int64_t usage, int64_t guaranteed)
+{
+	struct quota_cell *c = &t->cell[leaf];
+	int64_t lent_old = min64(c->lending, cell_slack(c)), up_old = cell_up(c);
+
+	c->usage_at += usage;
+	c->guaranteed_at += guaranteed;
+	ENSURE(c->usage_at >= 0);
+	ENSURE(c->guaranteed_at >= 0);
+	for (uint32_t i = leaf; i;) {
+		int64_t lent = min64(c->lending, cell_slack(c)) - lent_old;
+		int64_t up = cell_up(c) - up_old;
+
+		if (!lent && !up)
+			return;
+		i = t->parent[i];
+		c = &t->cell[i];
+		lent_old = min64(c->lending, cell_slack(c));
+		up_old = cell_up(c);
+		c->lent_sum += lent;
+		c->up_sum += up;
+	}
+}
+
+uint32_t quota_lenders(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_node,
+		       int64_t *ret_units, uint32_t max)
+{
+	uint32_t n = 0;
+
+	/* What the path itself still covers is not borrowed. */
+	units -= quota_cover_left(t, leaf);
+	while (units > 0 && n < max) {
+		uint32_t best = 0;
+		int64_t best_slack = 0;
+
+		for (uint32_t i = 1; i < t->nodes_n; i++) {
+			const struct quota_cell *c = &t->cell[i];
+			int64_t own_slack = min64(c->own - c->usage_at, c->lending);
+			bool on_path = false, taken = false;
+
+			for (uint32_t p = leaf; p; p = t->parent[p])
+				on_path |= p == i;
+			for (uint32_t k = 0; k < n; k++)
+				taken |= ret_node[k] == i;
+			if (!on_path && !taken && own_slack > best_slack) {
+				best = i;
+				best_slack = own_slack;
+			}
+		}
+		if (!best)
+			break;
+		ret_node[n] = best;
+		ret_units[n] = min64(units, best_slack);
+		units -= ret_units[n];
+		n++;
+	}
+	return n;
+}

@@ -1,0 +1,280 @@
+/* state.h - the core's insides, shared by the files of daemon/core only
+ *
+ * Every record lives in one wrapper that owns a deep copy and whatever is derived from it. Derived
+ * state is rebuilt by core_apply alone, so loading the records from the disk gives the same core.
+ */
+#ifndef SLUIS_DAEMON_CORE_STATE_H
+#define SLUIS_DAEMON_CORE_STATE_H
+
+#include "daemon/core/core.h"
+#include "daemon/core/idtab.h"
+#include "daemon/core/quota.h"
+#include "daemon/core/timer.h"
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+#include "proto/model/reason.h"
+
+#define FAIR_HALF_LIFE_MS (14 * MS_PER_DAY)
+#define IDEM_KEEP_MS (30 * MS_PER_DAY)
+#define RECALL_SLO_DEFAULT_MS (15 * MS_PER_MIN)
+enum {
+	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
+	SCHED_BUDGET = 4096,  /* jobs looked at in one pass */
+	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
+	FINISHED_JOBS_MAX = 200000,
+};
+
+struct unit_ref { uint64_t alloc; uint16_t part; };
+
+struct node_s {
+	struct node r;
+	uint64_t holder[DEVICES_PER_NODE_MAX];   /* alloc id; 0 free */
+	uint64_t claimant[DEVICES_PER_NODE_MAX]; /* claim id; 0 none */
+	uint64_t held;    /* devices with a holder */
+	uint64_t claimed; /* devices with a claimant */
+	uint64_t loaned;  /* devices held by a loan */
+	uint64_t cores_held[CORE_WORDS];
+	uint64_t cores_claimed[CORE_WORDS];
+	uint64_t cores_loaned[CORE_WORDS];
+	uint32_t memory_held_mib;
+	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
+	struct unit_ref *units;
+	uint32_t units_n, units_cap;
+};
+
+struct reason_span { uint16_t code; int64_t elapsed_ms; };
+struct job_s {
+	struct job r;
+	/* volatile: never in facts, lost at restart */
+	uint16_t reason;
+	char reason_text[TEXT_BYTES];
+	int64_t reason_since_ms;
+	struct reason_span span[REASONS_KEPT];
+	int64_t estimate_ms;
+	uint64_t order;
+	uint32_t pending_at; /* index into core->pending + 1 */
+	struct timer timer;
+};
+struct alloc_s { struct alloc r; struct timer timer; };
+struct lease_s {
+	struct lease r;
+	struct renewal renewal; /* lease 0: none yet */
+	struct timer timer;      /* contract */
+	struct timer live_timer; /* liveness */
+	uint32_t units_held;     /* in allocations that are not being given back */
+	uint32_t units_active;
+	uint32_t allocs_n;
+	uint32_t claims_n;
+	uint16_t reason;
+	int64_t reason_since_ms;
+};
+struct claim_s { struct claim r; struct timer timer; };
+struct qnode_s {
+	struct qnode r;
+	uint32_t at; /* index in the quota trees */
+	uint32_t running, pending;
+	struct usage usage;
+};
+struct flavor_s { struct flavor r; };
+struct idem_s { struct idem r; struct timer timer; };
+struct idem_s *idem_find(const struct core *c, uint64_t id);
+
+struct core {
+	bool have_cluster;
+	struct cluster cluster;
+	struct flavor_s *flavor[FLAVORS_MAX + 1];
+	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims;
+	struct idem_s **idem; /* open addressing; capacity a power of two */
+	uint32_t idem_n, idem_cap;
+	/* derived */
+	uint32_t *tree_parent;            /* of the quota trees */
+	uint32_t *tree_id;                /* index → qnode id */
+	uint32_t tree_n;
+	bool tree_stale;
+	struct quota_tree tree[RESOURCES_MAX]; /* cell NULL: resource not in use */
+	uint64_t *pending;                /* ids of pending and earmarked jobs, ascending by id */
+	uint32_t pending_n, pending_cap;
+	struct timers timers;             /* logical time */
+	struct timers live_timers;        /* live time */
+	struct scratch *scratch;          /* scheduler's memory between ticks: a cache, not state */
+};
+
+/* What the scheduler remembers to avoid looking again; dropping it never changes a decision. */
+struct scratch {
+	bool work;             /* something may be startable: set by core_apply */
+	int64_t looked_ms;     /* last full pass that found nothing */
+	uint64_t expiries, renewals, claims_done, claims_breached;
+};
+
+/* ---- lookups (wrappers) ------------------------------------------------------------------- */
+static inline struct node_s *node_of(const struct core *c, uint64_t id) { return idtab_get(&c->nodes, id); }
+static inline struct job_s *job_of(const struct core *c, uint64_t id) { return idtab_get(&c->jobs, id); }
+static inline struct lease_s *lease_of(const struct core *c, uint64_t id) { return idtab_get(&c->leases, id); }
+static inline struct alloc_s *alloc_of(const struct core *c, uint64_t id) { return idtab_get(&c->allocs, id); }
+static inline struct claim_s *claim_of(const struct core *c, uint64_t id) { return idtab_get(&c->claims, id); }
+static inline struct qnode_s *qnode_of(const struct core *c, uint64_t id) { return idtab_get(&c->qnodes, id); }
+static inline const struct flavor *flavor_of(const struct core *c, uint16_t id)
+{
+	return id <= FLAVORS_MAX && c->flavor[id] ? &c->flavor[id]->r : NULL;
+}
+#define EACH(core, table, type, var)                                                               \
+	for (struct { uint64_t id; void *p; } var##_it = {0, NULL};                                \
+	     (var##_it.id = idtab_next(&(core)->table, var##_it.id, &var##_it.p)) != 0;)           \
+		for (struct type *var = var##_it.p; var; var = NULL)
+
+static inline uint32_t resource_index(uint16_t flavor, uint8_t shape)
+{
+	return (uint32_t)flavor * SHAPE_COUNT + shape;
+}
+/* Tree of a resource; NULL when nobody has quota in it. Rebuilds after a change of the division. */
+struct quota_tree *tree_of(const struct core *c, uint16_t flavor, uint8_t shape);
+static inline int64_t live_ms(const struct core *c, int64_t t_ms) { return t_ms - c->cluster.down_ms; }
+/* recall_slo of a node, inherited. */
+int64_t qnode_recall_slo(const struct core *c, uint32_t id);
+bool qnode_under(const struct core *c, uint32_t id, uint32_t ancestor);
+
+/* ---- masks --------------------------------------------------------------------------------- */
+static inline unsigned popcount64(uint64_t x) { return (unsigned)__builtin_popcountll(x); }
+static inline unsigned mask_count(const uint64_t m[CORE_WORDS])
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < CORE_WORDS; i++)
+		n += popcount64(m[i]);
+	return n;
+}
+static inline void mask_or(uint64_t to[CORE_WORDS], const uint64_t m[CORE_WORDS])
+{
+	for (int i = 0; i < CORE_WORDS; i++)
+		to[i] |= m[i];
+}
+static inline void mask_andnot(uint64_t to[CORE_WORDS], const uint64_t m[CORE_WORDS])
+{
+	for (int i = 0; i < CORE_WORDS; i++)
+		to[i] &= ~m[i];
+}
+
+/* ---- making facts: a copy of the record to change; the same one if this decision has it already */
+void *edit(const struct core *c, struct decision *d, uint8_t kind, uint64_t id);
+void *create(struct decision *d, uint8_t kind, uint64_t id); /* zeroed */
+void drop(struct decision *d, uint8_t kind, uint64_t id);
+/* The record as this decision leaves it so far: edited or stored; NULL when deleted or absent. */
+const void *peek(const struct core *c, const struct decision *d, uint8_t kind, uint64_t id);
+#define EDIT(c, d, KIND, type, id) ((struct type *)edit((c), (d), (KIND), (id)))
+static inline struct cluster *edit_cluster(const struct core *c, struct decision *d)
+{
+	return edit(c, d, RECORD_CLUSTER, 1);
+}
+
+/* ---- placing (place.c) ---------------------------------------------------------------------- */
+struct place_ask {
+	uint16_t flavor;
+	uint8_t shape;
+	uint32_t units;     /* shape units */
+	uint32_t chunk;     /* units that must sit on one node; 0: as it fits (best: all on one) */
+	bool chunk_parts;   /* one part per chunk (replicas), else one part per node */
+	uint8_t klass;      /* guaranteed gpu-shaped work stays in the fractional area */
+	uint16_t cpus;      /* per unit; 0: the share of its devices */
+	uint32_t memory_mib; /* per node; 0: the share */
+	const struct require *requires; /* labels */
+	uint32_t requires_n;
+	const struct node_ref *excluded;
+	uint32_t excluded_n;
+	bool over_loans; /* treat devices held by loans that may be recalled as free (claim planning) */
+	const uint64_t *victims; /* with over_loans: only these allocations, ascending; NULL: any loan */
+	uint32_t victims_n;
+};
+/* Fill parts (from d->arena). Returns 0, or the reason that blocks: REASON_NO_SHAPE, _FRAGMENTED,
+ * _NODES_OUT, _SHAPE (never). Fewest nodes, fullest first, topology order. O(nodes × devices). */
+int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
+	  uint32_t *ret_n);
+/* Could it be placed on an empty cluster? Installed capacity, states ignored. */
+bool place_possible(const struct core *c, const struct place_ask *ask, struct arena *arena);
+
+/* ---- deciding -------------------------------------------------------------------------------- */
+int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, struct err *err);
+
+int decide_init(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_recover(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_enrolment(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_division(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_node(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_job(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_lease(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+void decide_tick(const struct core *c, int64_t t, const struct command *cmd, struct decision *d);
+
+/* ---- life of allocations (alloc.c) ----------------------------------------------------------- */
+struct grant_ask {
+	uint8_t owner_kind;
+	uint64_t owner;
+	uint32_t attempt;
+	uint32_t qnode;
+	uint8_t klass;
+	int64_t notice_ms, exempt_ms, limit_ms;
+	struct place_ask place;
+};
+/* Make an allocation of placed parts (BINDING). Returns its id. */
+uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const struct grant_ask *ask,
+		    struct part *parts, uint32_t parts_n);
+/* Start to stop everything of it: notice now, SIGKILL after `grace_ms`. No-op when already stopping
+ * earlier than that. Usage is charged up to now when policy stops it. */
+void alloc_stop(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t cause,
+		int64_t grace_ms, uint64_t claim);
+/* One row of an agent's report about one of its parts. */
+void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t node,
+		  const struct unit_status *row);
+/* Evidence that nothing of it is left on `node` (new boot id, declare-dead). */
+void alloc_vanished(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint32_t node);
+/* Account usage of a running allocation up to `until`. */
+void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t id);
+int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a);
+int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, int64_t ms);
+
+/* ---- claims (claim.c) -------------------------------------------------------------------------- */
+/* Plan devices over free ones and recallable loans, raise the claim, stop the victims (unless
+ * `offered`). Returns the claim id, 0 if even recalling every loan does not help. */
+uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const struct grant_ask *ask,
+		     uint32_t units, bool offered);
+void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t id); /* an offered one */
+void claim_drop(const struct core *c, struct decision *d, uint64_t id);
+bool claim_ready(const struct core *c, const struct claim *claim);
+
+/* ---- quota questions (core.c) ------------------------------------------------------------------ */
+/* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */
+int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass);
+/* Shortest recall time any lender of this resource may demand; T_NEVER if nobody lends. */
+int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape);
+
+/* ---- jobs and leases meeting their allocations -------------------------------------------------- */
+void job_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
+void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p);
+void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, uint32_t node,
+		     const char *text);
+void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text);
+void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
+void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+bool tick_jobs(const struct core *c, int64_t t, struct decision *d);   /* job.c: timers */
+bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+bool tick_alloc_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+bool tick_lease_live(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+bool tick_claim_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+bool sched_leases(const struct core *c, int64_t t, struct decision *d);
+bool sched_claims(const struct core *c, int64_t t, struct decision *d);
+bool sched_promote(const struct core *c, int64_t t, struct decision *d);
+bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
+
+/* names for messages */
+static inline void text_set(char *to, size_t n, const char *from)
+{
+	size_t i = 0;
+
+	for (; from && from[i] && i + 1 < n; i++)
+		to[i] = from[i];
+	to[i] = '\0';
+}
+#define TEXT_SET(field, s) text_set((field), sizeof(field), (s))
+
+#endif
