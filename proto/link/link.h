@@ -151,7 +151,9 @@ struct link_door_stats {
 /* Open a door of `kind`. `endpoint` is tcp://HOST:PORT (port or host may be `*`; an IPv6 address in
  * brackets) for the CURVE doors and ipc://PATH for LOCAL; `server_sec` is NULL for LOCAL. `limits`
  * may be NULL. Publish the keys first: a client that is refused does not come back by itself.
- * A stale ipc socket is removed, a living one is ERR_BUSY, another file there ERR_EXISTS.
+ * A stale ipc socket is removed, a living one is ERR_BUSY, another file there ERR_EXISTS. ZeroMQ
+ * removes the ipc socket some time after link_door_free, link_ctx_free at the latest: do not open the
+ * same path twice in one context.
  * ERR_INVAL; ERR_BUSY (address in use); ERR_STATE (no ZAP handler: everybody would be let in). */
 int link_door_open(struct link_ctx *ctx, enum link_door_kind kind, const char *endpoint,
 		   const uint8_t *server_sec, const struct link_limits *limits,
@@ -176,7 +178,8 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 
 /* `msg` is borrowed for the call. The callback may send, and may free the door. */
 typedef void link_door_fn(struct link_door *door, const struct link_msg *msg, void *arg);
-/* Let `loop` receive for this door: at most `max_per_turn` messages a turn, one call each. */
+/* Let `loop` receive for this door: at most `max_per_turn` messages a turn, one call each. Once per
+ * door; the loop has to outlive it. */
 int link_door_watch(struct loop *loop, struct link_door *door, link_door_fn *cb, void *arg,
 		    unsigned int max_per_turn, struct err *err) NODISCARD;
 
@@ -231,7 +234,8 @@ enum link_client_event {
 /* `msg` is borrowed for the call and NULL unless MESSAGE. The callback may send, reopen and free. */
 typedef void link_client_fn(struct link_client *client, enum link_client_event event,
 			    const struct link_msg *msg, void *arg);
-/* Let `loop` receive for this client, at most `max_per_turn` messages a turn. */
+/* Let `loop` receive for this client, at most `max_per_turn` messages a turn. Once per client; the
+ * loop has to outlive it. Events and messages are each in order, but not with one another. */
 int link_client_watch(struct loop *loop, struct link_client *client, link_client_fn *cb, void *arg,
 		      unsigned int max_per_turn, struct err *err) NODISCARD;
 
