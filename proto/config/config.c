@@ -662,3 +662,24 @@ int doc_set(struct doc *doc, const char *assignment, struct config_errors *errs)
 		n->parent = node;
 	return 0;
 }
+
+void conf_quote(const char *text, struct buf *out)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+";
+	size_t len = strlen(text);
+
+	if (len > 0 && text[0] != '-' && strspn(text, plain) == len) {
+		buf_add(out, text, len);
+		return;
+	}
+	buf_add(out, "\"", 1);
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			buf_addf(out, "\\%c", *p);
+		else if (*p < 0x20 || *p == 0x7f)
+			buf_addf(out, "\\x%02x", *p);
+		else
+			buf_add(out, p, 1);
+	}
+	buf_add(out, "\"", 1);
+}

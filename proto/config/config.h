@@ -110,7 +110,7 @@ void doc_path(const struct doc_node *node, struct buf *out);
 
 enum conf_type {
 	CONF_TEXT,      /* const char *: not empty, no control characters, 4096 bytes at most */
-	CONF_NAME,      /* const char *: letters, digits, - _ . (128 at most) */
+	CONF_NAME,      /* const char *: letters, digits, - _ . (less than NAME_BYTES) */
 	CONF_PATH,      /* const char *: absolute, or starts with ~/ */
 	CONF_SECRET,    /* const char *: a path or credential:NAME */
 	CONF_ENDPOINT,  /* const char *: tcp://HOST:PORT, HOST and PORT may be * */
@@ -179,11 +179,20 @@ int conf_walk(struct doc *doc, const struct conf_schema *schema, void *target, s
 	      struct config_errors *errs) NODISCARD;
 /* The same for one map inside a walk; `node` NULL fills the defaults. */
 void conf_walk_map(struct conf_walk *walk, const struct conf_schema *schema, struct doc_node *node, void *target);
+/* One value by a row's type, into `member`; for setters that handle part of a map themselves. */
+void conf_value(struct conf_walk *walk, const struct conf_row *row, struct doc_node *node, void *member);
+/* doc_read_file (path NULL: nothing, called `name`), doc_set for each assignment, conf_walk: what every
+ * program does with its own file. Returns as conf_walk. */
+int conf_load(const char *path, const char *name, const char *const *sets, size_t sets_count,
+	      const struct conf_schema *schema, void *target, struct arena *arena, struct config_errors *errs) NODISCARD;
 /* An error at a node's value, " in PATH" of the node appended; conf_error_key: at its key, with the path of
  * the map the key stands in. */
 struct config_error *conf_error(struct conf_walk *walk, const struct doc_node *node, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
 struct config_error *conf_error_key(struct conf_walk *walk, const struct doc_node *node, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);
+
+/* `text` as a YAML scalar, appended: plain where that cannot be misread, else in double quotes. */
+void conf_quote(const char *text, struct buf *out);
 
 #endif

@@ -11,9 +11,10 @@
 #include <string.h>
 
 #include "proto/base/ensure.h"
+#include "proto/base/limits.h"
 #include "proto/config/units.h"
 
-enum { TEXT_BYTES_MAX = 4096, NAME_BYTES_MAX = 128, SOCKET_PATH_MAX = 107 };
+enum { TEXT_BYTES_MAX = 4096, NAME_BYTES_MAX = NAME_BYTES - 1, SOCKET_PATH_MAX = 107 };
 
 static struct config_error *error_at(struct conf_walk *walk, const struct doc_node *node, const struct doc_node *path_of,
 				     uint32_t line, uint32_t col, const char *text)
@@ -382,7 +383,7 @@ static enum doc_kind kind_of(enum conf_type type)
 	return DOC_SCALAR;
 }
 
-static void set_value(struct conf_walk *walk, const struct conf_row *row, struct doc_node *node, void *target)
+void conf_value(struct conf_walk *walk, const struct conf_row *row, struct doc_node *node, void *target)
 {
 	int64_t v = 0;
 
@@ -477,7 +478,7 @@ void conf_walk_map(struct conf_walk *walk, const struct conf_schema *schema, str
 		void *member = (char *)target + row->offset;
 
 		if (child) {
-			set_value(walk, row, child, member);
+			conf_value(walk, row, child, member);
 		} else if (row->required) {
 			CLEANUP(buf_done) struct buf hint = BUF_INIT;
 			struct config_error *e;
@@ -488,7 +489,7 @@ void conf_walk_map(struct conf_walk *walk, const struct conf_schema *schema, str
 			struct doc_node preset = {.kind = DOC_SCALAR, .text = row->preset};
 			size_t count = walk->errs->count + walk->errs->dropped;
 
-			set_value(walk, row, &preset, member);
+			conf_value(walk, row, &preset, member);
 			ENSURE(walk->errs->count + walk->errs->dropped == count);
 		} else if (row->type == CONF_MAP) {
 			conf_walk_map(walk, row->sub, NULL, member);
@@ -506,4 +507,24 @@ int conf_walk(struct doc *doc, const struct conf_schema *schema, void *target, s
 
 	conf_walk_map(&walk, schema, doc->root, target);
 	return errs->count + errs->dropped == before && !doc->flawed ? 0 : ERR_CONFIG;
+}
+
+int conf_load(const char *path, const char *name, const char *const *sets, size_t sets_count,
+	      const struct conf_schema *schema, void *target, struct arena *arena, struct config_errors *errs)
+{
+	struct doc *doc = NULL;
+	int code = 0, set_code = 0;
+
+	if (path)
+		code = doc_read_file(path, &doc, errs);
+	else
+		doc = doc_new(name);
+	if (code)
+		return code;
+	for (size_t i = 0; i < sets_count; i++)
+		if (doc_set(doc, sets[i], errs))
+			set_code = ERR_CONFIG;
+	code = conf_walk(doc, schema, target, arena, NULL, errs);
+	doc_free(doc);
+	return code ? code : set_code;
 }
