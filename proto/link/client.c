@@ -146,15 +146,14 @@ int link_client_open(struct link_ctx *ctx, const char *endpoint, const uint8_t *
 		     const uint8_t *pub, const uint8_t *sec, const struct link_client_opts *opts,
 		     struct link_client **ret_client, struct err *err)
 {
-	bool ipc = strncmp(endpoint, "ipc://", 6) == 0;
+	bool ipc = link_ipc_ok(endpoint);
 	struct link_client *c;
 	int rc;
 
 	ENSURE((server_pub != NULL) == (pub != NULL));
 	ENSURE((server_pub != NULL) == (sec != NULL));
-	if (strlen(endpoint) >= LINK_ENDPOINT_BYTES ||
-	    (!ipc && strncmp(endpoint, "tcp://", 6) != 0))
-		return err_set(err, ERR_INVAL, "'%s' is not tcp://HOST:PORT or ipc://PATH", endpoint);
+	if (!ipc && !link_tcp_ok(endpoint, false))
+		return err_set(err, ERR_INVAL, "'%s' is not tcp://HOST:PORT or ipc:///PATH", endpoint);
 	if (!ipc && server_pub == NULL)
 		return err_set(err, ERR_INVAL, "'%s' needs the server's public key", endpoint);
 	c = xcalloc(1, sizeof(*c));

@@ -32,6 +32,7 @@ struct link_door {
 	void *socket;
 	enum link_door_kind kind;
 	char endpoint[LINK_ENDPOINT_BYTES];
+	struct stat ipc_file; /* st_ino 0: none */
 	struct link_door_stats stats;
 
 	struct loop *loop; /* NULL: not watched */
@@ -99,6 +100,28 @@ int link_endpoint_err(const char *what, const char *endpoint, struct err *err)
 		break;
 	}
 	return err_set(err, code, "cannot %s '%s': %s", what, endpoint, zmq_strerror(errno));
+}
+
+bool link_tcp_ok(const char *endpoint, bool wildcard)
+{
+	const char *colon = strrchr(endpoint, ':');
+	size_t digits;
+
+	if (strncmp(endpoint, "tcp://", 6) != 0 || strlen(endpoint) >= LINK_ENDPOINT_BYTES ||
+	    colon <= endpoint + 6)
+		return false;
+	if (strcmp(colon + 1, "*") == 0)
+		return wildcard;
+	digits = strspn(colon + 1, "0123456789");
+	return digits > 0 && digits <= 5 && colon[1 + digits] == '\0' && atoi(colon + 1) >= 1 &&
+	       atoi(colon + 1) <= UINT16_MAX;
+}
+
+bool link_ipc_ok(const char *endpoint)
+{
+	/* '@' would be an abstract name, '*' a name libzmq makes up: neither has a mode. */
+	return strncmp(endpoint, "ipc:///", 7) == 0 &&
+	       strlen(endpoint + 6) < sizeof(((struct sockaddr_un *)NULL)->sun_path);
 }
 
 bool link_socket_ready(void *socket)
@@ -208,9 +231,6 @@ static int ipc_path_free(const char *path, struct err *err)
 	struct stat st;
 	int fd, rc;
 
-	if (strlen(path) >= sizeof(addr.sun_path) || path[0] != '/')
-		return err_set(err, ERR_INVAL, "'%s' is no absolute path below %zu bytes", path,
-			       sizeof(addr.sun_path));
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : err_set_errno(err, ERR_INVAL, "cannot look at '%s'", path);
 	if (!S_ISSOCK(st.st_mode))
@@ -251,7 +271,20 @@ static int door_bind(struct link_door *door, const char *endpoint, unsigned int 
 	if (rc < 0)
 		return link_endpoint_err("open", endpoint, err);
 	ENSURE(zmq_getsockopt(door->socket, ZMQ_LAST_ENDPOINT, door->endpoint, &size) == 0);
+	if (door->kind == DOOR_LOCAL && lstat(endpoint + strlen("ipc://"), &door->ipc_file) < 0)
+		return err_set_errno(err, ERR_SYS, "cannot look at '%s'", endpoint);
 	return 0;
+}
+
+/* Take our socket file away, if it is still ours; libzmq leaves it. */
+static void ipc_remove(const struct link_door *door)
+{
+	const char *path = door->endpoint + strlen("ipc://");
+	struct stat st;
+
+	if (door->kind == DOOR_LOCAL && door->ipc_file.st_ino != 0 && lstat(path, &st) == 0 &&
+	    st.st_dev == door->ipc_file.st_dev && st.st_ino == door->ipc_file.st_ino)
+		(void)unlink(path); /* a stale one is removed at the next start */
 }
 
 static size_t max_msg_default(enum link_door_kind kind)
@@ -267,7 +300,6 @@ int link_door_open(struct link_ctx *ctx, enum link_door_kind kind, const char *e
 		   struct link_door **ret_door, struct err *err)
 {
 	const char *domain = link_door_kind_name(kind);
-	const char *scheme = kind == DOOR_LOCAL ? "ipc://" : "tcp://";
 	struct link_limits lim = limits != NULL ? *limits : (struct link_limits){0};
 	struct link_door *door;
 	int rc;
@@ -275,9 +307,9 @@ int link_door_open(struct link_ctx *ctx, enum link_door_kind kind, const char *e
 	ENSURE((server_sec != NULL) == (kind != DOOR_LOCAL));
 	if (!ctx->zap)
 		return err_set(err, ERR_STATE, "door %s needs the ZAP handler", domain);
-	if (strncmp(endpoint, scheme, strlen(scheme)) != 0 ||
-	    strlen(endpoint) >= LINK_ENDPOINT_BYTES)
-		return err_set(err, ERR_INVAL, "door %s: '%s' is not %s...", domain, endpoint, scheme);
+	if (!(kind == DOOR_LOCAL ? link_ipc_ok(endpoint) : link_tcp_ok(endpoint, true)))
+		return err_set(err, ERR_INVAL, "door %s: '%s' is not %s", domain, endpoint,
+			       kind == DOOR_LOCAL ? "ipc:///PATH" : "tcp://HOST:PORT");
 	if (lim.rcvhwm < 0 || lim.sndhwm < 0 || lim.max_msg_bytes > INT32_MAX)
 		return err_set(err, ERR_RANGE, "door %s: limits out of range", domain);
 	door = xcalloc(1, sizeof(*door));
@@ -322,6 +354,7 @@ void link_door_free(struct link_door *door)
 	}
 	if (door->freed != NULL)
 		*door->freed = true;
+	ipc_remove(door);
 	ENSURE(zmq_close(door->socket) == 0);
 	door->ctx->sockets--;
 	door->magic = 0;

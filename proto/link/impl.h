@@ -50,6 +50,10 @@ void link_set_bytes(void *socket, int option, const void *data, size_t len);
 /* Options that doors and clients have in common. */
 void link_set_common(void *socket, const char *endpoint, int rcvhwm, int sndhwm,
 		     size_t max_msg_bytes);
+/* Is it tcp://HOST:PORT (`wildcard`: PORT may be `*`)? libzmq takes port 99999 for 34463. */
+bool link_tcp_ok(const char *endpoint, bool wildcard);
+/* Is it ipc:///PATH with a path that fits? */
+bool link_ipc_ok(const char *endpoint);
 /* Name what zmq_bind or zmq_connect said in errno. */
 int link_endpoint_err(const char *what, const char *endpoint, struct err *err);
 /* Receive the frame that has to be the only one left of its message; more frames are thrown away.

@@ -149,11 +149,10 @@ struct link_door_stats {
 };
 
 /* Open a door of `kind`. `endpoint` is tcp://HOST:PORT (port or host may be `*`; an IPv6 address in
- * brackets) for the CURVE doors and ipc://PATH for LOCAL; `server_sec` is NULL for LOCAL. `limits`
+ * brackets) for the CURVE doors and ipc:///PATH for LOCAL; `server_sec` is NULL for LOCAL. `limits`
  * may be NULL. Publish the keys first: a client that is refused does not come back by itself.
- * A stale ipc socket is removed, a living one is ERR_BUSY, another file there ERR_EXISTS. ZeroMQ
- * removes the ipc socket some time after link_door_free, link_ctx_free at the latest: do not open the
- * same path twice in one context.
+ * A stale ipc socket is removed, a living one is ERR_BUSY, another file there ERR_EXISTS;
+ * link_door_free removes the socket file, if it is still ours. The umask changes for a moment.
  * ERR_INVAL; ERR_BUSY (address in use); ERR_STATE (no ZAP handler: everybody would be let in). */
 int link_door_open(struct link_ctx *ctx, enum link_door_kind kind, const char *endpoint,
 		   const uint8_t *server_sec, const struct link_limits *limits,

@@ -382,7 +382,7 @@ static void notify_expect(int fd, const char *text)
 /* Notices reach a path and an abstract name; without a manager they are silently not sent. */
 static void notify_speaks_to_the_manager(void **state)
 {
-	char dir[] = "/tmp/sluis-test-XXXXXX", path[64], name[64];
+	char dir[] = "/tmp/sluis-test-XXXXXX", path[64], name[72];
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	size_t len;
 	int fd;
