@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+PRINTF_LIKE(3, 0)
 static void err_vfill(struct err *err, int code, const char *fmt, va_list ap)
 {
 	err->code = code;
