@@ -1,0 +1,203 @@
+/* fault_io.c - a disk that fails on command and remembers what was asked of it */
+#include "tests/lib/fault_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/ensure.h"
+
+ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t off);
+ssize_t __real_write(int fd, const void *p, size_t n);
+ssize_t __real_writev(int fd, const struct iovec *iov, int iov_n);
+ssize_t __real_pwritev(int fd, const struct iovec *iov, int iov_n, off_t off);
+int __real_fdatasync(int fd);
+off_t __real_lseek(int fd, off_t off, int whence);
+
+static struct {
+	char *prefix;
+	uint64_t calls, fail_at; /* fail_at 0 = never */
+	enum fault_io_mode mode;
+	int err;
+	bool struck, record;
+	struct fault_io_event *v;
+	size_t n, cap;
+} io;
+
+void fault_io_watch(const char *prefix)
+{
+	for (size_t i = 0; i < io.n; i++)
+		free(io.v[i].data);
+	free(io.v);
+	free(io.prefix);
+	memset(&io, 0, sizeof(io));
+	if (prefix)
+		io.prefix = xstrdup(prefix);
+}
+
+void fault_io_fail(uint64_t k, enum fault_io_mode mode, int err)
+{
+	io.fail_at = io.calls + k;
+	io.mode = mode;
+	io.err = err;
+	io.struck = false;
+}
+
+void fault_io_heal(void)
+{
+	io.fail_at = 0;
+}
+
+uint64_t fault_io_calls(void)
+{
+	return io.calls;
+}
+
+bool fault_io_struck(void)
+{
+	return io.struck;
+}
+
+void fault_io_record(void)
+{
+	io.record = true;
+}
+
+const struct fault_io_event *fault_io_events(size_t *ret_n)
+{
+	*ret_n = io.n;
+	return io.v;
+}
+
+static void event_add(struct fault_io_event e)
+{
+	if (io.n == io.cap) {
+		io.cap = io.cap ? 2 * io.cap : 1024;
+		io.v = xrealloc(io.v, io.cap * sizeof(*io.v));
+	}
+	io.v[io.n++] = e;
+}
+
+void fault_io_ack(uint64_t tag)
+{
+	if (io.record)
+		event_add((struct fault_io_event){.kind = FAULT_IO_ACK, .tag = tag});
+}
+
+static bool watched(int fd)
+{
+	char link[64], path[4096];
+	ssize_t n;
+
+	if (!io.prefix)
+		return false;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return false;
+	path[n] = '\0';
+	return strncmp(path, io.prefix, strlen(io.prefix)) == 0;
+}
+
+/* Count a call; true if it has to fail. */
+static bool strikes(void)
+{
+	bool hit;
+
+	io.calls++;
+	hit = io.fail_at && (io.mode == FAULT_IO_ONCE ? io.calls == io.fail_at : io.calls >= io.fail_at);
+	io.struck |= hit;
+	return hit;
+}
+
+static ssize_t do_write(int fd, const void *p, size_t n, off_t off)
+{
+	ssize_t r;
+
+	if (strikes()) {
+		if (io.mode == FAULT_IO_HALF && io.calls == io.fail_at && n > 1)
+			return __real_pwrite(fd, p, n / 2, off);
+		errno = io.err;
+		return -1;
+	}
+	r = __real_pwrite(fd, p, n, off);
+	if (r > 0 && io.record) {
+		struct fault_io_event e = {.kind = FAULT_IO_WRITE, .off = (uint64_t)off, .len = (uint64_t)r};
+
+		e.dsync = fcntl(fd, F_GETFL) & O_DSYNC;
+		e.data = xmalloc((size_t)r);
+		memcpy(e.data, p, (size_t)r);
+		event_add(e);
+	}
+	return r;
+}
+
+static ssize_t do_writev(int fd, const struct iovec *iov, int iov_n, off_t off)
+{
+	struct buf b = BUF_INIT;
+	ssize_t r;
+
+	for (int i = 0; i < iov_n; i++)
+		buf_add(&b, iov[i].iov_base, iov[i].iov_len);
+	r = do_write(fd, b.data, b.len, off);
+	buf_done(&b);
+	return r;
+}
+
+ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t off)
+{
+	return watched(fd) ? do_write(fd, p, n, off) : __real_pwrite(fd, p, n, off);
+}
+
+ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int iov_n, off_t off)
+{
+	return watched(fd) ? do_writev(fd, iov, iov_n, off) : __real_pwritev(fd, iov, iov_n, off);
+}
+
+/* The two that write at the file position leave it behind what they wrote. */
+static ssize_t at_position(int fd, const struct iovec *iov, int iov_n)
+{
+	off_t off = __real_lseek(fd, 0, SEEK_CUR);
+	ssize_t r;
+
+	ENSURE(off >= 0);
+	r = do_writev(fd, iov, iov_n, off);
+	if (r > 0)
+		ENSURE(__real_lseek(fd, off + r, SEEK_SET) == off + r);
+	return r;
+}
+
+ssize_t __wrap_write(int fd, const void *p, size_t n)
+{
+	struct iovec iov = {(void *)(uintptr_t)p, n};
+
+	return watched(fd) ? at_position(fd, &iov, 1) : __real_write(fd, p, n);
+}
+
+ssize_t __wrap_writev(int fd, const struct iovec *iov, int iov_n)
+{
+	return watched(fd) ? at_position(fd, iov, iov_n) : __real_writev(fd, iov, iov_n);
+}
+
+int __wrap_fdatasync(int fd)
+{
+	if (!watched(fd))
+		return __real_fdatasync(fd);
+	if (strikes()) {
+		errno = io.err;
+		return -1;
+	}
+	if (io.record)
+		event_add((struct fault_io_event){.kind = FAULT_IO_SYNC});
+	return __real_fdatasync(fd);
+}
+
+off_t __wrap_lseek(int fd, off_t off, int whence)
+{
+	return __real_lseek(fd, off, whence);
+}
