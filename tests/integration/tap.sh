@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# tap.sh - what the integration tests share: TAP lines, a scratch folder, children that are ended
+#
+#   . "$(dirname "$0")/tap.sh"
+#   ok "what should hold" test -s file      passes if the command exits 0
+#   is "what" "$got" "$expected"            passes if both are equal
+#   wait_for SECONDS COMMAND...             polls every 50 ms; waiting is for events, this bounds it
+#   started PID                             ended when the script ends, by its id
+#   skip_all REASON                         the whole script cannot run here
+#   done_testing                            last line: the plan, and the exit status
+#
+# $T is a fresh folder, removed at the end unless KEEP is set. $B is the build folder, absolute.
+
+set -u
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+B=${B:-build/release}
+case $B in /*) ;; *) B=$ROOT/$B ;; esac
+export B
+TAP_N=0 TAP_FAILED=0 TAP_CHILDREN=()
+T=$(mktemp -d "${TMPDIR:-/tmp}/sluis-test.XXXXXX") || exit 1
+
+tap_end() {
+	local status=$? pid
+	for pid in "${TAP_CHILDREN[@]-}"; do
+		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
+	done
+	if [ -n "${KEEP-}" ]; then echo "# kept: $T"; else rm -rf "$T"; fi
+	exit "$status"
+}
+trap tap_end EXIT
+trap 'exit 143' TERM INT HUP
+
+started() { TAP_CHILDREN+=("$1"); }
+
+tap_result() { # tap_result RC DESCRIPTION
+	TAP_N=$((TAP_N + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $TAP_N - $2"
+	else
+		TAP_FAILED=$((TAP_FAILED + 1))
+		echo "not ok $TAP_N - $2"
+	fi
+}
+
+ok() {
+	local what=$1 rc
+	shift
+	"$@"
+	rc=$?
+	[ "$rc" -eq 0 ] || echo "# exit status $rc: $*"
+	tap_result "$rc" "$what"
+}
+
+is() {
+	if [ "$2" = "$3" ]; then
+		tap_result 0 "$1"
+	else
+		tap_result 1 "$1"
+		printf '%s\n' "got:      $2" "expected: $3" | sed 's/^/# /'
+	fi
+}
+
+skip() { # skip DESCRIPTION REASON: one test that cannot run here
+	TAP_N=$((TAP_N + 1))
+	echo "ok $TAP_N - $1 # SKIP $2"
+}
+
+skip_all() {
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+wait_for() {
+	local until=$(($(date +%s%3N) + $1 * 1000))
+	shift
+	until "$@"; do
+		[ "$(date +%s%3N)" -lt "$until" ] || return 1
+		sleep 0.05
+	done
+}
+
+done_testing() {
+	echo "1..$TAP_N"
+	[ "$TAP_FAILED" -eq 0 ]
+	exit
+}
