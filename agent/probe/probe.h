@@ -69,7 +69,8 @@ struct probe_pus {
  * (the hint says how to convert); ERR_FORMAT if it is no topology; ERR_NOROOM if the machine is larger
  * than the inventory's bounds; ERR_CONFIG if the environment redirects a live look; ERR_INVAL for
  * options that do not go together. The message names the source. On failure the results are
- * undefined. Not reentrant: it sets HWLOC_HIDE_ERRORS, and for PROBE_FSROOT three
+ * undefined. Not reentrant: it forks (PROBE_XML is tried in a
+ * child first, because hwloc can die of a damaged file), sets HWLOC_HIDE_ERRORS, and for PROBE_FSROOT three
  * more environment variables for the duration of the call. */
 int probe_run(const struct probe_opts *opts, struct inventory *ret_inventory,
 	      struct probe_pus *ret_pus, struct err *err) NODISCARD;

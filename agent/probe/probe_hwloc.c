@@ -13,11 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/base/buf.h"
@@ -81,6 +83,48 @@ static int sniff_xml(const char *path, const char *text, size_t len, struct err 
 	return 0;
 }
 
+static int set_filters(hwloc_topology_t topo)
+{
+	int r = hwloc_topology_set_io_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+
+	return r ? r : hwloc_topology_set_icache_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_NONE);
+}
+
+/* Let a child try first. hwloc trusts its XML: 2.9.0 dereferences NULL on an object without
+ * complete_cpuset, and a damaged file must end in an error and not in a dead agent. */
+static int try_in_child(const char *path, const char *text, size_t size, struct err *err)
+{
+	struct rlimit cpu = { .rlim_cur = 20, .rlim_max = 20 }, core = {0};
+	int status, null;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return err_set_errno(err, ERR_SYS, "cannot fork");
+	if (pid == 0) {
+		static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+		hwloc_topology_t topo;
+
+		for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
+			(void)signal(fatal[i], SIG_DFL);
+		(void)setrlimit(RLIMIT_CPU, &cpu);
+		(void)setrlimit(RLIMIT_CORE, &core);
+		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (null >= 0)
+			(void)dup2(null, STDERR_FILENO);
+		_exit(hwloc_topology_init(&topo) || set_filters(topo) ||
+		      hwloc_topology_set_xmlbuffer(topo, text, (int)size) || hwloc_topology_load(topo));
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_set_errno(err, ERR_SYS, "cannot wait for the trial of '%s'", path);
+	if (WIFSIGNALED(status))
+		return err_set(err, ERR_FORMAT, "topology '%s' is damaged: hwloc died of signal %d on it", path,
+			       WTERMSIG(status));
+	if (WEXITSTATUS(status) != 0)
+		return err_set(err, ERR_FORMAT, "topology '%s' is malformed or truncated", path);
+	return 0;
+}
+
 static int load_xml(hwloc_topology_t topo, const char *path, struct err *err)
 {
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
@@ -89,6 +133,9 @@ static int load_xml(hwloc_topology_t topo, const char *path, struct err *err)
 	if (r)
 		return r;
 	r = sniff_xml(path, (const char *)text.data, text.len - 1, err);
+	if (r)
+		return r;
+	r = try_in_child(path, (const char *)text.data, text.len, err);
 	if (r)
 		return r;
 	/* Loaded within the call: hwloc reads the buffer only then. */
@@ -153,8 +200,7 @@ int topo_load(const struct probe_opts *opts, hwloc_topology_t *ret_topo, struct 
 	setenv("HWLOC_HIDE_ERRORS", "2", 0);
 	if (hwloc_topology_init(&topo))
 		return err_set(err, ERR_NOMEM, "cannot start hwloc");
-	if (hwloc_topology_set_io_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) ||
-	    hwloc_topology_set_icache_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_NONE))
+	if (set_filters(topo))
 		r = err_set(err, ERR_SYS, "hwloc refuses its filters");
 	else if (opts->source == PROBE_XML)
 		r = load_xml(topo, opts->path, err);
