@@ -19,7 +19,9 @@
  * shim inherits that lock (same open file description). Lock free and nothing written by the shim
  * means: the task was never begun. No guess, no time-out.
  *
- * Not thread-safe. One process per RUN_DIR (exec_open takes a lock).
+ * Not thread-safe. One process per RUN_DIR (exec_open takes a lock). exec reaps its own shims by pidfd:
+ * the caller may wait for children of its own by pid, never for any child at all. One descriptor per
+ * live shim: a node that runs a thousand tasks needs RLIMIT_NOFILE above that.
  * Source: Nomad's executor plugins and Slurm's slurmstepd outlive their daemons in the same way.
  */
 #ifndef SLUIS_AGENT_EXEC_EXEC_H
@@ -36,7 +38,7 @@ struct exec;
 
 enum {
 	EXEC_NAME_BYTES = 65,         /* a unit name with its NUL: 1-64 of [A-Za-z0-9._-], no '.' in front */
-	EXEC_NOTICE_BYTES_MAX = 4096, /* one JSON line */
+	EXEC_NOTICE_BYTES_MAX = 4000, /* one JSON line, below PIPE_BUF with its newline */
 	EXEC_ERROR_BYTES = 160,
 	EXEC_UNITS_MAX = 16384,
 	EXEC_TASK_BYTES_MAX = 4 << 20, /* argv, env and the rest, as written for the shim */
@@ -111,6 +113,7 @@ struct exec_status {
 	bool oom;        /* the cgroup counted an oom kill */
 	bool setup_failed; /* never executed: exit_code is 127 (no such command) or 126, see `error` */
 	uint64_t user_us, system_us, maxrss_kib; /* leader and the children it waited for */
+	uint64_t reports_dropped; /* lines over 4 KiB, or beyond report_bytes_max */
 	char error[EXEC_ERROR_BYTES];            /* what failed before the task could execute */
 };
 
@@ -179,8 +182,5 @@ int exec_log_read(struct exec *exec, const char *name, enum exec_stream stream, 
 /* The same for any regular file, also after its unit was released. */
 int exec_file_read(const char *path, uint64_t offset, void *buf, size_t max, size_t *ret_len,
 		struct err *err) NODISCARD;
-
-/* "0-3,8" into a bitmap of `words` 64-bit words. Returns 0; ERR_INVAL; ERR_RANGE past the bitmap. */
-int exec_cpulist_parse(const char *list, uint64_t *ret_bits, size_t words, struct err *err) NODISCARD;
 
 #endif
