@@ -28,7 +28,7 @@ enum {
 	/* allocations */
 	PARTS_PER_ALLOC_MAX = 1024,
 	LENDERS_PER_ALLOC_MAX = 4,
-	VICTIMS_PER_CLAIM_MAX = 1024,
+	VICTIMS_PER_CLAIM_MAX = 16384,
 	UNITS_PER_NODE_MAX = 512, /* rows of an agent's desired state */
 	TASKS_PER_PART_MAX = 256,
 
@@ -44,6 +44,11 @@ enum {
 	WIRE_DEPTH_MAX = 8,
 	RENEWALS_PER_COMMAND_MAX = 4096,
 	LIST_ITEMS_MAX = 65536,
+	PAYLOAD_STRINGS_MAX = 8192,       /* arguments or environment entries */
+	STRING_BYTES_MAX = 128 * 1024,    /* one of them: Linux's MAX_ARG_STRLEN */
+	PATH_TEXT_BYTES_MAX = 4096,
+	NOTES_MAX = 256,                  /* lines of advice in a view */
+	ADMIN_UIDS_MAX = 64,
 };
 
 _Static_assert(DEVICES_PER_NODE_MAX <= 64, "a device mask is one uint64_t");
