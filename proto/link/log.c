@@ -51,6 +51,7 @@ int log_level_parse(const char *name, int *ret_level, struct err *err)
 }
 
 /* Append to line[*len], leaving room for what always comes last. Returns false when cut. */
+PRINTF_LIKE(4, 0)
 static bool vappend(char *line, size_t *len, size_t room, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(line + *len, room - *len, fmt, ap);
@@ -65,7 +66,7 @@ static bool vappend(char *line, size_t *len, size_t room, const char *fmt, va_li
 	return true;
 }
 
-static bool append(char *line, size_t *len, size_t room, const char *fmt, ...) PRINTF_LIKE(4, 5);
+PRINTF_LIKE(4, 5)
 static bool append(char *line, size_t *len, size_t room, const char *fmt, ...)
 {
 	va_list ap;
@@ -77,6 +78,7 @@ static bool append(char *line, size_t *len, size_t room, const char *fmt, ...)
 	return whole;
 }
 
+PRINTF_LIKE(4, 0)
 static void vlog(int level, const char *event, uint64_t dropped, const char *fmt, va_list ap)
 {
 	char line[LOG_LINE_BYTES];

@@ -841,6 +841,77 @@ static void a_loop_serves_without_losing_wakeups(void **state)
 	loop_free(s.loop);
 }
 
+/* Whatever was sent before this has arrived after it: round trips through another door, over the same
+ * I/O thread, for longer than libzmq spares itself a look at its mailbox (1 ms). */
+static void let_arrive(struct link_door *door, struct link_client *c)
+{
+	int64_t until = mono_ms(mono_now()) + 5;
+	int trips = 0;
+
+	while (trips++ < 4 || mono_ms(mono_now()) < until)
+		expect_in(door, c, 9);
+}
+
+static void turns_until(struct loop *loop, const unsigned int *count, unsigned int goal)
+{
+	for (int i = 0; i < 100 && *count < goal; i++)
+		assert_int_equal(loop_turn(loop, 1000, &err), 0);
+	assert_int_equal(*count, goal);
+}
+
+/* The ways to lose a wake-up, one by one: more messages than one turn takes while the descriptor is
+ * quiet again; a message that arrives just before a send, at the door and at the client. */
+static void wakeups_survive_bounds_and_sends(void **state)
+{
+	struct link_key keys[] = {key_of(&anna, 7, DOOR_BIT(DOOR_USERS)),
+				  key_of(&bert, 9, DOOR_BIT(DOOR_AGENTS))};
+	struct link_door *agents = door_open(DOOR_AGENTS, NULL);
+	struct link_client *b = client_open(agents, &bert);
+	struct show s = {0};
+
+	(void)state;
+	link_keys_publish(ctx, keys, 2);
+	assert_int_equal(link_client_reopen(b, &err), 0);
+	assert_int_equal(loop_new(&s.loop, &err), 0);
+	s.door = door_open(DOOR_USERS, NULL);
+	s.client = client_open(s.door, &anna);
+	client_say(s.client, "first");
+	assert_int_equal(link_door_watch(s.loop, s.door, show_door, &s, PER_TURN, &err), 0);
+	turns_until(s.loop, &s.heard, 1);
+
+	/* The send has the door looked at in the next turn, and the descriptor is ready by then: still
+	 * one helping a turn. */
+	assert_int_equal(link_door_send(s.door, &s.held[0], "ok", 2), 0);
+	for (int i = 0; i < 3 * PER_TURN; i++)
+		client_say(s.client, "more");
+	let_arrive(agents, b);
+	for (unsigned int i = 1; i <= 3; i++) {
+		assert_int_equal(loop_turn(s.loop, 1000, &err), 0);
+		assert_int_equal(s.heard, 1 + i * PER_TURN);
+	}
+
+	assert_int_equal(loop_turn(s.loop, 0, &err), 0); /* quiet */
+	client_say(s.client, "while you send");
+	let_arrive(agents, b);
+	assert_int_equal(link_door_send(s.door, &s.held[0], "ok", 2), 0);
+	turns_until(s.loop, &s.heard, 2 + 3 * PER_TURN);
+
+	assert_int_equal(link_client_watch(s.loop, s.client, show_client, &s, PER_TURN, &err), 0);
+	turns_until(s.loop, &s.answers, 2);
+	turns_until(s.loop, &s.heard, 4 + 3 * PER_TURN); /* show_client asks again */
+	assert_int_equal(loop_turn(s.loop, 0, &err), 0);
+	assert_int_equal(link_door_send(s.door, &s.held[0], "ok", 2), 0);
+	let_arrive(agents, b);
+	client_say(s.client, "while you answer");
+	turns_until(s.loop, &s.answers, 3);
+
+	link_client_free(s.client);
+	link_client_free(b);
+	link_door_free(s.door);
+	link_door_free(agents);
+	loop_free(s.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -862,6 +933,7 @@ int main(void)
 		cmocka_unit_test(oversized_messages_cost_the_connection),
 		cmocka_unit_test(sends_say_what_became_of_them),
 		cmocka_unit_test(a_loop_serves_without_losing_wakeups),
+		cmocka_unit_test(wakeups_survive_bounds_and_sends),
 	};
 
 	alarm(120); /* a lost wake-up hangs: fail instead */
