@@ -1,0 +1,1074 @@
+/* test_exec.c - real tasks under real shims: what an agent that dies, restarts or is lied to must still know
+ *
+ * Needs the program sluis-shim: SLUIS_SHIM, or ../bin/sluis-shim beside this test. The cgroup2 tests need
+ * a cgroup2 mount that this user may write, and say so where there is none.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/exec/exec.h"
+#include "agent/exec/procfs.h"
+#include "agent/exec/unit.h"
+#include "proto/base/buf.h"
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+enum { PATIENCE_MS = 20000 };
+
+struct world {
+	char dir[160];
+	char run_dir[200];
+	char shim[PATH_MAX];
+	struct exec_cfg cfg;
+	struct exec *exec;
+};
+
+/* ---- the stage ---------------------------------------------------------------------------------------- */
+
+static void open_exec(struct world *w)
+{
+	struct err err = {0};
+	int code = exec_open(&w->cfg, &w->exec, &err);
+
+	if (code)
+		fail_msg("exec_open: %s", err.msg);
+}
+
+static void reopen(struct world *w)
+{
+	exec_close(w->exec);
+	w->exec = NULL;
+	open_exec(w);
+}
+
+static void find_shim(char shim[PATH_MAX])
+{
+	const char *given = getenv("SLUIS_SHIM");
+	char self[PATH_MAX - 32];
+	ssize_t n;
+
+	if (given) {
+		(void)snprintf(shim, PATH_MAX, "%s", given);
+		return;
+	}
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	assert_true(n > 0);
+	self[n] = 0;
+	(void)snprintf(shim, PATH_MAX, "%s/../bin/sluis-shim", dirname(self));
+}
+
+static int setup(void **state)
+{
+	struct world *w = xcalloc(1, sizeof(*w));
+
+	/* Longer than a socket address can hold. */
+	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/sluis-exec-%0100d-XXXXXX", 0);
+	if (!mkdtemp(w->dir))
+		return -1;
+	(void)snprintf(w->run_dir, sizeof(w->run_dir), "%s/run", w->dir);
+	find_shim(w->shim);
+	w->cfg = (struct exec_cfg){.run_dir = w->run_dir, .backend = EXEC_PLAIN, .shim_path = w->shim};
+	open_exec(w);
+	*state = w;
+	return 0;
+}
+
+static void status_of(struct world *w, const char *name, struct exec_status *s)
+{
+	struct err err = {0};
+
+	if (exec_status(w->exec, name, s, &err))
+		fail_msg("exec_status: %s", err.msg);
+}
+
+/* Wait by the descriptor (a second at most, for what rings no bell) until `done` says so. */
+static void wait_until(struct world *w, const char *name, bool (*done)(const struct exec_status *),
+		struct exec_status *ret)
+{
+	int64_t until = mono_ms(mono_now()) + PATIENCE_MS;
+	char changed[EXEC_NAME_BYTES];
+
+	for (;;) {
+		struct pollfd p = {.fd = exec_wait_fd(w->exec), .events = POLLIN};
+
+		while (exec_next_changed(w->exec, changed))
+			;
+		status_of(w, name, ret);
+		if (done(ret))
+			return;
+		if (mono_ms(mono_now()) > until)
+			fail_msg("'%s' stays in state %d, empty %d", name, (int)ret->state, ret->empty);
+		(void)poll(&p, 1, ret->lost == EXEC_LOST_SHIM ? 10 : 1000);
+	}
+}
+
+static bool is_running(const struct exec_status *s) { return s->state == EXEC_RUNNING; }
+static bool is_exited(const struct exec_status *s) { return s->state == EXEC_EXITED; }
+static bool is_empty(const struct exec_status *s) { return s->empty; }
+static bool is_over(const struct exec_status *s) { return s->state == EXEC_EXITED && s->empty; }
+static bool is_lost(const struct exec_status *s) { return s->state == EXEC_LOST; }
+
+static void end_unit(void *ctx, const char *name)
+{
+	struct world *w = ctx;
+	struct exec_status s;
+
+	assert_int_equal(exec_kill(w->exec, name, NULL), 0);
+	wait_until(w, name, is_empty, &s);
+	assert_int_equal(exec_release(w->exec, name, NULL), 0);
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	char command[256];
+	char path[PATH_MAX];
+
+	if (w->exec)
+		exec_list(w->exec, end_unit, w);
+	(void)snprintf(path, sizeof(path), "%s/units", w->run_dir);
+	if (w->exec && rmdir(path)) /* a release leaves nothing */
+		return -1;
+	exec_close(w->exec);
+	(void)snprintf(command, sizeof(command), "rm -rf '%s'", w->dir);
+	if (system(command))
+		return -1;
+	free(w);
+	return 0;
+}
+
+static const char *const plain_env[] = {"PATH=/usr/bin:/bin", "GREETING=hello", NULL};
+
+static int start_sh(struct world *w, const char *name, const char *script, struct err *err)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	const struct exec_task task = {.name = name, .argv = argv, .env = plain_env, .cwd = w->dir};
+
+	return exec_start(w->exec, &task, err);
+}
+
+static void start_ok(struct world *w, const char *name, const char *script)
+{
+	struct err err = {0};
+
+	if (start_sh(w, name, script, &err))
+		fail_msg("exec_start: %s", err.msg);
+}
+
+/* All of a stream, as a string; "" while there is none. */
+static const char *text_of(struct world *w, const char *name, enum exec_stream stream, char *buf, size_t bytes)
+{
+	size_t n = 0;
+	int code = exec_log_read(w->exec, name, stream, 0, buf, bytes - 1, &n, NULL);
+
+	assert_true(code == 0 || code == ERR_NOTFOUND);
+	buf[n] = 0;
+	return buf;
+}
+
+static void wait_text(struct world *w, const char *name, enum exec_stream stream, const char *want)
+{
+	int64_t until = mono_ms(mono_now()) + PATIENCE_MS;
+	char text[8192];
+
+	while (!strstr(text_of(w, name, stream, text, sizeof(text)), want)) {
+		if (mono_ms(mono_now()) > until)
+			fail_msg("'%s' never said '%s' but '%s'", name, want, text);
+		(void)poll(NULL, 0, 5); /* a task's own output rings no bell */
+	}
+}
+
+/* Is anything with this unit's mark alive? Looked at from outside, not through exec. */
+static bool marked_alive(const char *name)
+{
+	char mark[EXEC_NAME_BYTES + 16];
+	struct proc *all = NULL;
+	size_t n = proc_all(&all);
+	bool found = false;
+
+	(void)snprintf(mark, sizeof(mark), "SLUIS_UNIT=%s", name);
+	for (size_t i = 0; i < n; i++) {
+		char path[64], exe[PATH_MAX] = "";
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)all[i].pid);
+		if (readlink(path, exe, sizeof(exe) - 1) > 0 && strstr(exe, "sluis-shim"))
+			continue;
+		found |= all[i].state != 'Z' && proc_has_env(all[i].pid, mark);
+	}
+	free(all);
+	return found;
+}
+
+static pid_t shim_of(struct world *w, const char *name)
+{
+	CLEANUP(buf_done) struct buf status = BUF_INIT;
+	char path[PATH_MAX];
+	int dir;
+	pid_t pid;
+
+	(void)snprintf(path, sizeof(path), "%s/units/%s", w->run_dir, name);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	assert_int_equal(unit_read(dir, "status", &status, 4096, NULL), 0);
+	(void)close(dir);
+	pid = (pid_t)unit_get_u64(&status, "shim");
+	assert_true(pid > 1);
+	return pid;
+}
+
+/* Wait for the shim itself to be gone, which is a moment after its last word. */
+static void wait_shim_gone(struct world *w, const char *name)
+{
+	char path[256];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/units/%s/lock", w->run_dir, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	(void)close(fd);
+}
+
+/* ---- ends -------------------------------------------------------------------------------------------------- */
+
+/* The code of a task decides about retry and charge. */
+static void keeps_exit_code_and_usage(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "a1-p0-t0", "exit 17");
+	wait_until(w, "a1-p0-t0", is_over, &s);
+	assert_int_equal(s.exit_code, 17);
+	assert_int_equal(s.exit_signal, 0);
+	assert_true(s.began);
+	assert_false(s.setup_failed);
+	assert_true(s.pid > 1 && s.pid_start > 0);
+	assert_true(s.started_ms > 0 && s.ended_ms >= s.started_ms);
+	assert_true(s.maxrss_kib > 0);
+}
+
+static void keeps_the_signal(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "a1-p0-t0", "kill -ABRT $$");
+	wait_until(w, "a1-p0-t0", is_over, &s);
+	assert_int_equal(s.exit_signal, SIGABRT);
+	assert_int_equal(s.exit_code, -1);
+}
+
+/* "No such command" is the user's error, and is told apart from a command that exits 127 itself. */
+static void says_what_kept_a_task_from_starting(void **state)
+{
+	struct world *w = *state;
+	const char *const missing[] = {"no-such-command", NULL};
+	const char *const argv[] = {"true", NULL};
+	struct exec_task task = {.name = "t1", .argv = missing, .env = plain_env};
+	struct exec_status s;
+
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	assert_int_equal(s.exit_code, 127);
+	assert_true(s.setup_failed);
+	assert_false(s.began);
+	assert_string_equal(s.error, "cannot execute 'no-such-command': No such file or directory");
+
+	task = (struct exec_task){.name = "t2", .argv = argv, .env = plain_env, .cwd = "/no/such/place"};
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t2", is_over, &s);
+	assert_int_equal(s.exit_code, 126);
+	assert_string_equal(s.error, "cannot change to directory '/no/such/place': No such file or directory");
+
+	task = (struct exec_task){.name = "t3", .argv = argv, .env = plain_env, .stdout_path = "/no/such/out"};
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t3", is_over, &s);
+	assert_int_equal(s.exit_code, 126);
+	assert_true(strstr(s.error, "/no/such/out") != NULL);
+
+	start_ok(w, "t4", "exit 127");
+	wait_until(w, "t4", is_over, &s);
+	assert_false(s.setup_failed);
+	assert_true(s.began);
+}
+
+static void gives_environment_directory_and_output(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char text[1024], want[512];
+	size_t n;
+
+	start_ok(w, "t", "echo $GREETING $SLUIS_UNIT $HOME; pwd; echo oops >&2; cat; trap | wc -l");
+	wait_until(w, "t", is_over, &s);
+	(void)snprintf(want, sizeof(want), "hello t\n%s\n0\n", w->dir);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), want);
+	assert_string_equal(text_of(w, "t", EXEC_STDERR, text, sizeof(text)), "oops\n");
+	assert_int_equal(exec_log_read(w->exec, "t", EXEC_STDOUT, 6, text, 3, &n, NULL), 0);
+	assert_memory_equal(text, "t\n/", 3);
+	assert_int_equal(exec_log_read(w->exec, "t", EXEC_STDOUT, 100000, text, 3, &n, NULL), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(exec_log_read(w->exec, "none", EXEC_STDOUT, 0, text, 3, &n, NULL), ERR_NOTFOUND);
+	assert_int_equal(exec_file_read("/dev/null", 0, text, 3, &n, NULL), ERR_INVAL);
+}
+
+/* As `-o out.txt` without `-e`: both streams, in order, in one file, appended or emptied first. */
+static void writes_where_the_job_says(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"sh", "-c", "echo one; echo two >&2; echo three", NULL};
+	struct exec_task task = {.name = "t1", .argv = argv, .env = plain_env, .cwd = w->dir,
+		.stdout_path = "out.txt"};
+	char path[PATH_MAX], text[256];
+	struct exec_status s;
+	size_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/out.txt", w->dir);
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	assert_string_equal(text_of(w, "t1", EXEC_STDERR, text, sizeof(text)), "one\ntwo\nthree\n");
+	task.name = "t2";
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t2", is_over, &s);
+	assert_int_equal(exec_file_read(path, 0, text, sizeof(text), &n, NULL), 0);
+	assert_int_equal(n, 28);
+	task.name = "t3";
+	task.truncate = true;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t3", is_over, &s);
+	assert_int_equal(exec_file_read(path, 0, text, sizeof(text), &n, NULL), 0);
+	assert_int_equal(n, 14);
+}
+
+static void refuses_nonsense(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"true", NULL};
+	const char *const none[] = {NULL};
+	const char *const bad_env[] = {"NOVALUE", NULL};
+	const struct exec_task bad[] = {
+		{.name = "", .argv = argv},
+		{.name = "../up", .argv = argv},
+		{.name = ".hidden", .argv = argv},
+		{.name = "a b", .argv = argv},
+		{.name = "t", .argv = none},
+		{.name = "t", .argv = argv, .env = bad_env},
+		{.name = "t", .argv = argv, .cwd = "relative"},
+		{.name = "t", .argv = argv, .cpus = "0-"},
+		{.name = "t", .argv = argv, .cpus = "3-1"},
+		{.name = "t", .argv = argv, .stderr_path = "x", .stderr_to_stdout = true},
+	};
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(exec_start(w->exec, &bad[i], &err), ERR_INVAL);
+	assert_int_equal(exec_count(w->exec), 0);
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, false, &err), ERR_NOTFOUND);
+	assert_int_equal(exec_signal(w->exec, "t", 0, false, &err), ERR_INVAL);
+	assert_int_equal(exec_notice(w->exec, "t", "{}\n{}", 0, false, &err), ERR_INVAL);
+}
+
+/* ---- at most one start ---------------------------------------------------------------------------------------- */
+
+/* A repeated START must not run the job twice, not while it runs, not after, not after a restart. */
+static void never_starts_a_name_twice(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char text[64];
+	struct err err;
+
+	start_ok(w, "t", "echo ran; exec sleep 1000");
+	assert_int_equal(start_sh(w, "t", "echo ran", &err), ERR_EXISTS);
+	wait_text(w, "t", EXEC_STDOUT, "ran\n");
+	reopen(w);
+	assert_int_equal(start_sh(w, "t", "echo ran", &err), ERR_EXISTS);
+	assert_int_equal(exec_release(w->exec, "t", &err), ERR_STATE); /* lives: cannot be forgotten */
+	assert_int_equal(exec_kill(w->exec, "t", &err), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_signal, SIGKILL);
+	assert_int_equal(start_sh(w, "t", "echo ran", &err), ERR_EXISTS);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "ran\n");
+	assert_int_equal(exec_release(w->exec, "t", &err), 0);
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_NONE);
+	assert_int_equal(exec_release(w->exec, "t", &err), 0);
+}
+
+static void a_batch_shares_all_but_its_failures(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"true", NULL};
+	const struct exec_task good = {.name = "g1", .argv = argv, .env = plain_env};
+	const struct exec_task again = {.name = "g1", .argv = argv, .env = plain_env};
+	const struct exec_task bad = {.name = "b/d", .argv = argv};
+	const struct exec_task last = {.name = "g2", .argv = argv, .env = plain_env};
+	const struct exec_task *const all[] = {&good, &again, &bad, &last};
+	struct exec_status s;
+	struct err err;
+	int codes[4];
+
+	assert_int_equal(exec_start_batch(w->exec, all, 4, codes, &err), ERR_EXISTS);
+	assert_int_equal(codes[0], 0);
+	assert_int_equal(codes[1], ERR_EXISTS);
+	assert_int_equal(codes[2], ERR_INVAL);
+	assert_int_equal(codes[3], 0);
+	assert_int_equal(exec_count(w->exec), 2);
+	wait_until(w, "g1", is_over, &s);
+	wait_until(w, "g2", is_over, &s);
+}
+
+/* A shim that cannot be executed leaves no trace, so that the start may be tried again. */
+static void a_failed_start_leaves_nothing(void **state)
+{
+	struct world *w = *state;
+	char broken[256];
+	struct exec_status s;
+	struct err err;
+	FILE *f;
+
+	(void)snprintf(broken, sizeof(broken), "%s/broken-shim", w->dir);
+	f = fopen(broken, "w");
+	assert_non_null(f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(chmod(broken, 0755), 0);
+	f = fopen(broken, "w");
+	assert_non_null(f);
+	assert_true(fputs("#!/no/such/interpreter\n", f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	w->cfg.shim_path = broken;
+	reopen(w);
+	assert_int_equal(start_sh(w, "t", "true", &err), ERR_SYS);
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_NONE);
+	assert_int_equal(exec_count(w->exec), 0);
+	w->cfg.shim_path = w->shim;
+	reopen(w);
+	start_ok(w, "t", "exit 3");
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 3);
+}
+
+static void one_agent_per_run_dir(void **state)
+{
+	struct world *w = *state;
+	struct exec *second;
+	struct err err;
+
+	assert_int_equal(exec_open(&w->cfg, &second, &err), ERR_BUSY);
+}
+
+/* ---- the agent dies ------------------------------------------------------------------------------------------- */
+
+/* Run `play` in a process of its own that has the run dir open, and kill -9 it once it is through. */
+static void agent_that_dies(struct world *w, void (*play)(struct world *))
+{
+	char ready;
+	int fds[2];
+	pid_t pid;
+
+	exec_close(w->exec);
+	w->exec = NULL;
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		(void)close(fds[0]);
+		if (exec_open(&w->cfg, &w->exec, NULL))
+			_exit(1);
+		play(w);
+		if (write(fds[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(fds[1]);
+	assert_int_equal(read(fds[0], &ready, 1), 1);
+	(void)close(fds[0]);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void play_start(struct world *w)
+{
+	if (start_sh(w, "t", "mkfifo go; echo waiting; read line < go; echo got $line; exit 42", NULL))
+		_exit(1);
+}
+
+/* The heart of it: agent killed, task goes on, ends meanwhile, and the next agent reads how. */
+static void the_next_agent_reads_the_exit_code(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char path[256], text[128];
+	int64_t until = mono_ms(mono_now()) + PATIENCE_MS;
+	struct stat st;
+	FILE *go;
+
+	agent_that_dies(w, play_start);
+	(void)snprintf(path, sizeof(path), "%s/units/t/stdout", w->run_dir);
+	while (stat(path, &st) || !st.st_size) {
+		assert_true(mono_ms(mono_now()) < until);
+		(void)poll(NULL, 0, 5);
+	}
+	(void)snprintf(path, sizeof(path), "%s/go", w->dir);
+	go = fopen(path, "w"); /* opens only because the task still reads */
+	assert_non_null(go);
+	assert_true(fputs("orders\n", go) >= 0);
+	assert_int_equal(fclose(go), 0);
+	(void)snprintf(path, sizeof(path), "%s/units/t/exit", w->run_dir);
+	while (stat(path, &st)) {
+		assert_true(mono_ms(mono_now()) < until);
+		(void)poll(NULL, 0, 5);
+	}
+	open_exec(w);
+	assert_int_equal(exec_count(w->exec), 1);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 42);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "waiting\ngot orders\n");
+}
+
+static void play_sleep(struct world *w)
+{
+	if (start_sh(w, "t", "trap 'echo caught; exit 9' TERM; echo up; while :; do sleep 1000 & wait; done", NULL))
+		_exit(1);
+}
+
+static void the_next_agent_takes_over_a_running_task(void **state)
+{
+	struct world *w = *state;
+	char changed[EXEC_NAME_BYTES];
+	struct exec_status s;
+
+	agent_that_dies(w, play_sleep);
+	open_exec(w);
+	assert_true(exec_next_changed(w->exec, changed)); /* all count as changed at first */
+	assert_string_equal(changed, "t");
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	wait_until(w, "t", is_running, &s);
+	assert_false(s.empty);
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, false, NULL), 0);
+	wait_until(w, "t", is_exited, &s);
+	assert_int_equal(s.exit_code, 9);
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, false, NULL), ERR_GONE); /* the leader has ended */
+	assert_int_equal(exec_signal(w->exec, "t", SIGKILL, true, NULL), 0); /* its sleep has not */
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, true, NULL), ERR_GONE);
+}
+
+/* Killed between the synced intent and the shim: certain not to have run, said so, and startable after a
+ * release. A half-made directory is nothing at all. */
+static void a_start_that_never_happened_is_known_as_such(void **state)
+{
+	struct world *w = *state;
+	char path[256];
+	struct exec_status s;
+	int fd;
+
+	start_ok(w, "t", "exit 0");
+	wait_until(w, "t", is_over, &s);
+	wait_shim_gone(w, "t");
+	for (int i = 0; i < 2; i++) { /* undo what the shim did: what is left is what the agent made */
+		(void)snprintf(path, sizeof(path), "%s/units/t/%s", w->run_dir, i ? "status" : "exit");
+		(void)unlink(path);
+	}
+	(void)snprintf(path, sizeof(path), "%s/units/.new-u", w->run_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	reopen(w);
+	assert_int_equal(exec_count(w->exec), 1);
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_UNSTARTED);
+	assert_true(s.empty);
+	assert_int_equal(start_sh(w, "t", "true", NULL), ERR_EXISTS);
+	/* While somebody holds its lock it may yet start: not released, not called unstarted. */
+	(void)snprintf(path, sizeof(path), "%s/units/t/lock", w->run_dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_STARTING);
+	assert_int_equal(exec_release(w->exec, "t", NULL), ERR_STATE);
+	(void)close(fd);
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+	start_ok(w, "t", "exit 5");
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 5);
+}
+
+/* Another boot id: nothing runs any more. What had ended before keeps its code. */
+static void a_reboot_loses_what_had_not_ended(void **state)
+{
+	struct world *w = *state;
+	const char *const names[] = {"ended", "ran", "torn"};
+	struct exec_status s;
+
+	start_ok(w, "ended", "exit 6");
+	start_ok(w, "ran", "exit 0");
+	start_ok(w, "torn", "exit 0");
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct buf b = BUF_INIT;
+		char path[256];
+		int dir;
+
+		wait_until(w, names[i], is_over, &s);
+		wait_shim_gone(w, names[i]);
+		(void)snprintf(path, sizeof(path), "%s/units/%s", w->run_dir, names[i]);
+		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(dir >= 0);
+		if (i)
+			assert_int_equal(unlinkat(dir, "exit", 0), 0);
+		unit_put(&b, "unit", names[i]);
+		unit_put(&b, "boot", "00000000-aaaa-bbbb-cccc-000000000000");
+		assert_int_equal(unit_write(dir, "task", &b, false, NULL), 0);
+		if (i == 2) { /* the name was synced, the rest was not */
+			int fd = openat(dir, "task", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+			assert_true(fd >= 0);
+			(void)close(fd);
+		}
+		(void)close(dir);
+		buf_done(&b);
+	}
+	reopen(w);
+	status_of(w, "ended", &s);
+	assert_int_equal(s.state, EXEC_EXITED);
+	assert_int_equal(s.exit_code, 6);
+	assert_true(s.empty);
+	for (size_t i = 1; i < ARRAY_LEN(names); i++) {
+		status_of(w, names[i], &s);
+		assert_int_equal(s.state, EXEC_LOST);
+		assert_int_equal(s.lost, EXEC_LOST_REBOOT);
+		assert_true(s.empty);
+		assert_int_equal(start_sh(w, names[i], "true", NULL), ERR_EXISTS);
+	}
+}
+
+/* ---- nothing escapes -------------------------------------------------------------------------------------------- */
+
+static const char escape[] =
+	"setsid sh -c 'echo one; setsid sleep 1000 & exec sleep 1000' & sleep 0.01; "
+	"(setsid env -i /bin/sleep 1000 &) ; (sleep 1000 &) ; echo out; exit 4";
+
+/* A device is free when no process is left, not when the leader is gone. */
+static void empty_only_when_the_last_escapee_is_gone(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "t", escape);
+	wait_until(w, "t", is_exited, &s);
+	assert_int_equal(s.exit_code, 4);
+	assert_false(s.empty);
+	wait_text(w, "t", EXEC_STDOUT, "one");
+	assert_int_equal(exec_release(w->exec, "t", NULL), ERR_STATE);
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_false(marked_alive("t"));
+	assert_int_equal(s.exit_code, 4); /* the leader's end stays what it was */
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0); /* killing nobody is done at once */
+}
+
+static void the_rest_goes_with_the_leader_if_asked(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"sh", "-c", escape, NULL};
+	const struct exec_task task = {.name = "t", .argv = argv, .env = plain_env, .kill_rest = true};
+	struct exec_status s;
+
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 4);
+	assert_false(marked_alive("t"));
+}
+
+/* Children that fork while they are being killed. */
+static void a_forking_task_is_killed_too(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "t", "f() { while :; do (setsid sleep 0.02 &); done; }; f & f & echo up; wait");
+	wait_text(w, "t", EXEC_STDOUT, "up");
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_false(marked_alive("t"));
+}
+
+/* The shim is killed: no exit code, and we say so. What remains is found by its mark and killed. */
+static void a_lost_shim_is_told_and_its_children_found(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	pid_t shim;
+
+	start_ok(w, "t", "setsid sleep 1000 & (sleep 1000 &); echo up; exec sleep 1000");
+	wait_text(w, "t", EXEC_STDOUT, "up");
+	wait_until(w, "t", is_running, &s);
+	shim = shim_of(w, "t");
+	assert_int_equal(kill(shim, SIGKILL), 0);
+	wait_until(w, "t", is_lost, &s);
+	assert_int_equal(s.lost, EXEC_LOST_SHIM);
+	assert_true(s.began);
+	assert_false(s.empty);
+	assert_true(marked_alive("t"));
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, true, NULL), ERR_GONE);
+	assert_int_equal(exec_release(w->exec, "t", NULL), ERR_STATE);
+	reopen(w);
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_LOST);
+	assert_false(s.empty);
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_empty, &s);
+	assert_false(marked_alive("t"));
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+}
+
+/* What the agent's service manager or a terminal sends must not take the task's keeper away. */
+static void the_shim_shrugs_off_signals(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	pid_t shim;
+
+	start_ok(w, "t", "echo up; sleep 1000; exit 8");
+	wait_text(w, "t", EXEC_STDOUT, "up");
+	wait_until(w, "t", is_running, &s);
+	shim = shim_of(w, "t");
+	assert_int_not_equal(getsid(shim), getsid(0));
+	for (int signo = 1; signo < NSIG; signo++)
+		if (signo != SIGKILL && signo != SIGSTOP && signo != 32 && signo != 33)
+			assert_int_equal(kill(shim, signo), 0);
+	assert_int_equal(exec_signal(w->exec, "t", SIGTERM, true, NULL), 0); /* answers, and ends the sleep */
+	wait_until(w, "t", is_over, &s);
+}
+
+/* ---- talking to the task ----------------------------------------------------------------------------------------- */
+
+/* The three ways of one notice; a trainer may use any. */
+static void a_notice_arrives_three_ways(void **state)
+{
+	static const char json[] = "{\"cause\":\"recall\",\"deadline_unix\":1795454074,\"seconds\":120}";
+	struct world *w = *state;
+	struct exec_status s;
+	char text[512], want[512];
+
+	start_ok(w, "t", "trap 'cat $SLUIS_NOTICE_FILE; read line <&7; echo fd $line; exit 3' USR1\n"
+			"[ $SLUIS_NOTICE_FD = 7 ] && echo up; while :; do sleep 0.05; done");
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	assert_int_equal(exec_notice(w->exec, "t", json, SIGUSR1, false, NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 3);
+	(void)snprintf(want, sizeof(want), "up\n%s\nfd %s\n", json, json);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), want);
+}
+
+/* A task that never reads its descriptor must not block the shim, nor miss file and signal. */
+static void notices_do_not_pile_up(void **state)
+{
+	char json[3000];
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "t", "trap 'wc -c < $SLUIS_NOTICE_FILE; exit 3' USR1; echo up; while :; do sleep 0.05; done");
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	memset(json, 'x', sizeof(json));
+	json[sizeof(json) - 1] = 0;
+	for (int i = 0; i < 40; i++) /* 120 kB into a pipe of 64 */
+		assert_int_equal(exec_notice(w->exec, "t", json, 0, false, NULL), 0);
+	json[100] = 0;
+	assert_int_equal(exec_notice(w->exec, "t", json, SIGUSR1, false, NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	wait_text(w, "t", EXEC_STDOUT, "101\n");
+}
+
+static void signals_reach_leader_or_all(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	start_ok(w, "t", "trap 'echo leader' USR1\n"
+			"setsid sh -c 'trap \"echo child\" USR1; echo ready; while :; do sleep 0.05; done' &\n"
+			"echo up; while :; do wait; done");
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	wait_text(w, "t", EXEC_STDOUT, "ready\n");
+	assert_int_equal(exec_signal(w->exec, "t", SIGUSR1, false, NULL), 0);
+	wait_text(w, "t", EXEC_STDOUT, "leader\n");
+	status_of(w, "t", &s);
+	{
+		char text[256];
+
+		assert_null(strstr(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "child"));
+	}
+	/* Its sleeps die of it; both shells go on. */
+	assert_int_equal(exec_signal(w->exec, "t", SIGUSR1, true, NULL), 0);
+	wait_text(w, "t", EXEC_STDOUT, "child\n");
+}
+
+static void reports_are_kept_whole_and_bounded(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char text[8192];
+
+	w->cfg.report_bytes_max = 208; /* eight lines of 26 */
+	reopen(w);
+	start_ok(w, "t", "echo '{\"checkpoint\":{\"step\":1}}' >&8; mkfifo go; read x < go\n"
+			"printf '{\"checkpoint\":' >&8; echo '{\"step\":2}}' >&8\n"
+			"head -c 6000 /dev/zero | tr '\\0' y >&8; echo >&8; echo '{\"checkpoint\":{\"step\":3}}' >&8\n"
+			"for i in 1 2 3 4 5 6 7 8; do echo '{\"checkpoint\":{\"step\":9}}' >&8; done; printf half >&8");
+	wait_text(w, "t", EXEC_REPORTS, "{\"checkpoint\":{\"step\":1}}\n"); /* while it runs */
+	{
+		char path[256];
+		FILE *go;
+
+		(void)snprintf(path, sizeof(path), "%s/go", w->dir);
+		go = fopen(path, "w");
+		assert_non_null(go);
+		assert_int_equal(fclose(go), 0);
+	}
+	wait_until(w, "t", is_over, &s);
+	assert_memory_equal(text_of(w, "t", EXEC_REPORTS, text, sizeof(text)),
+		"{\"checkpoint\":{\"step\":1}}\n{\"checkpoint\":{\"step\":2}}\n{\"checkpoint\":{\"step\":3}}\n", 78);
+	assert_int_equal(strlen(text), 208);
+	assert_int_equal(s.reports_dropped, 1 + 3); /* the long one, and three of the last eight */
+}
+
+static void binds_to_the_given_cpus(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"grep", "Cpus_allowed_list", "/proc/self/status", NULL};
+	struct exec_task task = {.name = "t", .argv = argv, .env = plain_env};
+	struct exec_status s;
+	char cpu[16], want[64], text[128];
+	cpu_set_t mine;
+	int last = -1;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(mine), &mine), 0);
+	for (size_t i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &mine))
+			last = (int)i;
+	(void)snprintf(cpu, sizeof(cpu), "%d", last);
+	task.cpus = cpu;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	(void)snprintf(want, sizeof(want), "Cpus_allowed_list:\t%d\n", last);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), want);
+	task.name = "u";
+	task.cpus = "8000"; /* no such cpu: refused, not ignored */
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "u", is_over, &s);
+	assert_true(s.setup_failed);
+	assert_string_equal(s.error, "cannot bind to cpus '8000': Invalid argument");
+}
+
+static void parses_cpu_lists(void **state)
+{
+	uint64_t bits[2];
+	struct err err;
+
+	(void)state;
+	assert_int_equal(cpulist_parse("0-2,64,127", bits, 2, &err), 0);
+	assert_true(bits[0] == 7 && bits[1] == (UINT64_C(1) << 63 | 1));
+	assert_int_equal(cpulist_parse("128", bits, 2, &err), ERR_RANGE);
+	assert_int_equal(cpulist_parse("99999999999999999999", bits, 2, &err), ERR_RANGE);
+	assert_int_equal(cpulist_parse("", bits, 2, &err), ERR_INVAL);
+	assert_int_equal(cpulist_parse("1,", bits, 2, &err), ERR_INVAL);
+	assert_int_equal(cpulist_parse("1;2", bits, 2, &err), ERR_INVAL);
+	assert_int_equal(cpulist_parse("-1", bits, 2, &err), ERR_INVAL);
+}
+
+/* A file torn by a crash of the machine is never half believed. */
+static void a_torn_file_is_no_file(void **state)
+{
+	struct world *w = *state;
+	struct buf b = BUF_INIT, back = BUF_INIT;
+	int dir = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	char whole[256];
+
+	unit_put(&b, "key", "first");
+	unit_put(&b, "key", "sec\nond");
+	unit_put_u64(&b, "number", UINT64_MAX);
+	assert_int_equal(unit_write(dir, "f", &b, true, NULL), 0);
+	assert_int_equal(unit_read(dir, "f", &back, 4096, NULL), 0);
+	assert_string_equal(unit_get(&back, "key"), "first");
+	assert_string_equal(unit_next(&back, "key", unit_get(&back, "key")), "sec\nond");
+	assert_null(unit_get(&back, "ke"));
+	assert_true(unit_get_u64(&back, "number") == UINT64_MAX);
+	assert_int_equal(unit_read(dir, "f", &back, 10, NULL), ERR_TOOBIG);
+	assert_int_equal(unit_read(dir, "g", &back, 10, NULL), ERR_NOTFOUND);
+	assert_int_equal(fstatat(dir, "f", &st, 0), 0);
+	for (off_t cut = 0; cut < st.st_size; cut++) {
+		int fd = openat(dir, "f", O_RDWR | O_CLOEXEC);
+
+		assert_true(fd >= 0);
+		assert_int_equal(pread(fd, whole, sizeof(whole), 0), st.st_size);
+		assert_int_equal(ftruncate(fd, cut), 0);
+		assert_int_equal(unit_read(dir, "f", &back, 4096, NULL), ERR_CORRUPT);
+		whole[cut] ^= 1;
+		assert_int_equal(pwrite(fd, whole, (size_t)st.st_size, 0), st.st_size);
+		assert_int_equal(unit_read(dir, "f", &back, 4096, NULL), ERR_CORRUPT);
+		whole[cut] ^= 1;
+		assert_int_equal(pwrite(fd, whole, (size_t)st.st_size, 0), st.st_size);
+		(void)close(fd);
+	}
+	(void)close(dir);
+	buf_done(&b);
+	buf_done(&back);
+}
+
+/* ---- cgroup2 ------------------------------------------------------------------------------------------------------- */
+
+/* A cgroup of our own below a writable cgroup2 mount, or a skip that says what is missing. */
+static bool cgroup_world(struct world *w, char root[PATH_MAX])
+{
+	FILE *mounts = fopen("/proc/mounts", "re");
+	char line[1024], at[512], type[64];
+	bool made = false;
+
+	while (mounts && !made && fgets(line, sizeof(line), mounts))
+		if (sscanf(line, "%*s %511s %63s", at, type) == 2 && !strcmp(type, "cgroup2")) {
+			(void)snprintf(root, PATH_MAX, "%s/sluis-test-%d", at, (int)getpid());
+			made = !mkdir(root, 0755);
+		}
+	if (mounts)
+		(void)fclose(mounts);
+	if (!made) {
+		print_message("skipped: no cgroup2 mount that this user may write\n");
+		return false;
+	}
+	(void)snprintf(line, sizeof(line), "%s/cgroup.kill", root);
+	if (access(line, W_OK)) {
+		print_message("skipped: this kernel has no cgroup.kill (Linux 5.14)\n");
+		(void)rmdir(root);
+		return false;
+	}
+	w->cfg.backend = EXEC_CGROUP2;
+	w->cfg.cgroup_root = root;
+	reopen(w);
+	return true;
+}
+
+static void cgroup2_contains_and_kills(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char root[PATH_MAX], text[512];
+
+	if (!cgroup_world(w, root))
+		skip();
+	assert_true(exec_caps(w->exec) & EXEC_CAP_TRACK);
+	start_ok(w, "t", "grep ^0:: /proc/self/cgroup; setsid env -i sleep 1000 & echo up; exit 7");
+	wait_until(w, "t", is_exited, &s);
+	assert_int_equal(s.exit_code, 7);
+	assert_false(s.empty);
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	(void)snprintf(text, sizeof(text), "sluis-test-%d/t", (int)getpid());
+	wait_text(w, "t", EXEC_STDOUT, text);
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+	assert_int_equal(rmdir(root), 0); /* the unit's cgroup is gone with it */
+}
+
+/* The case that plain cannot solve: shim killed, environment cleared, session of its own. */
+static void cgroup2_finds_what_a_lost_shim_left(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char root[PATH_MAX];
+
+	if (!cgroup_world(w, root))
+		skip();
+	start_ok(w, "t", "setsid env -i sleep 1000 & echo up; exec sleep 1000");
+	wait_text(w, "t", EXEC_STDOUT, "up\n");
+	wait_until(w, "t", is_running, &s);
+	assert_int_equal(kill(shim_of(w, "t"), SIGKILL), 0);
+	wait_until(w, "t", is_lost, &s);
+	assert_false(s.empty);
+	w->cfg.backend = EXEC_PLAIN; /* an agent configured anew still knows what kind of unit it was */
+	reopen(w);
+	status_of(w, "t", &s);
+	assert_false(s.empty);
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_empty, &s);
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+	assert_int_equal(rmdir(root), 0);
+}
+
+static void cgroup2_says_why_it_cannot(void **state)
+{
+	struct world *w = *state;
+	struct exec *other = NULL;
+	struct exec_cfg cfg = w->cfg;
+	char path[200], run[220];
+	struct err err;
+
+	(void)snprintf(path, sizeof(path), "%s/no-cgroup", w->dir);
+	(void)snprintf(run, sizeof(run), "%s-run", path);
+	cfg.run_dir = run;
+	cfg.backend = EXEC_CGROUP2;
+	cfg.cgroup_root = path;
+	assert_int_equal(exec_open(&cfg, &other, &err), ERR_UNSUPPORTED);
+	assert_true(strstr(err.msg, "cgroup2") != NULL);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(keeps_exit_code_and_usage),
+		CASE(keeps_the_signal),
+		CASE(says_what_kept_a_task_from_starting),
+		CASE(gives_environment_directory_and_output),
+		CASE(writes_where_the_job_says),
+		CASE(refuses_nonsense),
+		CASE(never_starts_a_name_twice),
+		CASE(a_batch_shares_all_but_its_failures),
+		CASE(a_failed_start_leaves_nothing),
+		CASE(one_agent_per_run_dir),
+		CASE(the_next_agent_reads_the_exit_code),
+		CASE(the_next_agent_takes_over_a_running_task),
+		CASE(a_start_that_never_happened_is_known_as_such),
+		CASE(a_reboot_loses_what_had_not_ended),
+		CASE(empty_only_when_the_last_escapee_is_gone),
+		CASE(the_rest_goes_with_the_leader_if_asked),
+		CASE(a_forking_task_is_killed_too),
+		CASE(a_lost_shim_is_told_and_its_children_found),
+		CASE(the_shim_shrugs_off_signals),
+		CASE(a_notice_arrives_three_ways),
+		CASE(notices_do_not_pile_up),
+		CASE(signals_reach_leader_or_all),
+		CASE(reports_are_kept_whole_and_bounded),
+		CASE(binds_to_the_given_cpus),
+		CASE(parses_cpu_lists),
+		CASE(a_torn_file_is_no_file),
+		CASE(cgroup2_contains_and_kills),
+		CASE(cgroup2_finds_what_a_lost_shim_left),
+		CASE(cgroup2_says_why_it_cannot),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
