@@ -300,7 +300,7 @@ static void probe_two_switches(unsigned trunk)
 	for (unsigned i = 0; i < 4; i++)
 		buf_addf(&x, "<object type=\"PCIDev\" gp_index=\"%u\" pci_busid=\"0000:0%u:00.0\" %s "
 			     "pci_type=\"%s [10de:0000] [10de:0000] 00\" pci_link_speed=\"0.0\"/>", 10 + i, 1 + i,
-			 i < 2 ? "" : "subtype=\"NVSwitch\"", i < 2 ? "0302" : "0680");
+			 i < 2 ? "" : "subtype=\"NVSwitch\"", i == 0 ? "0302" : i == 1 ? "1200" : "0680");
 	buf_addf(&x, "</object></object><distances2 type=\"PCIDev\" nbobjs=\"4\" kind=\"9\" "
 		     "name=\"NVLinkBandwidth\" indexing=\"gp\"><indexes length=\"12\">10 11 12 13 </indexes>");
 	CLEANUP(buf_done) struct buf v = BUF_INIT;
@@ -439,6 +439,46 @@ static void stripping_lost_nothing_that_is_read(void **state)
 		must(probe_xml(data_file(path), &inv));
 		must(probe_xml(demo_file(names[i]), &other));
 		assert_memory_equal(inv.digest, other.digest, INV_DIGEST_BYTES);
+	}
+}
+
+/* Copies of /sys and /proc: what the agent would see of a machine booted with CPU 0 off, of one
+ * restricted by its cgroup, and of two with unusual memory. */
+static void copies_of_sys_are_read_as_machines(void **state)
+{
+	static const struct {
+		const char *archive, *folder;
+		unsigned pus, cores, numa;
+	} rows[] = {
+		{ "offline-cpu0-node0", "offline-cpu0-node0", 17, 17, 1 },
+		{ "32amd64-4s2n4c-cgroup2", "32amd64-4s2n4c-cgroup", 6, 6, 6 },
+		{ "nvidia-dgx-gb10", "nvidia-dgx-gb10", 20, 20, 1 },
+		{ "nvidiagpunumanodes", "nvidiagpunumanodes", 32, 8, 2 },
+	};
+	char dir[256], command[2 * PATH_MAX], archive[64];
+	struct probe_opts opts = { .source = PROBE_FSROOT, .path = dir };
+
+	(void)state;
+	skip_without_data();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int r;
+
+		snprintf(archive, sizeof(archive), "fsroot/%s.tar.bz2", rows[i].archive);
+		snprintf(command, sizeof(command), "tar -C '%s' -xjf '%s'", temp, data_file(archive));
+		if (system(command) != 0) {
+			print_message("skipped: this machine cannot unpack %s\n", archive);
+			skip();
+		}
+		snprintf(dir, sizeof(dir), "%s/%s", temp, rows[i].folder);
+		r = probe_run(&opts, &inv, &pus, &err);
+		snprintf(command, sizeof(command), "chmod -R u+w '%s' && rm -rf '%s'", dir, dir);
+		assert_int_equal(system(command), 0);
+		must(r);
+		assert_int_equal(inv.pu_count, rows[i].pus);
+		assert_int_equal(inv.core_count, rows[i].cores);
+		assert_int_equal(inv.numa_count, rows[i].numa);
+		assert_true(inv.emulated);
+		check_pus();
 	}
 }
 
@@ -620,6 +660,11 @@ static void the_digest_moves_with_a_device_and_with_nothing_else(void **state)
 	replace(&text, "226d71390992870e", "226d71390992870f");
 	must(probe_xml(temp_file(text.data, text.len), &other));
 	assert_memory_not_equal(inv.digest, other.digest, INV_DIGEST_BYTES);
+
+	replace(&text, "226d71390992870f", "0000000000000000"); /* a lone zero names nothing either */
+	must(probe_xml(temp_file(text.data, text.len), &other));
+	assert_string_equal(other.devices[6].uuid, "");
+	assert_string_not_equal(other.devices[5].uuid, "");
 
 	/* Health and the library's version change without the machine becoming another one. */
 	memcpy(before, inv.digest, sizeof(before));
@@ -874,6 +919,7 @@ int main(void)
 		cmocka_unit_test(a_redirected_environment_is_refused),
 		cmocka_unit_test(the_demo_machines_load),
 		cmocka_unit_test(stripping_lost_nothing_that_is_read),
+		cmocka_unit_test(copies_of_sys_are_read_as_machines),
 		cmocka_unit_test(invented_gpus_are_spread_over_numa_nodes),
 		cmocka_unit_test(two_emulated_nodes_share_no_identity),
 		cmocka_unit_test(gpu_descriptions_are_read_or_explained),
