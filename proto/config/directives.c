@@ -1155,7 +1155,7 @@ static const struct job_option *option_of_variable(const char *name, size_t len)
 	return job_option_find(option);
 }
 
-static void apply_env(struct job_options *o, char *const *env, bool slurm, struct config_errors *errs)
+static void apply_variables(struct job_options *o, char *const *env, bool slurm, struct config_errors *errs)
 {
 	/* sluis's own names after Slurm's, so they win */
 	for (int own = !slurm; own < 2; own++) {
@@ -1193,7 +1193,7 @@ int directives_resolve(struct job_options *o, const struct directives *script, c
 		for (size_t i = 0; script && i < script->list.count; i++)
 			if ((int)script->list.items[i].source == source)
 				apply_one(o, &script->list.items[i], script->file, errs);
-	apply_env(o, env, slurm, errs);
+	apply_variables(o, env, slurm, errs);
 	for (size_t i = 0; i < command_count; i++)
 		apply_one(o, &command[i], "command line", errs);
 	if (script && script->has_sbatch)
