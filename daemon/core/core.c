@@ -770,13 +770,13 @@ static void lease_timers(struct core *c, struct lease_s *l)
 	}
 	if (!l->renewal.lease)
 		live = T_NEVER;
+	if (!lease_terminal(l->r.state) && l->r.retry_ms && l->r.retry_ms < due)
+		due = l->r.retry_ms;
 	timer_set(&c->timers, &l->timer, RECORD_LEASE, l->r.id, due);
 	timer_set(&c->live_timers, &l->live_timer, RECORD_LEASE, l->r.id, live);
 }
 
 /* ---- pending list ------------------------------------------------------------------------------- */
-
-static bool job_waits(const struct job *j) { return j->state == JOB_PENDING || j->state == JOB_HELD; }
 
 static void pending_track(struct core *c, struct job_s *j, bool waits)
 {

@@ -167,29 +167,38 @@ static inline struct cluster *edit_cluster(const struct core *c, struct decision
 }
 
 /* ---- placing (place.c) ---------------------------------------------------------------------- */
+enum place_over {
+	PLACE_FREE = 0,   /* free devices only */
+	PLACE_OVER_LOANS, /* devices held by loans that may be recalled count as free (claim planning) */
+	PLACE_EMPTY,      /* everything installed counts: could it ever run? */
+};
 struct place_ask {
 	uint16_t flavor;
 	uint8_t shape;
-	uint32_t units;     /* shape units */
-	uint32_t chunk;     /* units that must sit on one node; 0: as it fits (best: all on one) */
-	bool chunk_parts;   /* one part per chunk (replicas), else one part per node */
 	uint8_t klass;      /* guaranteed gpu-shaped work stays in the fractional area */
-	uint16_t cpus;      /* per unit; 0: the share of its devices */
+	uint8_t over;       /* enum place_over */
+	uint32_t units;     /* shape units */
+	uint32_t chunk;     /* SHAPE_GPU: so many on one node; 0: as it fits, best on one node */
+	bool chunk_parts;   /* one part per chunk (replicas), else one part per node */
+	bool distinct;      /* each chunk on another node */
+	uint16_t cpus;      /* per node; 0: the share of its devices */
 	uint32_t memory_mib; /* per node; 0: the share */
 	const struct require *requires; /* labels */
 	uint32_t requires_n;
 	const struct node_ref *excluded;
 	uint32_t excluded_n;
-	bool over_loans; /* treat devices held by loans that may be recalled as free (claim planning) */
-	const uint64_t *victims; /* with over_loans: only these allocations, ascending; NULL: any loan */
+	const uint64_t *victims; /* PLACE_OVER_LOANS: only these allocations, ascending; NULL: any loan */
 	uint32_t victims_n;
 };
-/* Fill parts (from d->arena). Returns 0, or the reason that blocks: REASON_NO_SHAPE, _FRAGMENTED,
- * _NODES_OUT, _SHAPE (never). Fewest nodes, fullest first, topology order. O(nodes × devices). */
+/* Fill parts (in `arena`). Returns 0, or the reason that blocks: REASON_NO_SHAPE, _FRAGMENTED,
+ * _NODES_OUT. Fewest nodes, best fit, topology order. O(nodes log nodes). */
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n);
-/* Could it be placed on an empty cluster? Installed capacity, states ignored. */
-bool place_possible(const struct core *c, const struct place_ask *ask, struct arena *arena);
+
+/* May a running loan become guaranteed where it stands, without breaking a node promised whole? */
+bool place_may_guarantee(const struct core *c, const struct alloc *a);
+uint64_t node_flavor_mask(const struct node *n, uint16_t flavor); /* healthy devices of it */
+bool node_is_cpu(const struct node *n);
 
 /* ---- deciding -------------------------------------------------------------------------------- */
 int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, struct err *err);
@@ -230,6 +239,9 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a);
 int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, int64_t ms);
 
+int64_t fair_decay(int64_t rums, int64_t dt_ms);
+void usage_refund(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t rums);
+
 /* ---- claims (claim.c) -------------------------------------------------------------------------- */
 /* Plan devices over free ones and recallable loans, raise the claim, stop the victims (unless
  * `offered`). Returns the claim id, 0 if even recalling every loan does not help. */
@@ -245,6 +257,28 @@ int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shap
 /* Shortest recall time any lender of this resource may demand; T_NEVER if nobody lends. */
 int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape);
 
+/* ---- jobs (job.c) --------------------------------------------------------------------------------- */
+static inline bool job_waits(const struct job *j) { return j->state == JOB_PENDING || j->state == JOB_HELD; }
+int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass);
+/* A released stage that covers `hold`: 0 and its index (UINT32_MAX: the project has no grant), or the
+ * reason (204, 401, 402). ret_left: the most any open stage has left. */
+int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);
+void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, struct place_ask *ask);
+void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
+	      uint32_t parts_n);
+uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);
+bool member_of(const struct core *c, uint32_t principal, uint32_t qnode);
+int flavor_find(const struct core *c, const char *name, uint16_t *ret, struct err *err);
+/* Could it ever be placed on what is installed or committed? 0, or ERR_NEVER with reason 102 or 105. */
+int shape_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err);
+
+/* The most of (flavor, shape) that could ever be guaranteed at `leaf`, and used at all, on an idle cluster. */
+void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t *ret_cover,
+		int64_t *ret_all);
+/* Admin, or the provider itself. */
+bool may_act_for(const struct core *c, uint32_t principal, uint32_t provider);
+void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
+
 /* ---- jobs and leases meeting their allocations -------------------------------------------------- */
 void job_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
 void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p);
@@ -255,7 +289,6 @@ void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j,
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
-bool tick_jobs(const struct core *c, int64_t t, struct decision *d);   /* job.c: timers */
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 bool tick_alloc_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);

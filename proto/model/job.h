@@ -119,12 +119,15 @@ struct job {
 	int64_t used_guaranteed_rums;
 	int64_t used_loan_rums;
 	int64_t refunded_rums;
+	int64_t attempt_guaranteed_rums; /* of the current attempt, not yet settled with the stage */
+	int64_t attempt_loan_rums;
 	int64_t lost_rums; /* work thrown away by recalls */
 	char end_text[TEXT_BYTES];
 	struct job_spec spec;
 	uint32_t excluded_n;
 	struct node_ref *excluded; /* blamed nodes, not used again */
 	uint32_t array_started; /* array parent: children made so far */
+	uint32_t array_live;    /* array parent: children not yet ended */
 };
 
 #endif

@@ -64,6 +64,7 @@ struct lease {
 	uint64_t claim;       /* the claim that recalls it */
 	char end_reason[TEXT_BYTES];
 	uint32_t bind_failures;
+	int64_t retry_ms; /* after a failed bind: not before; 0 */
 };
 
 /* The part of a lease that changes with every renewal: small, so 100,000 a second are cheap. */

@@ -1,0 +1,832 @@
+/* job.c - life of a job
+ *
+ *   HELD ⇄ PENDING ──place──▶ BINDING ──barrier──▶ RUNNING ──stop──▶ STOPPING ──devices free──▶ terminal
+ *             │  └──claim──▶ EARMARKED ──all free──▲                                │
+ *             ▲                                                                     │
+ *             └── recall, drain, infrastructure, requeue: same id, attempt + 1 ◀────┘
+ *
+ * What ended an attempt decides what follows:
+ *   the program itself    COMPLETED, FAILED or OOM; retried while retries.user lasts
+ *   time limit            TIMEOUT
+ *   recall, drain         PENDING again (a recalled loan cools down before the next loan), whatever the
+ *                         exit code said: a trainer that saves and exits 0 on notice is not finished
+ *   infrastructure        PENDING again without the blamed node, else NODE_FAIL
+ *   requeue               PENDING again; outranks the exit code
+ *   cancel                CANCELLED
+ *
+ * Budget: at start the whole time limit is held from a released stage; at the end what was used is
+ * captured and the rest released. Work lost to a recall is refunded from the last checkpoint on.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t REFUND_CAP_MS = 4 * MS_PER_HOUR;
+static const int64_t STOP_GRACE_MS = 5 * MS_PER_S;    /* the rest of a gang, once one task has failed */
+static const int64_t BIND_BACKOFF_MS = 2 * MS_PER_S;  /* doubled with each failure */
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* ---- budget ------------------------------------------------------------------------------------ */
+
+static int64_t rated(const struct core *c, const struct job_spec *s, int64_t guaranteed, int64_t loan)
+{
+	int64_t cost = guaranteed + loan / 1000000 * c->cluster.loan_rate_ppm +
+		       loan % 1000000 * c->cluster.loan_rate_ppm / 1000000;
+
+	if (s->klass == JOB_URGENT)
+		cost = cost / 1000000 * c->cluster.urgent_rate_ppm +
+		       cost % 1000000 * c->cluster.urgent_rate_ppm / 1000000;
+	return cost;
+}
+
+int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass)
+{
+	int64_t full = rums_of(c, s->flavor, s->shape, s->units, s->time_limit_ms);
+
+	return klass == CLASS_LOAN ? rated(c, s, 0, full) : rated(c, s, full, 0);
+}
+
+int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left)
+{
+	const struct qnode *q = core_qnode(c, project);
+	bool open = false;
+
+	*ret_left = 0;
+	*ret_stage = UINT32_MAX;
+	if (!q->stages_n)
+		return 0; /* no grant: no budget limit */
+	for (uint32_t i = 0; i < q->stages_n; i++) {
+		const struct stage *s = &q->stages[i];
+		int64_t left = s->amount_rums - s->held_rums - s->spent_rums;
+
+		if (s->state != STAGE_RELEASED || s->from_ms > t || (s->to_ms && s->to_ms <= t))
+			continue;
+		open = true;
+		if (left > *ret_left)
+			*ret_left = left;
+		if (left >= hold) {
+			*ret_stage = i;
+			*ret_left = left;
+			return 0;
+		}
+	}
+	if (!open)
+		return REASON_STAGE;
+	return *ret_left > 0 ? REASON_HOLD_TOO_LARGE : REASON_STAGE_EXHAUSTED;
+}
+
+static void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund)
+{
+	if (j->held_rums) {
+		struct qnode *q = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);
+		int64_t cost = rated(c, &j->spec, j->attempt_guaranteed_rums, j->attempt_loan_rums) - refund;
+
+		if (j->held_stage < q->stages_n) {
+			q->stages[j->held_stage].held_rums -= j->held_rums;
+			q->stages[j->held_stage].spent_rums += cost > 0 ? cost : 0;
+		}
+	}
+	j->held_rums = 0;
+	j->attempt_guaranteed_rums = j->attempt_loan_rums = 0;
+}
+
+/* ---- starting ------------------------------------------------------------------------------------ */
+
+void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, struct place_ask *ask)
+{
+	const struct job_spec *s = &j->spec;
+
+	(void)c;
+	*ask = (struct place_ask){
+		.flavor = s->flavor,
+		.shape = s->shape,
+		.klass = klass,
+		.units = s->units,
+		.chunk = s->shape == SHAPE_GPU ? s->per_node : 0,
+		.distinct = s->shape == SHAPE_GPU && s->per_node,
+		.memory_mib = s->memory_mib,
+		.requires = s->requires,
+		.requires_n = s->requires_n,
+		.excluded = j->excluded,
+		.excluded_n = j->excluded_n,
+	};
+	if (s->cpus_per_task) {
+		uint32_t tasks = s->tasks_per_node ? s->tasks_per_node :
+				 s->tasks_per_unit ? s->tasks_per_unit * (s->per_node ? s->per_node : 1U) : 1;
+		uint32_t cpus = tasks * s->cpus_per_task;
+
+		ask->cpus = (uint16_t)(cpus < CORES_PER_NODE_MAX ? cpus : CORES_PER_NODE_MAX);
+	}
+}
+
+static void tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n)
+{
+	uint32_t rank = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t tasks = s->tasks_per_node ? s->tasks_per_node :
+				 s->tasks_per_unit ? s->tasks_per_unit * parts[i].units : 1;
+
+		if (s->mode == JOB_SCRIPT)
+			tasks = i == 0; /* the batch shell; the rest of the nodes are held for it */
+		parts[i].tasks = (uint16_t)(tasks < TASKS_PER_PART_MAX ? tasks : TASKS_PER_PART_MAX);
+		parts[i].rank0 = rank;
+		rank += parts[i].tasks;
+	}
+}
+
+void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
+	      uint32_t parts_n)
+{
+	struct job *j = EDIT(c, d, RECORD_JOB, job, id);
+	struct grant_ask ask = {.owner_kind = OWNER_JOB,
+				.owner = id,
+				.qnode = j->spec.project,
+				.klass = klass,
+				.notice_ms = j->spec.notice_ms,
+				.exempt_ms = j->spec.exempt_ms,
+				.limit_ms = T_NEVER};
+	int64_t left;
+
+	if (!j->held_rums) { /* a claim has held it already */
+		uint32_t stage;
+		int64_t hold = job_hold(c, &j->spec, klass);
+
+		ENSURE(job_stage(c, t, j->spec.project, hold, &stage, &left) == 0);
+		if (stage != UINT32_MAX) {
+			EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[stage].held_rums += hold;
+			j->held_rums = hold;
+			j->held_stage = stage;
+		}
+	}
+	j->attempt++;
+	j->state = JOB_BINDING;
+	j->claim = 0;
+	j->exit_code = 0;
+	j->exit_signal = 0;
+	j->end_cause = END_NONE;
+	j->requeue_wanted = false;
+	ask.attempt = j->attempt;
+	job_place_ask(c, j, klass, &ask.place);
+	tasks_fill(&j->spec, parts, parts_n);
+	j->alloc = alloc_make(c, d, t, &ask, parts, parts_n);
+}
+
+/* An array's next child: a job of its own with an id of its own. */
+uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array)
+{
+	struct cluster *cl = edit_cluster(c, d);
+	uint64_t id = cl->next_job++;
+	struct job *parent = EDIT(c, d, RECORD_JOB, job, array);
+	struct job *child = create(d, RECORD_JOB, id);
+
+	*child = *parent;
+	child->id = id;
+	child->array = array;
+	child->array_index = parent->spec.array_first + parent->array_started * parent->spec.array_step;
+	child->spec.array_step = 0;
+	child->spec.deps_n = 0;
+	child->array_started = child->array_live = 0;
+	child->state = JOB_PENDING;
+	parent->array_started++;
+	parent->array_live++;
+	if (parent->array_started > (parent->spec.array_last - parent->spec.array_first) / parent->spec.array_step)
+		parent->state = JOB_RUNNING; /* nothing of it waits any more */
+	(void)t;
+	return id;
+}
+
+/* ---- hooks of alloc.c --------------------------------------------------------------------------- */
+
+static struct job *job_of_attempt(const struct core *c, struct decision *d, const struct alloc *a)
+{
+	const struct job *j = peek(c, d, RECORD_JOB, a->owner);
+
+	return j && j->alloc == a->id ? EDIT(c, d, RECORD_JOB, job, a->owner) : NULL;
+}
+
+void job_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a)
+{
+	struct job *j = job_of_attempt(c, d, a);
+
+	if (!j)
+		return;
+	j->state = JOB_RUNNING;
+	j->start_ms = t;
+	if (!j->first_start_ms)
+		j->first_start_ms = t;
+	a->limit_ms = t + j->spec.time_limit_ms;
+}
+
+void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p)
+{
+	struct job *j = job_of_attempt(c, d, a);
+	bool failed = p->exit_code || p->exit_signal, all = true;
+
+	if (!j)
+		return;
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		all &= a->parts[i].state == PART_EXITED || !a->parts[i].tasks;
+	if (failed && !j->exit_code && !j->exit_signal) {
+		const struct node *n = core_node(c, p->node);
+
+		j->exit_code = p->exit_code;
+		j->exit_signal = p->exit_signal;
+		(void)snprintf(j->end_text, sizeof j->end_text, "%s on %s%s", p->oom ? "out of memory" : "ended",
+			       n ? n->name : "?", p->exit_signal ? " by a signal" : "");
+	}
+	if (a->state == ALLOC_STOPPING)
+		return;
+	if (failed || all)
+		alloc_stop(c, d, t, a->id, p->oom ? END_OOM : END_EXIT, all ? 0 : STOP_GRACE_MS, 0);
+}
+
+static void exclude(struct decision *d, struct job *j, uint32_t node)
+{
+	struct node_ref *more;
+
+	for (uint32_t i = 0; i < j->excluded_n; i++)
+		if (j->excluded[i].node == node)
+			return;
+	if (!node || j->excluded_n == EXCLUDED_NODES_MAX)
+		return;
+	more = arena_alloc(&d->arena, (j->excluded_n + 1) * sizeof *more);
+	if (j->excluded_n)
+		memcpy(more, j->excluded, j->excluded_n * sizeof *more);
+	more[j->excluded_n++].node = node;
+	j->excluded = more;
+}
+
+void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, uint32_t node,
+		     const char *text)
+{
+	const struct node *n = core_node(c, node);
+	uint64_t id = a->id;
+
+	if (a->owner_kind == OWNER_JOB) {
+		struct job *j = job_of_attempt(c, d, a);
+
+		if (j) {
+			exclude(d, j, node);
+			(void)snprintf(j->end_text, sizeof j->end_text, "%s: %.60s", n ? n->name : "?", text);
+		}
+	} else {
+		struct lease *l = EDIT(c, d, RECORD_LEASE, lease, a->owner);
+
+		l->bind_failures++;
+		(void)snprintf(l->end_reason, sizeof l->end_reason, "%s: %.60s", n ? n->name : "?", text);
+	}
+	alloc_stop(c, d, t, id, END_BIND, 0, 0);
+}
+
+static void trim_finished(const struct core *c, struct decision *d)
+{
+	void *p;
+
+	if (c->jobs.count <= FINISHED_JOBS_MAX)
+		return;
+	for (uint64_t id = 0; (id = idtab_next(&c->jobs, id, &p)) != 0;) {
+		const struct job *j = peek(c, d, RECORD_JOB, id);
+
+		if (j && job_terminal(j->state)) {
+			drop(d, RECORD_JOB, id);
+			return;
+		}
+	}
+}
+
+void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text)
+{
+	j->state = state;
+	j->end_ms = t;
+	j->alloc = 0;
+	if (text)
+		TEXT_SET(j->end_text, text);
+	if (j->claim)
+		claim_drop(c, d, j->claim);
+	j->claim = 0;
+	job_settle(c, d, j, 0);
+	if (j->array) {
+		const struct job *p = peek(c, d, RECORD_JOB, j->array);
+
+		if (p) {
+			struct job *parent = EDIT(c, d, RECORD_JOB, job, j->array);
+
+			parent->array_live--;
+			if (!parent->array_live && parent->state == JOB_RUNNING) {
+				parent->state = JOB_COMPLETED;
+				parent->end_ms = t;
+			}
+		}
+	}
+	trim_finished(c, d);
+}
+
+static void job_again(const struct core *c, struct decision *d, struct job *j, int64_t eligible_ms)
+{
+	job_settle(c, d, j, 0);
+	j->alloc = 0;
+	j->state = JOB_PENDING;
+	j->eligible_ms = eligible_ms;
+	j->requeue_wanted = false;
+}
+
+/* Work thrown away by a recall: from the last checkpoint (or the start) to the notice. */
+static int64_t lost_work(const struct core *c, struct decision *d, int64_t t, struct job *j, const struct alloc *a)
+{
+	int64_t since = j->checkpoint_ms > a->start_ms ? j->checkpoint_ms : a->start_ms, lost, refund;
+
+	if (!a->start_ms)
+		return 0;
+	lost = rums_of(c, a->flavor, a->shape, a->units, t > since ? t - since : 0);
+	refund = min64(lost, rums_of(c, a->flavor, a->shape, a->units, REFUND_CAP_MS));
+	refund = min64(refund, j->attempt_guaranteed_rums + j->attempt_loan_rums);
+	if (!j->checkpoint_ms && t - a->start_ms > REFUND_CAP_MS)
+		refund = 0;
+	j->lost_rums += lost;
+	j->refunded_rums += refund;
+	usage_refund(c, d, t, a, refund);
+	/* at the attempt's own rate */
+	return j->attempt_loan_rums ? rated(c, &j->spec, 0, refund) : rated(c, &j->spec, refund, 0);
+}
+
+void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
+{
+	struct job *j = job_of_attempt(c, d, a);
+	uint8_t cause = a->stop_cause;
+	bool failed;
+
+	if (!j)
+		return; /* a newer attempt has taken over */
+	failed = j->exit_code || j->exit_signal;
+	j->end_cause = cause;
+	if (j->requeue_wanted)
+		cause = END_REQUEUE;
+	if (j->spec.no_requeue && (cause == END_RECALL || cause == END_DRAIN)) {
+		job_end(c, d, t, j, JOB_PREEMPTED, "recalled, and --no-requeue was asked for");
+		return;
+	}
+	switch ((enum end_cause)cause) {
+	case END_CANCEL: job_end(c, d, t, j, JOB_CANCELLED, NULL); return;
+	case END_DEADLINE: job_end(c, d, t, j, JOB_DEADLINE, NULL); return;
+	case END_TIME:
+		if (failed || a->limit_ms <= t) {
+			job_end(c, d, t, j, JOB_TIMEOUT, "the time limit was reached");
+			return;
+		}
+		job_end(c, d, t, j, JOB_COMPLETED, ""); /* it finished within the notice */
+		return;
+	case END_RECALL:
+	case END_DRAIN: {
+		int64_t stopped = a->charged_until_ms == T_NEVER ? a->stop_at_ms - a->notice_ms : t;
+		int64_t refund = lost_work(c, d, stopped < t ? stopped : t, j, a), wait = 0;
+
+		job_settle(c, d, j, refund);
+		if (cause == END_RECALL) {
+			wait = c->cluster.cooldown_ms << (j->recalls < 6 ? j->recalls : 6);
+			j->recalls++;
+			(void)snprintf(j->end_text, sizeof j->end_text, "recalled by claim %" PRIu64, a->claim);
+		} else {
+			TEXT_SET(j->end_text, "its node was drained");
+		}
+		job_again(c, d, j, wait ? t + wait : 0);
+		return;
+	}
+	case END_BIND: {
+		int64_t wait = BIND_BACKOFF_MS << (j->infra_retries < 8 ? j->infra_retries : 8);
+
+		j->infra_retries++;
+		job_again(c, d, j, t + wait);
+		return;
+	}
+	case END_INFRA:
+		j->infra_retries++;
+		if (j->infra_retries > j->spec.retries_infra || j->spec.no_requeue)
+			job_end(c, d, t, j, JOB_NODE_FAIL, "a node was lost");
+		else
+			job_again(c, d, j, 0);
+		return;
+	case END_REQUEUE: job_again(c, d, j, 0); return;
+	case END_NONE:
+	case END_EXIT:
+	case END_OOM: break;
+	}
+	if (failed && j->user_retries < j->spec.retries_user) {
+		j->user_retries++;
+		job_again(c, d, j, 0);
+		return;
+	}
+	job_end(c, d, t, j, cause == END_OOM ? JOB_OOM : failed ? JOB_FAILED : JOB_COMPLETED, failed ? NULL : "");
+}
+
+bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
+{
+	(void)t;
+	EDIT(c, d, RECORD_JOB, job, id)->eligible_ms = 0;
+	return true;
+}
+
+/* ---- commands ------------------------------------------------------------------------------------- */
+
+bool member_of(const struct core *c, uint32_t principal, uint32_t qnode)
+{
+	const struct principal *p = core_principal(c, principal);
+	const struct qnode *q = core_qnode(c, qnode);
+
+	if (!p || !q)
+		return false;
+	if (!strcmp(q->pi, p->name) && q->pi[0])
+		return true;
+	for (uint32_t i = 0; i < q->members_n; i++)
+		if (!strcmp(q->members[i].name, p->name))
+			return true;
+	return false;
+}
+
+static void flavors_listed(const struct core *c, char *out, size_t n)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (int i = 1; i <= FLAVORS_MAX; i++)
+		if (c->flavor[i] && !c->flavor[i]->r.retired) {
+			text_set(out + used, n - used, used ? ", " : "");
+			used += strlen(out + used);
+			text_set(out + used, n - used, c->flavor[i]->r.name);
+			used += strlen(out + used);
+		}
+}
+
+int flavor_find(const struct core *c, const char *name, uint16_t *ret, struct err *err)
+{
+	char known[ERR_HINT_BYTES - 32];
+
+	for (uint16_t i = 1; i <= FLAVORS_MAX; i++)
+		if (c->flavor[i] && !c->flavor[i]->r.retired && !strcmp(c->flavor[i]->r.name, name)) {
+			*ret = i;
+			return 0;
+		}
+	flavors_listed(c, known, sizeof known);
+	err_set(err, ERR_NOTFOUND, "there is no flavor '%s'", name);
+	err_hint(err, "flavors here: %s", known[0] ? known : "none; apply a division first");
+	return err_reason(err, REASON_UNKNOWN);
+}
+
+/* The most that could ever be guaranteed at `leaf` (nothing else in use), and used at all. */
+void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t *ret_cover,
+		int64_t *ret_all)
+{
+	const struct quota_tree *t = tree_of(c, flavor, shape);
+	int64_t cover = 0, limit = QTY_UNLIMITED;
+
+	*ret_cover = *ret_all = 0;
+	if (!t)
+		return;
+	for (uint32_t i = qnode_of(c, leaf)->at;; i = t->parent[i]) {
+		int64_t own = t->cell[i].own;
+
+		/* what is taken here must have come up within the borrowing limits below */
+		cover += own < limit ? own : limit;
+		if (limit != QTY_UNLIMITED)
+			limit -= own < limit ? own : limit;
+		if (!i)
+			break;
+		if (t->cell[i].borrowing < limit)
+			limit = t->cell[i].borrowing;
+	}
+	*ret_cover = cover;
+	{
+		struct quota_tree empty = *t;
+		struct quota_cell *cell = xmalloc(t->nodes_n * sizeof *cell);
+
+		memcpy(cell, t->cell, t->nodes_n * sizeof *cell);
+		for (uint32_t i = 0; i < t->nodes_n; i++)
+			cell[i].usage_at = cell[i].guaranteed_at = 0;
+		empty.cell = cell;
+		quota_rebuild(&empty);
+		*ret_all = quota_headroom(&empty, qnode_of(c, leaf)->at);
+		free(cell);
+	}
+}
+
+int shape_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err)
+{
+	struct place_ask ask = *want;
+	const struct flavor *f = flavor_of(c, ask.flavor);
+	struct part *parts;
+	uint32_t n;
+	int64_t committed = ask.shape == SHAPE_NODE ? (int64_t)f->committed_nodes :
+						      (int64_t)f->committed_nodes * f->devices_per_node +
+							      f->committed_units;
+
+	ask.over = PLACE_EMPTY;
+	ask.klass = CLASS_LOAN;
+	ask.excluded_n = 0;
+	if (place(c, &ask, &d->arena, &parts, &n) == 0)
+		return 0;
+	/* nodes that are promised but have not joined yet may still bring it */
+	if (ask.units <= committed && (f->unit == UNIT_CORE || ask.shape == SHAPE_NODE ||
+				       (ask.chunk <= f->devices_per_node && !ask.requires_n)))
+		return 0;
+	if (ask.requires_n) {
+		err_set(err, ERR_NEVER, "no node of %s carries all that is required", f->name);
+		err_hint(err, "sluisctl node list --wide shows the labels");
+		return err_reason(err, REASON_NO_ATTESTED);
+	}
+	err_set(err, ERR_NEVER, "%u %s of %s is more than is installed", ask.units,
+		ask.shape == SHAPE_NODE ? "whole nodes" : "devices", f->name);
+	err_hint(err, "installed: sluisctl node list");
+	return err_reason(err, REASON_SHAPE);
+}
+
+static int submit_check(const struct core *c, int64_t t, struct decision *d, const struct job *j, struct err *err)
+{
+	const struct job_spec *s = &j->spec;
+	const struct qnode_s *q = qnode_of(c, s->project);
+	struct place_ask ask;
+	int64_t cover, all, left, hold;
+	uint32_t stage;
+	int rc;
+
+	if (q->r.kind != QNODE_PROJECT) {
+		err_set(err, ERR_INVAL, "'%s' is not a project", q->r.name);
+		return err_hint(err, "jobs belong to projects: sluisctl project list");
+	}
+	if (!s->units || s->units > (uint32_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX)
+		return err_set(err, ERR_RANGE, "a job needs at least one device or node");
+	if (s->shape >= SHAPE_COUNT || s->klass > JOB_URGENT)
+		return err_set(err, ERR_INVAL, "unknown shape or class");
+	if (s->time_limit_ms <= 0)
+		return err_set(err, ERR_RANGE, "the time limit must be positive");
+	if (q->r.time_ms_max && s->time_limit_ms > q->r.time_ms_max) {
+		err_set(err, ERR_NEVER, "the time limit is over the project's %" PRId64 " h",
+			q->r.time_ms_max / MS_PER_HOUR);
+		err_hint(err, "--time %" PRId64 "h", q->r.time_ms_max / MS_PER_HOUR);
+		return err_reason(err, REASON_TIME_LIMIT);
+	}
+	if (s->notice_ms < 0 || s->exempt_ms < 0 || s->begin_ms < 0)
+		return err_set(err, ERR_RANGE, "times must not be negative");
+	if (s->per_node && s->units % s->per_node)
+		return err_set(err, ERR_INVAL, "%u devices do not divide into %u per node", s->units, s->per_node);
+	if (s->array_step && (s->array_last < s->array_first || s->array_last - s->array_first >= ARRAY_MAX))
+		return err_set(err, ERR_RANGE, "an array has 1 to %d children", ARRAY_MAX);
+	if (s->deadline_ms && t + s->time_limit_ms > s->deadline_ms) {
+		err_set(err, ERR_NEVER, "it could not end before its deadline even if it started now");
+		return err_reason(err, REASON_DEADLINE);
+	}
+	for (uint32_t i = 0; i < s->deps_n; i++)
+		if (s->deps[i].type != DEP_SINGLETON && !job_of(c, s->deps[i].job)) {
+			err_set(err, ERR_NEVER, "it depends on job %" PRIu64 ", which is not known", s->deps[i].job);
+			return err_reason(err, REASON_DEPENDENCY_NEVER);
+		}
+	if (q->r.pending_jobs_max && q->pending >= q->r.pending_jobs_max) {
+		err_set(err, ERR_NOROOM, "%s has %u jobs waiting, its limit", q->r.name, q->pending);
+		return err_reason(err, REASON_JOB_LIMIT);
+	}
+	job_place_ask(c, j, CLASS_LOAN, &ask);
+	rc = shape_installed(c, d, &ask, err);
+	if (rc)
+		return rc;
+	quota_most(c, s->project, s->flavor, s->shape, &cover, &all);
+	if ((s->loan == LOAN_NEVER ? cover : all > cover ? all : cover) < s->units) {
+		err_set(err, ERR_NEVER, "%u is more than %s can ever have: %" PRId64 " in its quota%s", s->units,
+			q->r.name, cover, s->loan == LOAN_NEVER ? "" : ", on loan included");
+		err_hint(err, s->loan == LOAN_NEVER && all >= s->units ? "--loan ok: %" PRId64 " with loans" :
+									 "ask for at most %" PRId64,
+			 s->loan == LOAN_NEVER && all >= s->units ? all : cover > all ? cover : all);
+		return err_reason(err, REASON_OVER_LIMIT);
+	}
+	hold = job_hold(c, s, s->loan == LOAN_ONLY ? CLASS_LOAN : CLASS_GUARANTEED);
+	if (q->r.stages_n && job_stage(c, t, s->project, hold, &stage, &left)) {
+		bool ever = false;
+
+		for (uint32_t i = 0; i < q->r.stages_n; i++)
+			ever |= q->r.stages[i].amount_rums >= hold;
+		if (!ever || job_stage(c, t, s->project, hold, &stage, &left) == REASON_HOLD_TOO_LARGE) {
+			err_set(err, ERR_BUDGET,
+				"the budget does not cover it: it needs %" PRId64 ".%" PRId64
+				" GPU-hours, %" PRId64 ".%" PRId64 " are left",
+				hold / MS_PER_HOUR, hold % MS_PER_HOUR * 10 / MS_PER_HOUR, left / MS_PER_HOUR,
+				left % MS_PER_HOUR * 10 / MS_PER_HOUR);
+			err_hint(err, "a shorter --time, or the next stage: sluisctl project show %s", q->r.name);
+			return err_reason(err, REASON_HOLD_TOO_LARGE);
+		}
+	}
+	if (s->loan == LOAN_ONLY) {
+		const struct flavor *f = flavor_of(c, s->flavor);
+		int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + f->scrub_ms_max;
+		int64_t slo = lender_slo_min(c, s->project, s->flavor, s->shape);
+
+		if (need > slo) {
+			err_set(err, ERR_NEVER, "as a loan it could not be given back in time: notice needs %" PRId64
+				" s, lenders recall within %" PRId64 " s", need / 1000, slo / 1000);
+			err_hint(err, "a shorter --notice or --exempt");
+			return err_reason(err, REASON_LOAN_NOTICE);
+		}
+	}
+	return 0;
+}
+
+static int decide_submit(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			 struct err *err)
+{
+	const struct cmd_job_submit *s = &cmd->job_submit;
+	const struct principal *p = core_principal(c, cmd->principal);
+	struct cluster *cl;
+	struct job draft = {.spec = s->spec}, *j;
+	uint32_t stage;
+	int rc = core_qnode_find(c, s->project, &draft.spec.project, err);
+
+	if (rc)
+		return rc;
+	rc = flavor_find(c, s->flavor, &draft.spec.flavor, err);
+	if (rc)
+		return rc;
+	if (p->role != ROLE_ADMIN && !member_of(c, cmd->principal, draft.spec.project)) {
+		err_set(err, ERR_DENIED, "%s is not a member of %s", p->name, s->project);
+		return err_hint(err, "ask its PI (%s)", core_qnode(c, draft.spec.project)->pi);
+	}
+	if (core_qnode(c, draft.spec.project)->frozen) {
+		err_set(err, ERR_POLICY, "%s is frozen", s->project);
+		return err_reason(err, REASON_FROZEN);
+	}
+	if (!draft.spec.time_limit_ms)
+		draft.spec.time_limit_ms = c->cluster.job_time_ms;
+	if (!draft.spec.units_max)
+		draft.spec.units_max = draft.spec.units;
+	rc = submit_check(c, t, d, &draft, err);
+	if (rc)
+		return rc;
+	cl = edit_cluster(c, d);
+	j = create(d, RECORD_JOB, cl->next_job);
+	*j = draft;
+	j->id = cl->next_job++;
+	j->submit_seq = cl->next_submit++;
+	j->submit_ms = t;
+	j->owner = cmd->principal;
+	TEXT_SET(j->user, p->role == ROLE_ADMIN && s->user[0] ? s->user : p->name);
+	j->state = s->spec.hold ? JOB_HELD : JOB_PENDING;
+	if (s->spec.begin_ms > t)
+		j->eligible_ms = s->spec.begin_ms;
+	d->result.id = j->id;
+	d->result.hold_rums = job_hold(c, &j->spec, CLASS_GUARANTEED);
+	(void)job_stage(c, t, j->spec.project, d->result.hold_rums, &stage, &d->result.left_rums);
+	if (!core_qnode(c, j->spec.project)->stages_n)
+		d->result.left_rums = -1;
+	d->result.state = j->state;
+	core_qnode_path(c, j->spec.project, d->result.text);
+	return 0;
+}
+
+static void cancel_one(const struct core *c, struct decision *d, int64_t t, uint64_t id, bool now)
+{
+	const struct job *j = peek(c, d, RECORD_JOB, id);
+
+	if (!j || job_terminal(j->state))
+		return;
+	if (j->alloc && peek(c, d, RECORD_ALLOC, j->alloc)) {
+		alloc_stop(c, d, t, j->alloc, END_CANCEL, now ? 0 : min64(j->spec.notice_ms, 30 * MS_PER_S), 0);
+		return;
+	}
+	job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, id), JOB_CANCELLED, NULL);
+}
+
+static int decide_cancel(const struct core *c, int64_t t, const struct command *cmd, struct decision *d)
+{
+	const struct job *j = core_job(c, cmd->job_control.job);
+
+	if (j->spec.array_step) {
+		EACH(c, jobs, job_s, child)
+			if (child->r.array == j->id)
+				cancel_one(c, d, t, child->r.id, cmd->job_control.now);
+		if (!job_terminal(((const struct job *)peek(c, d, RECORD_JOB, j->id))->state)) {
+			struct job *parent = EDIT(c, d, RECORD_JOB, job, j->id);
+
+			if (parent->array_live) { /* children still stopping: it ends with the last */
+				parent->state = JOB_RUNNING;
+			} else {
+				job_end(c, d, t, parent, JOB_CANCELLED, cmd->job_control.reason);
+			}
+		}
+	} else {
+		cancel_one(c, d, t, j->id, cmd->job_control.now);
+	}
+	if (cmd->job_control.reason[0])
+		TEXT_SET(EDIT(c, d, RECORD_JOB, job, j->id)->end_text, cmd->job_control.reason);
+	return 0;
+}
+
+static int decide_update(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			 struct err *err)
+{
+	const struct cmd_job_update *u = &cmd->job_update;
+	const struct job *old = core_job(c, u->job);
+	struct job *j;
+
+	if (job_terminal(old->state))
+		return err_set(err, ERR_STATE, "job %" PRIu64 " has ended", u->job);
+	if (!job_waits(old) && (u->klass_plus1 || u->loan_plus1)) {
+		err_set(err, ERR_STATE, "job %" PRIu64 " is running: class and loan are settled", u->job);
+		return err_hint(err, "sluisctl job requeue %" PRIu64 " first", u->job);
+	}
+	j = EDIT(c, d, RECORD_JOB, job, u->job);
+	if (u->klass_plus1)
+		j->spec.klass = (uint8_t)(u->klass_plus1 - 1);
+	if (u->loan_plus1)
+		j->spec.loan = (uint8_t)(u->loan_plus1 - 1);
+	if (u->deadline_ms)
+		j->spec.deadline_ms = u->deadline_ms;
+	if (u->name[0])
+		TEXT_SET(j->spec.name, u->name);
+	if (u->time_limit_ms) {
+		const struct alloc *a = core_alloc(c, old->alloc);
+
+		if (u->time_limit_ms < 0)
+			return err_set(err, ERR_RANGE, "the time limit must be positive");
+		if (a && a->start_ms && a->start_ms + u->time_limit_ms <= t)
+			return err_set(err, ERR_RANGE, "it has run longer than that already");
+		j->spec.time_limit_ms = u->time_limit_ms;
+		if (a && j->held_rums) { /* the hold follows the limit */
+			struct qnode *q = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);
+			int64_t hold = job_hold(c, &j->spec, a->klass), more = hold - j->held_rums;
+			struct stage *s = &q->stages[j->held_stage];
+
+			if (more > s->amount_rums - s->held_rums - s->spent_rums) {
+				err_set(err, ERR_BUDGET, "the stage does not cover the longer time");
+				return err_reason(err, REASON_HOLD_TOO_LARGE);
+			}
+			s->held_rums += more;
+			j->held_rums = hold;
+		}
+		if (a && a->state == ALLOC_ACTIVE)
+			EDIT(c, d, RECORD_ALLOC, alloc, a->id)->limit_ms = a->start_ms + u->time_limit_ms;
+	}
+	if (job_waits(old))
+		return submit_check(c, t, d, j, err);
+	return 0;
+}
+
+int decide_job(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
+{
+	uint64_t id = cmd->type == CMD_JOB_UPDATE	? cmd->job_update.job :
+		      cmd->type == CMD_JOB_CHECKPOINTED ? cmd->job_checkpointed.job :
+							  cmd->job_control.job;
+	const struct job *j;
+	struct job *e;
+
+	if (cmd->type == CMD_JOB_SUBMIT)
+		return decide_submit(c, t, cmd, d, err);
+	j = core_job(c, id);
+	ENSURE(j); /* the authority check has found it */
+	d->result.id = id;
+	switch ((enum command_type)cmd->type) {
+	case CMD_JOB_CANCEL:
+		if (job_terminal(j->state))
+			return 0; /* cancelling what has ended is no error, as in Slurm */
+		return decide_cancel(c, t, cmd, d);
+	case CMD_JOB_HOLD:
+		if (j->state != JOB_PENDING)
+			return err_set(err, ERR_STATE, "job %" PRIu64 " is not waiting", id);
+		e = EDIT(c, d, RECORD_JOB, job, id);
+		e->state = JOB_HELD;
+		e->admin_hold = core_principal(c, cmd->principal)->role == ROLE_ADMIN &&
+				j->owner != cmd->principal;
+		return 0;
+	case CMD_JOB_RELEASE:
+		if (j->state != JOB_HELD)
+			return err_set(err, ERR_STATE, "job %" PRIu64 " is not held", id);
+		if (j->admin_hold && core_principal(c, cmd->principal)->role != ROLE_ADMIN)
+			return err_set(err, ERR_DENIED, "an admin holds job %" PRIu64, id);
+		e = EDIT(c, d, RECORD_JOB, job, id);
+		e->state = JOB_PENDING;
+		e->admin_hold = false;
+		return 0;
+	case CMD_JOB_REQUEUE:
+		if (job_waits(j))
+			return 0;
+		if (job_terminal(j->state)) {
+			e = EDIT(c, d, RECORD_JOB, job, id);
+			e->state = JOB_PENDING;
+			e->end_ms = 0;
+			return 0;
+		}
+		if (!j->alloc)
+			return err_set(err, ERR_STATE, "job %" PRIu64 " has nothing running", id);
+		EDIT(c, d, RECORD_JOB, job, id)->requeue_wanted = true;
+		alloc_stop(c, d, t, j->alloc, END_REQUEUE, min64(j->spec.notice_ms, 30 * MS_PER_S), 0);
+		return 0;
+	case CMD_JOB_UPDATE: return decide_update(c, t, cmd, d, err);
+	case CMD_JOB_CHECKPOINTED:
+		if (job_terminal(j->state) || !j->alloc)
+			return err_set(err, ERR_STATE, "job %" PRIu64 " is not running", id);
+		e = EDIT(c, d, RECORD_JOB, job, id);
+		e->checkpoint_ms = t;
+		e->checkpoint_step = cmd->job_checkpointed.step;
+		return 0;
+	default: UNREACHABLE();
+	}
+}

@@ -1,0 +1,728 @@
+/* lease.c - life of a lease
+ *
+ *   REQUESTED ─▶ OFFERED ─accept─▶ GRANTED ─▶ BINDING ─every agent prepared─▶ ACTIVE ⇄ GRACE ─▶ EXPIRED
+ *        └── auto_accept ────────────▲                                          │
+ *   ACTIVE, GRACE ─release─▶ RELEASING ─▶ RELEASED      (loan) ─claim─▶ RECALLING ─▶ REVOKED
+ *   ACTIVE ─term end─▶ ENDED                            any live ─admin─▶ REVOKING ─▶ REVOKED
+ *
+ * Expiry is decided in live time: logical time minus every span in which the daemon could not have
+ * received a renewal; after a restart nothing expires before the rejoin grace is over. Whoever renews
+ * counts from when it sent, the daemon from when it commits, so the daemon is never the earlier one.
+ * An expired lease is never resurrected. Terminal is not free: devices come back on evidence.
+ *
+ * Source: Gray & Cheriton, "Leases", SOSP 1989.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const int64_t LEASE_STOP_MS = 60 * MS_PER_S;
+static const int64_t LEASE_RETRY_MS = 2 * MS_PER_S;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static uint8_t lease_klass(const struct lease *l)
+{
+	return l->spec.klass == LEASE_LOAN ? CLASS_LOAN : CLASS_GUARANTEED;
+}
+
+static bool is_service(const struct lease_spec *s)
+{
+	static const uint8_t none[32];
+
+	return memcmp(s->payload, none, 32) != 0;
+}
+
+static void lease_ask(const struct lease *l, struct grant_ask *ask)
+{
+	const struct lease_spec *s = &l->spec;
+
+	*ask = (struct grant_ask){
+		.owner_kind = OWNER_LEASE,
+		.owner = l->id,
+		.qnode = s->provider,
+		.klass = lease_klass(l),
+		.notice_ms = s->notice_ms,
+		.limit_ms = T_NEVER,
+		.place = {.flavor = s->flavor,
+			  .shape = s->shape,
+			  .klass = lease_klass(l),
+			  .chunk = s->shape == SHAPE_GPU && s->units_per_replica ? s->units_per_replica : 0,
+			  .chunk_parts = is_service(s),
+			  .requires = s->requires,
+			  .requires_n = s->requires_n},
+	};
+	if (s->shape == SHAPE_GPU && !s->units_per_replica)
+		ask->place.chunk = 1; /* bare devices need not be together; best fit puts them together */
+}
+
+static void state_set(struct lease *l, uint8_t state, int64_t t)
+{
+	l->state = state;
+	l->state_since_ms = t;
+}
+
+/* Allocations of the lease as this decision leaves them. */
+static uint32_t allocs_left(const struct core *c, const struct decision *d, uint64_t lease)
+{
+	uint32_t n = lease_of(c, lease) ? lease_of(c, lease)->allocs_n : 0;
+
+	for (uint32_t i = 0; i < d->facts_n; i++) {
+		const struct fact *f = &d->facts[i];
+		const struct alloc *old;
+
+		if (f->kind != RECORD_ALLOC)
+			continue;
+		old = core_alloc(c, f->id);
+		if (!f->any && old && old->owner_kind == OWNER_LEASE && old->owner == lease)
+			n--;
+		else if (f->any && !old && f->alloc->owner_kind == OWNER_LEASE && f->alloc->owner == lease)
+			n++;
+	}
+	return n;
+}
+
+static void stop_everything(const struct core *c, struct decision *d, int64_t t, uint64_t lease, uint8_t cause)
+{
+	EACH(c, claims, claim_s, m)
+		if (m->r.owner_kind == OWNER_LEASE && m->r.owner == lease)
+			claim_drop(c, d, m->r.id);
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == lease)
+			alloc_stop(c, d, t, a->r.id, cause, a->r.state == ALLOC_BINDING ? 0 : LEASE_STOP_MS, 0);
+}
+
+/* ---- hooks of alloc.c ------------------------------------------------------------------------------ */
+
+void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, a->owner);
+	const struct renewal *old = peek(c, d, RECORD_RENEWAL, a->owner);
+	struct renewal *r;
+
+	if (l->state != LEASE_GRANTED && l->state != LEASE_BINDING)
+		return;
+	state_set(l, LEASE_ACTIVE, t);
+	l->fence = a->id;
+	l->bind_failures = 0;
+	l->end_reason[0] = '\0';
+	if (!l->active_since_ms) {
+		l->active_since_ms = t;
+		l->term_end_ms = t + l->spec.term_ms;
+	}
+	r = old ? EDIT(c, d, RECORD_RENEWAL, renewal, a->owner) : create(d, RECORD_RENEWAL, a->owner);
+	r->lease = a->owner;
+	r->renewed_ms = t;
+	r->expires_live_ms = max64(r->expires_live_ms, live_ms(c, t) + l->spec.ttl_ms);
+}
+
+void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
+{
+	(void)c, (void)d, (void)t, (void)a; /* what is missing is fetched by sched_leases */
+}
+
+void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, a->owner);
+
+	if (a->stop_cause == END_BIND)
+		l->retry_ms = t + (LEASE_RETRY_MS << (l->bind_failures < 6 ? l->bind_failures : 6));
+	if (allocs_left(c, d, a->owner))
+		return;
+	if (l->state == LEASE_RELEASING)
+		state_set(l, LEASE_RELEASED, t);
+	else if (l->state == LEASE_REVOKING || l->state == LEASE_RECALLING)
+		state_set(l, LEASE_REVOKED, t);
+}
+
+/* ---- getting devices -------------------------------------------------------------------------------- */
+
+static void replicas_fill(const struct lease_spec *s, struct part *parts, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		parts[i].tasks = is_service(s);
+}
+
+static void lease_reason(struct lease_s *l, int64_t t, int reason)
+{
+	if (l->reason != reason)
+		l->reason_since_ms = t;
+	l->reason = (uint16_t)reason;
+}
+
+/* Bind `units` from free devices. */
+static int grow_now(const struct core *c, struct decision *d, int64_t t, const struct lease *l, uint32_t units)
+{
+	struct grant_ask ask;
+	struct part *parts;
+	uint32_t n;
+	int rc;
+
+	lease_ask(l, &ask);
+	ask.place.units = units;
+	rc = place(c, &ask.place, &d->arena, &parts, &n);
+	if (rc)
+		return rc;
+	replicas_fill(&l->spec, parts, n);
+	(void)alloc_make(c, d, t, &ask, parts, n);
+	return 0;
+}
+
+/* Raise a claim for `units` over loans; its parts get their replicas. False if that cannot help. */
+static bool grow_claim(const struct core *c, struct decision *d, int64_t t, const struct lease *l, uint32_t units,
+		       bool offered)
+{
+	struct grant_ask ask;
+	uint64_t claim;
+	struct claim *m;
+
+	if (lease_klass(l) == CLASS_LOAN && !offered)
+		return false; /* a loan recalls nobody */
+	lease_ask(l, &ask);
+	claim = claim_raise(c, d, t, &ask, units, offered);
+	if (!claim)
+		return false;
+	m = EDIT(c, d, RECORD_CLAIM, claim, claim);
+	replicas_fill(&l->spec, m->parts, m->parts_n);
+	return true;
+}
+
+static bool sched_requested(const struct core *c, int64_t t, struct decision *d, struct lease_s *ls)
+{
+	const struct lease *l = &ls->r;
+	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, l->spec.units, lease_klass(l));
+	struct lease *e;
+
+	if (!rc && l->spec.klass == LEASE_LOAN) {
+		int64_t need = l->spec.notice_ms + c->cluster.kill_margin_ms +
+			       flavor_of(c, l->spec.flavor)->scrub_ms_max;
+
+		if (need > lender_slo_min(c, l->spec.provider, l->spec.flavor, l->spec.shape))
+			rc = REASON_LOAN_NOTICE;
+	}
+	if (!rc && !l->spec.auto_accept) {
+		if (!grow_claim(c, d, t, l, l->spec.units, true)) {
+			lease_reason(ls, t, REASON_NO_SHAPE);
+			return false;
+		}
+		e = EDIT(c, d, RECORD_LEASE, lease, l->id);
+		state_set(e, LEASE_OFFERED, t);
+		e->offer_until_ms = t + c->cluster.lease_offer_ms;
+		return true;
+	}
+	if (!rc)
+		rc = grow_now(c, d, t, l, l->spec.units);
+	if (!rc) {
+		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
+		return true;
+	}
+	if (reason_tier(rc) == 6 && grow_claim(c, d, t, l, l->spec.units, false)) {
+		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_GRANTED, t);
+		return true;
+	}
+	lease_reason(ls, t, rc);
+	return false;
+}
+
+/* A live lease that holds less than it should: after a resize, or when hardware was lost. */
+static bool sched_short(const struct core *c, int64_t t, struct decision *d, struct lease_s *ls, uint32_t missing)
+{
+	const struct lease *l = &ls->r;
+	uint32_t step = l->spec.shape == SHAPE_GPU && l->spec.units_per_replica ? l->spec.units_per_replica : 1;
+	uint32_t now = missing;
+	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, missing, lease_klass(l));
+	bool did = false;
+
+	if (rc) {
+		lease_reason(ls, t, rc);
+		return false;
+	}
+	while (now && grow_now(c, d, t, l, now)) /* as many as are free at once */
+		now = now > step ? now - step : 0;
+	did = now > 0;
+	if (!did && missing > now)
+		did = grow_claim(c, d, t, l, missing - now, false);
+	if (did && l->state == LEASE_GRANTED)
+		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
+	lease_reason(ls, t, did ? REASON_NONE : REASON_NO_SHAPE);
+	return did;
+}
+
+bool sched_leases(const struct core *c, int64_t t, struct decision *d)
+{
+	EACH(c, leases, lease_s, l) {
+		uint32_t have;
+
+		if (lease_terminal(l->r.state) || l->r.retry_ms > t)
+			continue;
+		if (l->r.state == LEASE_REQUESTED) {
+			if (sched_requested(c, t, d, l))
+				return true;
+			continue;
+		}
+		if (l->r.state != LEASE_GRANTED && l->r.state != LEASE_BINDING && l->r.state != LEASE_ACTIVE)
+			continue;
+		if (l->claims_n)
+			continue; /* it is fetching them already */
+		have = l->units_held;
+		if (have < l->r.spec.units && sched_short(c, t, d, l, l->r.spec.units - have))
+			return true;
+	}
+	return false;
+}
+
+void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, const struct claim *m)
+{
+	const struct lease *l = core_lease(c, m->owner);
+	struct grant_ask ask;
+
+	ENSURE(l);
+	lease_ask(l, &ask);
+	drop(d, RECORD_CLAIM, m->id);
+	(void)alloc_make(c, d, t, &ask, m->parts, m->parts_n);
+	if (l->state == LEASE_GRANTED)
+		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
+
+	if (l->retry_ms && l->retry_ms <= t) {
+		l->retry_ms = 0;
+		return true;
+	}
+	switch ((enum lease_state)l->state) {
+	case LEASE_OFFERED:
+		stop_everything(c, d, t, id, END_CANCEL);
+		state_set(l, LEASE_WITHDRAWN, t);
+		TEXT_SET(l->end_reason, "the offer was not accepted in time");
+		return true;
+	case LEASE_ACTIVE:
+	case LEASE_GRACE:
+		if (l->spec.auto_extend && l->state == LEASE_ACTIVE) {
+			l->term_end_ms += l->spec.term_ms;
+			return true;
+		}
+		stop_everything(c, d, t, id, END_TIME);
+		state_set(l, LEASE_ENDED, t);
+		TEXT_SET(l->end_reason, "its term ended");
+		return true;
+	case LEASE_RECALLING: /* the agents kill at recall_at; nothing more to decide here */
+		l->recall_at_ms = T_NEVER;
+		return true;
+	default: UNREACHABLE();
+	}
+}
+
+bool tick_lease_live(const struct core *c, int64_t t, struct decision *d, uint64_t id)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
+
+	if (l->state == LEASE_ACTIVE) {
+		state_set(l, LEASE_GRACE, t);
+		return true;
+	}
+	ENSURE(l->state == LEASE_GRACE);
+	stop_everything(c, d, t, id, END_TIME);
+	state_set(l, LEASE_EXPIRED, t);
+	TEXT_SET(l->end_reason, "it was not renewed within ttl and grace");
+	return true;
+}
+
+/* ---- commands ---------------------------------------------------------------------------------------- */
+
+static int decide_request(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			  struct err *err)
+{
+	const struct cmd_lease_request *r = &cmd->lease_request;
+	struct lease draft = {.spec = r->spec}, *l;
+	struct lease_spec *s = &draft.spec;
+	const struct qnode *q;
+	const struct flavor *f;
+	struct grant_ask ask;
+	struct cluster *cl;
+	uint32_t live = 0;
+	int rc = core_qnode_find(c, r->provider, &s->provider, err);
+
+	if (rc)
+		return rc;
+	q = core_qnode(c, s->provider);
+	if (q->kind != QNODE_PROVIDER) {
+		err_set(err, ERR_INVAL, "'%s' is not a provider", r->provider);
+		return err_hint(err, "leases belong to providers: sluisctl provider list");
+	}
+	if (!may_act_for(c, cmd->principal, s->provider)) {
+		err_set(err, ERR_DENIED, "you may not lease for %s", q->name);
+		return err_hint(err, "use the key of %s", q->name);
+	}
+	rc = flavor_find(c, r->flavor, &s->flavor, err);
+	if (rc)
+		return rc;
+	f = flavor_of(c, s->flavor);
+	if (!s->units || s->units > (uint32_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX || s->shape >= SHAPE_COUNT ||
+	    s->klass > LEASE_LOAN)
+		return err_set(err, ERR_RANGE, "a lease needs at least one device or node");
+	if (s->shape == SHAPE_GPU && s->units_per_replica &&
+	    (s->units % s->units_per_replica || s->units_per_replica > f->devices_per_node)) {
+		err_set(err, ERR_INVAL, "%u devices do not divide into replicas of %u", s->units, s->units_per_replica);
+		return err_hint(err, "a replica sits on one node of %u devices", f->devices_per_node);
+	}
+	s->ttl_ms = s->ttl_ms ? s->ttl_ms : c->cluster.lease_ttl_ms;
+	s->grace_ms = s->grace_ms ? s->grace_ms : c->cluster.lease_grace_ms;
+	s->term_ms = s->term_ms ? s->term_ms : c->cluster.lease_term_ms;
+	s->notice_ms = s->notice_ms ? s->notice_ms : c->cluster.notice_ms;
+	if (s->ttl_ms < MS_PER_S || s->grace_ms < 0 || s->term_ms < s->ttl_ms || s->notice_ms < 0)
+		return err_set(err, ERR_RANGE, "ttl is at least 1 s and term at least ttl");
+	if (q->term_ms_max && s->term_ms > q->term_ms_max) {
+		err_set(err, ERR_NEVER, "the term is over the provider's %" PRId64 " days", q->term_ms_max / MS_PER_DAY);
+		return err_reason(err, REASON_TIME_LIMIT);
+	}
+	EACH(c, leases, lease_s, o)
+		live += o->r.spec.provider == s->provider && !lease_terminal(o->r.state);
+	if (q->leases_max && live >= q->leases_max) {
+		err_set(err, ERR_NOROOM, "%s has %u leases, its limit", q->name, live);
+		return err_reason(err, REASON_JOB_LIMIT);
+	}
+	lease_ask(&draft, &ask);
+	ask.place.units = s->units;
+	rc = shape_installed(c, d, &ask.place, err);
+	if (rc)
+		return rc;
+	{
+		int64_t cover, all;
+
+		quota_most(c, s->provider, s->flavor, s->shape, &cover, &all);
+		if ((s->klass == LEASE_FIRM ? cover : all) < s->units) {
+			err_set(err, ERR_NEVER, "%u is more than %s can ever hold: %" PRId64, s->units, q->name,
+				s->klass == LEASE_FIRM ? cover : all);
+			err_hint(err, s->klass == LEASE_FIRM && all >= s->units ?
+					      "--class loan could have up to %" PRId64 :
+					      "ask for at most %" PRId64,
+				 s->klass == LEASE_FIRM && all >= s->units ? all : cover);
+			return err_reason(err, REASON_OVER_LIMIT);
+		}
+	}
+	cl = edit_cluster(c, d);
+	l = create(d, RECORD_LEASE, cl->next_lease);
+	*l = draft;
+	l->id = cl->next_lease++;
+	l->owner = cmd->principal;
+	l->created_ms = l->state_since_ms = t;
+	d->result.id = l->id;
+	d->result.state = LEASE_REQUESTED;
+	return 0;
+}
+
+/* Spread by id and renewal so that a fleet started together does not come back together; slower when
+ * there are more leases than the wanted rate serves. */
+static int64_t renew_after(const struct core *c, const struct lease *l, const struct renewal *r, int64_t ttl)
+{
+	int64_t base = ttl / 3, levelled, jitter;
+	uint64_t h = (l->id * 2 + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ r->renew_seq * UINT64_C(0xbf58476d1ce4e5b9);
+
+	if (c->cluster.renewals_per_s) {
+		levelled = (int64_t)(c->leases.count * 1000 / c->cluster.renewals_per_s);
+		base = min64(max64(base, levelled), ttl / 2);
+	}
+	h ^= h >> 31;
+	jitter = base / 10;
+	return base - jitter + (jitter ? (int64_t)(h % (uint64_t)(2 * jitter + 1)) : 0);
+}
+
+static void renew_answer(const struct core *c, int64_t t, const struct lease *l, const struct renewal *r,
+			 struct renew_result *res)
+{
+	res->state = l->state;
+	res->fence = l->fence;
+	res->ttl_ms = r ? r->expires_live_ms - live_ms(c, t) : 0;
+	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) : MS_PER_S;
+	res->term_left_ms = l->term_end_ms ? l->term_end_ms - t : 0;
+	res->recall_in_ms = l->state == LEASE_RECALLING && l->recall_at_ms != T_NEVER ? l->recall_at_ms - t : -1;
+	res->units = lease_of(c, l->id)->units_active;
+	res->units_target = l->spec.units;
+}
+
+static void renew_one(const struct core *c, int64_t t, const struct command *cmd, const struct lease_renew_item *it,
+		      struct decision *d, struct renew_result *res)
+{
+	const struct lease *l = peek(c, d, RECORD_LEASE, it->lease);
+	const struct renewal *old;
+	struct renewal *r;
+	int64_t until;
+
+	res->lease = it->lease;
+	res->recall_in_ms = -1;
+	if (!l) {
+		res->code = ERR_NOTFOUND;
+		return;
+	}
+	if (!may_act_for(c, cmd->principal, l->spec.provider)) {
+		res->code = ERR_DENIED;
+		return;
+	}
+	old = peek(c, d, RECORD_RENEWAL, it->lease);
+	if (lease_terminal(l->state) || l->state == LEASE_RELEASING || l->state == LEASE_REVOKING) {
+		renew_answer(c, t, l, old, res);
+		res->ttl_ms = 0;
+		res->code = ERR_GONE;
+		return;
+	}
+	if (!old || !l->fence) { /* not active yet: nothing to renew, nothing wrong */
+		renew_answer(c, t, l, NULL, res);
+		return;
+	}
+	if (it->fence != l->fence) {
+		renew_answer(c, t, l, old, res);
+		res->code = ERR_STALE_FENCE;
+		return;
+	}
+	if (it->renew_seq < old->renew_seq) {
+		renew_answer(c, t, l, old, res);
+		res->code = ERR_STALE;
+		return;
+	}
+	if (it->renew_seq == old->renew_seq && old->renewals) { /* a repeat: the stored reply, no new time */
+		renew_answer(c, t, l, old, res);
+		return;
+	}
+	until = live_ms(c, t) + (it->ttl_ms > 0 ? min64(it->ttl_ms, l->spec.ttl_ms) : l->spec.ttl_ms);
+	until = min64(until, live_ms(c, l->term_end_ms));
+	if (l->state == LEASE_RECALLING && l->recall_at_ms != T_NEVER)
+		until = min64(until, live_ms(c, l->recall_at_ms));
+	r = EDIT(c, d, RECORD_RENEWAL, renewal, it->lease);
+	r->renew_seq = it->renew_seq;
+	r->renewed_ms = t;
+	r->renewals++;
+	r->expires_live_ms = max64(r->expires_live_ms, until);
+	if (l->state == LEASE_GRACE) {
+		struct lease *e = EDIT(c, d, RECORD_LEASE, lease, it->lease);
+
+		state_set(e, LEASE_ACTIVE, t);
+		l = e;
+	}
+	renew_answer(c, t, l, r, res);
+}
+
+static int decide_renew(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			struct err *err)
+{
+	const struct cmd_lease_renew *r = &cmd->lease_renew;
+
+	if (!r->items_n || r->items_n > RENEWALS_PER_COMMAND_MAX)
+		return err_set(err, ERR_RANGE, "a renewal names 1 to %d leases", RENEWALS_PER_COMMAND_MAX);
+	d->result.renewals = arena_alloc(&d->arena, r->items_n * sizeof *d->result.renewals);
+	d->result.renewals_n = r->items_n;
+	for (uint32_t i = 0; i < r->items_n; i++)
+		renew_one(c, t, cmd, &r->items[i], d, &d->result.renewals[i]);
+	d->result.id = r->items[0].lease;
+	return 0;
+}
+
+/* Give back `excess` units: pending growth first, then the newest parts. */
+static int shrink(const struct core *c, struct decision *d, int64_t t, const struct lease *l, uint32_t excess,
+		  struct err *err)
+{
+	uint64_t ids[PARTS_PER_ALLOC_MAX];
+	uint32_t n = 0;
+
+	EACH(c, claims, claim_s, m)
+		if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->id)
+			claim_drop(c, d, m->r.id);
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id && a->r.state != ALLOC_STOPPING &&
+		    n < ARRAY_LEN(ids))
+			ids[n++] = a->r.id;
+	while (n-- > 0 && excess) {
+		struct alloc *a = EDIT(c, d, RECORD_ALLOC, alloc, ids[n]);
+		uint32_t stopping = 0;
+
+		for (uint32_t i = a->parts_n; i-- > 0 && excess;) {
+			struct part *p = &a->parts[i];
+
+			if (p->stop)
+				continue;
+			if (p->units <= excess) {
+				p->stop = true;
+				excess -= p->units;
+			} else if (!is_service(&l->spec) && l->spec.shape == SHAPE_GPU && p->devices) {
+				struct part *parts = arena_alloc(&d->arena, (a->parts_n + 1) * sizeof *parts);
+				struct part *tail = &parts[a->parts_n];
+				uint16_t index = 0;
+
+				memcpy(parts, a->parts, a->parts_n * sizeof *parts);
+				for (uint32_t k = 0; k < a->parts_n; k++)
+					if (parts[k].index >= index)
+						index = (uint16_t)(parts[k].index + 1);
+				*tail = parts[i];
+				tail->index = index;
+				tail->stop = true;
+				tail->units = excess;
+				tail->devices = 0;
+				memset(tail->cores, 0, sizeof tail->cores);
+				tail->memory_mib = 0;
+				for (; excess; excess--) {
+					uint64_t top = UINT64_C(1) << (63 - __builtin_clzll(parts[i].devices));
+
+					parts[i].devices &= ~top;
+					tail->devices |= top;
+					parts[i].units--;
+				}
+				a->parts = parts;
+				a->parts_n++;
+			}
+		}
+		for (uint32_t i = 0; i < a->parts_n; i++)
+			stopping += a->parts[i].stop;
+		if (stopping == a->parts_n) {
+			for (uint32_t i = 0; i < a->parts_n; i++)
+				a->parts[i].stop = false;
+			alloc_stop(c, d, t, a->id, END_CANCEL, LEASE_STOP_MS, 0);
+		} else {
+			a->stop_at_ms = t + LEASE_STOP_MS;
+			a->stop_cause = END_CANCEL;
+		}
+	}
+	if (excess)
+		return err_set(err, ERR_STATE, "%u units cannot be given back singly", excess);
+	return 0;
+}
+
+static int decide_resize(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			 struct err *err)
+{
+	const struct lease_s *ls = lease_of(c, cmd->lease_resize.lease);
+	const struct lease *l = &ls->r;
+	uint32_t units = cmd->lease_resize.units, have = ls->units_held;
+	int64_t cover, all, growth = (int64_t)units - l->spec.units;
+	struct lease *e;
+
+	if (l->state != LEASE_ACTIVE && l->state != LEASE_BINDING && l->state != LEASE_GRANTED &&
+	    l->state != LEASE_GRACE)
+		return err_set(err, ERR_STATE, "lease %" PRIu64 " cannot be resized now", l->id);
+	if (!units) {
+		err_set(err, ERR_RANGE, "a lease holds at least one unit");
+		return err_hint(err, "sluisctl lease release %" PRIu64, l->id);
+	}
+	if (l->spec.units_per_replica && l->spec.shape == SHAPE_GPU && units % l->spec.units_per_replica) {
+		err_set(err, ERR_INVAL, "%u is not a whole number of replicas of %u devices", units,
+			l->spec.units_per_replica);
+		return err_hint(err, "%u or %u", units / l->spec.units_per_replica * l->spec.units_per_replica,
+				(units / l->spec.units_per_replica + 1) * l->spec.units_per_replica);
+	}
+	if (growth > 0 && l->state == LEASE_GRACE) {
+		err_set(err, ERR_STATE, "lease %" PRIu64 " is in its grace period: no growth", l->id);
+		return err_hint(err, "renew it first: sluisctl lease renew %" PRIu64, l->id);
+	}
+	if (growth > 0) {
+		int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, growth, lease_klass(l));
+		const struct quota_tree *tree = tree_of(c, l->spec.flavor, l->spec.shape);
+
+		quota_most(c, l->spec.provider, l->spec.flavor, l->spec.shape, &cover, &all);
+		if ((l->spec.klass == LEASE_FIRM ? cover : all) < units) {
+			err_set(err, ERR_NEVER, "%u is more than its provider can ever hold: %" PRId64, units,
+				l->spec.klass == LEASE_FIRM ? cover : all);
+			return err_reason(err, REASON_OVER_LIMIT);
+		}
+		if (rc) {
+			int64_t left = tree ? quota_cover_left(tree, qnode_of(c, l->spec.provider)->at) : 0;
+
+			err_set(err, ERR_QUOTA, "%s: %" PRId64 " more are asked for, %" PRId64 " are left",
+				reason_text(rc), growth, left);
+			err_hint(err, "sluisctl division show");
+			return err_reason(err, rc);
+		}
+	} else if (units < have) {
+		int rc = shrink(c, d, t, l, have - units, err);
+
+		if (rc)
+			return rc;
+	} else if (growth < 0) { /* only growth that has not arrived is given up */
+		EACH(c, claims, claim_s, m)
+			if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->id)
+				claim_drop(c, d, m->r.id);
+	}
+	e = EDIT(c, d, RECORD_LEASE, lease, l->id);
+	e->spec.units = units;
+	d->result.id = l->id;
+	d->result.state = e->state;
+	return 0;
+}
+
+int decide_lease(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
+{
+	const struct lease *l;
+	struct lease *e;
+	uint64_t id;
+
+	switch ((enum command_type)cmd->type) {
+	case CMD_LEASE_REQUEST: return decide_request(c, t, cmd, d, err);
+	case CMD_LEASE_RENEW: return decide_renew(c, t, cmd, d, err);
+	case CMD_LEASE_RESIZE: return decide_resize(c, t, cmd, d, err);
+	case CMD_LEASE_EXTEND: id = cmd->lease_extend.lease; break;
+	case CMD_LEASE_REVOKE: id = cmd->lease_revoke.lease; break;
+	default: id = cmd->object.id; break;
+	}
+	l = core_lease(c, id);
+	ENSURE(l); /* the authority check has found it */
+	d->result.id = id;
+	if (lease_terminal(l->state)) {
+		err_set(err, ERR_GONE, "lease %" PRIu64 " is gone: %s", id,
+			l->end_reason[0] ? l->end_reason : "it has ended");
+		return err_hint(err, "request a new one; an ended lease is never brought back");
+	}
+	switch ((enum command_type)cmd->type) {
+	case CMD_LEASE_ACCEPT:
+		if (l->state != LEASE_OFFERED)
+			return err_set(err, ERR_STATE, "lease %" PRIu64 " is not on offer", id);
+		state_set(EDIT(c, d, RECORD_LEASE, lease, id), LEASE_GRANTED, t);
+		EACH(c, claims, claim_s, m)
+			if (m->r.owner_kind == OWNER_LEASE && m->r.owner == id)
+				claim_start(c, d, t, m->r.id);
+		return 0;
+	case CMD_LEASE_DECLINE:
+		if (l->state != LEASE_OFFERED)
+			return err_set(err, ERR_STATE, "lease %" PRIu64 " is not on offer", id);
+		stop_everything(c, d, t, id, END_CANCEL);
+		state_set(EDIT(c, d, RECORD_LEASE, lease, id), LEASE_WITHDRAWN, t);
+		return 0;
+	case CMD_LEASE_RELEASE:
+		if (l->state == LEASE_RELEASING)
+			return 0;
+		stop_everything(c, d, t, id, END_CANCEL);
+		e = EDIT(c, d, RECORD_LEASE, lease, id);
+		state_set(e, allocs_left(c, d, id) ? LEASE_RELEASING : LEASE_RELEASED, t);
+		TEXT_SET(e->end_reason, "released by its holder");
+		return 0;
+	case CMD_LEASE_EXTEND:
+		if (cmd->lease_extend.term_ms <= 0)
+			return err_set(err, ERR_RANGE, "the extension must be positive");
+		if (core_qnode(c, l->spec.provider)->term_ms_max &&
+		    cmd->lease_extend.term_ms > core_qnode(c, l->spec.provider)->term_ms_max) {
+			err_set(err, ERR_NEVER, "the term is over the provider's limit");
+			return err_reason(err, REASON_TIME_LIMIT);
+		}
+		e = EDIT(c, d, RECORD_LEASE, lease, id);
+		if (e->term_end_ms)
+			e->term_end_ms = max64(e->term_end_ms, t + cmd->lease_extend.term_ms);
+		else
+			e->spec.term_ms = cmd->lease_extend.term_ms;
+		return 0;
+	case CMD_LEASE_REVOKE:
+		if (l->spec.klass == LEASE_FIRM) {
+			err_set(err, ERR_POLICY, "lease %" PRIu64 " is firm: one admin alone cannot revoke it", id);
+			return err_hint(err, "let it end, or agree with its holder: sluisctl lease release %" PRIu64, id);
+		}
+		stop_everything(c, d, t, id, END_CANCEL);
+		e = EDIT(c, d, RECORD_LEASE, lease, id);
+		state_set(e, allocs_left(c, d, id) ? LEASE_REVOKING : LEASE_REVOKED, t);
+		TEXT_SET(e->end_reason, cmd->lease_revoke.reason);
+		return 0;
+	default: UNREACHABLE();
+	}
+}
