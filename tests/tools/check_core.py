@@ -13,19 +13,20 @@ import re
 import subprocess
 import sys
 
-# Functions of libc whose result depends on their arguments alone. Not among them: qsort, which in glibc
-# looks at the machine's memory to choose its algorithm and so orders ties differently.
+# Functions of libc whose result depends on their arguments alone. qsort chooses its algorithm by the
+# machine's memory (glibc), and with it the order of ties: a comparison in the core ends with an id.
 PURE = set("""
 memcpy memmove memset memcmp memchr
 strlen strnlen strcmp strncmp strchr strrchr strstr strspn strcspn
 malloc calloc realloc free abort
+qsort bsearch
 snprintf vsnprintf
 """.split())
 
 COMPILER = re.compile(
     r"^(__stack_chk_fail(_local)?|_GLOBAL_OFFSET_TABLE_|"
     r"__(asan|ubsan|tsan|sanitizer|gcov|sancov|llvm_prf|start_|stop_)\w*|"
-    r"__udivti3|__umodti3|__divti3|__modti3|__muloti4|__udivmodti4)$")
+    r"__(popcount|clz|ctz|ffs|parity|bswap)[sdt]i2|__udivti3|__umodti3|__divti3|__modti3|__muloti4|__udivmodti4)$")
 
 # Helpers of proto/base that print where an invariant broke, then abort: the one thing that may write.
 LAST_WORDS = {"ensure_failed"}
