@@ -1,8 +1,8 @@
 /* backup.c - a consistent copy, its verification, and the way back
  *
- * A backup is LMDB's compacting copy with a trailer: magic, length, SHA-256 of all before it. LMDB has
- * no page checksums and follows a damaged page wherever it points, so the trailer is checked before
- * LMDB sees the file at all.
+ * A backup is LMDB's compacting copy with a trailer: magic, length, SHA-256 of all before it. LMDB
+ * has no page checksums and follows a damaged page wherever it points, so the trailer is checked
+ * before LMDB sees the file at all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,11 +23,13 @@ enum { TRAILER_BYTES = 8 + 8 + STORE_HASH_BYTES, CHUNK_BYTES = 1 << 18 };
 
 static const char TRAILER_MAGIC[9] = "SLUISBAK";
 
-/* Epochs between a backup's and a restored store's: more starts than the lost present can have had. */
+/* Epochs between a backup's and a restored store's: more starts than the lost present can have had.
+ */
 #define RESTORE_EPOCH_STEP (UINT64_C(1) << 32)
 
 /* Read `bytes` of fd from its start: hash them and, if out >= 0, copy them there. */
-static int stream(int fd, uint64_t bytes, int out, uint8_t ret_hash[STORE_HASH_BYTES], struct err *err)
+static int stream(int fd, uint64_t bytes, int out, uint8_t ret_hash[STORE_HASH_BYTES],
+		  struct err *err)
 {
 	crypto_hash_sha256_state st;
 	uint8_t *chunk = xmalloc(CHUNK_BYTES);
@@ -44,7 +46,8 @@ static int stream(int fd, uint64_t bytes, int out, uint8_t ret_hash[STORE_HASH_B
 		if (n < 0)
 			r = err_set_errno(err, ERR_IO, "cannot read at byte %" PRIu64, at);
 		else if (n == 0)
-			r = err_set(err, ERR_TRUNCATED, "ends at byte %" PRIu64 " of %" PRIu64, at, bytes);
+			r = err_set(err, ERR_TRUNCATED, "ends at byte %" PRIu64 " of %" PRIu64, at,
+				    bytes);
 		else if (out >= 0)
 			r = file_write(out, chunk, (size_t)n, err);
 		if (!r) {
@@ -126,7 +129,8 @@ int store_backup_verify(const char *path, struct store_check *ret_check, struct 
 	int r, fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, "cannot open '%s'", path);
+		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO,
+				     "cannot open '%s'", path);
 	r = check_seal(fd, -1, err);
 	(void)close(fd); /* only read from */
 	if (!r)
@@ -138,7 +142,8 @@ int store_backup_verify(const char *path, struct store_check *ret_check, struct 
 	return r;
 }
 
-static int copy_and_verify(struct store *s, const char *part, struct store_check *ret, struct err *err)
+static int copy_and_verify(struct store *s, const char *part, struct store_check *ret,
+			   struct err *err)
 {
 	int r, rc = mdb_env_copy2(s->disk.env, part, MDB_CP_COMPACT);
 
@@ -210,7 +215,8 @@ static int copy_to(const char *path, int dir_fd, struct err *err)
 	int r, out, fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, "cannot open '%s'", path);
+		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO,
+				     "cannot open '%s'", path);
 	out = openat(dir_fd, STORE_DATA_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (out < 0) {
 		r = err_set_errno(err, ERR_IO, "cannot make the new store");

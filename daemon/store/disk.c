@@ -82,7 +82,7 @@ static MDB_val val_of(const void *p, size_t n)
 	return (MDB_val){.mv_size = n, .mv_data = (void *)(uintptr_t)p};
 }
 
-/* ---- environment and schema -------------------------------------------------------------------- */
+/* ---- environment and schema ----------------------------------------------------------------- */
 
 int disk_open(struct disk *d, const char *path, uint64_t map_bytes, unsigned flags, struct err *err)
 {
@@ -122,7 +122,8 @@ static int schema_get(MDB_txn *txn, uint32_t *ret, struct err *err)
 	if (!rc)
 		rc = mdb_get(txn, meta, &k, &v);
 	if (rc == MDB_NOTFOUND)
-		return err_set(err, ERR_FORMAT, "the file is no sluis store: it has no schema version");
+		return err_set(err, ERR_FORMAT,
+			       "the file is no sluis store: it has no schema version");
 	if (rc)
 		return disk_err(err, rc, "cannot read the schema version");
 	if (v.mv_size != 4)
@@ -176,7 +177,8 @@ static int schema_now(struct disk *d, uint32_t *ret, struct err *err)
 	return r;
 }
 
-int disk_migrate(struct disk *d, store_migrate_fn *const *steps, uint32_t n, bool fresh, struct err *err)
+int disk_migrate(struct disk *d, store_migrate_fn *const *steps, uint32_t n, bool fresh,
+		 struct err *err)
 {
 	uint32_t schema = 0;
 	int r = fresh ? 0 : schema_now(d, &schema, err);
@@ -184,8 +186,8 @@ int disk_migrate(struct disk *d, store_migrate_fn *const *steps, uint32_t n, boo
 	if (r)
 		return r;
 	if (schema > n) {
-		(void)err_set(err, ERR_VERSION, "the store has schema %u, this build knows up to %u", schema,
-			      n);
+		(void)err_set(err, ERR_VERSION,
+			      "the store has schema %u, this build knows up to %u", schema, n);
 		err_hint(err, "start the newer sluisd, or restore a backup made by this version");
 		return ERR_VERSION;
 	}
@@ -205,7 +207,8 @@ int disk_schema_check(struct disk *d, uint32_t schema, struct err *err)
 	if (r)
 		return r;
 	if (is != schema)
-		return err_set(err, ERR_VERSION, "it has schema %u, this build reads %u", is, schema);
+		return err_set(err, ERR_VERSION, "it has schema %u, this build reads %u", is,
+			       schema);
 	return 0;
 }
 
@@ -215,7 +218,7 @@ static int open_tables(struct disk *d, MDB_txn *txn, unsigned flags)
 		const char *name;
 		MDB_dbi *dbi;
 	} tables[] = {
-		{"meta", &d->meta}, {"log", &d->log},	{"mark", &d->mark},
+		{"meta", &d->meta},   {"log", &d->log},	  {"mark", &d->mark},
 		{"state", &d->state}, {"blob", &d->blob},
 	};
 	int rc = 0;
@@ -235,7 +238,8 @@ int disk_tables(struct disk *d, struct err *err)
 	rc = open_tables(d, txn, 0);
 	if (rc) {
 		mdb_txn_abort(txn);
-		return disk_err(err, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc, "cannot open the tables");
+		return disk_err(err, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc,
+				"cannot open the tables");
 	}
 	rc = mdb_txn_commit(txn); /* keeps the handles; writes nothing */
 	return rc ? disk_err(err, rc, "cannot open the tables") : 0;
@@ -254,7 +258,7 @@ static int step_0_to_1(MDB_txn *txn, struct err *err)
 
 store_migrate_fn *const disk_steps[STORE_SCHEMA] = {step_0_to_1};
 
-/* ---- head -------------------------------------------------------------------------------------- */
+/* ---- head ----------------------------------------------------------------------------------- */
 
 static void head_check(const uint8_t *p, uint8_t ret[HEAD_CHECK_BYTES])
 {
@@ -294,10 +298,12 @@ int disk_head_get(const struct disk *d, MDB_txn *txn, struct disk_head *ret, str
 	int rc = mdb_get(txn, d->meta, &k, &v);
 
 	if (rc)
-		return disk_err(err, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc, "cannot read the head");
+		return disk_err(err, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc,
+				"cannot read the head");
 	b = v.mv_data;
 	if (v.mv_size != HEAD_BYTES)
-		return err_set(err, ERR_CORRUPT, "head has %zu bytes, not %d", v.mv_size, HEAD_BYTES);
+		return err_set(err, ERR_CORRUPT, "head has %zu bytes, not %d", v.mv_size,
+			       HEAD_BYTES);
 	head_check(b, check);
 	if (memcmp(check, b + HEAD_BYTES - HEAD_CHECK_BYTES, sizeof(check)) != 0)
 		return err_set(err, ERR_CORRUPT, "head does not have its checksum");
@@ -313,23 +319,27 @@ int disk_head_get(const struct disk *d, MDB_txn *txn, struct disk_head *ret, str
 	h.digest = digest_get(b + 104);
 	h.applied = digest_get(b + 136);
 	if (h.base_seq > h.applied_seq || h.applied_seq > h.seq)
-		return err_set(err, ERR_CORRUPT, "head says base %" PRIu64 ", applied %" PRIu64
-			       ", last %" PRIu64, h.base_seq, h.applied_seq, h.seq);
+		return err_set(err, ERR_CORRUPT,
+			       "head says base %" PRIu64 ", applied %" PRIu64 ", last %" PRIu64,
+			       h.base_seq, h.applied_seq, h.seq);
 	*ret = h;
 	return 0;
 }
 
 struct store_head disk_head_public(const struct disk_head *h)
 {
-	struct store_head p = {.seq = h->seq, .epoch = h->epoch, .applied_seq = h->applied_seq,
-			       .base_seq = h->base_seq, .restored = h->restored};
+	struct store_head p = {.seq = h->seq,
+			       .epoch = h->epoch,
+			       .applied_seq = h->applied_seq,
+			       .base_seq = h->base_seq,
+			       .restored = h->restored};
 
 	memcpy(p.hash, h->hash, sizeof(p.hash));
 	digest_put(&h->digest, p.digest);
 	return p;
 }
 
-/* ---- log --------------------------------------------------------------------------------------- */
+/* ---- log ------------------------------------------------------------------------------------ */
 
 void disk_batch_begin(struct buf *b, uint32_t records)
 {
@@ -340,8 +350,9 @@ void disk_batch_begin(struct buf *b, uint32_t records)
 	buf_add(b, header, sizeof(header));
 }
 
-int disk_batch_add(struct buf *b, const struct store_record *rec, const uint8_t prev[STORE_HASH_BYTES],
-		   uint8_t ret_hash[STORE_HASH_BYTES], struct err *err)
+int disk_batch_add(struct buf *b, const struct store_record *rec,
+		   const uint8_t prev[STORE_HASH_BYTES], uint8_t ret_hash[STORE_HASH_BYTES],
+		   struct err *err)
 {
 	size_t at = b->len, len;
 
@@ -350,8 +361,8 @@ int disk_batch_add(struct buf *b, const struct store_record *rec, const uint8_t 
 	record_encode(rec, prev, b);
 	len = b->len - at - 4;
 	if (len > STORE_RECORD_BYTES_MAX || b->len > STORE_BATCH_BYTES_MAX)
-		return err_set(err, ERR_TOOBIG, "record %" PRIu64 " has %zu bytes, the batch %zu", rec->seq,
-			       len, b->len);
+		return err_set(err, ERR_TOOBIG, "record %" PRIu64 " has %zu bytes, the batch %zu",
+			       rec->seq, len, b->len);
 	put_be32(b->data + at, (uint32_t)len);
 	record_hash(b->data + at + 4, len, ret_hash);
 	buf_add(b, ret_hash, STORE_HASH_BYTES);
@@ -360,7 +371,7 @@ int disk_batch_add(struct buf *b, const struct store_record *rec, const uint8_t 
 
 /* Where a walk through the log stands. */
 struct walk {
-	uint64_t from, next;            /* first record to hand out; the one expected now */
+	uint64_t from, next;		/* first record to hand out; the one expected now */
 	uint8_t prev[STORE_HASH_BYTES]; /* hash of next - 1 */
 	bool prev_known;
 	struct record_facts facts;
@@ -374,9 +385,11 @@ static int walk_batch(struct walk *w, const uint8_t *p, size_t len, struct err *
 	int r;
 
 	if (len < BATCH_HEADER_BYTES)
-		return err_set(err, ERR_CORRUPT, "batch at %" PRIu64 " has %zu bytes", w->next, len);
+		return err_set(err, ERR_CORRUPT, "batch at %" PRIu64 " has %zu bytes", w->next,
+			       len);
 	if (p[0] != BATCH_VERSION)
-		return err_set(err, ERR_VERSION, "batch at %" PRIu64 " has version %u", w->next, p[0]);
+		return err_set(err, ERR_VERSION, "batch at %" PRIu64 " has version %u", w->next,
+			       p[0]);
 	n = get_be32(p + 4);
 	p += BATCH_HEADER_BYTES;
 	len -= BATCH_HEADER_BYTES;
@@ -388,8 +401,8 @@ static int walk_batch(struct walk *w, const uint8_t *p, size_t len, struct err *
 		rec_len = len >= 4 ? get_be32(p) : 0;
 		if (len < 4 || len - 4 < rec_len || len - 4 - rec_len < STORE_HASH_BYTES)
 			return err_set(err, ERR_CORRUPT, "record %" PRIu64 " is cut off", w->next);
-		r = record_check(p + 4, rec_len, p + 4 + rec_len, w->next, w->prev_known ? w->prev : NULL,
-				 &w->facts, &e, err);
+		r = record_check(p + 4, rec_len, p + 4 + rec_len, w->next,
+				 w->prev_known ? w->prev : NULL, &w->facts, &e, err);
 		if (r)
 			return r;
 		memcpy(w->prev, e.hash, sizeof(w->prev));
@@ -402,7 +415,8 @@ static int walk_batch(struct walk *w, const uint8_t *p, size_t len, struct err *
 		len -= 4 + rec_len + STORE_HASH_BYTES;
 	}
 	if (len)
-		return err_set(err, ERR_CORRUPT, "%zu bytes behind record %" PRIu64, len, w->next - 1);
+		return err_set(err, ERR_CORRUPT, "%zu bytes behind record %" PRIu64, len,
+			       w->next - 1);
 	return 0;
 }
 
@@ -431,7 +445,8 @@ static int walk_log(struct walk *w, MDB_cursor *cur, const struct disk_head *h, 
 		uint64_t seq = k.mv_size == 8 ? get_be64(k.mv_data) : 0;
 
 		if (k.mv_size != 8 || seq > h->seq)
-			return err_set(err, ERR_CORRUPT, "the log goes on behind its head %" PRIu64, h->seq);
+			return err_set(err, ERR_CORRUPT, "the log goes on behind its head %" PRIu64,
+				       h->seq);
 		if (first && (seq <= h->base_seq || seq > w->from))
 			return err_set(err, ERR_CORRUPT, "record %" PRIu64 " is missing", w->from);
 		if (first) {
@@ -451,8 +466,8 @@ static int walk_log(struct walk *w, MDB_cursor *cur, const struct disk_head *h, 
 	if (w->next != h->seq + 1)
 		return err_set(err, ERR_CORRUPT, "the log ends before record %" PRIu64, h->seq);
 	if (memcmp(w->prev, h->hash, sizeof(w->prev)) != 0)
-		return err_set(err, ERR_CORRUPT, "record %" PRIu64 " does not have the hash of the head",
-			       h->seq);
+		return err_set(err, ERR_CORRUPT,
+			       "record %" PRIu64 " does not have the hash of the head", h->seq);
 	return 0;
 }
 
@@ -476,7 +491,7 @@ int disk_log_walk(const struct disk *d, MDB_txn *txn, const struct disk_head *h,
 	return r;
 }
 
-/* ---- marks ------------------------------------------------------------------------------------- */
+/* ---- marks ---------------------------------------------------------------------------------- */
 
 int disk_mark_put(const struct disk *d, MDB_txn *txn, const struct store_mark *m, struct err *err)
 {
@@ -503,14 +518,15 @@ static int mark_parse(MDB_val k, MDB_val v, struct store_mark *ret, struct err *
 	ret->seq = get_be64(k.mv_data);
 	record_hash(b, MARK_BYTES - 8, check);
 	if (memcmp(check, b + MARK_BYTES - 8, 8) != 0)
-		return err_set(err, ERR_CORRUPT, "mark %" PRIu64 " does not have its checksum", ret->seq);
+		return err_set(err, ERR_CORRUPT, "mark %" PRIu64 " does not have its checksum",
+			       ret->seq);
 	memcpy(ret->hash, b + 1, STORE_HASH_BYTES);
 	memcpy(ret->digest, b + 33, STORE_HASH_BYTES);
 	return 0;
 }
 
-int disk_mark_walk(const struct disk *d, MDB_txn *txn, uint64_t from, uint64_t to, store_mark_fn *cb,
-		   void *ctx, struct err *err)
+int disk_mark_walk(const struct disk *d, MDB_txn *txn, uint64_t from, uint64_t to,
+		   store_mark_fn *cb, void *ctx, struct err *err)
 {
 	uint8_t key[8];
 	MDB_val k = val_of(key, sizeof(key)), v;
@@ -538,7 +554,7 @@ int disk_mark_walk(const struct disk *d, MDB_txn *txn, uint64_t from, uint64_t t
 	return r;
 }
 
-/* ---- state ------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 static void state_key(uint8_t key[STATE_KEY_BYTES], uint8_t kind, uint64_t id)
 {
@@ -558,7 +574,8 @@ static int state_shape(MDB_val k, MDB_val v, struct err *err)
 	return 0;
 }
 
-static int state_row(MDB_val k, MDB_val v, store_load_fn *cb, void *ctx, struct digest *sum, struct err *err)
+static int state_row(MDB_val k, MDB_val v, store_load_fn *cb, void *ctx, struct digest *sum,
+		     struct err *err)
 {
 	uint8_t hash[STORE_HASH_BYTES], kind;
 	const uint8_t *b = v.mv_data, *key = k.mv_data;
@@ -573,14 +590,15 @@ static int state_row(MDB_val k, MDB_val v, store_load_fn *cb, void *ctx, struct 
 	len = (uint32_t)(v.mv_size - STATE_HEADER_BYTES);
 	digest_fact(kind, id, b + STATE_HEADER_BYTES, len, hash);
 	if (memcmp(hash, b + 1, sizeof(hash)) != 0)
-		return err_set(err, ERR_CORRUPT, "state record kind %u id %" PRIu64 " does not have its hash",
-			       kind, id);
+		return err_set(err, ERR_CORRUPT,
+			       "state record kind %u id %" PRIu64 " does not have its hash", kind,
+			       id);
 	digest_add(sum, hash);
 	return cb ? cb(ctx, kind, id, b + STATE_HEADER_BYTES, len, err) : 0;
 }
 
-int disk_state_walk(const struct disk *d, MDB_txn *txn, store_load_fn *cb, void *ctx, struct digest *ret_sum,
-		    uint64_t *ret_n, struct err *err)
+int disk_state_walk(const struct disk *d, MDB_txn *txn, store_load_fn *cb, void *ctx,
+		    struct digest *ret_sum, uint64_t *ret_n, struct err *err)
 {
 	struct digest sum = {0};
 	MDB_cursor *cur;
@@ -622,8 +640,8 @@ int disk_fold(const struct disk *d, MDB_txn *txn, struct pending *p, struct dige
 		state_key(key, f->kind, f->id);
 		rc = mdb_get(txn, d->state, &k, &v);
 		if (rc && rc != MDB_NOTFOUND)
-			return disk_err(err, rc, "cannot read state record kind %u id %" PRIu64, f->kind,
-					f->id);
+			return disk_err(err, rc, "cannot read state record kind %u id %" PRIu64,
+					f->kind, f->id);
 		r = rc ? 0 : state_shape(k, v, err);
 		if (r)
 			return r;
@@ -674,7 +692,7 @@ int disk_flush(const struct disk *d, MDB_txn *txn, struct pending *p, struct err
 	return 0;
 }
 
-/* ---- replay and verify ------------------------------------------------------------------------- */
+/* ---- replay and verify ---------------------------------------------------------------------- */
 
 struct replay {
 	const struct disk *d;
@@ -702,16 +720,20 @@ static int replay_entry(void *ctx, const struct store_entry *e, struct err *err)
 static int replay_compare(const struct replay *rp, const struct disk_head *h, struct err *err)
 {
 	if (memcmp(&rp->sum, &h->digest, sizeof(rp->sum)) != 0)
-		return err_set(err, ERR_CORRUPT, "state after record %" PRIu64
-			       " does not have the digest of the head", h->seq);
+		return err_set(err, ERR_CORRUPT,
+			       "state after record %" PRIu64
+			       " does not have the digest of the head",
+			       h->seq);
 	return 0;
 }
 
 int disk_replay(const struct disk *d, MDB_txn *txn, const struct disk_head *h, struct pending *p,
 		struct err *err)
 {
-	struct replay rp = {.d = d, .txn = txn, .applied = h->applied_seq, .p = p, .sum = h->applied};
-	/* With nothing to replay the last record is still looked at: does the log end at its head? */
+	struct replay rp = {
+		.d = d, .txn = txn, .applied = h->applied_seq, .p = p, .sum = h->applied};
+	/* With nothing to replay the last record is still looked at: does the log end at its head?
+	 */
 	uint64_t from = h->applied_seq < h->seq ? h->applied_seq + 1 : h->seq;
 	int r = 0;
 
@@ -740,7 +762,8 @@ static int verify_entry(void *ctx, const struct store_entry *e, struct err *err)
 		int r;
 
 		if (memcmp(rp->mark.hash, e->hash, sizeof(e->hash)) != 0)
-			return err_set(err, ERR_CORRUPT, "mark %" PRIu64 " is of another chain", e->rec.seq);
+			return err_set(err, ERR_CORRUPT, "mark %" PRIu64 " is of another chain",
+				       e->rec.seq);
 		rp->marks_n++;
 		r = next_mark(rp, MDB_NEXT, err);
 		if (r)
@@ -759,12 +782,13 @@ static int verify_blobs(const struct disk *d, MDB_txn *txn, uint64_t *ret_n, str
 
 	if (rc)
 		return disk_err(err, rc, "cannot read the blobs");
-	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
+	     rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
 		record_hash(v.mv_data, v.mv_size, hash);
 		if (k.mv_size != sizeof(hash) || memcmp(k.mv_data, hash, sizeof(hash)) != 0) {
 			mdb_cursor_close(cur);
-			return err_set(err, ERR_CORRUPT, "a blob of %zu bytes does not have its hash",
-				       v.mv_size);
+			return err_set(err, ERR_CORRUPT,
+				       "a blob of %zu bytes does not have its hash", v.mv_size);
 		}
 		n++;
 	}
@@ -775,8 +799,8 @@ static int verify_blobs(const struct disk *d, MDB_txn *txn, uint64_t *ret_n, str
 	return 0;
 }
 
-static int verify_txn(const struct disk *d, MDB_txn *txn, struct replay *rp, struct store_check *ret,
-		      struct err *err)
+static int verify_txn(const struct disk *d, MDB_txn *txn, struct replay *rp,
+		      struct store_check *ret, struct err *err)
 {
 	struct disk_head h;
 	struct digest sum;
@@ -787,7 +811,8 @@ static int verify_txn(const struct disk *d, MDB_txn *txn, struct replay *rp, str
 	if (r)
 		return r;
 	if (memcmp(&sum, &h.applied, sizeof(sum)) != 0)
-		return err_set(err, ERR_CORRUPT, "the state records do not add up to their digest at %" PRIu64,
+		return err_set(err, ERR_CORRUPT,
+			       "the state records do not add up to their digest at %" PRIu64,
 			       h.applied_seq);
 	rp->applied = h.applied_seq;
 	rp->sum = sum;

@@ -21,8 +21,9 @@ int file_write(int fd, const void *data, size_t n, struct err *err)
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w < 0)
-			return err_set_errno(err, errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : ERR_IO,
-					     "cannot write");
+			return err_set_errno(
+				err, errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : ERR_IO,
+				"cannot write");
 		p += w;
 		n -= (size_t)w;
 	}
@@ -54,6 +55,7 @@ static int sync_dir_of(const char *path, struct err *err)
 int file_publish(const char *part, const char *path, struct err *err)
 {
 	if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
-		return err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO, "cannot rename to '%s'", path);
+		return err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO,
+				     "cannot rename to '%s'", path);
 	return sync_dir_of(path, err);
 }

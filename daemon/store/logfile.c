@@ -1,7 +1,7 @@
 /* logfile.c - the log outside the store: export, verify offline, re-apply
  *
- * One reader, logfile_scan(), serves verifying and re-applying; it reads through a small buffer, hashes
- * all it reads, and allocates no more than the file has bytes left.
+ * One reader, logfile_scan(), serves verifying and re-applying; it reads through a small buffer,
+ * hashes all it reads, and allocates no more than the file has bytes left.
  */
 #include "daemon/store/logfile.h"
 
@@ -51,7 +51,7 @@ static bool has_check(const uint8_t *p, size_t n)
 	return memcmp(h, p + n, CHECK_BYTES) == 0;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 struct writer {
 	int fd;
@@ -74,7 +74,8 @@ static int writer_flush(struct writer *w, struct err *err)
 	return r;
 }
 
-static void write_frame(struct writer *w, uint8_t type, const void *a, size_t a_len, const void *b, size_t b_len)
+static void write_frame(struct writer *w, uint8_t type, const void *a, size_t a_len, const void *b,
+			size_t b_len)
 {
 	uint8_t frame[FRAME_BYTES] = {type};
 
@@ -176,8 +177,8 @@ static int export_to(struct store *s, uint64_t from, struct writer *w, struct er
 	return r < 0 ? r : write_end(w, err);
 }
 
-int logfile_export(struct store *s, uint64_t from, uint64_t to, const char *path, struct logfile_summary *ret,
-		   struct err *err)
+int logfile_export(struct store *s, uint64_t from, uint64_t to, const char *path,
+		   struct logfile_summary *ret, struct err *err)
 {
 	struct writer w = {0};
 	struct store_head head;
@@ -188,7 +189,8 @@ int logfile_export(struct store *s, uint64_t from, uint64_t to, const char *path
 	if (to == UINT64_MAX)
 		to = head.seq;
 	if (from == 0 || from > to || to > head.seq)
-		return err_set(err, ERR_RANGE, "no records %" PRIu64 " to %" PRIu64 ": the log ends at %" PRIu64,
+		return err_set(err, ERR_RANGE,
+			       "no records %" PRIu64 " to %" PRIu64 ": the log ends at %" PRIu64,
 			       from, to, head.seq);
 	w.to = to;
 	part = file_part(path);
@@ -211,14 +213,14 @@ int logfile_export(struct store *s, uint64_t from, uint64_t to, const char *path
 	return r;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 struct reader {
 	const char *path;
 	FILE *f;
-	uint64_t at, bytes;             /* offset of the next byte; length of the file */
-	uint64_t frame_at;              /* offset of the frame being read, for messages */
-	uint64_t next;                  /* record expected next */
+	uint64_t at, bytes;		/* offset of the next byte; length of the file */
+	uint64_t frame_at;		/* offset of the frame being read, for messages */
+	uint64_t next;			/* record expected next */
 	uint8_t prev[STORE_HASH_BYTES]; /* hash of next - 1 */
 	crypto_hash_sha256_state all;
 	struct buf frame;
@@ -232,7 +234,8 @@ typedef int mark_fn(void *ctx, const struct store_mark *m, struct err *err);
 static int read_bytes(struct reader *rd, void *p, size_t n, struct err *err)
 {
 	if (n > rd->bytes - rd->at)
-		return err_set(err, ERR_TRUNCATED, "the file ends early, %" PRIu64 " bytes from here",
+		return err_set(err, ERR_TRUNCATED,
+			       "the file ends early, %" PRIu64 " bytes from here",
 			       rd->bytes - rd->at);
 	if (fread(p, 1, n, rd->f) != n)
 		return err_set_errno(err, ERR_IO, "cannot read");
@@ -250,7 +253,8 @@ static int read_header(struct reader *rd, struct err *err)
 	if (memcmp(h, LOGFILE_MAGIC, 8) != 0)
 		return err_set(err, ERR_FORMAT, "not a log file");
 	if (get_be16(h + 8) != LOGFILE_VERSION)
-		return err_set(err, ERR_VERSION, "log file version %u is not understood", get_be16(h + 8));
+		return err_set(err, ERR_VERSION, "log file version %u is not understood",
+			       get_be16(h + 8));
 	if (!has_check(h, HEADER_BYTES - CHECK_BYTES))
 		return err_set(err, ERR_CORRUPT, "the header does not have its checksum");
 	crypto_hash_sha256_update(&rd->all, h, sizeof(h));
@@ -262,7 +266,8 @@ static int read_header(struct reader *rd, struct err *err)
 	return 0;
 }
 
-/* Read one frame into rd->frame, type byte and length included. The end frame is hashed by read_end(). */
+/* Read one frame into rd->frame, type byte and length included. The end frame is hashed by
+ * read_end(). */
 static int read_frame(struct reader *rd, struct err *err)
 {
 	uint32_t len;
@@ -317,15 +322,17 @@ static int read_mark(struct reader *rd, mark_fn *on_mark, void *ctx, struct err 
 	struct store_mark m;
 
 	if (rd->frame.len != FRAME_BYTES + MARK_BYTES || !has_check(p, MARK_BYTES - CHECK_BYTES))
-		return err_set(err, ERR_CORRUPT, "a mark behind record %" PRIu64
-			       " does not have its checksum", rd->next - 1);
+		return err_set(err, ERR_CORRUPT,
+			       "a mark behind record %" PRIu64 " does not have its checksum",
+			       rd->next - 1);
 	m.seq = get_be64(p);
 	memcpy(m.hash, p + 8, STORE_HASH_BYTES);
 	memcpy(m.digest, p + 40, STORE_HASH_BYTES);
 	if (rd->sum.records == 0 || m.seq != rd->sum.last_seq ||
 	    memcmp(m.hash, rd->prev, STORE_HASH_BYTES) != 0)
-		return err_set(err, ERR_CORRUPT, "mark %" PRIu64 " does not belong behind record %" PRIu64,
-			       m.seq, rd->next - 1);
+		return err_set(err, ERR_CORRUPT,
+			       "mark %" PRIu64 " does not belong behind record %" PRIu64, m.seq,
+			       rd->next - 1);
 	rd->sum.marks++;
 	return on_mark ? on_mark(ctx, &m, err) : 0;
 }
@@ -341,17 +348,20 @@ static int read_end(struct reader *rd, struct err *err)
 	crypto_hash_sha256_final(&rd->all, h);
 	if (get_be64(p) != rd->sum.records || get_be64(p + 8) != rd->sum.last_seq ||
 	    memcmp(p + 16, rd->prev, STORE_HASH_BYTES) != 0)
-		return err_set(err, ERR_CORRUPT, "the end is of another file: it says %" PRIu64
-			       " records up to %" PRIu64 ", there are %" PRIu64 " up to %" PRIu64, get_be64(p),
-			       get_be64(p + 8), rd->sum.records, rd->sum.last_seq);
+		return err_set(err, ERR_CORRUPT,
+			       "the end is of another file: it says %" PRIu64
+			       " records up to %" PRIu64 ", there are %" PRIu64 " up to %" PRIu64,
+			       get_be64(p), get_be64(p + 8), rd->sum.records, rd->sum.last_seq);
 	if (memcmp(p + 48, h, sizeof(h)) != 0)
 		return err_set(err, ERR_CORRUPT, "the file does not have its hash");
 	if (rd->at != rd->bytes)
-		return err_set(err, ERR_CORRUPT, "%" PRIu64 " bytes behind the end", rd->bytes - rd->at);
+		return err_set(err, ERR_CORRUPT, "%" PRIu64 " bytes behind the end",
+			       rd->bytes - rd->at);
 	return 0;
 }
 
-static int scan_frames(struct reader *rd, record_fn *on_record, mark_fn *on_mark, void *ctx, struct err *err)
+static int scan_frames(struct reader *rd, record_fn *on_record, mark_fn *on_mark, void *ctx,
+		       struct err *err)
 {
 	int r = read_header(rd, err);
 
@@ -369,7 +379,8 @@ static int scan_frames(struct reader *rd, record_fn *on_record, mark_fn *on_mark
 		case FRAME_END:
 			return read_end(rd, err);
 		default:
-			r = err_set(err, ERR_CORRUPT, "a frame of unknown type %u", rd->frame.data[0]);
+			r = err_set(err, ERR_CORRUPT, "a frame of unknown type %u",
+				    rd->frame.data[0]);
 			break;
 		}
 	}
@@ -385,7 +396,8 @@ static int logfile_scan(const char *path, record_fn *on_record, mark_fn *on_mark
 	int r;
 
 	if (!rd.f)
-		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, "cannot open '%s'", path);
+		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO,
+				     "cannot open '%s'", path);
 	if (fstat(fileno(rd.f), &st) < 0) {
 		r = err_set_errno(err, ERR_IO, "cannot stat");
 	} else {
@@ -394,8 +406,8 @@ static int logfile_scan(const char *path, record_fn *on_record, mark_fn *on_mark
 		r = scan_frames(&rd, on_record, on_mark, ctx, err);
 	}
 	if (r)
-		err_prefix(err, "'%.80s': byte %" PRIu64 ", after record %" PRIu64, path, rd.frame_at,
-			   rd.sum.last_seq);
+		err_prefix(err, "'%.80s': byte %" PRIu64 ", after record %" PRIu64, path,
+			   rd.frame_at, rd.sum.last_seq);
 	memcpy(rd.sum.head_hash, rd.prev, STORE_HASH_BYTES);
 	(void)fclose(rd.f); /* only read from */
 	buf_done(&rd.frame);
@@ -410,7 +422,7 @@ int logfile_verify(const char *path, struct logfile_summary *ret, struct err *er
 	return logfile_scan(path, NULL, NULL, NULL, ret, err);
 }
 
-/* ---- re-applying ------------------------------------------------------------------------------- */
+/* ---- re-applying ---------------------------------------------------------------------------- */
 
 struct logfile_state {
 	struct pending all; /* the whole state; deleted records stay as empty entries */
@@ -463,8 +475,9 @@ static int replay_record(void *ctx, const struct store_entry *e, struct err *err
 	if (e->rec.seq > st->until)
 		return 0;
 	if (e->rec.seq != st->seq + 1 || memcmp(e->prev, st->hash, STORE_HASH_BYTES) != 0)
-		return err_set(err, ERR_CORRUPT, "record %" PRIu64 " does not follow record %" PRIu64
-			       " of the state", e->rec.seq, st->seq);
+		return err_set(err, ERR_CORRUPT,
+			       "record %" PRIu64 " does not follow record %" PRIu64 " of the state",
+			       e->rec.seq, st->seq);
 	for (uint32_t i = 0; i < e->rec.facts_n; i++)
 		state_apply(st, &e->rec.facts[i]);
 	st->seq = e->rec.seq;
@@ -481,8 +494,10 @@ static int replay_mark(void *ctx, const struct store_mark *m, struct err *err)
 		return 0;
 	digest_put(&st->sum, digest);
 	if (memcmp(digest, m->digest, sizeof(digest)) != 0)
-		return err_set(err, ERR_CORRUPT, "the state re-applied up to record %" PRIu64
-			       " does not have the digest of its mark", m->seq);
+		return err_set(err, ERR_CORRUPT,
+			       "the state re-applied up to record %" PRIu64
+			       " does not have the digest of its mark",
+			       m->seq);
 	st->marks++;
 	return 0;
 }

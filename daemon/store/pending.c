@@ -86,7 +86,8 @@ static struct pending_entry *entry_for(struct pending *p, uint8_t kind, uint64_t
 	return &p->v[p->n - 1];
 }
 
-void pending_set(struct pending *p, const struct store_fact *f, const uint8_t hash[STORE_HASH_BYTES])
+void pending_set(struct pending *p, const struct store_fact *f,
+		 const uint8_t hash[STORE_HASH_BYTES])
 {
 	struct pending_entry *e = entry_for(p, f->kind, f->id);
 

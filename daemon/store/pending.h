@@ -25,8 +25,8 @@ struct pending {
 	struct pending_entry *v;
 	size_t n, cap;
 	uint32_t *slot; /* entry + 1, 0 = free */
-	size_t slots;   /* a power of two */
-	size_t bytes;   /* of the values held */
+	size_t slots;	/* a power of two */
+	size_t bytes;	/* of the values held */
 };
 
 void pending_done(struct pending *p);
@@ -35,7 +35,8 @@ void pending_clear(struct pending *p);
 /* NULL if nothing is known of (kind, id). */
 const struct pending_entry *pending_find(const struct pending *p, uint8_t kind, uint64_t id);
 /* Remember `f`, whose digest hash is `hash` (ignored for a delete). The value is copied. */
-void pending_set(struct pending *p, const struct store_fact *f, const uint8_t hash[STORE_HASH_BYTES]);
+void pending_set(struct pending *p, const struct store_fact *f,
+		 const uint8_t hash[STORE_HASH_BYTES]);
 /* What writing it will take, about: values, keys, hashes. */
 static inline size_t pending_bytes(const struct pending *p)
 {

@@ -1,7 +1,7 @@
 /* record.c - log records as canonical bytes, their hash, and the digest of the state
  *
- * Encoder and decoder sit side by side; decode(encode(r)) == r and encode(decode(b)) == b for every b
- * the decoder accepts, because it refuses every form that is not the shortest.
+ * Encoder and decoder sit side by side; decode(encode(r)) == r and encode(decode(b)) == b for every
+ * b the decoder accepts, because it refuses every form that is not the shortest.
  *
  * Source: the MessagePack specification; RFC 8949 section 4.2.1 for what "canonical" has to fix.
  */
@@ -31,7 +31,7 @@ enum {
 	KEYS_N,
 };
 
-/* ---- encoding ---------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 static void put_uint(struct buf *b, uint64_t v)
 {
@@ -135,7 +135,8 @@ static void put_byte(struct buf *b, uint8_t v)
 	b->len += 1;
 }
 
-void record_encode(const struct store_record *rec, const uint8_t prev[STORE_HASH_BYTES], struct buf *out)
+void record_encode(const struct store_record *rec, const uint8_t prev[STORE_HASH_BYTES],
+		   struct buf *out)
 {
 	_Static_assert(KEYS_N < 16, "the map has to stay a fixmap");
 	put_byte(out, (uint8_t)(0x80 | KEYS_N));
@@ -174,7 +175,7 @@ void record_encode(const struct store_record *rec, const uint8_t prev[STORE_HASH
 	put_bin(out, prev, STORE_HASH_BYTES);
 }
 
-/* ---- decoding ---------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------- */
 
 /* What is left to read. The first fault sticks in `code`; everything read after it is zero, so a
  * sequence of reads needs one check at its end. */
@@ -287,7 +288,8 @@ static int64_t take_int(struct cursor *c)
 	return i <= max ? i : (int64_t)bad_form(c);
 }
 
-static const uint8_t *take_bin_tagged(struct cursor *c, uint8_t tag, uint32_t max, uint32_t *ret_len)
+static const uint8_t *take_bin_tagged(struct cursor *c, uint8_t tag, uint32_t max,
+				      uint32_t *ret_len)
 {
 	uint64_t n = 0;
 
@@ -371,8 +373,8 @@ void record_facts_done(struct record_facts *f)
 	*f = (struct record_facts){0};
 }
 
-int record_decode(const uint8_t *p, size_t len, struct record_facts *facts, struct store_entry *ret_entry,
-		  struct err *err)
+int record_decode(const uint8_t *p, size_t len, struct record_facts *facts,
+		  struct store_entry *ret_entry, struct err *err)
 {
 	struct cursor c = {.p = p, .left = len};
 	struct store_entry e = {0};
@@ -388,7 +390,8 @@ int record_decode(const uint8_t *p, size_t len, struct record_facts *facts, stru
 	take_key(&c, KEY_VERSION);
 	version = take_uint(&c, UINT64_MAX);
 	if (!c.code && version != RECORD_VERSION)
-		return err_set(err, ERR_VERSION, "record version %" PRIu64 " is not understood", version);
+		return err_set(err, ERR_VERSION, "record version %" PRIu64 " is not understood",
+			       version);
 	take_key(&c, KEY_SEQ);
 	r->seq = take_uint(&c, UINT64_MAX);
 	take_key(&c, KEY_T);
@@ -433,24 +436,28 @@ int record_check(const uint8_t *p, size_t len, const uint8_t hash[STORE_HASH_BYT
 
 	record_hash(p, len, h);
 	if (memcmp(h, hash, sizeof(h)) != 0)
-		return err_set(err, ERR_CORRUPT, "record %" PRIu64 ": bytes do not have their hash", seq);
+		return err_set(err, ERR_CORRUPT, "record %" PRIu64 ": bytes do not have their hash",
+			       seq);
 	r = record_decode(p, len, facts, &e, err);
 	if (r < 0) {
 		err_prefix(err, "record %" PRIu64, seq);
 		return r;
 	}
 	if (e.rec.seq != seq)
-		return err_set(err, ERR_CORRUPT, "record %" PRIu64 ": found %" PRIu64 " in its place", seq,
+		return err_set(err, ERR_CORRUPT,
+			       "record %" PRIu64 ": found %" PRIu64 " in its place", seq,
 			       e.rec.seq);
 	if (prev && memcmp(e.prev, prev, STORE_HASH_BYTES) != 0)
 		return err_set(err, ERR_CORRUPT,
-			       "record %" PRIu64 ": chain broken, it does not follow the record before", seq);
+			       "record %" PRIu64
+			       ": chain broken, it does not follow the record before",
+			       seq);
 	memcpy(e.hash, h, sizeof(h));
 	*ret_entry = e;
 	return 0;
 }
 
-/* ---- hash and digest --------------------------------------------------------------------------- */
+/* ---- hash and digest ------------------------------------------------------------------------ */
 
 void record_hash(const uint8_t *p, size_t len, uint8_t ret_hash[STORE_HASH_BYTES])
 {

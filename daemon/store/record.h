@@ -13,7 +13,8 @@ enum { RECORD_VERSION = 1 };
 
 /* Append the canonical bytes of `rec`, whose predecessor has hash `prev`, to `out`. The caller has
  * checked the limits of store.h. */
-void record_encode(const struct store_record *rec, const uint8_t prev[STORE_HASH_BYTES], struct buf *out);
+void record_encode(const struct store_record *rec, const uint8_t prev[STORE_HASH_BYTES],
+		   struct buf *out);
 
 /* A reusable array for the facts of a decoded record. */
 struct record_facts {
@@ -24,11 +25,12 @@ void record_facts_done(struct record_facts *f);
 
 /* Decode exactly `len` canonical bytes. The result borrows from `p` and `facts`; entry->hash is not
  * filled. ERR_TRUNCATED, ERR_FORMAT, ERR_VERSION, ERR_TOOBIG. */
-int record_decode(const uint8_t *p, size_t len, struct record_facts *facts, struct store_entry *ret_entry,
-		  struct err *err) NODISCARD;
+int record_decode(const uint8_t *p, size_t len, struct record_facts *facts,
+		  struct store_entry *ret_entry, struct err *err) NODISCARD;
 
-/* Check the hash of raw bytes, decode them, and check that they are record `seq` behind `prev` (NULL:
- * any). Errors as above, ERR_CORRUPT for a wrong hash, number or link; the message names `seq`. */
+/* Check the hash of raw bytes, decode them, and check that they are record `seq` behind `prev`
+ * (NULL: any). Errors as above, ERR_CORRUPT for a wrong hash, number or link; the message names
+ * `seq`. */
 int record_check(const uint8_t *p, size_t len, const uint8_t hash[STORE_HASH_BYTES], uint64_t seq,
 		 const uint8_t prev[STORE_HASH_BYTES], struct record_facts *facts,
 		 struct store_entry *ret_entry, struct err *err) NODISCARD;

@@ -16,9 +16,9 @@
 
 #define LOW_BYTES_DEFAULT_MAX (UINT64_C(1) << 30)
 
-/* Blocks for all of [0, bytes) of the data file; what the disk has no room for stays sparse, and then
- * store_space() says LOW. The length is also raised over the last page in use: LMDB need not have
- * written that page, and a map must not end before it. */
+/* Blocks for all of [0, bytes) of the data file; what the disk has no room for stays sparse, and
+ * then store_space() says LOW. The length is also raised over the last page in use: LMDB need not
+ * have written that page, and a map must not end before it. */
 static void reserve(struct store *s)
 {
 	struct stat st;
@@ -55,7 +55,8 @@ void space_open(struct store *s)
 /* Bytes that can still be written: free on the disk, and preallocated but not in use. */
 static uint64_t headroom(const struct store *s, const struct statvfs *vfs)
 {
-	uint64_t unused = s->data_bytes > s->used_bytes ? s->data_bytes - s->used_bytes : 0, free_bytes;
+	uint64_t unused = s->data_bytes > s->used_bytes ? s->data_bytes - s->used_bytes : 0,
+		 free_bytes;
 
 	if (ckd_mul(&free_bytes, (uint64_t)vfs->f_bavail, (uint64_t)vfs->f_frsize) ||
 	    ckd_add(&free_bytes, free_bytes, unused))
@@ -81,7 +82,8 @@ static enum store_space judge(struct store *s, const struct statvfs *vfs)
 	bool map_low = s->used_bytes > s->map_bytes_max / 10 * 9;
 
 	if (s->ballast_held && room < low / 4) {
-		(void)unlinkat(s->dir_fd, STORE_BALLAST, 0); /* if it is gone already, so much the better */
+		(void)unlinkat(s->dir_fd, STORE_BALLAST,
+			       0); /* if it is gone already, so much the better */
 		s->ballast_held = false;
 		return STORE_SPACE_CRITICAL;
 	}

@@ -27,7 +27,7 @@
 /* State held back beyond this is written with the next batch, whatever state_every says. */
 #define PENDING_BYTES_MAX ((size_t)64 << 20)
 
-/* ---- small things ------------------------------------------------------------------------------ */
+/* ---- small things --------------------------------------------------------------------------- */
 
 char *store_path(const char *dir, const char *name)
 {
@@ -90,7 +90,8 @@ static int ensure_map(struct store *s, size_t need, struct err *err)
 
 	while (s->used_bytes + need > want / 10 * 7 && want < s->map_bytes_max)
 		want = want > s->map_bytes_max / 2 ? s->map_bytes_max : 2 * want;
-	if (want == s->map_bytes || !atomic_compare_exchange_strong(&s->map_use, &idle, MAP_GROWING))
+	if (want == s->map_bytes ||
+	    !atomic_compare_exchange_strong(&s->map_use, &idle, MAP_GROWING))
 		return 0;
 	rc = mdb_env_set_mapsize(s->disk.env, want);
 	atomic_store(&s->map_use, MAP_FREE);
@@ -100,7 +101,7 @@ static int ensure_map(struct store *s, size_t need, struct err *err)
 	return 0;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int lock_file(int dir_fd, const char *dir, int *ret_fd, struct err *err)
 {
@@ -139,7 +140,8 @@ int store_dir_lock(const char *dir, bool create, int *ret_dir_fd, int *ret_lock_
 		return err_set_errno(err, ERR_SYS, "cannot make '%s'", dir);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_SYS, "cannot open '%s'", dir);
+		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_SYS,
+				     "cannot open '%s'", dir);
 	r = lock_file(fd, dir, ret_lock_fd, err);
 	if (r) {
 		(void)close(fd); /* a directory */
@@ -232,7 +234,8 @@ static int open_data(struct store *s, const struct store_cfg *cfg, struct err *e
 	store_migrate_fn *const *steps = cfg->steps ? cfg->steps : disk_steps;
 	uint32_t steps_n = cfg->steps ? cfg->steps_n : (uint32_t)STORE_SCHEMA;
 	char *path = store_path(s->dir, STORE_DATA);
-	int r = disk_open(&s->disk, path, cfg->map_bytes ? cfg->map_bytes : STORE_MAP_BYTES, 0, err);
+	int r = disk_open(&s->disk, path, cfg->map_bytes ? cfg->map_bytes : STORE_MAP_BYTES, 0,
+			  err);
 
 	free(path);
 	if (r)
@@ -253,7 +256,8 @@ static int open_store(struct store *s, const struct store_cfg *cfg, struct err *
 		return r;
 	if (faccessat(s->dir_fd, STORE_DATA, F_OK, 0) < 0) {
 		if (errno != ENOENT)
-			return err_set_errno(err, ERR_SYS, "cannot look for '%s/" STORE_DATA "'", s->dir);
+			return err_set_errno(err, ERR_SYS, "cannot look for '%s/" STORE_DATA "'",
+					     s->dir);
 		if (!cfg->create)
 			return err_set(err, ERR_NOTFOUND, "there is no store in '%s'", s->dir);
 		r = create_data(s, err);
@@ -310,26 +314,30 @@ void store_close(struct store *s)
 	errno = e;
 }
 
-/* ---- appending --------------------------------------------------------------------------------- */
+/* ---- appending ------------------------------------------------------------------------------ */
 
 static int check_record(const struct store_record *rec, uint64_t seq, struct err *err)
 {
 	if (rec->seq != seq)
-		return err_set(err, ERR_INVAL, "record %" PRIu64 " where %" PRIu64 " belongs", rec->seq, seq);
+		return err_set(err, ERR_INVAL, "record %" PRIu64 " where %" PRIu64 " belongs",
+			       rec->seq, seq);
 	if (rec->cmd_len > STORE_CMD_BYTES_MAX)
-		return err_set(err, ERR_TOOBIG, "record %" PRIu64 ": command of %u bytes", seq, rec->cmd_len);
+		return err_set(err, ERR_TOOBIG, "record %" PRIu64 ": command of %u bytes", seq,
+			       rec->cmd_len);
 	if (rec->facts_n > STORE_FACTS_MAX)
 		return err_set(err, ERR_TOOBIG, "record %" PRIu64 ": %u facts", seq, rec->facts_n);
 	for (uint32_t i = 0; i < rec->facts_n; i++)
 		if (rec->facts[i].val && rec->facts[i].len > STORE_VAL_BYTES_MAX)
-			return err_set(err, ERR_TOOBIG, "record %" PRIu64 ": state record of %u bytes", seq,
+			return err_set(err, ERR_TOOBIG,
+				       "record %" PRIu64 ": state record of %u bytes", seq,
 				       rec->facts[i].len);
 	return 0;
 }
 
-/* Everything that may be refused is refused here. Fills s->batch; the hash of record i goes to hashes[i]. */
-static int encode(struct store *s, const struct store_record *recs, size_t n, uint8_t (*hashes)[STORE_HASH_BYTES],
-		  struct err *err)
+/* Everything that may be refused is refused here. Fills s->batch; the hash of record i goes to
+ * hashes[i]. */
+static int encode(struct store *s, const struct store_record *recs, size_t n,
+		  uint8_t (*hashes)[STORE_HASH_BYTES], struct err *err)
 {
 	const uint8_t *prev = s->head.hash;
 
@@ -356,10 +364,11 @@ static int check_append(struct store *s, uint64_t expect_head, uint64_t epoch, s
 	if (store_broken(s))
 		return refuse_broken(err);
 	if (epoch != s->head.epoch)
-		return err_set(err, ERR_SUPERSEDED, "epoch is %" PRIu64 ", not %" PRIu64, s->head.epoch, epoch);
+		return err_set(err, ERR_SUPERSEDED, "epoch is %" PRIu64 ", not %" PRIu64,
+			       s->head.epoch, epoch);
 	if (expect_head != s->head.seq)
-		return err_set(err, ERR_CONFLICT, "the log ends at %" PRIu64 ", not at %" PRIu64, s->head.seq,
-			       expect_head);
+		return err_set(err, ERR_CONFLICT, "the log ends at %" PRIu64 ", not at %" PRIu64,
+			       s->head.seq, expect_head);
 	if (n == 0)
 		return err_set(err, ERR_INVAL, "a batch without records");
 	if (n > STORE_BATCH_RECORDS_MAX)
@@ -404,8 +413,8 @@ static int fold_batch(struct store *s, MDB_txn *txn, const struct store_record *
 
 /* The writing half of an append, up to the commit. */
 static int write_batch(struct store *s, MDB_txn *txn, const struct store_record *recs, size_t n,
-		       uint8_t (*hashes)[STORE_HASH_BYTES], const struct store_blob *blobs, size_t blobs_n,
-		       struct disk_head *h, struct err *err)
+		       uint8_t (*hashes)[STORE_HASH_BYTES], const struct store_blob *blobs,
+		       size_t blobs_n, struct disk_head *h, struct err *err)
 {
 	uint8_t key[8];
 	MDB_val k = {sizeof(key), key}, v = {s->batch.len, s->batch.data};
@@ -414,8 +423,8 @@ static int write_batch(struct store *s, MDB_txn *txn, const struct store_record 
 	put_be64(key, recs[0].seq);
 	rc = mdb_put(txn, s->disk.log, &k, &v, MDB_APPEND);
 	if (rc)
-		return disk_err(err, rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc, "cannot write record %" PRIu64,
-				recs[0].seq);
+		return disk_err(err, rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc,
+				"cannot write record %" PRIu64, recs[0].seq);
 	for (size_t i = 0; i < blobs_n; i++) {
 		r = put_blob(s, txn, &blobs[i], err);
 		if (r)
@@ -426,7 +435,8 @@ static int write_batch(struct store *s, MDB_txn *txn, const struct store_record 
 		return r;
 	h->seq += n;
 	memcpy(h->hash, hashes[n - 1], sizeof(h->hash));
-	if (s->batches_pending + 1 >= s->state_every || pending_bytes(&s->pending) > PENDING_BYTES_MAX) {
+	if (s->batches_pending + 1 >= s->state_every ||
+	    pending_bytes(&s->pending) > PENDING_BYTES_MAX) {
 		r = disk_flush(&s->disk, txn, &s->pending, err);
 		if (r)
 			return r;
@@ -446,8 +456,9 @@ static size_t batch_need(const struct store *s, const struct store_blob *blobs, 
 	return need;
 }
 
-static int append(struct store *s, const struct store_record *recs, size_t n, const struct store_blob *blobs,
-		  size_t blobs_n, uint8_t (*hashes)[STORE_HASH_BYTES], struct err *err)
+static int append(struct store *s, const struct store_record *recs, size_t n,
+		  const struct store_blob *blobs, size_t blobs_n,
+		  uint8_t (*hashes)[STORE_HASH_BYTES], struct err *err)
 {
 	struct disk_head h = s->head;
 	MDB_txn *txn;
@@ -476,8 +487,9 @@ static int append(struct store *s, const struct store_record *recs, size_t n, co
 	return 0;
 }
 
-int store_append(struct store *s, uint64_t expect_head, uint64_t epoch, const struct store_record *recs,
-		 size_t n, const struct store_blob *blobs, size_t blobs_n, struct err *err)
+int store_append(struct store *s, uint64_t expect_head, uint64_t epoch,
+		 const struct store_record *recs, size_t n, const struct store_blob *blobs,
+		 size_t blobs_n, struct err *err)
 {
 	uint8_t(*hashes)[STORE_HASH_BYTES];
 	int r = check_append(s, expect_head, epoch, n, blobs, blobs_n, err);
@@ -490,7 +502,7 @@ int store_append(struct store *s, uint64_t expect_head, uint64_t epoch, const st
 	return r;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static int begin_read(struct store *s, MDB_txn **ret_txn, struct err *err)
 {
@@ -513,13 +525,14 @@ int store_load(struct store *s, store_load_fn *cb, void *ctx, struct err *err)
 		return r;
 	if (s->head.applied_seq != s->head.seq) {
 		mdb_txn_abort(txn);
-		return err_set(err, ERR_STATE, "records are held back: load before the first append");
+		return err_set(err, ERR_STATE,
+			       "records are held back: load before the first append");
 	}
 	r = disk_state_walk(&s->disk, txn, cb, ctx, &sum, &n, err);
 	mdb_txn_abort(txn);
 	if (!r && memcmp(&sum, &s->head.digest, sizeof(sum)) != 0)
-		r = err_set(err, ERR_CORRUPT, "the %" PRIu64 " state records do not have the digest of the head",
-			    n);
+		r = err_set(err, ERR_CORRUPT,
+			    "the %" PRIu64 " state records do not have the digest of the head", n);
 	return r;
 }
 
@@ -535,7 +548,8 @@ int store_read(struct store *s, uint64_t from, store_entry_fn *cb, void *ctx, st
 	return r;
 }
 
-int store_marks(struct store *s, uint64_t from, uint64_t to, store_mark_fn *cb, void *ctx, struct err *err)
+int store_marks(struct store *s, uint64_t from, uint64_t to, store_mark_fn *cb, void *ctx,
+		struct err *err)
 {
 	MDB_txn *txn;
 	int r = begin_read(s, &txn, err);
@@ -552,7 +566,8 @@ void store_blob_hash(const void *data, size_t len, uint8_t ret_hash[STORE_HASH_B
 	record_hash(data, len, ret_hash);
 }
 
-int store_blob_get(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct buf *ret, struct err *err)
+int store_blob_get(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct buf *ret,
+		   struct err *err)
 {
 	uint8_t is[STORE_HASH_BYTES];
 	MDB_val k = {STORE_HASH_BYTES, (void *)(uintptr_t)hash}, v;
@@ -563,14 +578,16 @@ int store_blob_get(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct
 		return r;
 	rc = mdb_get(txn, s->disk.blob, &k, &v);
 	if (rc == MDB_NOTFOUND) {
-		r = err_set(err, ERR_NOTFOUND, "no blob %02x%02x%02x%02x...", hash[0], hash[1], hash[2], hash[3]);
+		r = err_set(err, ERR_NOTFOUND, "no blob %02x%02x%02x%02x...", hash[0], hash[1],
+			    hash[2], hash[3]);
 	} else if (rc) {
 		r = disk_err(err, rc, "cannot read a blob");
 	} else {
 		store_blob_hash(v.mv_data, v.mv_size, is);
 		if (memcmp(is, hash, sizeof(is)) != 0)
-			r = err_set(err, ERR_CORRUPT, "blob %02x%02x%02x%02x... does not have its hash",
-				    hash[0], hash[1], hash[2], hash[3]);
+			r = err_set(err, ERR_CORRUPT,
+				    "blob %02x%02x%02x%02x... does not have its hash", hash[0],
+				    hash[1], hash[2], hash[3]);
 		else
 			buf_add(ret, v.mv_data, v.mv_size);
 	}
@@ -585,7 +602,7 @@ int store_verify(struct store *s, struct store_check *ret_check, struct err *err
 	return disk_verify(&s->disk, ret_check, err);
 }
 
-/* ---- head changes without records -------------------------------------------------------------- */
+/* ---- head changes without records ----------------------------------------------------------- */
 
 /* Commit `h` as the head, the state staying as it is on disk. */
 static int commit_head(struct store *s, const struct disk_head *h, struct err *err)
@@ -649,7 +666,7 @@ int store_checkpoint(struct store *s, struct store_mark *ret_mark, struct err *e
 	return r;
 }
 
-/* ---- trimming ---------------------------------------------------------------------------------- */
+/* ---- trimming ------------------------------------------------------------------------------- */
 
 static int trim_marks(struct store *s, MDB_txn *txn, uint64_t upto)
 {
@@ -659,7 +676,8 @@ static int trim_marks(struct store *s, MDB_txn *txn, uint64_t upto)
 
 	if (rc)
 		return rc;
-	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
+	     rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
 		if (k.mv_size == 8 && get_be64(k.mv_data) > upto)
 			break;
 		rc = mdb_cursor_del(cur, 0);
@@ -681,7 +699,8 @@ static int note_base(void *ctx, const struct store_entry *e, struct err *err)
 }
 
 /* The end of the last batch that ends at or before `upto`; base_seq if there is none. */
-static int trim_point(struct store *s, MDB_txn *txn, uint64_t upto, uint64_t *ret_base, struct err *err)
+static int trim_point(struct store *s, MDB_txn *txn, uint64_t upto, uint64_t *ret_base,
+		      struct err *err)
 {
 	uint64_t base = s->head.base_seq;
 	MDB_cursor *cur;
@@ -690,12 +709,14 @@ static int trim_point(struct store *s, MDB_txn *txn, uint64_t upto, uint64_t *re
 
 	if (rc)
 		return disk_err(err, rc, "cannot trim the log");
-	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc; rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+	for (rc = mdb_cursor_get(cur, &k, &v, MDB_FIRST); !rc;
+	     rc = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
 		uint64_t last;
 
 		/* A batch says how many records it has; trim_log() checks that it is true. */
 		if (k.mv_size != 8 || v.mv_size < 8 ||
-		    ckd_add(&last, get_be64(k.mv_data), get_be32((const uint8_t *)v.mv_data + 4)) || last-- == 0) {
+		    ckd_add(&last, get_be64(k.mv_data), get_be32((const uint8_t *)v.mv_data + 4)) ||
+		    last-- == 0) {
 			rc = MDB_CORRUPTED;
 			break;
 		}
@@ -711,7 +732,8 @@ static int trim_point(struct store *s, MDB_txn *txn, uint64_t upto, uint64_t *re
 }
 
 /* Delete the batches that end at or before `upto`; *h gets the new base. */
-static int trim_log(struct store *s, MDB_txn *txn, uint64_t upto, struct disk_head *h, struct err *err)
+static int trim_log(struct store *s, MDB_txn *txn, uint64_t upto, struct disk_head *h,
+		    struct err *err)
 {
 	MDB_cursor *cur;
 	MDB_val k, v;
@@ -747,8 +769,10 @@ int store_trim(struct store *s, uint64_t upto, struct err *err)
 	if (store_broken(s))
 		return refuse_broken(err);
 	if (upto > s->head.applied_seq)
-		return err_set(err, ERR_RANGE, "cannot trim the log up to %" PRIu64 ": state is written up to %"
-			       PRIu64, upto, s->head.applied_seq);
+		return err_set(err, ERR_RANGE,
+			       "cannot trim the log up to %" PRIu64
+			       ": state is written up to %" PRIu64,
+			       upto, s->head.applied_seq);
 	if (upto <= s->head.base_seq)
 		return 0;
 	rc = mdb_txn_begin(s->disk.env, NULL, 0, &txn);

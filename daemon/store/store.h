@@ -39,18 +39,19 @@ struct store;
 enum {
 	STORE_SCHEMA = 1, /* layout version this build reads and writes */
 	STORE_HASH_BYTES = 32,
-	STORE_MARK_EVERY = 4096,                   /* records between two digest marks */
-	STORE_VAL_BYTES_MAX = 1 << 20,             /* one state record */
-	STORE_CMD_BYTES_MAX = 4 << 20,             /* one command */
-	STORE_FACTS_MAX = 1 << 18,                 /* facts of one record */
-	STORE_RECORD_BYTES_MAX = 64 << 20,         /* one encoded log record */
-	STORE_BATCH_RECORDS_MAX = 4096,            /* records of one append */
-	STORE_BATCH_BYTES_MAX = 128 << 20,         /* one encoded batch */
-	STORE_BLOB_BYTES_MAX = 16 << 20,           /* one blob */
+	STORE_MARK_EVERY = 4096,	   /* records between two digest marks */
+	STORE_VAL_BYTES_MAX = 1 << 20,	   /* one state record */
+	STORE_CMD_BYTES_MAX = 4 << 20,	   /* one command */
+	STORE_FACTS_MAX = 1 << 18,	   /* facts of one record */
+	STORE_RECORD_BYTES_MAX = 64 << 20, /* one encoded log record */
+	STORE_BATCH_RECORDS_MAX = 4096,	   /* records of one append */
+	STORE_BATCH_BYTES_MAX = 128 << 20, /* one encoded batch */
+	STORE_BLOB_BYTES_MAX = 16 << 20,   /* one blob */
 };
 
 /* One changed state record, whole: `val` NULL deletes (kind, id). An empty value is not a delete:
- * point `val` at anything and set `len` 0. Deleting what is not there is allowed and does nothing. */
+ * point `val` at anything and set `len` 0. Deleting what is not there is allowed and does nothing.
+ */
 struct store_fact {
 	uint8_t kind;
 	uint64_t id;
@@ -60,11 +61,11 @@ struct store_fact {
 
 /* One command as it was decided, and what it changed. Everything is borrowed for the call. */
 struct store_record {
-	uint64_t seq;            /* head + 1, + 2, ... without gaps; the first of a store is 1 */
-	int64_t t_ms;            /* the daemon's logical time */
+	uint64_t seq; /* head + 1, + 2, ... without gaps; the first of a store is 1 */
+	int64_t t_ms; /* the daemon's logical time */
 	uint32_t principal;
-	uint64_t cred;           /* credential id */
-	uint16_t rule;           /* authorisation rule that allowed it */
+	uint64_t cred; /* credential id */
+	uint16_t rule; /* authorisation rule that allowed it */
 	uint64_t policy_version;
 	uint16_t cmd_type;
 	const uint8_t *cmd;
@@ -73,7 +74,8 @@ struct store_record {
 	uint32_t facts_n;
 };
 
-/* Bytes addressed by their SHA-256 (store_blob_hash); appended with the batch that refers to them. */
+/* Bytes addressed by their SHA-256 (store_blob_hash); appended with the batch that refers to them.
+ */
 struct store_blob {
 	const uint8_t *data; /* borrowed */
 	uint32_t len;
@@ -84,18 +86,18 @@ struct store_entry {
 	struct store_record rec;
 	uint8_t prev[STORE_HASH_BYTES]; /* hash of record seq - 1; zeros for the first */
 	uint8_t hash[STORE_HASH_BYTES]; /* checked against the bytes */
-	const uint8_t *raw;             /* the canonical bytes that were hashed */
+	const uint8_t *raw;		/* the canonical bytes that were hashed */
 	uint32_t raw_len;
 };
 
 struct store_head {
-	uint64_t seq;                     /* last record of the log; 0 = none */
-	uint8_t hash[STORE_HASH_BYTES];   /* its hash; zeros when seq is 0 */
+	uint64_t seq;			  /* last record of the log; 0 = none */
+	uint8_t hash[STORE_HASH_BYTES];	  /* its hash; zeros when seq is 0 */
 	uint8_t digest[STORE_HASH_BYTES]; /* of the state after it */
-	uint64_t epoch;                   /* cluster epoch */
-	uint64_t applied_seq;             /* state tables on disk are this far; <= seq */
-	uint64_t base_seq;                /* log records up to here were trimmed; 0 = none */
-	bool restored;                    /* came from a backup and nobody has confirmed it: safe mode */
+	uint64_t epoch;			  /* cluster epoch */
+	uint64_t applied_seq;		  /* state tables on disk are this far; <= seq */
+	uint64_t base_seq;		  /* log records up to here were trimmed; 0 = none */
+	bool restored; /* came from a backup and nobody has confirmed it: safe mode */
 };
 
 /* Digest of the state after record `seq`, whose hash is `hash`. */
@@ -110,17 +112,21 @@ struct store_mark {
 typedef int store_migrate_fn(struct MDB_txn *txn, struct err *err);
 
 struct store_cfg {
-	const char *dir;         /* created 0700 if `create` */
-	bool create;             /* make a store where there is none; otherwise ERR_NOTFOUND */
-	uint64_t map_bytes;      /* first size of the map; 0 = 1 GiB. Doubles at 70 % use */
-	uint64_t map_bytes_max;  /* the map grows no further; 0 = 256 GiB */
-	uint64_t reserve_bytes;  /* the data file is preallocated to this; 0 = not */
-	uint64_t ballast_bytes;  /* file given up when the disk is full; 0 = none (64 MiB is usual) */
-	uint64_t low_bytes;      /* headroom below which space is LOW; 0 = 10 % of the disk, 1 GiB at most */
-	uint32_t state_every;    /* write state records each n-th batch; 0 or 1 = with every batch.
-				  * Between, they are held in memory and in the log, and the next
-				  * open replays them. */
-	/* Tests of the migration machinery only: steps[i] leads from version i to i + 1. NULL = ours. */
+	const char *dir; /* created 0700 if `create` */
+	bool create;     /* make a store where there is none; otherwise ERR_NOTFOUND */
+	/* First size of the map (0 = 1 GiB), doubled at 70 % up to the largest (0 = 256 GiB). */
+	uint64_t map_bytes;
+	uint64_t map_bytes_max;
+	/* The data file is preallocated to this; 0 = not. */
+	uint64_t reserve_bytes;
+	/* A file given up when the disk is full; 0 = none, 64 MiB is usual. */
+	uint64_t ballast_bytes;
+	/* Headroom below which space is LOW; 0 = 10 % of the disk, 1 GiB at most. */
+	uint64_t low_bytes;
+	/* Write state records each n-th batch; 0 or 1 = with every batch. Between, they are held in
+	 * memory and in the log, and the next open replays them. */
+	uint32_t state_every;
+	/* For tests of migration: steps[i] leads from version i to i + 1; NULL = ours. */
 	store_migrate_fn *const *steps;
 	uint32_t steps_n;
 };
@@ -135,23 +141,26 @@ enum store_space {
  * borrowed for the call. On success the caller owns *ret_store.
  *
  * ERR_BUSY: another process (or this one) holds the directory. ERR_NOTFOUND: none there and not
- * `create`. ERR_VERSION: written by a newer build (the daemon exits 78). ERR_CORRUPT: the log's end,
- * its head and the digest do not agree; nothing was changed. ERR_NOSPACE, ERR_IO, ERR_SYS: the disk. */
+ * `create`. ERR_VERSION: written by a newer build (the daemon exits 78). ERR_CORRUPT: the log's
+ * end, its head and the digest do not agree; nothing was changed. ERR_NOSPACE, ERR_IO, ERR_SYS: the
+ * disk. */
 int store_open(const struct store_cfg *cfg, struct store **ret_store, struct err *err) NODISCARD;
 
-/* Close without writing. What was appended is safe; call store_checkpoint() before for a quick start. */
+/* Close without writing. What was appended is safe; a store_checkpoint() before makes the next
+ * start quick. */
 void store_close(struct store *s);
 
 /* Append `n` records if the log's head is `expect_head` and the epoch is `epoch`: one transaction,
  * one sync. Blobs already present are skipped.
  *
- * ERR_CONFLICT: the head is another; ERR_SUPERSEDED: the epoch is; ERR_INVAL: sequence numbers have a gap;
- * ERR_TOOBIG: a limit above. These change nothing and the store stays usable.
- * ERR_NOSPACE, ERR_IO, ERR_CORRUPT: not known to be on disk, or known not to be: stop the process (exit 70).
- * The store answers ERR_IO from now on.
- * Cost: O(bytes + changed records); one fdatasync and one synchronous 4 KiB write. */
-int store_append(struct store *s, uint64_t expect_head, uint64_t epoch, const struct store_record *recs,
-		 size_t n, const struct store_blob *blobs, size_t blobs_n, struct err *err) NODISCARD;
+ * ERR_CONFLICT: the head is another; ERR_SUPERSEDED: the epoch is; ERR_INVAL: sequence numbers have
+ * a gap; ERR_TOOBIG: a limit above. These change nothing and the store stays usable. ERR_NOSPACE,
+ * ERR_IO, ERR_CORRUPT: not known to be on disk, or known not to be: stop the process (exit 70). The
+ * store answers ERR_IO from now on. Cost: O(bytes + changed records); one fdatasync and one
+ * synchronous 4 KiB write. */
+int store_append(struct store *s, uint64_t expect_head, uint64_t epoch,
+		 const struct store_record *recs, size_t n, const struct store_blob *blobs,
+		 size_t blobs_n, struct err *err) NODISCARD;
 
 /* True after a failed write or sync: the process has to stop. */
 bool store_broken(const struct store *s);
@@ -160,17 +169,18 @@ bool store_broken(const struct store *s);
 void store_head(struct store *s, struct store_head *ret_head);
 
 /* Feed every live record to `cb` in order of (kind, id) and check each record's hash and the
- * digest of them all. `val` is valid until cb returns; cb returns 0, or a negative code that ends the
- * walk and is returned. ERR_CORRUPT names the first bad record. Call it once, at start-up. */
+ * digest of them all. `val` is valid until cb returns; cb returns 0, or a negative code that ends
+ * the walk and is returned. ERR_CORRUPT names the first bad record. Call it once, at start-up. */
 typedef int store_load_fn(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len,
 			  struct err *err);
 int store_load(struct store *s, store_load_fn *cb, void *ctx, struct err *err) NODISCARD;
 
-/* Feed the log from record `from` (at least base_seq + 1) to the head to `cb`, in order, each record's
- * hash and link checked. cb returns 0, or a code that ends the walk and is returned (positive codes
- * too: "enough"). ERR_GONE: trimmed, look in the archive. */
+/* Feed the log from record `from` (at least base_seq + 1) to the head to `cb`, in order, each
+ * record's hash and link checked. cb returns 0, or a code that ends the walk and is returned
+ * (positive codes too: "enough"). ERR_GONE: trimmed, look in the archive. */
 typedef int store_entry_fn(void *ctx, const struct store_entry *entry, struct err *err);
-int store_read(struct store *s, uint64_t from, store_entry_fn *cb, void *ctx, struct err *err) NODISCARD;
+int store_read(struct store *s, uint64_t from, store_entry_fn *cb, void *ctx,
+	       struct err *err) NODISCARD;
 
 /* Feed the digest marks with from <= seq <= to to `cb`, ascending. */
 typedef int store_mark_fn(void *ctx, const struct store_mark *mark, struct err *err);
@@ -186,8 +196,8 @@ int store_blob_get(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct
 /* Raise the cluster epoch by one, synced: once at each start, before the first append. */
 int store_epoch_raise(struct store *s, uint64_t *ret_epoch, struct err *err) NODISCARD;
 
-/* Write all state records held back, and a digest mark at the head. `ret_mark` may be NULL. Before a
- * clean exit, and whenever a signed checkpoint is wanted. */
+/* Write all state records held back, and a digest mark at the head. `ret_mark` may be NULL. Before
+ * a clean exit, and whenever a signed checkpoint is wanted. */
 int store_checkpoint(struct store *s, struct store_mark *ret_mark, struct err *err) NODISCARD;
 
 /* The operator has confirmed the restored state: clear `restored`, synced. */
@@ -197,33 +207,34 @@ int store_restored_clear(struct store *s, struct err *err) NODISCARD;
  * verified. Only whole batches go, so less may be removed. ERR_RANGE beyond applied_seq. */
 int store_trim(struct store *s, uint64_t upto, struct err *err) NODISCARD;
 
-/* How much room is left, from statvfs, the preallocated part of the data file and the map. Gives up the
- * ballast when nothing else is left and takes it back when there is room. Any thread; a few
+/* How much room is left, from statvfs, the preallocated part of the data file and the map. Gives up
+ * the ballast when nothing else is left and takes it back when there is room. Any thread; a few
  * system calls, so once a second rather than once a command. */
 enum store_space store_space(struct store *s);
 
 struct store_check {
-	uint64_t records;     /* log records walked */
-	uint64_t marks;       /* digest marks whose hash was compared with the chain */
-	uint64_t states;      /* live state records */
+	uint64_t records; /* log records walked */
+	uint64_t marks;	  /* digest marks whose hash was compared with the chain */
+	uint64_t states;  /* live state records */
 	uint64_t blobs;
 	struct store_head head;
 };
 
-/* Walk everything: chain, marks, state records, blobs, digest. ERR_CORRUPT names the first thing that
- * does not hold. Cost: reads the whole store. */
+/* Walk everything: chain, marks, state records, blobs, digest. ERR_CORRUPT names the first thing
+ * that does not hold. Cost: reads the whole store. */
 int store_verify(struct store *s, struct store_check *ret_check, struct err *err) NODISCARD;
 
-/* Write a compacted, consistent copy to the file `path`: copy, sync, verify, rename, sync the directory.
- * ERR_EXISTS: there is something at `path`. ERR_BUSY: another backup runs (or the map is just growing:
- * try again). A failed backup leaves nothing behind and does not break the store. */
-int store_backup(struct store *s, const char *path, struct store_check *ret_check, struct err *err)
-	NODISCARD;
+/* Write a compacted, consistent copy to the file `path`: copy, sync, verify, rename, sync the
+ * directory. ERR_EXISTS: there is something at `path`. ERR_BUSY: another backup runs (or the map is
+ * just growing: try again). A failed backup leaves nothing behind and does not break the store. */
+int store_backup(struct store *s, const char *path, struct store_check *ret_check,
+		 struct err *err) NODISCARD;
 /* The walk of store_verify() over a backup file, which is only read. */
 int store_backup_verify(const char *path, struct store_check *ret_check, struct err *err) NODISCARD;
 
-/* Make a store in `dir` from the backup file `path`: verified, epoch raised by 2^32 so that nothing of
- * the lost present can be mistaken for ours, and `restored` set. ERR_EXISTS: dir holds a store. */
+/* Make a store in `dir` from the backup file `path`: verified, epoch raised by 2^32 so that nothing
+ * of the lost present can be mistaken for ours, and `restored` set. ERR_EXISTS: dir holds a store.
+ */
 int store_restore(const char *path, const char *dir, struct err *err) NODISCARD;
 
 #endif

@@ -110,7 +110,8 @@ static bool strikes(void)
 	bool hit;
 
 	io.calls++;
-	hit = io.fail_at && (io.mode == FAULT_IO_ONCE ? io.calls == io.fail_at : io.calls >= io.fail_at);
+	hit = io.fail_at &&
+	      (io.mode == FAULT_IO_ONCE ? io.calls == io.fail_at : io.calls >= io.fail_at);
 	io.struck |= hit;
 	return hit;
 }
@@ -127,7 +128,8 @@ static ssize_t do_write(int fd, const void *p, size_t n, off_t off)
 	}
 	r = __real_pwrite(fd, p, n, off);
 	if (r > 0 && io.record) {
-		struct fault_io_event e = {.kind = FAULT_IO_WRITE, .off = (uint64_t)off, .len = (uint64_t)r};
+		struct fault_io_event e = {
+			.kind = FAULT_IO_WRITE, .off = (uint64_t)off, .len = (uint64_t)r};
 
 		e.dsync = fcntl(fd, F_GETFL) & O_DSYNC;
 		e.data = xmalloc((size_t)r);

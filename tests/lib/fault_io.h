@@ -5,8 +5,9 @@
  * touched; all else goes straight through. One thread.
  *
  * Failing: the k-th watched call returns `err`, once or from then on; a write may first put half of
- * its bytes down. Recording: each watched write and sync becomes an event with its bytes, and the test
- * adds `acked` events between them, so that a replayer can rebuild any disk a crash could leave.
+ * its bytes down. Recording: each watched write and sync becomes an event with its bytes, and the
+ * test adds `acked` events between them, so that a replayer can rebuild any disk a crash could
+ * leave.
  */
 #ifndef SLUIS_TESTS_LIB_FAULT_IO_H
 #define SLUIS_TESTS_LIB_FAULT_IO_H
@@ -17,23 +18,24 @@
 #include <sys/types.h>
 
 enum fault_io_mode {
-	FAULT_IO_ONCE,    /* call k fails, the next ones work: fsyncgate */
+	FAULT_IO_ONCE,	  /* call k fails, the next ones work: fsyncgate */
 	FAULT_IO_FOREVER, /* call k and all after it fail */
-	FAULT_IO_HALF,    /* as FOREVER, but a write puts half of its bytes down and says so */
+	FAULT_IO_HALF,	  /* as FOREVER, but a write puts half of its bytes down and says so */
 };
 
 enum fault_io_kind { FAULT_IO_WRITE, FAULT_IO_SYNC, FAULT_IO_ACK };
 
 struct fault_io_event {
 	enum fault_io_kind kind;
-	bool dsync;     /* write through an O_DSYNC descriptor: durable when it returns */
-	uint64_t off;   /* write */
-	uint64_t len;   /* write */
-	uint64_t tag;   /* ack: what the test said */
-	uint8_t *data;  /* write: owned by fault_io */
+	bool dsync;    /* write through an O_DSYNC descriptor: durable when it returns */
+	uint64_t off;  /* write */
+	uint64_t len;  /* write */
+	uint64_t tag;  /* ack: what the test said */
+	uint8_t *data; /* write: owned by fault_io */
 };
 
-/* Watch files whose path begins with `prefix` (copied); NULL watches nothing. Resets everything else. */
+/* Watch files whose path begins with `prefix` (copied); NULL watches nothing. Resets everything
+ * else. */
 void fault_io_watch(const char *prefix);
 /* Let watched call number k (1 = the next) fail with errno `err`. */
 void fault_io_fail(uint64_t k, enum fault_io_mode mode, int err);

@@ -1,4 +1,5 @@
-/* store_world.c - random work for the store, and the slow, obvious model of what it must remember */
+/* store_world.c - random work for the store, and the slow, obvious model of what it must remember
+ */
 #include "tests/lib/store_world.h"
 
 #include <ftw.h>
@@ -51,9 +52,14 @@ size_t world_batch(struct world *w, size_t max)
 	for (size_t i = 0; i < n; i++) {
 		struct store_record *r = &w->batch[i];
 
-		*r = (struct store_record){.seq = ++w->seq, .t_ms = (int64_t)w->seq * 7 - 100, .principal = 3,
-					   .cred = prng_next(&w->rng), .rule = 12, .policy_version = 9,
-					   .cmd_type = (uint16_t)prng_below(&w->rng, 500), .cmd = w->cmd[i],
+		*r = (struct store_record){.seq = ++w->seq,
+					   .t_ms = (int64_t)w->seq * 7 - 100,
+					   .principal = 3,
+					   .cred = prng_next(&w->rng),
+					   .rule = 12,
+					   .policy_version = 9,
+					   .cmd_type = (uint16_t)prng_below(&w->rng, 500),
+					   .cmd = w->cmd[i],
 					   .facts = w->facts[i]};
 		r->cmd_len = (uint32_t)prng_below(&w->rng, sizeof(w->cmd[i]) + 1);
 		fill(&w->rng, w->cmd[i], r->cmd_len);
@@ -112,15 +118,18 @@ struct compare {
 	int last; /* kind and id of the record before, to see the order */
 };
 
-static int compare_rec(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len, struct err *err)
+static int compare_rec(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len,
+		       struct err *err)
 {
 	struct compare *c = ctx;
 	const struct world_rec *r;
 
 	if (kind >= WORLD_KINDS || id >= WORLD_IDS)
-		return err_set(err, ERR_CORRUPT, "record kind %u id %" PRIu64 " was never made", kind, id);
+		return err_set(err, ERR_CORRUPT, "record kind %u id %" PRIu64 " was never made",
+			       kind, id);
 	if (kind * WORLD_IDS + (int)id <= c->last)
-		return err_set(err, ERR_CORRUPT, "record kind %u id %" PRIu64 " is out of order", kind, id);
+		return err_set(err, ERR_CORRUPT, "record kind %u id %" PRIu64 " is out of order",
+			       kind, id);
 	c->last = kind * WORLD_IDS + (int)id;
 	r = &c->w->rec[kind][id];
 	if (!r->live || r->len != len || memcmp(r->val, val, len) != 0)
@@ -141,7 +150,8 @@ int world_compare(const struct world *w, struct store *s, struct err *err)
 		return r;
 	store_head(s, &head);
 	if (head.seq != w->seq)
-		return err_set(err, ERR_CORRUPT, "head is %" PRIu64 ", not %" PRIu64, head.seq, w->seq);
+		return err_set(err, ERR_CORRUPT, "head is %" PRIu64 ", not %" PRIu64, head.seq,
+			       w->seq);
 	if (c.n != n)
 		return err_set(err, ERR_CORRUPT, "%" PRIu64 " records, not %" PRIu64, c.n, n);
 	if (memcmp(head.digest, digest, sizeof(digest)) != 0)

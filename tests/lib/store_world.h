@@ -1,7 +1,7 @@
 /* store_world.h - random work for the store, and the slow, obvious model of what it must remember
  *
- * The model is an array of every record there can be; its digest is summed anew from all of them each
- * time it is asked for, sharing no code with the store.
+ * The model is an array of every record there can be; its digest is summed anew from all of them
+ * each time it is asked for, sharing no code with the store.
  */
 #ifndef SLUIS_TESTS_LIB_STORE_WORLD_H
 #define SLUIS_TESTS_LIB_STORE_WORLD_H
@@ -43,8 +43,8 @@ size_t world_batch(struct world *w, size_t max);
 int world_append(struct world *w, struct store *s, size_t max, struct err *err) NODISCARD;
 /* Digest of the model's live records, and how many there are. */
 uint64_t world_digest(const struct world *w, uint8_t ret[STORE_HASH_BYTES]);
-/* Load everything from `s` and compare with the model, record by record. 0, or ERR_CORRUPT saying what
- * differs, or the store's error. */
+/* Load everything from `s` and compare with the model, record by record. 0, or ERR_CORRUPT saying
+ * what differs, or the store's error. */
 int world_compare(const struct world *w, struct store *s, struct err *err) NODISCARD;
 
 /* A fresh directory under TMPDIR; the caller removes and frees it. */

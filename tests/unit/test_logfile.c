@@ -1,7 +1,7 @@
 /* test_logfile.c - the log outside the store
  *
- * Without these an archive could be cut, edited or glued together from two histories, and whoever reads
- * it years later would believe it.
+ * Without these an archive could be cut, edited or glued together from two histories, and whoever
+ * reads it years later would believe it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -151,7 +151,8 @@ static void test_only_records_that_exist_are_exported(void **state)
 	OK(f, logfile_export(f->s, 35, 40, f->file, NULL, &f->err));
 }
 
-static int compare_one(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len, struct err *err)
+static int compare_one(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len,
+		       struct err *err)
 {
 	struct world *w = ctx;
 
@@ -385,7 +386,8 @@ static void test_wrong_mark_is_found_by_reapplying(void **state)
 		memcpy(f->bytes.data + mark + 40, good.data, STORE_HASH_BYTES);
 		store_blob_hash(f->bytes.data + mark, 72, good.data);
 		memcpy(f->bytes.data + mark + 72, good.data, 8);
-		store_blob_hash(f->bytes.data, f->bytes.len - 32, f->bytes.data + f->bytes.len - 32);
+		store_blob_hash(f->bytes.data, f->bytes.len - 32,
+				f->bytes.data + f->bytes.len - 32);
 		spit(f->file, f->bytes.data, f->bytes.len);
 		buf_done(&good);
 	}

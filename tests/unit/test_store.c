@@ -1,7 +1,8 @@
 /* test_store.c - what the daemon remembers
  *
- * Without these a restart could bring back another cluster than the one that was acknowledged: records
- * lost or resurrected, two daemons on one directory, a damaged row believed, a backup that is none.
+ * Without these a restart could bring back another cluster than the one that was acknowledged:
+ * records lost or resurrected, two daemons on one directory, a damaged row believed, a backup that
+ * is none.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +28,7 @@
 #include "proto/base/ensure.h"
 #include "tests/lib/store_world.h"
 
-/* ---- helpers ----------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 struct fix {
 	char *dir;
@@ -115,8 +116,8 @@ static int put_one(struct fix *f, uint8_t kind, uint64_t id, const void *val, ui
 	return store_append(f->s, h.seq, h.epoch, &rec, 1, NULL, 0, &f->err);
 }
 
-/* Change the closed store behind its back: XOR `bit` into byte `at` (from the end if negative) of the
- * value of the first row of `table`, or of the row `key`; at = INT_MAX deletes the last row. */
+/* Change the closed store behind its back: XOR `bit` into byte `at` (from the end if negative) of
+ * the value of the first row of `table`, or of the row `key`; at = INT_MAX deletes the last row. */
 static void damage(struct fix *f, const char *table, const char *key, int at, uint8_t bit)
 {
 	char *path = path_in(f, "data.mdb");
@@ -135,7 +136,11 @@ static void damage(struct fix *f, const char *table, const char *key, int at, ui
 	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
 	assert_int_equal(mdb_dbi_open(txn, table, 0, &dbi), 0);
 	assert_int_equal(mdb_cursor_open(txn, dbi, &cur), 0);
-	assert_int_equal(mdb_cursor_get(cur, &k, &v, key ? MDB_SET_KEY : at == INT_MAX ? MDB_LAST : MDB_FIRST), 0);
+	assert_int_equal(mdb_cursor_get(cur, &k, &v,
+					key		? MDB_SET_KEY
+					: at == INT_MAX ? MDB_LAST
+							: MDB_FIRST),
+			 0);
 	if (at == INT_MAX) {
 		assert_int_equal(mdb_cursor_del(cur, 0), 0);
 	} else {
@@ -166,7 +171,7 @@ static int open_all(struct fix *f)
 	return r ? r : store_verify(f->s, &check, &f->err);
 }
 
-/* ---- append and reopen ------------------------------------------------------------------------- */
+/* ---- append and reopen ---------------------------------------------------------------------- */
 
 static void test_acknowledged_is_visible_after_reopen(void **state)
 {
@@ -199,10 +204,14 @@ static void test_append_needs_the_right_head_and_epoch(void **state)
 	append(f, 3);
 	h = head_of(f);
 	rec.seq = h.seq + 1;
-	assert_int_equal(store_append(f->s, h.seq - 1, h.epoch, &rec, 1, NULL, 0, &f->err), ERR_CONFLICT);
-	assert_int_equal(store_append(f->s, h.seq + 1, h.epoch, &rec, 1, NULL, 0, &f->err), ERR_CONFLICT);
-	assert_int_equal(store_append(f->s, h.seq, h.epoch - 1, &rec, 1, NULL, 0, &f->err), ERR_SUPERSEDED);
-	assert_int_equal(store_append(f->s, h.seq, h.epoch + 1, &rec, 1, NULL, 0, &f->err), ERR_SUPERSEDED);
+	assert_int_equal(store_append(f->s, h.seq - 1, h.epoch, &rec, 1, NULL, 0, &f->err),
+			 ERR_CONFLICT);
+	assert_int_equal(store_append(f->s, h.seq + 1, h.epoch, &rec, 1, NULL, 0, &f->err),
+			 ERR_CONFLICT);
+	assert_int_equal(store_append(f->s, h.seq, h.epoch - 1, &rec, 1, NULL, 0, &f->err),
+			 ERR_SUPERSEDED);
+	assert_int_equal(store_append(f->s, h.seq, h.epoch + 1, &rec, 1, NULL, 0, &f->err),
+			 ERR_SUPERSEDED);
 	assert_int_equal(head_of(f).seq, h.seq);
 	/* A refusal is no failure: the store goes on. */
 	assert_false(store_broken(f->s));
@@ -224,7 +233,8 @@ static void test_refused_batches_change_nothing(void **state)
 	assert_int_equal(store_append(s, 0, 0, recs, 2, NULL, 0, &f->err), ERR_INVAL);
 	assert_int_equal(store_append(s, 0, 0, recs + 1, 1, NULL, 0, &f->err), ERR_INVAL);
 	assert_int_equal(store_append(s, 0, 0, recs, 0, NULL, 0, &f->err), ERR_INVAL);
-	assert_int_equal(store_append(s, 0, 0, recs, STORE_BATCH_RECORDS_MAX + 1, NULL, 0, &f->err), ERR_TOOBIG);
+	assert_int_equal(store_append(s, 0, 0, recs, STORE_BATCH_RECORDS_MAX + 1, NULL, 0, &f->err),
+			 ERR_TOOBIG);
 	assert_int_equal(store_append(s, 0, 0, &big, 1, NULL, 0, &f->err), ERR_TOOBIG);
 	assert_int_equal(store_append(s, 0, 0, &cmd, 1, NULL, 0, &f->err), ERR_TOOBIG);
 	assert_int_equal(store_append(s, 0, 0, &many, 1, NULL, 0, &f->err), ERR_TOOBIG);
@@ -348,7 +358,7 @@ static void test_full_map_stops_the_store(void **state)
 	OK(f, put_one(f, 1, 1, NULL, 0));
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static void test_second_daemon_is_refused(void **state)
 {
@@ -406,8 +416,8 @@ static void test_half_made_store_is_made_anew(void **state)
 	free(fresh);
 }
 
-/* Open and check in a child, since LMDB aborts when a page it needs is not a page. 0: all is there and right;
- * 1: refused; 2: LMDB's assertion. Anything else fails. */
+/* Open and check in a child, since LMDB aborts when a page it needs is not a page. 0: all is there
+ * and right; 1: refused; 2: LMDB's assertion. Anything else fails. */
 static int open_in_child(struct fix *f)
 {
 	pid_t pid = fork();
@@ -420,7 +430,9 @@ static int open_in_child(struct fix *f)
 		(void)dup2(null, STDERR_FILENO);
 		(void)signal(SIGABRT, SIG_DFL);
 		r = open_all(f);
-		_exit(r == 0 ? 0 : r == ERR_CORRUPT || r == ERR_FORMAT || r == ERR_NOTFOUND ? 1 : 3);
+		_exit(r == 0							 ? 0
+		      : r == ERR_CORRUPT || r == ERR_FORMAT || r == ERR_NOTFOUND ? 1
+										 : 3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
@@ -430,8 +442,8 @@ static int open_in_child(struct fix *f)
 	return WEXITSTATUS(status);
 }
 
-/* A file that was cut is opened only if nothing is missing; it never reads as another truth, and never
- * ends in a bus error behind the end of the file. */
+/* A file that was cut is opened only if nothing is missing; it never reads as another truth, and
+ * never ends in a bus error behind the end of the file. */
 static void test_cut_files_are_refused(void **state)
 {
 	struct fix *f = *state;
@@ -496,8 +508,8 @@ static void test_schema_goes_up_step_by_step_and_never_down(void **state)
 	store_close(f->s);
 	f->s = NULL;
 	assert_int_equal(store_open(&failing, &f->s, &f->err), ERR_STATE);
-	/* The failed step left no trace: this build still opens it, and the good step runs (it would fail if
-	 * its row were there). */
+	/* The failed step left no trace: this build still opens it, and the good step runs (it
+	 * would fail if its row were there). */
 	reopen(f);
 	store_close(f->s);
 	f->s = NULL;
@@ -531,7 +543,7 @@ static void test_epoch_rises_and_stays(void **state)
 	assert_int_equal(open_all(f), 0);
 }
 
-/* ---- the log ----------------------------------------------------------------------------------- */
+/* ---- the log -------------------------------------------------------------------------------- */
 
 struct chain {
 	struct fix *f;
@@ -567,7 +579,8 @@ static void test_records_form_a_chain(void **state)
 	OK(f, store_read(f->s, 1, follow, &c, &f->err));
 	assert_int_equal(c.next, f->w.seq + 1);
 	assert_memory_equal(c.prev, head_of(f).hash, sizeof(c.prev));
-	/* "Enough" is handed through, and a start in the middle of a batch works for every record. */
+	/* "Enough" is handed through, and a start in the middle of a batch works for every record.
+	 */
 	for (uint64_t from = 1; from <= f->w.seq; from++) {
 		struct chain until = {.next = 1, .stop = from};
 
@@ -606,10 +619,12 @@ static int same_record(void *ctx, const struct store_entry *e, struct err *err)
 static void test_every_field_comes_back(void **state)
 {
 	struct fix *f = *state;
-	struct store_fact facts[] = {
-		{255, UINT64_MAX, (const uint8_t *)"x", 1}, {0, 0, NULL, 0}, {7, 128, (const uint8_t *)"", 0}};
-	struct store_record rec = {1, INT64_MIN, UINT32_MAX, UINT64_MAX, UINT16_MAX, UINT64_MAX, UINT16_MAX,
-				   (const uint8_t *)"command", 7, facts, 3};
+	struct store_fact facts[] = {{255, UINT64_MAX, (const uint8_t *)"x", 1},
+				     {0, 0, NULL, 0},
+				     {7, 128, (const uint8_t *)"", 0}};
+	struct store_record rec = {1,	       INT64_MIN,  UINT32_MAX, UINT64_MAX,
+				   UINT16_MAX, UINT64_MAX, UINT16_MAX, (const uint8_t *)"command",
+				   7,	       facts,	   3};
 
 	OK(f, store_append(f->s, 0, 0, &rec, 1, NULL, 0, &f->err));
 	OK(f, store_read(f->s, 1, same_record, &rec, &f->err));
@@ -676,13 +691,14 @@ static void test_archived_log_can_be_trimmed(void **state)
 	assert_int_equal(open_all(f), 0);
 }
 
-/* ---- blobs ------------------------------------------------------------------------------------- */
+/* ---- blobs ---------------------------------------------------------------------------------- */
 
 static void test_blobs_are_found_by_their_hash(void **state)
 {
 	struct fix *f = *state;
 	CLEANUP(buf_done) struct buf got = BUF_INIT;
-	struct store_blob blobs[] = {{(const uint8_t *)"#!/bin/sh\n", 10}, {(const uint8_t *)"two", 3}};
+	struct store_blob blobs[] = {{(const uint8_t *)"#!/bin/sh\n", 10},
+				     {(const uint8_t *)"two", 3}};
 	struct store_record rec = {.seq = 1};
 	uint8_t hash[STORE_HASH_BYTES];
 
@@ -701,10 +717,11 @@ static void test_blobs_are_found_by_their_hash(void **state)
 	assert_int_equal(open_all(f), ERR_CORRUPT);
 	hash[31] ^= 1;
 	assert_true(store_blob_get(f->s, hash, &got, &f->err) == ERR_CORRUPT ||
-		    (store_blob_hash("two", 3, hash), store_blob_get(f->s, hash, &got, &f->err)) == ERR_CORRUPT);
+		    (store_blob_hash("two", 3, hash), store_blob_get(f->s, hash, &got, &f->err)) ==
+			    ERR_CORRUPT);
 }
 
-/* ---- damage ------------------------------------------------------------------------------------ */
+/* ---- damage --------------------------------------------------------------------------------- */
 
 static void test_one_flipped_bit_is_found_wherever_it_is(void **state)
 {
@@ -712,12 +729,14 @@ static void test_one_flipped_bit_is_found_wherever_it_is(void **state)
 		const char *table, *key;
 		int at;
 	} places[] = {
-		{"state", NULL, 0},   {"state", NULL, 1},   {"state", NULL, 32},  {"state", NULL, -1},
-		{"log", NULL, 0},     {"log", NULL, 4},	    {"log", NULL, 7},	  {"log", NULL, 9},
-		{"log", NULL, 12},    {"log", NULL, 20},    {"log", NULL, -1},	  {"log", NULL, -40},
-		{"mark", NULL, 0},    {"mark", NULL, 2},    {"mark", NULL, 40},	  {"mark", NULL, -1},
-		{"meta", "head", 0},  {"meta", "head", 1},  {"meta", "head", 15}, {"meta", "head", 23},
-		{"meta", "head", 31}, {"meta", "head", 39}, {"meta", "head", 40}, {"meta", "head", 72},
+		{"state", NULL, 0},    {"state", NULL, 1},    {"state", NULL, 32},
+		{"state", NULL, -1},   {"log", NULL, 0},      {"log", NULL, 4},
+		{"log", NULL, 7},      {"log", NULL, 9},      {"log", NULL, 12},
+		{"log", NULL, 20},     {"log", NULL, -1},     {"log", NULL, -40},
+		{"mark", NULL, 0},     {"mark", NULL, 2},     {"mark", NULL, 40},
+		{"mark", NULL, -1},    {"meta", "head", 0},   {"meta", "head", 1},
+		{"meta", "head", 15},  {"meta", "head", 23},  {"meta", "head", 31},
+		{"meta", "head", 39},  {"meta", "head", 40},  {"meta", "head", 72},
 		{"meta", "head", 104}, {"meta", "head", 136}, {"meta", "head", -1},
 	};
 	struct fix *f = *state;
@@ -731,12 +750,43 @@ static void test_one_flipped_bit_is_found_wherever_it_is(void **state)
 			damage(f, places[i].table, places[i].key, places[i].at, bit);
 			r = open_all(f);
 			if (r != ERR_CORRUPT && r != ERR_VERSION)
-				print_error("%s byte %d bit %u: %d\n", places[i].table, places[i].at, bit, r);
+				print_error("%s byte %d bit %u: %d\n", places[i].table,
+					    places[i].at, bit, r);
 			assert_true(r == ERR_CORRUPT || r == ERR_VERSION);
 			damage(f, places[i].table, places[i].key, places[i].at, bit);
 			assert_int_equal(open_all(f), 0);
 		}
 	}
+}
+
+/* A mark that is whole in itself but speaks of another history. */
+static void test_mark_of_another_chain_is_found(void **state)
+{
+	struct fix *f = *state;
+	struct store_check check;
+	uint8_t mark[73], check_bytes[STORE_HASH_BYTES];
+	struct store_mark m;
+
+	append(f, 3);
+	OK(f, store_checkpoint(f->s, &m, &f->err));
+	/* The layout of FORMAT.md, one bit of the hash changed, the check made good. */
+	mark[0] = 1;
+	memcpy(mark + 1, m.hash, STORE_HASH_BYTES);
+	memcpy(mark + 33, m.digest, STORE_HASH_BYTES);
+	mark[1] ^= 1;
+	store_blob_hash(mark, 65, check_bytes);
+	damage(f, "mark", NULL, 1, 1);
+	for (int i = 0; i < 8; i++) {
+		uint8_t good[STORE_HASH_BYTES];
+
+		mark[1] ^= 1;
+		store_blob_hash(mark, 65, good);
+		mark[1] ^= 1;
+		damage(f, "mark", NULL, 65 + i, (uint8_t)(good[i] ^ check_bytes[i]));
+	}
+	OK(f, store_open(&f->cfg, &f->s, &f->err));
+	assert_int_equal(store_verify(f->s, &check, &f->err), ERR_CORRUPT);
+	assert_non_null(strstr(f->err.msg, "another chain"));
 }
 
 static void test_missing_rows_are_found(void **state)
@@ -769,7 +819,7 @@ static void test_damaged_tail_is_not_replayed(void **state)
 	assert_int_equal(open_all(f), 0);
 }
 
-/* ---- backup ------------------------------------------------------------------------------------ */
+/* ---- backup --------------------------------------------------------------------------------- */
 
 static void test_backup_comes_back_in_a_new_epoch(void **state)
 {
@@ -836,7 +886,7 @@ static void test_damaged_backup_is_never_restored(void **state)
 	append(f, 30);
 	OK(f, store_backup(f->s, file, NULL, &f->err));
 	assert_int_equal(stat(file, &st), 0);
-	for (off_t at = 0; at < st.st_size; at += at > st.st_size - 60 ? 1 : 331) {
+	for (off_t at = 0; at<st.st_size; at += at> st.st_size - 60 ? 1 : 331) {
 		flip(file, at, 0x10);
 		r = store_backup_verify(file, NULL, &f->err);
 		assert_true(r == ERR_CORRUPT || r == ERR_TRUNCATED);
@@ -860,7 +910,7 @@ static void test_damaged_backup_is_never_restored(void **state)
 	free(dir);
 }
 
-/* ---- room -------------------------------------------------------------------------------------- */
+/* ---- room ----------------------------------------------------------------------------------- */
 
 static void test_ballast_is_given_up_when_room_is_gone(void **state)
 {
@@ -909,7 +959,8 @@ static void test_full_disk_stops_the_store_and_loses_nothing(void **state)
 {
 	struct fix *f = *state;
 	char *mnt = path_in(f, "mnt"), *filler = path_in(f, "mnt/filler");
-	struct store_cfg cfg = {.dir = mnt, .create = true, .low_bytes = 1 << 20, .ballast_bytes = 1 << 18};
+	struct store_cfg cfg = {
+		.dir = mnt, .create = true, .low_bytes = 1 << 20, .ballast_bytes = 1 << 18};
 	static uint8_t val[30000];
 	struct store *outer = f->s;
 	struct store_check check;
@@ -986,6 +1037,7 @@ int main(void)
 		T(test_archived_log_can_be_trimmed),
 		T(test_blobs_are_found_by_their_hash),
 		T(test_one_flipped_bit_is_found_wherever_it_is),
+		T(test_mark_of_another_chain_is_found),
 		T(test_missing_rows_are_found),
 		T(test_damaged_tail_is_not_replayed),
 		T(test_backup_comes_back_in_a_new_epoch),

@@ -1,15 +1,16 @@
 /* test_store_crash.c - the store on a disk that fails, and after every crash a disk could have had
  *
- * Without these an acknowledged lease could be gone after a power cut, and nobody would know before it
- * happens. Two parts:
+ * Without these an acknowledged lease could be gone after a power cut, and nobody would know before
+ * it happens. Two parts:
  *  - every write and sync of a workload fails in turn, once and for good; the store has to notice,
  *    stay stopped, and the next start has to find all that was acknowledged
  *  - crash images: from the recorded writes and syncs of a workload, rebuild disks as a crash could
  *    leave them - the writes in order up to a point, and random subsets of what was not yet synced,
  *    torn at 512-byte sectors - and open each with the real store
  *
- * Model of the disk: fdatasync makes all earlier writes durable; a write through O_DSYNC is durable when
- * it returns; a sector is written whole or not at all; unsynced sectors reach the disk in any order.
+ * Model of the disk: fdatasync makes all earlier writes durable; a write through O_DSYNC is durable
+ * when it returns; a sector is written whole or not at all; unsynced sectors reach the disk in any
+ * order.
  *
  * SLUIS_CRASH_IMAGES=n tries at least n images and prints `name: value unit` lines (make crash).
  */
@@ -41,7 +42,7 @@ enum {
 	SUBSETS = 3,  /* random images per crash point, beside the in-order one */
 };
 
-/* ---- a workload -------------------------------------------------------------------------------- */
+/* ---- a workload ----------------------------------------------------------------------------- */
 
 /* What the store must be when it says that its head is `seq`. */
 struct truth {
@@ -63,7 +64,10 @@ static void story_init(struct story *st, const char *dir, uint64_t seed)
 	memset(st, 0, sizeof(*st));
 	world_init(&st->w, seed);
 	/* A small first map, so that it grows on the way. */
-	st->cfg = (struct store_cfg){.dir = dir, .create = true, .map_bytes = 1 << 19, .map_bytes_max = 1 << 26,
+	st->cfg = (struct store_cfg){.dir = dir,
+				     .create = true,
+				     .map_bytes = 1 << 19,
+				     .map_bytes_max = 1 << 26,
 				     .state_every = 1 + (uint32_t)(seed % 4)};
 	st->truths = 1; /* the empty store */
 }
@@ -100,6 +104,8 @@ static int step(struct story *st, struct store *s, struct err *err)
 	uint64_t epoch;
 
 	store_head(s, &h);
+	if (h.epoch == 0) /* as the daemon does at its start */
+		return store_epoch_raise(s, &epoch, err);
 	switch (prng_below(&st->w.rng, 16)) {
 	case 0:
 		return store_checkpoint(s, NULL, err);
@@ -130,8 +136,8 @@ static int story_run(struct story *st, struct store *s, size_t ops, struct err *
 }
 
 /* Is the open store one that the story allows, given what was acknowledged? */
-static int story_check(const struct story *st, struct store *s, uint64_t seq_acked, uint64_t epoch_acked,
-		       struct err *err)
+static int story_check(const struct story *st, struct store *s, uint64_t seq_acked,
+		       uint64_t epoch_acked, struct err *err)
 {
 	const struct truth *t = NULL;
 	struct store_check check;
@@ -140,15 +146,17 @@ static int story_check(const struct story *st, struct store *s, uint64_t seq_ack
 
 	store_head(s, &h);
 	if (h.seq < seq_acked)
-		return err_set(err, ERR_GONE, "acknowledged %" PRIu64 ", found %" PRIu64, seq_acked, h.seq);
+		return err_set(err, ERR_GONE, "acknowledged %" PRIu64 ", found %" PRIu64, seq_acked,
+			       h.seq);
 	if (h.epoch < epoch_acked)
-		return err_set(err, ERR_GONE, "acknowledged epoch %" PRIu64 ", found %" PRIu64, epoch_acked,
-			       h.epoch);
+		return err_set(err, ERR_GONE, "acknowledged epoch %" PRIu64 ", found %" PRIu64,
+			       epoch_acked, h.epoch);
 	for (size_t i = 0; i < st->truths; i++)
 		if (st->truth[i].seq == h.seq)
 			t = &st->truth[i];
 	if (!t)
-		return err_set(err, ERR_CORRUPT, "the head %" PRIu64 " cuts through a batch", h.seq);
+		return err_set(err, ERR_CORRUPT, "the head %" PRIu64 " cuts through a batch",
+			       h.seq);
 	if (memcmp(t->digest, h.digest, sizeof(h.digest)) != 0)
 		return err_set(err, ERR_CORRUPT, "the digest at %" PRIu64 " is another", h.seq);
 	r = store_verify(s, &check, err);
@@ -159,7 +167,7 @@ static int story_check(const struct story *st, struct store *s, uint64_t seq_ack
 	return 0;
 }
 
-/* ---- failing calls ----------------------------------------------------------------------------- */
+/* ---- failing calls -------------------------------------------------------------------------- */
 
 static char *data_prefix(const char *dir)
 {
@@ -169,7 +177,8 @@ static char *data_prefix(const char *dir)
 	return (char *)(uintptr_t)buf_cstr(&b);
 }
 
-/* Every later call on a store that saw a write fail has to refuse, even though the disk works again. */
+/* Every later call on a store that saw a write fail has to refuse, even though the disk works
+ * again. */
 static void expect_stopped(struct story *st, struct store *s)
 {
 	struct store_check check;
@@ -239,7 +248,9 @@ static void test_every_call_fails(void **state)
 		enum fault_io_mode mode;
 		int code;
 	} ways[] = {
-		{FAULT_IO_ONCE, EIO}, {FAULT_IO_FOREVER, EIO}, {FAULT_IO_FOREVER, ENOSPC},
+		{FAULT_IO_ONCE, EIO},
+		{FAULT_IO_FOREVER, EIO},
+		{FAULT_IO_FOREVER, ENOSPC},
 		{FAULT_IO_HALF, ENOSPC},
 	};
 
@@ -253,12 +264,12 @@ static void test_every_call_fails(void **state)
 	}
 }
 
-/* ---- crash images ------------------------------------------------------------------------------ */
+/* ---- crash images --------------------------------------------------------------------------- */
 
 struct tally {
 	uint64_t images, acked_lost, corrupt;
 	bool lying_disk; /* the canary: syncs that do nothing */
-	bool loud;       /* print what is wrong */
+	bool loud;	 /* print what is wrong */
 	struct prng rng;
 };
 
@@ -290,13 +301,16 @@ static void image_copy(struct disk_image *to, const struct disk_image *from)
 }
 
 /* A write that was under way: whole, not at all, the front half, or sector by sector. */
-static void image_maybe_write(struct disk_image *im, const struct fault_io_event *e, struct prng *rng)
+static void image_maybe_write(struct disk_image *im, const struct fault_io_event *e,
+			      struct prng *rng)
 {
-	uint64_t mode = prng_below(rng, 4), torn = prng_below(rng, e->len / SECTOR + 1) * SECTOR, off = 0;
+	uint64_t mode = prng_below(rng, 4), torn = prng_below(rng, e->len / SECTOR + 1) * SECTOR,
+		 off = 0;
 
 	while (off < e->len) {
 		uint64_t n = SECTOR - (e->off + off) % SECTOR;
-		bool keep = mode == 0 || (mode == 2 && off < torn) || (mode == 3 && prng_below(rng, 2));
+		bool keep =
+			mode == 0 || (mode == 2 && off < torn) || (mode == 3 && prng_below(rng, 2));
 
 		if (n > e->len - off)
 			n = e->len - off;
@@ -319,8 +333,8 @@ static void judge(struct tally *t, int code, const struct err *err, uint64_t at)
 		print_error("crash point %" PRIu64 ": %s\n", at, err->msg);
 }
 
-static void try_image(struct story *st, const struct disk_image *im, uint64_t ack, uint64_t at, const char *dir,
-		      struct tally *t)
+static void try_image(struct story *st, const struct disk_image *im, uint64_t ack, uint64_t at,
+		      const char *dir, struct tally *t)
 {
 	char *data = data_prefix(dir);
 	struct store *s = NULL;
@@ -350,9 +364,10 @@ static void try_image(struct story *st, const struct disk_image *im, uint64_t ac
 	free(data);
 }
 
-/* All crash points of one recorded workload. `durable` starts as the file before the first event. */
-static void replay_events(struct story *st, struct disk_image *durable, const char *dir, uint64_t images_max,
-			  struct tally *t)
+/* All crash points of one recorded workload. `durable` starts as the file before the first event.
+ */
+static void replay_events(struct story *st, struct disk_image *durable, const char *dir,
+			  uint64_t images_max, struct tally *t)
 {
 	struct disk_image im = {0}, order = {0};
 	size_t n, synced = 0; /* events before it are durable, or were O_DSYNC */
@@ -365,13 +380,15 @@ static void replay_events(struct story *st, struct disk_image *durable, const ch
 			ack = ev[i].tag;
 			continue;
 		}
-		/* What a sync did not save is lost. Only that: LMDB is not made to read a disk that kept
-		 * some of what it should have lost and lost some of what it should have kept. */
+		/* What a sync did not save is lost. Only that: LMDB is not made to read a disk that
+		 * kept some of what it should have lost and lost some of what it should have kept.
+		 */
 		if (t->lying_disk) {
 			try_image(st, durable, ack, i, dir, t);
 			continue;
 		}
-		/* The crash comes while call i is under way. First the page cache written out in order... */
+		/* The crash comes while call i is under way. First the page cache written out in
+		 * order... */
 		try_image(st, &order, ack, i, dir, t);
 		/* ...then any part of what no sync has covered, call i included. */
 		for (int k = 0; k < SUBSETS; k++) {
@@ -455,8 +472,8 @@ static void test_every_crash_is_survived(void **state)
 	assert_int_equal(t.corrupt, 0);
 }
 
-/* A disk that answers a sync without doing it loses acknowledged records: the replayer has to see that,
- * or the test above proves nothing. */
+/* A disk that answers a sync without doing it loses acknowledged records: the replayer has to see
+ * that, or the test above proves nothing. */
 static void test_replayer_sees_a_lying_disk(void **state)
 {
 	struct tally t = {.lying_disk = true};

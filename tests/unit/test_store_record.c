@@ -1,7 +1,7 @@
 /* test_store_record.c - records as canonical bytes
  *
- * Without these the same record could have two hashes, or a few hostile bytes on disk could make the
- * daemon read past them or allocate what they ask for.
+ * Without these the same record could have two hashes, or a few hostile bytes on disk could make
+ * the daemon read past them or allocate what they ask for.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,23 +24,25 @@ static const uint8_t PREV[STORE_HASH_BYTES] = {0xaa, 0xbb};
 static void test_golden_bytes(void **state)
 {
 	static const uint8_t golden[] = {
-		0x8b, 0x00, 0x01,                         /* version 1 */
-		0x01, 0x07,                               /* seq 7 */
-		0x02, 0xd1, 0xff, 0x00,                   /* t -256 */
-		0x03, 0xcd, 0x01, 0x2c,                   /* principal 300 */
-		0x04, 0xce, 0x00, 0x01, 0x00, 0x00,       /* cred 65536 */
-		0x05, 0x0c,                               /* rule 12 */
-		0x06, 0x02,                               /* policy version 2 */
-		0x07, 0xcc, 0xc8,                         /* command type 200 */
-		0x08, 0xc4, 0x02, 'h', 'i',               /* command */
-		0x09, 0x92,                               /* two facts */
-		0x93, 0x03, 0x2a, 0xc4, 0x01, 'v',        /* kind 3 id 42 = "v" */
-		0x93, 0x03, 0x2b, 0xc0,                   /* kind 3 id 43 deleted */
-		0x0a, 0xc4, 0x20, 0xaa, 0xbb, 0, 0, 0, 0, /* previous hash */
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0x8b, 0x00, 0x01,			     /* version 1 */
+		0x01, 0x07,				     /* seq 7 */
+		0x02, 0xd1, 0xff, 0x00,			     /* t -256 */
+		0x03, 0xcd, 0x01, 0x2c,			     /* principal 300 */
+		0x04, 0xce, 0x00, 0x01, 0x00, 0x00,	     /* cred 65536 */
+		0x05, 0x0c,				     /* rule 12 */
+		0x06, 0x02,				     /* policy version 2 */
+		0x07, 0xcc, 0xc8,			     /* command type 200 */
+		0x08, 0xc4, 0x02, 'h',	'i',		     /* command */
+		0x09, 0x92,				     /* two facts */
+		0x93, 0x03, 0x2a, 0xc4, 0x01, 'v',	     /* kind 3 id 42 = "v" */
+		0x93, 0x03, 0x2b, 0xc0,			     /* kind 3 id 43 deleted */
+		0x0a, 0xc4, 0x20, 0xaa, 0xbb, 0,    0, 0, 0, /* previous hash */
+		0,    0,    0,	  0,	0,    0,    0, 0, 0, 0, 0, 0, 0,
+		0,    0,    0,	  0,	0,    0,    0, 0, 0, 0, 0, 0, 0,
 	};
 	const struct store_fact facts[] = {{3, 42, (const uint8_t *)"v", 1}, {3, 43, NULL, 0}};
-	const struct store_record rec = {7, -256, 300, 65536, 12, 2, 200, (const uint8_t *)"hi", 2, facts, 2};
+	const struct store_record rec = {7, -256,  300, 65536, 12, 2, 200, (const uint8_t *)"hi",
+					 2, facts, 2};
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
 	CLEANUP(record_facts_done) struct record_facts got = {0};
 	struct store_entry e;
@@ -54,19 +56,21 @@ static void test_golden_bytes(void **state)
 	assert_memory_equal(e.prev, PREV, sizeof(PREV));
 }
 
-static void random_record(struct prng *rng, struct store_record *rec, struct store_fact *facts, const uint8_t *bytes)
+static void random_record(struct prng *rng, struct store_record *rec, struct store_fact *facts,
+			  const uint8_t *bytes)
 {
-	*rec = (struct store_record){.seq = prng_next(rng) >> prng_below(rng, 64),
-				     .t_ms = (int64_t)prng_next(rng) >> prng_below(rng, 64),
-				     .principal = (uint32_t)prng_next(rng) >> prng_below(rng, 32),
-				     .cred = prng_next(rng) >> prng_below(rng, 64),
-				     .rule = (uint16_t)prng_below(rng, 300),
-				     .policy_version = prng_next(rng) >> prng_below(rng, 64),
-				     .cmd_type = (uint16_t)prng_next(rng),
-				     .cmd = bytes,
-				     .cmd_len = (uint32_t)prng_below(rng, prng_below(rng, 2) ? 70000 : 300),
-				     .facts = facts,
-				     .facts_n = (uint32_t)prng_below(rng, 20)};
+	*rec = (struct store_record){
+		.seq = prng_next(rng) >> prng_below(rng, 64),
+		.t_ms = (int64_t)prng_next(rng) >> prng_below(rng, 64),
+		.principal = (uint32_t)prng_next(rng) >> prng_below(rng, 32),
+		.cred = prng_next(rng) >> prng_below(rng, 64),
+		.rule = (uint16_t)prng_below(rng, 300),
+		.policy_version = prng_next(rng) >> prng_below(rng, 64),
+		.cmd_type = (uint16_t)prng_next(rng),
+		.cmd = bytes,
+		.cmd_len = (uint32_t)prng_below(rng, prng_below(rng, 2) ? 70000 : 300),
+		.facts = facts,
+		.facts_n = (uint32_t)prng_below(rng, 20)};
 	for (uint32_t i = 0; i < rec->facts_n; i++) {
 		facts[i] = (struct store_fact){.kind = (uint8_t)prng_next(rng),
 					       .id = prng_next(rng) >> prng_below(rng, 64)};
@@ -125,9 +129,14 @@ static void test_every_prefix_is_truncated(void **state)
 {
 	CLEANUP(record_facts_done) struct record_facts got = {0};
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
-	const struct store_fact facts[] = {{3, 1 << 20, (const uint8_t *)"value", 5}, {3, 43, NULL, 0}};
-	const struct store_record rec = {.seq = 1 << 20, .t_ms = -1000000, .cmd = (const uint8_t *)"hello",
-					 .cmd_len = 5, .facts = facts, .facts_n = 2};
+	const struct store_fact facts[] = {{3, 1 << 20, (const uint8_t *)"value", 5},
+					   {3, 43, NULL, 0}};
+	const struct store_record rec = {.seq = 1 << 20,
+					 .t_ms = -1000000,
+					 .cmd = (const uint8_t *)"hello",
+					 .cmd_len = 5,
+					 .facts = facts,
+					 .facts_n = 2};
 	struct store_entry e;
 
 	(void)state;
@@ -143,7 +152,8 @@ static void test_every_prefix_is_truncated(void **state)
 	assert_int_equal(record_decode(b.data, b.len, &got, &e, NULL), ERR_FORMAT);
 }
 
-/* Replace `n` bytes at `at` of an empty record and decode. Offsets: golden bytes above, without facts. */
+/* Replace `n` bytes at `at` of an empty record and decode. Offsets: golden bytes above, without
+ * facts. */
 static int decode_patched(size_t at, size_t n, const void *with, size_t with_n)
 {
 	CLEANUP(record_facts_done) struct record_facts got = {0};
@@ -169,15 +179,18 @@ static void test_longer_forms_are_refused(void **state)
 	assert_int_equal(decode_patched(SEQ, 1, "\xcc\x80", 2), 0);
 	assert_int_equal(decode_patched(SEQ, 1, "\xcd\x00\xff", 3), ERR_FORMAT);
 	assert_int_equal(decode_patched(SEQ, 1, "\xce\x00\x00\xff\xff", 5), ERR_FORMAT);
-	assert_int_equal(decode_patched(SEQ, 1, "\xcf\x00\x00\x00\x00\xff\xff\xff\xff", 9), ERR_FORMAT);
+	assert_int_equal(decode_patched(SEQ, 1, "\xcf\x00\x00\x00\x00\xff\xff\xff\xff", 9),
+			 ERR_FORMAT);
 	assert_int_equal(decode_patched(SEQ, 1, "\xff", 1), ERR_FORMAT); /* negative */
 	assert_int_equal(decode_patched(T, 1, "\xe0", 1), 0);
 	assert_int_equal(decode_patched(T, 1, "\xd0\xe0", 2), ERR_FORMAT);
 	assert_int_equal(decode_patched(T, 1, "\xd0\x05", 2), ERR_FORMAT);
 	assert_int_equal(decode_patched(T, 1, "\xd1\xff\x80", 3), ERR_FORMAT);
 	assert_int_equal(decode_patched(T, 1, "\xd2\xff\xff\x80\x00", 5), ERR_FORMAT);
-	assert_int_equal(decode_patched(T, 1, "\xd3\xff\xff\xff\xff\x80\x00\x00\x00", 9), ERR_FORMAT);
-	assert_int_equal(decode_patched(T, 1, "\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 9), ERR_FORMAT);
+	assert_int_equal(decode_patched(T, 1, "\xd3\xff\xff\xff\xff\x80\x00\x00\x00", 9),
+			 ERR_FORMAT);
+	assert_int_equal(decode_patched(T, 1, "\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 9),
+			 ERR_FORMAT);
 	assert_int_equal(decode_patched(CMD, 2, "\xc4\x01x", 3), 0);
 	assert_int_equal(decode_patched(CMD, 2, "\xc5\x00\x01x", 4), ERR_FORMAT);
 	assert_int_equal(decode_patched(CMD, 2, "\xa1x", 2), ERR_FORMAT);
