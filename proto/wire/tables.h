@@ -46,7 +46,7 @@
 SCHEMA_TABLE(X)
 #undef X
 
-/* All of them, NULL-terminated, in the same order. */
+/* All of them and those of the messages (message.h), NULL-terminated. */
 extern const struct schema *const schema_all[];
 
 #endif

@@ -83,7 +83,7 @@ FIELDS(lease) = {
 	F(1, id), F(2, owner), ENUM(3, state, lease_state_names), SUB(4, spec, lease_spec),
 	F(5, fence), F(6, created_ms), F(7, state_since_ms), F(8, offer_until_ms),
 	F(9, active_since_ms), F(10, term_end_ms), F(11, recall_at_ms), F(12, claim),
-	F(13, end_reason), F(14, bind_failures),
+	F(13, end_reason), F(14, bind_failures), F(15, retry_ms),
 };
 #undef T
 SCHEMA(lease);
@@ -135,9 +135,9 @@ FIELDS(job) = {
 	F(17, claim), F(18, eligible_ms), F(19, start_ms), F(20, end_ms), F(21, first_start_ms),
 	F(22, exit_code), F(23, exit_signal), F(24, checkpoint_ms), F(25, checkpoint_step),
 	F(26, held_rums), F(27, held_stage), F(28, used_guaranteed_rums), F(29, used_loan_rums),
-	F(30, refunded_rums), F(31, attempt_guaranteed_rums), F(32, attempt_loan_rums),
-	F(33, lost_rums), F(34, end_text), SUB(35, spec, job_spec),
-	LIST(36, excluded, EXCLUDED_NODES_MAX, node_ref), F(37, array_started),
+	F(30, refunded_rums), F(31, lost_rums), F(32, end_text), SUB(33, spec, job_spec),
+	LIST(34, excluded, EXCLUDED_NODES_MAX, node_ref), F(35, array_started),
+	F(36, array_live), F(37, attempt_guaranteed_rums), F(38, attempt_loan_rums),
 };
 #undef T
 SCHEMA(job);

@@ -319,10 +319,3 @@ const struct schema *schema_of_view(uint16_t query_type)
 	}
 	return NULL;
 }
-
-const struct schema *const schema_all[] = {
-#define X(name) &schema_##name,
-	SCHEMA_TABLE(X)
-#undef X
-	NULL,
-};
