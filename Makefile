@@ -113,7 +113,7 @@ define PROGRAM_RULE
 $(BIN)/$(1): $(patsubst %.c,$(B)/%.o,$($(1)_SRC)) $(call libs,$($(1)_DIRS))
 	@mkdir -p $$(@D)
 	$$(if $$(V),,@echo "  LD   $$@")
-	$$(if $$(V),,@)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $($(1)_LIBS)
+	$$(if $$(V),,@)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$($(1)_LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(if $($(p)_SRC),$(eval $(call PROGRAM_RULE,$(p)))))
 

@@ -1,6 +1,6 @@
 # deps: the Debian 12 packages that build, tests and demo need
 DEBS := build-essential pkg-config libzmq3-dev libmsgpack-dev libhwloc-dev liblmdb-dev libyaml-dev \
-	libjansson-dev libsmartcols-dev libsodium-dev libsystemd-dev libzstd-dev libcmocka-dev uthash-dev \
+	libjansson-dev libsmartcols-dev libsodium-dev libsystemd-dev libzstd-dev libcmocka-dev zlib1g-dev uthash-dev \
 	python3 python3-zmq python3-msgpack python3-jsonschema jq mandoc shellcheck hwloc-nox curl
 
 deps: ## install the Debian packages that are missing, or print the one command that does

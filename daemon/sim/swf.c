@@ -1,0 +1,200 @@
+/* swf.c - see swf.h
+ *
+ * The filter is the one of pyss, the simulator behind the published EASY figures; golden.c depends
+ * on it.
+ */
+#include "daemon/sim/swf.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/sim/text.h"
+#include "proto/base/buf.h"
+#include "proto/base/ckd.h"
+
+enum { FIELDS = 18 };
+/* Beyond this no sum of a submission, a wait and a run can overflow ms in 64 bits. */
+#define VALUE_MAX INT64_C(1000000000000)
+
+static const char *const field_names[FIELDS] = {
+	"job number", "submit time", "wait time", "run time", "allocated processors",
+	"average cpu time", "used memory", "requested processors", "requested time",
+	"requested memory", "status", "user", "group", "executable", "queue", "partition",
+	"preceding job", "think time",
+};
+
+static bool blank(char c) { return c == ' ' || c == '\t'; }
+
+/* A decimal integer of [at, end); a fraction behind it is checked and cut. */
+static const char *scan_number(const char *at, const char *end, int64_t *ret_value)
+{
+	bool minus = at < end && *at == '-';
+	const char *digits;
+	int64_t v = 0;
+
+	if (at < end && (*at == '-' || *at == '+'))
+		at++;
+	for (digits = at; at < end && *at >= '0' && *at <= '9'; at++) {
+		v = v * 10 + (*at - '0');
+		if (v > VALUE_MAX)
+			return NULL;
+	}
+	if (at == digits)
+		return NULL;
+	if (at < end && *at == '.')
+		for (at++; at < end && *at >= '0' && *at <= '9'; at++)
+			;
+	if (at < end && !blank(*at))
+		return NULL;
+	*ret_value = minus ? -v : v;
+	return at;
+}
+
+static int parse_job(const char *name, unsigned number, const char *at, const char *end, struct swf_job *ret_job,
+		     struct err *err)
+{
+	int64_t v[FIELDS];
+
+	for (int i = 0; i < FIELDS; i++) {
+		while (at < end && blank(*at))
+			at++;
+		if (at == end)
+			return err_set(err, ERR_FORMAT, "%s:%u: %d fields, a job has %d", name, number, i, FIELDS);
+		at = scan_number(at, end, &v[i]);
+		if (!at)
+			return err_set(err, ERR_FORMAT, "%s:%u: field %d (%s) is not a number", name, number,
+				       i + 1, field_names[i]);
+	}
+	while (at < end && blank(*at))
+		at++;
+	if (at != end)
+		return err_set(err, ERR_FORMAT, "%s:%u: more than %d fields", name, number, FIELDS);
+	*ret_job = (struct swf_job){.id = v[0], .submit_s = v[1], .run_s = v[3], .allocated = v[4],
+				    .procs = v[7], .request_s = v[8], .user = v[11], .line = number};
+	return 0;
+}
+
+/* "; MaxProcs: 338 (text)" sets *ret_value, if it is not set yet. */
+static void header_value(const char *line, size_t bytes, const char *key, int64_t *ret_value)
+{
+	const char *at = line + 1, *end = line + bytes;
+	size_t n = strlen(key);
+
+	while (at < end && blank(*at))
+		at++;
+	if (*ret_value != -1 || (size_t)(end - at) < n || memcmp(at, key, n) != 0)
+		return;
+	for (at += n; at < end && (blank(*at) || *at == ':'); at++)
+		;
+	if (!scan_number(at, end, ret_value) || *ret_value < 1)
+		*ret_value = -1;
+}
+
+static void add_job(struct swf *swf, const struct swf_job *job)
+{
+	size_t n = swf->jobs_n;
+
+	if ((n & (n - 1)) == 0)
+		swf->jobs = xrealloc(swf->jobs, (n ? 2 * n : 1) * sizeof *swf->jobs);
+	swf->jobs[swf->jobs_n++] = *job;
+}
+
+int swf_parse(const char *name, const char *text, size_t bytes, bool skip_bad, struct swf *ret_swf, struct err *err)
+{
+	struct lines lines;
+	const char *line;
+	size_t n;
+
+	ret_swf->max_procs = ret_swf->max_nodes = -1;
+	lines_begin(&lines, text, bytes);
+	while (lines_next(&lines, &line, &n)) {
+		struct swf_job job;
+		size_t skip = 0;
+		int r;
+
+		while (skip < n && blank(line[skip]))
+			skip++;
+		if (skip == n)
+			continue;
+		if (line[skip] == ';') {
+			header_value(line + skip, n - skip, "MaxProcs", &ret_swf->max_procs);
+			header_value(line + skip, n - skip, "MaxNodes", &ret_swf->max_nodes);
+			continue;
+		}
+		r = parse_job(name, lines.number, line, line + n, &job, err);
+		if (r == 0) {
+			add_job(ret_swf, &job);
+		} else if (!skip_bad) {
+			(void)err_hint(err, "--skip-bad-lines leaves such lines out and counts them");
+			return r;
+		} else if (ret_swf->bad_lines++ == 0 && err) {
+			ret_swf->bad = *err;
+		}
+	}
+	return 0;
+}
+
+void swf_done(struct swf *swf)
+{
+	free(swf->jobs);
+	*swf = (struct swf){0};
+}
+
+/* Which counter of `d` a job falls under, or NULL to keep it; completes size and times. */
+static size_t *judge(struct swf_job *j, int64_t procs, bool request_from_run, struct swf_dropped *d)
+{
+	if (j->allocated > procs || j->procs > procs)
+		return &d->too_large;
+	if (j->procs <= 0)
+		j->procs = j->allocated;
+	if (j->procs <= 0)
+		return &d->no_size;
+	if (j->submit_s < 0)
+		return &d->no_submit;
+	if (j->run_s <= 0)
+		return &d->no_run;
+	if (j->request_s <= 0 && request_from_run)
+		j->request_s = j->run_s;
+	if (j->request_s <= 0)
+		return &d->no_request;
+	if (j->run_s > j->request_s) {
+		d->overran++;
+		j->run_s = j->request_s;
+	}
+	return NULL;
+}
+
+static int by_submission(const void *va, const void *vb)
+{
+	const struct swf_job *a = va, *b = vb;
+
+	if (a->submit_s != b->submit_s)
+		return a->submit_s < b->submit_s ? -1 : 1;
+	return (a->line > b->line) - (a->line < b->line);
+}
+
+void swf_filter(struct swf *swf, int64_t procs, bool request_from_run, struct swf_dropped *ret_dropped)
+{
+	int64_t latest_s = 0;
+	size_t kept = 0;
+
+	*ret_dropped = (struct swf_dropped){0};
+	for (size_t i = 0; i < swf->jobs_n; i++) {
+		struct swf_job j = swf->jobs[i];
+		size_t *why = judge(&j, procs, request_from_run, ret_dropped);
+
+		if (why) {
+			++*why;
+			continue;
+		}
+		if (j.submit_s < latest_s)
+			ret_dropped->out_of_order++;
+		latest_s = j.submit_s > latest_s ? j.submit_s : latest_s;
+		swf->jobs[kept++] = j;
+	}
+	ret_dropped->all = swf->jobs_n - kept;
+	swf->jobs_n = kept;
+	if (kept)
+		qsort(swf->jobs, kept, sizeof *swf->jobs, by_submission);
+}

@@ -1,0 +1,34 @@
+/* text.h - whole text files in memory, plain or gzip, read line by line
+ *
+ * The one place of sluis-sim that opens trace files.
+ */
+#ifndef SLUIS_DAEMON_SIM_TEXT_H
+#define SLUIS_DAEMON_SIM_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/err.h"
+
+enum { TEXT_HEX_BYTES = 65 };
+#define TEXT_SIZE_MAX ((size_t)1 << 30) /* after unpacking */
+
+/* Load `path` into ret_text (initialised by the caller, who owns it). A file that begins as gzip is
+ * unpacked. ret_sha256, if not NULL, gets the SHA-256 of the unpacked bytes in hex.
+ * ERR_NOTFOUND, ERR_IO, ERR_TRUNCATED (a gzip file that breaks off), ERR_TOOBIG. */
+int text_load(const char *path, struct buf *ret_text, char ret_sha256[TEXT_HEX_BYTES], struct err *err) NODISCARD;
+
+/* Walks lines of a text in memory. */
+struct lines {
+	const char *at;
+	const char *end;
+	unsigned number; /* of the line last returned, from 1 */
+};
+
+void lines_begin(struct lines *l, const char *text, size_t bytes);
+/* The next line without its "\n" or "\r\n", or false at the end. */
+bool lines_next(struct lines *l, const char **ret_line, size_t *ret_bytes);
+
+#endif
