@@ -820,7 +820,8 @@ const char *job_option_nearest(const char *name)
 
 void job_options_init(struct job_options *o, int64_t now_ms)
 {
-	*o = (struct job_options){.now_ms = now_ms};
+	memset(o, 0, sizeof(*o));
+	o->now_ms = now_ms;
 	o->gpus = o->gpus_per_node = o->gpus_per_task = o->gpus_per_socket = o->gres_gpus = JOB_UNSET;
 	o->nodes_min = o->nodes_max = o->elastic_min = o->elastic_max = JOB_UNSET;
 	o->ntasks = o->tasks_per_node = o->tasks_per_gpu = o->tasks_per_socket = JOB_UNSET;
