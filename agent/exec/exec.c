@@ -4,9 +4,10 @@
  * about a unit is read from its directory.
  *
  * Order of one start, and what a crash after each step leaves:
- *   make .new-NAME with task, lock, sock   nothing (cleared by the next exec_open)
+ *   write the intent into a slot           nothing (cleared by the next exec_open)
+ *   make .new-NAME with task, lock, sock   nothing, the same
  *   rename to NAME                         UNSTARTED: our lock on it dies with us
- *   fsync units/                           the same; after a crash of the machine LOST_REBOOT
+ *   sync the slots                         the same; after a crash of the machine LOST_REBOOT
  *   posix_spawn                            UNSTARTED until the shim writes `status`, with its lock held
  */
 #include "agent/exec/exec.h"
@@ -36,6 +37,7 @@
 #include "agent/exec/unit.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
+#include "proto/base/instant.h"
 
 enum {
 	BATCH_MAX = 64,           /* starts that share one sync; two descriptors each meanwhile */
@@ -43,6 +45,7 @@ enum {
 	BELL_FULL_BYTES = 60000,  /* of the 64 KiB a pipe holds: some may have been turned away */
 	STATUS_BYTES_MAX = 4096,
 	SPARE_FD = 10,
+	SLOTS_GROW = 256,
 	BOOT_ID_BYTES = 40,
 };
 
@@ -50,6 +53,7 @@ struct known {
 	char name[EXEC_NAME_BYTES];
 	uint64_t hash;
 	int pidfd; /* of the shim, or -1 */
+	int64_t slot; /* -1: none, made by hand */
 	bool changed;
 	bool leaving; /* released, but its shim has yet to be waited for */
 	struct known *next; /* of the changed, or of the leaving */
@@ -62,7 +66,10 @@ struct exec {
 	char *shim_path;
 	uint64_t report_bytes_max;
 	char boot_id[BOOT_ID_BYTES];
-	int lock_fd, units_fd, bell_fd, epoll_fd, null_fd;
+	int lock_fd, units_fd, bell_fd, epoll_fd, null_fd, slots_fd;
+	bool *slot_used;
+	size_t n_slots;
+	uint64_t nonce;
 	struct known **known;
 	size_t n, cap;
 	struct known *changed_first, *changed_last;
@@ -85,6 +92,56 @@ static void close_fd(int *fd)
 		(void)close(*fd);
 	*fd = -1;
 	errno = kept;
+}
+
+/* ---- slots: what outlives the machine ---------------------------------------------------------------- */
+
+/* Written and synced zeros: from then on a write there changes data alone. */
+static int slots_grow(struct exec *exec, struct err *err)
+{
+	static const uint8_t zeros[2 * UNIT_SLOT_HALF];
+
+	for (size_t i = 0; i < SLOTS_GROW; i++)
+		if (pwrite(exec->slots_fd, zeros, sizeof(zeros), (off_t)((exec->n_slots + i) * sizeof(zeros))) !=
+				(ssize_t)sizeof(zeros))
+			return err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot grow the slots");
+	if (fsync(exec->slots_fd))
+		return err_set_errno(err, ERR_IO, "cannot sync the slots");
+	exec->slot_used = xrealloc(exec->slot_used, exec->n_slots + SLOTS_GROW);
+	memset(exec->slot_used + exec->n_slots, 0, SLOTS_GROW);
+	exec->n_slots += SLOTS_GROW;
+	return 0;
+}
+
+static int slot_take(struct exec *exec, const char *name, size_t *ret_slot, struct err *err)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	size_t slot = 0;
+	int code;
+
+	while (slot < exec->n_slots && exec->slot_used[slot])
+		slot++;
+	if (slot == exec->n_slots && (code = slots_grow(exec, err)))
+		return code;
+	exec->nonce++;
+	unit_put(&b, "unit", name);
+	unit_put(&b, "boot", exec->boot_id);
+	unit_put_u64(&b, "nonce", exec->nonce);
+	code = unit_slot_put(exec->slots_fd, slot, false, &b, err);
+	if (code)
+		return code;
+	exec->slot_used[slot] = true;
+	*ret_slot = slot;
+	return 0;
+}
+
+static void slot_give(struct exec *exec, size_t slot)
+{
+	const struct buf none = BUF_INIT;
+
+	exec->slot_used[slot] = false;
+	/* A failed write leaves an intent without directory, which exec_open clears or calls LOST. */
+	(void)!unit_slot_put(exec->slots_fd, slot, false, &none, NULL);
 }
 
 /* ---- what we know ---------------------------------------------------------------------------------- */
@@ -125,6 +182,7 @@ static struct known *known_add(struct exec *exec, const char *name)
 	memcpy(k->name, name, strlen(name) + 1);
 	k->hash = name_hash(name);
 	k->pidfd = -1;
+	k->slot = -1;
 	if (exec->n == exec->cap) {
 		exec->cap = exec->cap ? exec->cap * 2 : 64;
 		exec->known = xrealloc(exec->known, exec->cap * sizeof(struct known *));
@@ -176,6 +234,8 @@ static void known_drop(struct exec *exec, struct known *k)
 		if (exec->changed_last == k)
 			exec->changed_last = last;
 	}
+	if (k->slot >= 0)
+		slot_give(exec, (size_t)k->slot);
 	for (size_t i = 0; i < exec->n; i++)
 		if (exec->known[i] == k) {
 			exec->known[i] = exec->known[--exec->n];
@@ -284,14 +344,95 @@ static int open_dirs(struct exec *exec, const char *run_dir, struct err *err)
 		return err_set_errno(err, ERR_IO, "cannot set up '%s'", run_dir);
 	}
 	exec->units_fd = openat(fd, "units", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	exec->slots_fd = openat(fd, "slots", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	exec->bell_fd = openat(fd, "bell", O_RDWR | O_NONBLOCK | O_CLOEXEC); /* RDWR: never at its end */
 	close_fd(&fd);
 	exec->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	exec->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (exec->units_fd < 0 || exec->bell_fd < 0 || exec->epoll_fd < 0 || exec->null_fd < 0 ||
+	if (exec->units_fd < 0 || exec->slots_fd < 0 || exec->bell_fd < 0 || exec->epoll_fd < 0 || exec->null_fd < 0 ||
 			epoll_ctl(exec->epoll_fd, EPOLL_CTL_ADD, exec->bell_fd, &event))
 		return err_set_errno(err, ERR_SYS, "cannot open what is in '%s'", run_dir);
 	return 0;
+}
+
+/* Which slot a unit says it has; -1 if that cannot be. */
+static int64_t slot_of(const struct exec *exec, const char *name)
+{
+	CLEANUP(buf_done) struct buf task = BUF_INIT;
+	CLEANUP(close_fd) int dir = unit_dir(exec, name);
+	uint64_t slot;
+
+	if (dir < 0 || unit_read(dir, "task", &task, EXEC_TASK_BYTES_MAX + 65536, NULL) || !unit_get(&task, "slot"))
+		return -1;
+	slot = unit_get_u64(&task, "slot");
+	return slot < exec->n_slots ? (int64_t)slot : -1;
+}
+
+/* An intent of another boot: make its directory say what the slot says. The directory may be whole, torn
+ * or absent. */
+static int restore(struct exec *exec, size_t slot, const struct buf *intent, struct err *err)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	CLEANUP(close_fd) int dir = -1;
+	const char *name = unit_get(intent, "unit");
+	const char *nonce = unit_get(intent, "nonce");
+
+	if (mkdirat(exec->units_fd, name, 0700) && errno != EEXIST)
+		return err_set_errno(err, ERR_IO, "cannot make a directory for '%s'", name);
+	dir = unit_dir(exec, name);
+	if (dir < 0)
+		return err_set_errno(err, ERR_IO, "cannot open the directory of '%s'", name);
+	if (unit_read(dir, "task", &b, EXEC_TASK_BYTES_MAX + 65536, NULL) || !unit_get(&b, "nonce") ||
+			strcmp(unit_get(&b, "nonce"), nonce)) {
+		buf_reset(&b);
+		buf_add(&b, intent->data, intent->len);
+		unit_put_u64(&b, "slot", slot);
+		if (unit_write(dir, "task", &b, err))
+			return ERR_IO;
+	}
+	if (!unit_slot_get(exec->slots_fd, slot, true, &b, NULL) && unit_get(&b, "nonce") &&
+			!strcmp(unit_get(&b, "nonce"), nonce))
+		return unit_write(dir, "exit", &b, err);
+	return 0;
+}
+
+/* On this boot the directories are right and a slot without one is a start or a release cut short. Of
+ * another boot only the slots are. */
+static int open_slots(struct exec *exec, struct err *err)
+{
+	CLEANUP(buf_done) struct buf intent = BUF_INIT;
+	CLEANUP(buf_done) struct buf task = BUF_INIT;
+	struct stat st;
+
+	if (fstat(exec->slots_fd, &st))
+		return err_set_errno(err, ERR_IO, "cannot look at the slots");
+	exec->n_slots = (size_t)st.st_size / (2 * UNIT_SLOT_HALF);
+	exec->slot_used = xcalloc(exec->n_slots, sizeof(bool));
+	exec->nonce = (uint64_t)wall_now().ns; /* unlike any before, also for a name that is used again */
+	for (size_t slot = 0; slot < exec->n_slots; slot++) {
+		CLEANUP(close_fd) int dir = -1;
+		bool same_boot;
+		int code;
+
+		if (unit_slot_get(exec->slots_fd, slot, false, &intent, NULL) || !unit_get(&intent, "unit") ||
+				!unit_get(&intent, "boot") || !unit_get(&intent, "nonce") ||
+				name_check(unit_get(&intent, "unit"), NULL))
+			continue; /* empty, or torn before its sync: nothing was started on it */
+		same_boot = !strcmp(unit_get(&intent, "boot"), exec->boot_id);
+		dir = unit_dir(exec, unit_get(&intent, "unit"));
+		if (dir >= 0 && !unit_read(dir, "task", &task, EXEC_TASK_BYTES_MAX + 65536, NULL) &&
+				unit_get(&task, "boot") && !strcmp(unit_get(&task, "boot"), exec->boot_id)) {
+			if (!same_boot || unit_get_u64(&task, "slot") != slot)
+				slot_give(exec, slot); /* the name was released and is used again */
+		} else if (same_boot) {
+			slot_give(exec, slot);
+		} else {
+			code = restore(exec, slot, &intent, err);
+			if (code)
+				return code;
+		}
+	}
+	return exec->n_slots ? 0 : slots_grow(exec, err);
 }
 
 /* Watch the shim of a unit that another process started. The lock says that it lives; number and start
@@ -329,6 +470,9 @@ static int scan_units(struct exec *exec, struct err *err)
 		} else if (!name_check(e->d_name, NULL)) {
 			struct known *k = known_add(exec, e->d_name);
 
+			k->slot = slot_of(exec, k->name);
+			if (k->slot >= 0)
+				exec->slot_used[k->slot] = true;
 			reattach(exec, k);
 			known_changed(exec, k);
 		}
@@ -342,7 +486,7 @@ int exec_open(const struct exec_cfg *cfg, struct exec **ret_exec, struct err *er
 	struct exec *exec = xcalloc(1, sizeof(*exec));
 	int code;
 
-	exec->lock_fd = exec->units_fd = exec->bell_fd = exec->epoll_fd = exec->null_fd = -1;
+	exec->lock_fd = exec->units_fd = exec->bell_fd = exec->epoll_fd = exec->null_fd = exec->slots_fd = -1;
 	exec->ops = cfg->backend == EXEC_CGROUP2 ? &exec_cgroup2_ops : &exec_plain_ops;
 	exec->report_bytes_max = cfg->report_bytes_max ? cfg->report_bytes_max : UINT64_C(64) << 20;
 	exec->shim_path = realpath(cfg->shim_path, NULL);
@@ -356,6 +500,8 @@ int exec_open(const struct exec_cfg *cfg, struct exec **ret_exec, struct err *er
 		code = open_dirs(exec, cfg->run_dir, err);
 	if (!code)
 		code = exec->ops->open(&exec->site, err);
+	if (!code)
+		code = open_slots(exec, err);
 	if (!code)
 		code = scan_units(exec, err);
 	if (code) {
@@ -386,6 +532,8 @@ void exec_close(struct exec *exec)
 	close_fd(&exec->bell_fd);
 	close_fd(&exec->units_fd);
 	close_fd(&exec->null_fd);
+	close_fd(&exec->slots_fd);
+	free(exec->slot_used);
 	close_fd(&exec->lock_fd);
 	free(exec->site.cgroup_root);
 	free(exec->run_dir);
@@ -442,7 +590,7 @@ static bool sets(const char *assignment, const char *key)
 	return !strncmp(assignment, key, n) && assignment[n] == '=';
 }
 
-static void describe(const struct exec *exec, const struct exec_task *task, struct buf *b)
+static void describe(const struct exec *exec, const struct exec_task *task, size_t slot, struct buf *b)
 {
 	char path[PATH_MAX];
 	const char *out = task->stdout_path;
@@ -451,7 +599,11 @@ static void describe(const struct exec *exec, const struct exec_task *task, stru
 
 	unit_put(b, "unit", task->name);
 	unit_put(b, "boot", exec->boot_id);
+	unit_put_u64(b, "slot", slot);
+	unit_put_u64(b, "nonce", exec->nonce);
 	unit_put(b, "backend", exec->ops->name);
+	(void)snprintf(path, sizeof(path), "%s/slots", exec->run_dir);
+	unit_put(b, "slots", path);
 	(void)snprintf(path, sizeof(path), "%s/bell", exec->run_dir);
 	unit_put(b, "bell", path);
 	unit_put(b, "cwd", task->cwd ? task->cwd : "/");
@@ -514,6 +666,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 	CLEANUP(close_fd) int dir = -1;
 	struct exec_trace trace = {.name = task->name};
 	char fresh[EXEC_NAME_BYTES + 8];
+	size_t slot;
 	int code = check_task(task, err);
 
 	*ret_prep = (struct prep){.task = task, .lock_fd = -1, .listen_fd = -1};
@@ -523,10 +676,15 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		return err_set(err, ERR_EXISTS, "the unit '%s' was started before", task->name);
 	if (exec->n >= EXEC_UNITS_MAX)
 		return err_set(err, ERR_NOROOM, "%d units are known; release some", EXEC_UNITS_MAX);
-	describe(exec, task, &records);
-	code = exec->ops->prepare(&exec->site, task, &records, err);
+	code = slot_take(exec, task->name, &slot, err);
 	if (code)
 		return code;
+	describe(exec, task, slot, &records);
+	code = exec->ops->prepare(&exec->site, task, &records, err);
+	if (code) {
+		slot_give(exec, slot);
+		return code;
+	}
 	(void)snprintf(fresh, sizeof(fresh), ".new-%s", task->name);
 	if ((mkdirat(exec->units_fd, fresh, 0700) &&
 			(errno != EEXIST || remove_tree(exec->units_fd, fresh) ||
@@ -547,7 +705,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		close_fd(&sock);
 	}
 	if (!code)
-		code = unit_write(dir, "task", &records, false, err);
+		code = unit_write(dir, "task", &records, err);
 	if (!code && renameat2(exec->units_fd, fresh, exec->units_fd, task->name, RENAME_NOREPLACE))
 		code = err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO, "cannot name the directory of '%s'",
 				task->name);
@@ -558,9 +716,10 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		(void)remove_tree(exec->units_fd, fresh);
 		if (trace.cgroup)
 			(void)exec->ops->forget(&trace, NULL); /* empty; the next start of the name clears it too */
+		slot_give(exec, slot);
 		return code;
 	}
-	(void)known_add(exec, task->name);
+	known_add(exec, task->name)->slot = (int64_t)slot;
 	return 0;
 }
 
@@ -632,8 +791,8 @@ int exec_start_batch(struct exec *exec, const struct exec_task *const *tasks, si
 			if (!first)
 				first = ret_codes[done + i];
 		}
-		if (ready && fsync(exec->units_fd))
-			synced = first ? ERR_IO : err_set_errno(err, ERR_IO, "cannot sync the unit directory");
+		if (ready && fdatasync(exec->slots_fd))
+			synced = first ? ERR_IO : err_set_errno(err, ERR_IO, "cannot sync the intents");
 		for (size_t i = 0; i < chunk; i++) {
 			int *code = &ret_codes[done + i];
 
@@ -920,6 +1079,7 @@ int exec_release(struct exec *exec, const char *name, struct err *err)
 	}
 	if (code)
 		return code;
+	/* Its slot goes with known_drop: last, so that a crash before leaves a unit to be released. */
 	judge(exec, name, &v, &status);
 	if (!status.empty)
 		return err_set(err, ERR_STATE, "'%s' still has processes", name);

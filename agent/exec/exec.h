@@ -10,10 +10,15 @@
  * that each live shim holds, and of the boot id.
  *
  * What is synced, and why only that:
- *  - the *name* of a unit, before its shim exists (one fsync of RUN_DIR/units per exec_start or per
- *    batch). On this boot the page cache already tells the truth after any crash of the agent; after
- *    a crash of the machine the name alone says "may have run, is gone": LOST, never a second start.
- *  - the exit status, by the shim. All else (running, empty) means nothing after a reboot.
+ *  - the *intent*: name and boot id of a unit, before its shim exists (one fdatasync per exec_start or
+ *    per 64 of a batch). On this boot the page cache already tells the truth after any crash of the
+ *    agent; after a crash of the machine the intent says "may have run, is gone": LOST, never a second
+ *    start.
+ *  - the exit status, by the shim, before anybody can read it. One fdatasync.
+ *  - nothing else: running, empty, notices and reports mean nothing after a reboot, or are in `exit`.
+ *    A release is not synced: a unit released just before the machine crashed may be LOST or EXITED
+ *    again; release it again.
+ * Both go to preallocated slots in one file (unit.h), so neither waits for the file system's journal.
  *
  * Who is alive is decided by locks, not by pids: the agent locks the unit before it spawns and the
  * shim inherits that lock (same open file description). Lock free and nothing written by the shim
@@ -134,10 +139,10 @@ unsigned exec_caps(const struct exec *exec); /* of enum exec_cap */
  * Returns ERR_EXISTS for a name that is known, whatever its state: never a second process. On any other
  * error no unit is left behind and nothing has run: ERR_INVAL, ERR_TOOBIG, ERR_NOROOM, ERR_IO, ERR_SYS.
  * A released name is unknown again: whoever releases remembers that the attempt is over.
- * Cost: one directory, one fsync, one posix_spawn.
+ * Cost: one directory, one fdatasync, one posix_spawn.
  */
 int exec_start(struct exec *exec, const struct exec_task *task, struct err *err) NODISCARD;
-/* The same for `n` tasks with one fsync for all. ret_codes[i] is what exec_start would have returned
+/* The same for `n` tasks with one sync for each 64. ret_codes[i] is what exec_start would have returned
  * for tasks[i]; one that fails does not stop the others. Returns the first code that is not 0. */
 int exec_start_batch(struct exec *exec, const struct exec_task *const *tasks, size_t n, int *ret_codes,
 		struct err *err) NODISCARD;

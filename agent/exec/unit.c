@@ -44,43 +44,56 @@ static int write_all(int fd, const uint8_t *data, size_t n)
 	return 0;
 }
 
-int unit_write(int dirfd, const char *name, struct buf *b, bool sync, struct err *err)
+/* b and its sum, behind what `out` holds. */
+static void seal(const struct buf *b, struct buf *out)
 {
-	char tmp[32];
 	char sum[9];
+
+	(void)snprintf(sum, sizeof(sum), "%08" PRIx32, crc32c(0, b->data, b->len));
+	buf_add(out, b->data, b->len);
+	unit_put(out, "sum", sum);
+}
+
+/* Check the sum at the end of b and take it off. */
+static int unseal(struct buf *b, const char *what, struct err *err)
+{
+	char sum[9];
+
+	if (b->len < SUM_BYTES)
+		return err_set(err, ERR_CORRUPT, "'%s' is cut short", what);
+	b->len -= SUM_BYTES;
+	(void)snprintf(sum, sizeof(sum), "%08" PRIx32, crc32c(0, b->data, b->len));
+	if (memcmp(b->data + b->len, "sum=", 4) || memcmp(b->data + b->len + 4, sum, sizeof(sum)))
+		return err_set(err, ERR_CORRUPT, "'%s' does not match its sum", what);
+	if (b->len && b->data[b->len - 1])
+		return err_set(err, ERR_CORRUPT, "'%s' holds an open record", what);
+	return 0;
+}
+
+int unit_write(int dirfd, const char *name, const struct buf *b, struct err *err)
+{
+	CLEANUP(buf_done) struct buf out = BUF_INIT;
+	char tmp[32];
 	int code = 0;
 	int fd;
 
-	(void)snprintf(sum, sizeof(sum), "%08" PRIx32, crc32c(0, b->data, b->len));
-	unit_put(b, "sum", sum);
+	seal(b, &out);
 	(void)snprintf(tmp, sizeof(tmp), ".%s", name);
 	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot create '%s'", tmp);
-	if (write_all(fd, b->data, b->len))
+	if (write_all(fd, out.data, out.len))
 		code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write '%s'", tmp);
-	else if (sync && fsync(fd))
-		code = err_set_errno(err, ERR_IO, "cannot sync '%s'", tmp);
 	(void)close(fd);
 	if (!code && renameat(dirfd, tmp, dirfd, name))
 		code = err_set_errno(err, ERR_IO, "cannot rename '%s'", tmp);
-	if (code) {
+	if (code)
 		(void)unlinkat(dirfd, tmp, 0); /* best effort: the next write truncates it */
-		return code;
-	}
-	if (sync) {
-		fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || fsync(fd))
-			code = err_set_errno(err, ERR_IO, "cannot sync the directory of '%s'", name);
-		if (fd >= 0)
-			(void)close(fd);
-	}
 	return code;
 }
 
 int unit_read(int dirfd, const char *name, struct buf *b, size_t max, struct err *err)
 {
-	char sum[9];
 	ssize_t n = 1;
 	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
 
@@ -97,15 +110,43 @@ int unit_read(int dirfd, const char *name, struct buf *b, size_t max, struct err
 		return err_set_errno(err, ERR_IO, "cannot read '%s'", name);
 	if (b->len > max)
 		return err_set(err, ERR_TOOBIG, "'%s' is larger than %zu bytes", name, max);
-	if (b->len < SUM_BYTES)
-		return err_set(err, ERR_CORRUPT, "'%s' is cut short", name);
-	b->len -= SUM_BYTES;
-	(void)snprintf(sum, sizeof(sum), "%08" PRIx32, crc32c(0, b->data, b->len));
-	if (memcmp(b->data + b->len, "sum=", 4) || memcmp(b->data + b->len + 4, sum, sizeof(sum)))
-		return err_set(err, ERR_CORRUPT, "'%s' does not match its sum", name);
-	if (b->len && b->data[b->len - 1])
-		return err_set(err, ERR_CORRUPT, "'%s' holds an open record", name);
+	return unseal(b, name, err);
+}
+
+int unit_slot_put(int fd, uint64_t slot, bool exit_half, const struct buf *b, struct err *err)
+{
+	CLEANUP(buf_done) struct buf out = BUF_INIT;
+	uint8_t half[UNIT_SLOT_HALF] = {0};
+
+	if (b->len) { /* nothing at all empties the half */
+		seal(b, &out);
+		if (out.len > sizeof(half) - 4)
+			return err_set(err, ERR_TOOBIG, "%zu bytes do not fit a slot", out.len);
+		for (int i = 0; i < 4; i++)
+			half[i] = (uint8_t)(out.len >> (8 * i));
+		memcpy(half + 4, out.data, out.len);
+	}
+	if (pwrite(fd, half, sizeof(half), (off_t)((slot * 2 + exit_half) * UNIT_SLOT_HALF)) != sizeof(half))
+		return err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write slot %" PRIu64, slot);
 	return 0;
+}
+
+int unit_slot_get(int fd, uint64_t slot, bool exit_half, struct buf *b, struct err *err)
+{
+	uint8_t half[UNIT_SLOT_HALF];
+	size_t len = 0;
+
+	if (pread(fd, half, sizeof(half), (off_t)((slot * 2 + exit_half) * UNIT_SLOT_HALF)) != sizeof(half))
+		return err_set_errno(err, ERR_IO, "cannot read slot %" PRIu64, slot);
+	for (int i = 4; i-- > 0;)
+		len = len << 8 | half[i];
+	if (!len)
+		return err_set(err, ERR_NOTFOUND, "slot %" PRIu64 " is empty", slot);
+	if (len > sizeof(half) - 4)
+		return err_set(err, ERR_CORRUPT, "slot %" PRIu64 " is torn", slot);
+	buf_reset(b);
+	buf_add(b, half + 4, len);
+	return unseal(b, "slot", err);
 }
 
 const char *unit_next(const struct buf *b, const char *key, const char *prev)

@@ -57,6 +57,7 @@ struct shim {
 	int notice;  /* write end, non-blocking */
 	int reports; /* read end, non-blocking; -1 once every writer has gone */
 	int report_file;
+	int slots;
 	uint64_t report_bytes, reports_dropped;
 	char line[UNIT_REPORT_LINE_MAX];
 	size_t line_len;
@@ -113,7 +114,7 @@ static int write_status(const struct shim *shim, const char *phase)
 	unit_put(&b, "phase", phase);
 	if (shim->running)
 		put_leader(shim, &b);
-	return unit_write(AT_FDCWD, "status", &b, false, NULL);
+	return unit_write(AT_FDCWD, "status", &b, NULL);
 }
 
 /* Did the kernel kill something in our cgroup for memory? */
@@ -144,7 +145,9 @@ static uint64_t usec(struct timeval t) { return (uint64_t)t.tv_sec * 1000000 + (
 static int write_exit(const struct shim *shim)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	int code;
 
+	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
 	if (!shim->error[0])
 		put_leader(shim, &b);
 	unit_put_u64(&b, "ended_ms", (uint64_t)shim->ended_ms);
@@ -167,7 +170,11 @@ static int write_exit(const struct shim *shim)
 	unit_put_u64(&b, "reports_dropped", shim->reports_dropped);
 	if (shim->empty)
 		unit_put(&b, "empty", "1");
-	return unit_write(AT_FDCWD, "exit", &b, true, NULL);
+	/* On disk first: who sees the file may act on it. */
+	code = unit_slot_put(shim->slots, unit_get_u64(&shim->task, "slot"), true, &b, NULL);
+	if (!code && fdatasync(shim->slots))
+		code = ERR_IO;
+	return code ? code : unit_write(AT_FDCWD, "exit", &b, NULL);
 }
 
 /* ---- the child, up to exec ----------------------------------------------------------------------- */
@@ -705,6 +712,9 @@ int main(int argc, char **argv)
 	(void)sigaddset(&all, SIGCHLD);
 	signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0 || (signals = private_fd(signals)) < 0)
+		return 71;
+	shim.slots = open(unit_get(&shim.task, "slots"), O_WRONLY | O_CLOEXEC);
+	if (shim.slots < 0 || (shim.slots = private_fd(shim.slots)) < 0)
 		return 71;
 	if (start(&shim))
 		return 71;

@@ -640,7 +640,7 @@ static void a_reboot_loses_what_had_not_ended(void **state)
 			assert_int_equal(unlinkat(dir, "exit", 0), 0);
 		unit_put(&b, "unit", names[i]);
 		unit_put(&b, "boot", "00000000-aaaa-bbbb-cccc-000000000000");
-		assert_int_equal(unit_write(dir, "task", &b, false, NULL), 0);
+		assert_int_equal(unit_write(dir, "task", &b, NULL), 0);
 		if (i == 2) { /* the name was synced, the rest was not */
 			int fd = openat(dir, "task", O_WRONLY | O_TRUNC | O_CLOEXEC);
 
@@ -910,7 +910,7 @@ static void a_torn_file_is_no_file(void **state)
 	unit_put(&b, "key", "first");
 	unit_put(&b, "key", "sec\nond");
 	unit_put_u64(&b, "number", UINT64_MAX);
-	assert_int_equal(unit_write(dir, "f", &b, true, NULL), 0);
+	assert_int_equal(unit_write(dir, "f", &b, NULL), 0);
 	assert_int_equal(unit_read(dir, "f", &back, 4096, NULL), 0);
 	assert_string_equal(unit_get(&back, "key"), "first");
 	assert_string_equal(unit_next(&back, "key", unit_get(&back, "key")), "sec\nond");
