@@ -5,10 +5,10 @@
  *
  * Order of one start, and what a crash after each step leaves:
  *   write the intent into a slot           nothing (cleared by the next exec_open)
- *   make .new-NAME with task, lock, sock   nothing, the same
- *   rename to NAME                         UNSTARTED: our lock on it dies with us
+ *   make .new-NAME with task and sock      nothing, the same
+ *   rename to NAME                         UNSTARTED: our lock on `task` dies with us
  *   sync the slots                         the same; after a crash of the machine LOST_REBOOT
- *   posix_spawn                            UNSTARTED until the shim writes `status`, with its lock held
+ *   posix_spawn                            UNSTARTED until the shim writes its status, with its lock held
  */
 #include "agent/exec/exec.h"
 
@@ -43,7 +43,6 @@ enum {
 	BATCH_MAX = 64,           /* starts that share one sync; two descriptors each meanwhile */
 	ANSWER_MS = 1000,         /* what we wait for a shim */
 	BELL_FULL_BYTES = 60000,  /* of the 64 KiB a pipe holds: some may have been turned away */
-	STATUS_BYTES_MAX = 4096,
 	SPARE_FD = 10,
 	SLOTS_GROW = 256,
 	BOOT_ID_BYTES = 40,
@@ -99,7 +98,7 @@ static void close_fd(int *fd)
 /* Written and synced zeros: from then on a write there changes data alone. */
 static int slots_grow(struct exec *exec, struct err *err)
 {
-	static const uint8_t zeros[2 * UNIT_SLOT_HALF];
+	static const uint8_t zeros[UNIT_SLOT_BYTES];
 
 	for (size_t i = 0; i < SLOTS_GROW; i++)
 		if (pwrite(exec->slots_fd, zeros, sizeof(zeros), (off_t)((exec->n_slots + i) * sizeof(zeros))) !=
@@ -127,7 +126,7 @@ static int slot_take(struct exec *exec, const char *name, size_t *ret_slot, stru
 	unit_put(&b, "unit", name);
 	unit_put(&b, "boot", exec->boot_id);
 	unit_put_u64(&b, "nonce", exec->nonce);
-	code = unit_slot_put(exec->slots_fd, slot, false, &b, err);
+	code = unit_slot_begin(exec->slots_fd, slot, &b, err);
 	if (code)
 		return code;
 	exec->slot_used[slot] = true;
@@ -141,7 +140,7 @@ static void slot_give(struct exec *exec, size_t slot)
 
 	exec->slot_used[slot] = false;
 	/* A failed write leaves an intent without directory, which exec_open clears or calls LOST. */
-	(void)!unit_slot_put(exec->slots_fd, slot, false, &none, NULL);
+	(void)!unit_slot_begin(exec->slots_fd, slot, &none, NULL);
 }
 
 /* ---- what we know ---------------------------------------------------------------------------------- */
@@ -294,7 +293,7 @@ static int unit_dir(const struct exec *exec, const char *name)
 /* Is the shim (or a starting agent) alive? Ask this before reading what it writes. */
 static bool lock_held(int dir)
 {
-	int fd = openat(dir, "lock", O_RDONLY | O_CLOEXEC);
+	int fd = openat(dir, "task", O_RDONLY | O_CLOEXEC);
 	bool held = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
 
 	close_fd(&fd);
@@ -387,12 +386,8 @@ static int restore(struct exec *exec, size_t slot, const struct buf *intent, str
 		buf_reset(&b);
 		buf_add(&b, intent->data, intent->len);
 		unit_put_u64(&b, "slot", slot);
-		if (unit_write(dir, "task", &b, err))
-			return ERR_IO;
+		return unit_write(dir, "task", &b, err);
 	}
-	if (!unit_slot_get(exec->slots_fd, slot, true, &b, NULL) && unit_get(&b, "nonce") &&
-			!strcmp(unit_get(&b, "nonce"), nonce))
-		return unit_write(dir, "exit", &b, err);
 	return 0;
 }
 
@@ -406,7 +401,7 @@ static int open_slots(struct exec *exec, struct err *err)
 
 	if (fstat(exec->slots_fd, &st))
 		return err_set_errno(err, ERR_IO, "cannot look at the slots");
-	exec->n_slots = (size_t)st.st_size / (2 * UNIT_SLOT_HALF);
+	exec->n_slots = (size_t)st.st_size / UNIT_SLOT_BYTES;
 	exec->slot_used = xcalloc(exec->n_slots, sizeof(bool));
 	exec->nonce = (uint64_t)wall_now().ns; /* unlike any before, also for a name that is used again */
 	for (size_t slot = 0; slot < exec->n_slots; slot++) {
@@ -414,7 +409,7 @@ static int open_slots(struct exec *exec, struct err *err)
 		bool same_boot;
 		int code;
 
-		if (unit_slot_get(exec->slots_fd, slot, false, &intent, NULL) || !unit_get(&intent, "unit") ||
+		if (unit_part_get(exec->slots_fd, slot, UNIT_INTENT, &intent, NULL) || !unit_get(&intent, "unit") ||
 				!unit_get(&intent, "boot") || !unit_get(&intent, "nonce") ||
 				name_check(unit_get(&intent, "unit"), NULL))
 			continue; /* empty, or torn before its sync: nothing was started on it */
@@ -444,7 +439,8 @@ static void reattach(struct exec *exec, struct known *k)
 	struct proc shim;
 	pid_t pid;
 
-	if (dir < 0 || !lock_held(dir) || unit_read(dir, "status", &status, STATUS_BYTES_MAX, NULL))
+	if (dir < 0 || k->slot < 0 || !lock_held(dir) ||
+			unit_part_get(exec->slots_fd, (uint64_t)k->slot, UNIT_STATUS, &status, NULL))
 		return;
 	pid = (pid_t)unit_get_u64(&status, "shim");
 	if (pid <= 0)
@@ -692,9 +688,11 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 			(dir = unit_dir(exec, fresh)) < 0)
 		code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot make a directory for '%s'",
 				task->name);
+	if (!code)
+		code = unit_write(dir, "task", &records, err);
 	if (!code) {
 		/* Above the numbers they get in the shim, so that dup2 there hits neither. */
-		int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		int lock = openat(dir, "task", O_RDONLY | O_CLOEXEC);
 		int sock = listen_in(dir);
 
 		ret_prep->lock_fd = lock < 0 ? -1 : fcntl(lock, F_DUPFD_CLOEXEC, SPARE_FD);
@@ -704,8 +702,6 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		close_fd(&lock);
 		close_fd(&sock);
 	}
-	if (!code)
-		code = unit_write(dir, "task", &records, err);
 	if (!code && renameat2(exec->units_fd, fresh, exec->units_fd, task->name, RENAME_NOREPLACE))
 		code = err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO, "cannot name the directory of '%s'",
 				task->name);
@@ -835,20 +831,41 @@ static void view_done(struct view *v)
 	buf_done(&v->exit);
 }
 
+/* A part of the unit's slot, if it is there and of this unit. */
+static bool part_read(const struct exec *exec, const struct buf *task, enum unit_part part, struct buf *ret)
+{
+	const char *nonce;
+	int code = ERR_CORRUPT;
+
+	/* The shim may be writing it: a look later it has. What a crash tore stays torn. */
+	for (int i = 0; i < 3 && code == ERR_CORRUPT; i++)
+		code = unit_part_get(exec->slots_fd, unit_get_u64(task, "slot"), part, ret, NULL);
+	nonce = code ? NULL : unit_get(ret, "nonce");
+	return nonce && !strcmp(nonce, unit_get(task, "nonce"));
+}
+
 /* The lock is asked first: whatever a dead shim wrote is then there to be read. */
 static int view_read(struct exec *exec, const char *name, struct view *ret, struct err *err)
 {
 	CLEANUP(close_fd) int dir = unit_dir(exec, name);
+	CLEANUP(buf_done) struct buf empty = BUF_INIT;
+	const char *phase;
 
 	*ret = (struct view){0};
 	if (dir < 0)
 		return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, "no unit '%s'", name);
 	ret->shim_alive = lock_held(dir);
 	ret->has_task = !unit_read(dir, "task", &ret->task, EXEC_TASK_BYTES_MAX + 65536, NULL);
-	ret->has_exit = !unit_read(dir, "exit", &ret->exit, STATUS_BYTES_MAX, NULL);
-	ret->has_status = !unit_read(dir, "status", &ret->status, STATUS_BYTES_MAX, NULL);
+	if (!ret->has_task || !unit_get(&ret->task, "slot") || !unit_get(&ret->task, "nonce"))
+		return 0;
+	ret->has_status = part_read(exec, &ret->task, UNIT_STATUS, &ret->status);
+	ret->has_exit = part_read(exec, &ret->task, UNIT_EXIT, &ret->exit);
+	/* Not yet synced, as long as the shim lives and has not said so. */
+	phase = ret->has_status ? unit_get(&ret->status, "phase") : NULL;
+	if (ret->shim_alive && ret->has_exit && (!phase || strcmp(phase, "exited")))
+		ret->has_exit = false;
 	ret->marked_empty = ret->has_exit &&
-		(unit_get(&ret->exit, "empty") || !faccessat(dir, "empty", F_OK, 0));
+		(unit_get(&ret->exit, "empty") || part_read(exec, &ret->task, UNIT_EMPTY, &empty));
 	return 0;
 }
 

@@ -113,39 +113,63 @@ int unit_read(int dirfd, const char *name, struct buf *b, size_t max, struct err
 	return unseal(b, name, err);
 }
 
-int unit_slot_put(int fd, uint64_t slot, bool exit_half, const struct buf *b, struct err *err)
+static int fill_part(uint8_t part[UNIT_PART_BYTES], const struct buf *b, struct err *err)
 {
 	CLEANUP(buf_done) struct buf out = BUF_INIT;
-	uint8_t half[UNIT_SLOT_HALF] = {0};
 
-	if (b->len) { /* nothing at all empties the half */
-		seal(b, &out);
-		if (out.len > sizeof(half) - 4)
-			return err_set(err, ERR_TOOBIG, "%zu bytes do not fit a slot", out.len);
-		for (int i = 0; i < 4; i++)
-			half[i] = (uint8_t)(out.len >> (8 * i));
-		memcpy(half + 4, out.data, out.len);
-	}
-	if (pwrite(fd, half, sizeof(half), (off_t)((slot * 2 + exit_half) * UNIT_SLOT_HALF)) != sizeof(half))
-		return err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write slot %" PRIu64, slot);
+	memset(part, 0, UNIT_PART_BYTES);
+	if (!b->len)
+		return 0;
+	seal(b, &out);
+	if (out.len > UNIT_PART_BYTES - 4)
+		return err_set(err, ERR_TOOBIG, "%zu bytes do not fit a slot", out.len);
+	for (int i = 0; i < 4; i++)
+		part[i] = (uint8_t)(out.len >> (8 * i));
+	memcpy(part + 4, out.data, out.len);
 	return 0;
 }
 
-int unit_slot_get(int fd, uint64_t slot, bool exit_half, struct buf *b, struct err *err)
+static int write_slots(int fd, const uint8_t *data, size_t n, uint64_t at, struct err *err)
 {
-	uint8_t half[UNIT_SLOT_HALF];
+	if (pwrite(fd, data, n, (off_t)at) != (ssize_t)n)
+		return err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write the slots");
+	return 0;
+}
+
+int unit_part_put(int fd, uint64_t slot, enum unit_part part, const struct buf *b, struct err *err)
+{
+	uint8_t bytes[UNIT_PART_BYTES];
+	int code = fill_part(bytes, b, err);
+
+	if (code)
+		return code;
+	return write_slots(fd, bytes, sizeof(bytes), slot * UNIT_SLOT_BYTES + part * UNIT_PART_BYTES, err);
+}
+
+int unit_slot_begin(int fd, uint64_t slot, const struct buf *b, struct err *err)
+{
+	uint8_t bytes[UNIT_SLOT_BYTES] = {0};
+	int code = fill_part(bytes + UNIT_INTENT * UNIT_PART_BYTES, b, err);
+
+	return code ? code : write_slots(fd, bytes, sizeof(bytes), slot * UNIT_SLOT_BYTES, err);
+}
+
+int unit_part_get(int fd, uint64_t slot, enum unit_part part, struct buf *b, struct err *err)
+{
+	uint8_t bytes[UNIT_PART_BYTES];
 	size_t len = 0;
 
-	if (pread(fd, half, sizeof(half), (off_t)((slot * 2 + exit_half) * UNIT_SLOT_HALF)) != sizeof(half))
-		return err_set_errno(err, ERR_IO, "cannot read slot %" PRIu64, slot);
+	if (pread(fd, bytes, sizeof(bytes), (off_t)(slot * UNIT_SLOT_BYTES + part * UNIT_PART_BYTES)) !=
+			(ssize_t)sizeof(bytes))
+		return err_set(err, ERR_IO, "cannot read slot %" PRIu64, slot);
 	for (int i = 4; i-- > 0;)
-		len = len << 8 | half[i];
+		len = len << 8 | bytes[i];
 	if (!len)
 		return err_set(err, ERR_NOTFOUND, "slot %" PRIu64 " is empty", slot);
-	if (len > sizeof(half) - 4)
+	if (len > sizeof(bytes) - 4)
 		return err_set(err, ERR_CORRUPT, "slot %" PRIu64 " is torn", slot);
 	buf_reset(b);
-	buf_add(b, half + 4, len);
+	buf_add(b, bytes + 4, len);
 	return unseal(b, "slot", err);
 }
 

@@ -3,33 +3,33 @@
  * RUN_DIR/
  *   lock               held by the one process that has this run dir open (exec_open)
  *   bell               FIFO; a shim writes "NAME\n" when something of its unit changed
- *   slots              one slot per unit, all that survives a crash of the machine (below)
+ *   slots              one page per unit, all that survives a crash of the machine
  *   units/NAME/
- *     task             written before the shim exists: what to run
- *     lock             locked by the agent, then by the shim as long as it lives
+ *     task             written before the shim exists: what to run. Also the lock: flocked by the agent,
+ *                      then by the shim as long as it lives
  *     sock             SOCK_SEQPACKET, bound by the agent, served by the shim
- *     status           shim: it has taken the task; then: the task executes. Not synced
- *     exit             shim: how the leader ended. Appears when its copy in the slot is synced
- *     empty            shim: no process is left (where `exit` did not already say so). Not synced
  *     notice, reports, stdout, stderr
  *   units/.new-NAME, .old-NAME   being made, being removed; cleared by exec_open
  *
- * `task`, `status` and `exit` have one format: records "key=value\0", the last one "sum=XXXXXXXX", the
- * CRC-32C of all before it in hex. A value may hold any byte but NUL; a key may repeat. Files appear by
- * rename, so a reader sees all or nothing; the sum tells what a crash of the machine left of it.
+ * `task` and the parts of a slot have one format: records "key=value\0", the last one "sum=XXXXXXXX", the
+ * CRC-32C of all before it in hex. A value may hold any byte but NUL; a key may repeat. The sum tells what
+ * a crash of the machine left of it.
  *
- * No file in a directory is synced: on one boot the page cache is the truth, whoever crashes. What has to
- * outlive the machine is in `slots`, a file of written, synced bytes: overwriting those is one data
- * write, needs no journal commit and so does not queue behind other tasks' (ext4: 140 us, against 870 us
- * for mkdir and fsync). A slot is two halves of UNIT_SLOT_HALF bytes, each a u32 length (little-endian)
- * and records as above: the intent {unit boot nonce}, by the agent before the shim exists, and the exit,
- * by the shim: the records of `exit`. An exit counts if its nonce is the intent's.
+ * A slot is UNIT_PARTS parts of UNIT_PART_BYTES, each a u32 length (little-endian; 0: empty) and records:
+ *   intent   unit boot nonce          agent; synced before the shim exists
+ *   status   nonce shim shim_start phase(claimed|running|exited) [pid pid_start started_ms]      shim
+ *   exit     nonce [pid pid_start started_ms] ended_ms code|signal [core=1] [oom=1]
+ *            [setup_failed=1 error] user_us system_us maxrss_kib reports_dropped [empty=1]
+ *                                     shim; synced before the phase says exited
+ *   empty    nonce                    shim: no process is left, where `exit` did not already say so
+ * A part counts if its nonce is that of `task`.
  *
- *   task     unit boot slots slot nonce backend(plain|cgroup2) bell [cgroup] cwd stdin stdout stderr [append=1]
- *            [kill_rest=1] [cpus] [mems] report_max, arg... env...
- *   status   shim shim_start phase(claimed|running) [pid pid_start started_ms]
- *   exit     nonce [pid pid_start started_ms] ended_ms code|signal [core=1] [oom=1] [setup_failed=1 error]
- *            user_us system_us maxrss_kib reports_dropped [empty=1]
+ * No file in a directory is synced: on one boot the page cache is the truth, whoever crashes. `slots` is
+ * written and synced with zeros beforehand: overwriting those is one data write and needs no commit of the
+ * file system's journal. And few files per unit, because making and removing them is what costs.
+ *
+ *   task     unit boot slots slot nonce backend(plain|cgroup2) bell [cgroup] cwd stdin stdout stderr
+ *            [append=1] [kill_rest=1] [cpus] [mems] report_max, arg... env...
  *
  * Requests on `sock`, one per connection: "status", "signal N leader|all", "kill",
  * "notice N leader|all\n{json}". Answer: "ok...", "gone", or "err TEXT".
@@ -50,12 +50,16 @@ enum {
 	UNIT_REPORT_FD = 8,
 	UNIT_REPORT_LINE_MAX = 4096,
 	UNIT_CPU_WORDS = 128, /* 8192 cpus or NUMA nodes */
-	UNIT_SLOT_HALF = 1024,
+	UNIT_PART_BYTES = 1024,
+	UNIT_PARTS = 4,
+	UNIT_SLOT_BYTES = UNIT_PART_BYTES * UNIT_PARTS,
 };
 
 /* Add one record. */
 void unit_put(struct buf *b, const char *key, const char *value);
 void unit_put_u64(struct buf *b, const char *key, uint64_t value);
+
+enum unit_part { UNIT_INTENT, UNIT_STATUS, UNIT_EXIT, UNIT_EMPTY };
 
 /* Write b with its sum to `name` in dirfd by way of a temporary file and rename. Not synced.
  * Returns 0; ERR_IO, ERR_NOSPACE; then `name` is as it was. */
@@ -63,10 +67,13 @@ int unit_write(int dirfd, const char *name, const struct buf *b, struct err *err
 /* Read and check. Returns 0; ERR_NOTFOUND; ERR_CORRUPT for a bad sum; ERR_TOOBIG; ERR_IO. */
 int unit_read(int dirfd, const char *name, struct buf *ret_b, size_t max, struct err *err) NODISCARD;
 
-/* The intent or the exit half of a slot. put: not synced; ERR_TOOBIG, ERR_IO, ERR_NOSPACE.
- * get: ERR_NOTFOUND for an empty half, ERR_CORRUPT for a torn one, ERR_IO. */
-int unit_slot_put(int fd, uint64_t slot, bool exit_half, const struct buf *b, struct err *err) NODISCARD;
-int unit_slot_get(int fd, uint64_t slot, bool exit_half, struct buf *ret_b, struct err *err) NODISCARD;
+/* Overwrite one part of a slot; nothing in b empties it. Not synced. ERR_TOOBIG, ERR_IO, ERR_NOSPACE. */
+int unit_part_put(int fd, uint64_t slot, enum unit_part part, const struct buf *b, struct err *err) NODISCARD;
+/* Empty all parts but the intent, which becomes b. */
+int unit_slot_begin(int fd, uint64_t slot, const struct buf *b, struct err *err) NODISCARD;
+/* One part. ERR_NOTFOUND if it is empty; ERR_CORRUPT for a torn one, which on one boot can only mean that
+ * the shim is writing it at this moment; ERR_IO. */
+int unit_part_get(int fd, uint64_t slot, enum unit_part part, struct buf *ret_b, struct err *err) NODISCARD;
 
 /* The value of the first record with this key after `prev` (NULL: from the start); NULL if none.
  * Borrowed from b. */

@@ -8,7 +8,7 @@
  * status, passes on signals and notices, collects reports, and leaves when no descendant exists.
  *
  * What holds true:
- *  - `status` says "claimed" before the first fork: without that file nothing has ever run.
+ *  - The status says "claimed" before the first fork: without it nothing has ever run.
  *  - It is a subreaper: a descendant that loses its parent becomes its child, setsid or not. So
  *    "no children" (ECHILD) is "no process left", and a walk down from here finds every one.
  *  - It blocks all signals. Only SIGKILL ends it early; the agent then sees the lock free.
@@ -102,6 +102,11 @@ static void put_leader(const struct shim *shim, struct buf *b)
 	unit_put_u64(b, "started_ms", (uint64_t)shim->started_ms);
 }
 
+static int put_part(const struct shim *shim, enum unit_part part, const struct buf *b)
+{
+	return unit_part_put(shim->slots, unit_get_u64(&shim->task, "slot"), part, b, NULL);
+}
+
 static int write_status(const struct shim *shim, const char *phase)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
@@ -109,12 +114,13 @@ static int write_status(const struct shim *shim, const char *phase)
 
 	if (!proc_read(getpid(), &self))
 		return ERR_SYS;
+	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
 	unit_put_u64(&b, "shim", (uint64_t)self.pid);
 	unit_put_u64(&b, "shim_start", self.start);
 	unit_put(&b, "phase", phase);
 	if (shim->running)
 		put_leader(shim, &b);
-	return unit_write(AT_FDCWD, "status", &b, NULL);
+	return put_part(shim, UNIT_STATUS, &b);
 }
 
 /* Did the kernel kill something in our cgroup for memory? */
@@ -170,11 +176,11 @@ static int write_exit(const struct shim *shim)
 	unit_put_u64(&b, "reports_dropped", shim->reports_dropped);
 	if (shim->empty)
 		unit_put(&b, "empty", "1");
-	/* On disk first: who sees the file may act on it. */
-	code = unit_slot_put(shim->slots, unit_get_u64(&shim->task, "slot"), true, &b, NULL);
+	/* On disk first: whoever is told may act on it. */
+	code = put_part(shim, UNIT_EXIT, &b);
 	if (!code && fdatasync(shim->slots))
 		code = ERR_IO;
-	return code ? code : unit_write(AT_FDCWD, "exit", &b, NULL);
+	return code ? code : write_status(shim, "exited");
 }
 
 /* ---- the child, up to exec ----------------------------------------------------------------------- */
@@ -612,7 +618,7 @@ static void reap(struct shim *shim)
 /* Write down what is true by now. Returns true when all has been said. */
 static bool settle(struct shim *shim)
 {
-	int fd;
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
 
 	reap(shim);
 	if (!shim->ended)
@@ -636,10 +642,9 @@ static bool settle(struct shim *shim)
 	if (!shim->empty)
 		return false;
 	read_reports(shim);
-	fd = open("empty", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
+	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
+	if (put_part(shim, UNIT_EMPTY, &b))
 		return false;
-	(void)close(fd);
 	ring(shim);
 	return true;
 }
@@ -699,7 +704,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < CONNS_MAX; i++)
 		shim.conns[i] = -1;
 	(void)setsid(); /* the agent has done it already, unless started by hand */
-	/* Up to the fork every failure just leaves: no `status`, so the agent knows nothing has run. */
+	/* Up to the fork every failure just leaves: no status, so the agent knows nothing has run. */
 	if (fcntl(UNIT_LOCK_FD, F_SETFD, FD_CLOEXEC) || fcntl(UNIT_LISTEN_FD, F_SETFD, FD_CLOEXEC) ||
 			fcntl(UNIT_LISTEN_FD, F_SETFL, O_NONBLOCK))
 		return 71;

@@ -219,18 +219,47 @@ static bool marked_alive(const char *name)
 	return found;
 }
 
-static pid_t shim_of(struct world *w, const char *name)
+static int unit_dir_of(struct world *w, const char *name)
 {
-	CLEANUP(buf_done) struct buf status = BUF_INIT;
 	char path[PATH_MAX];
 	int dir;
-	pid_t pid;
 
 	(void)snprintf(path, sizeof(path), "%s/units/%s", w->run_dir, name);
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(dir >= 0);
-	assert_int_equal(unit_read(dir, "status", &status, 4096, NULL), 0);
+	return dir;
+}
+
+static int slots_of(struct world *w)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/slots", w->run_dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static uint64_t slot_number(struct world *w, const char *name)
+{
+	CLEANUP(buf_done) struct buf task = BUF_INIT;
+	int dir = unit_dir_of(w, name);
+
+	assert_int_equal(unit_read(dir, "task", &task, 1 << 20, NULL), 0);
 	(void)close(dir);
+	assert_non_null(unit_get(&task, "slot"));
+	return unit_get_u64(&task, "slot");
+}
+
+static pid_t shim_of(struct world *w, const char *name)
+{
+	CLEANUP(buf_done) struct buf status = BUF_INIT;
+	int fd = slots_of(w);
+	pid_t pid;
+
+	assert_int_equal(unit_part_get(fd, slot_number(w, name), UNIT_STATUS, &status, NULL), 0);
+	(void)close(fd);
 	pid = (pid_t)unit_get_u64(&status, "shim");
 	assert_true(pid > 1);
 	return pid;
@@ -242,8 +271,8 @@ static void wait_shim_gone(struct world *w, const char *name)
 	char path[256];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/units/%s/lock", w->run_dir, name);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	(void)snprintf(path, sizeof(path), "%s/units/%s/task", w->run_dir, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
 	(void)close(fd);
@@ -537,11 +566,7 @@ static void the_next_agent_reads_the_exit_code(void **state)
 	assert_non_null(go);
 	assert_true(fputs("orders\n", go) >= 0);
 	assert_int_equal(fclose(go), 0);
-	(void)snprintf(path, sizeof(path), "%s/units/t/exit", w->run_dir);
-	while (stat(path, &st)) {
-		assert_true(mono_ms(mono_now()) < until);
-		(void)poll(NULL, 0, 5);
-	}
+	wait_shim_gone(w, "t");
 	open_exec(w);
 	assert_int_equal(exec_count(w->exec), 1);
 	wait_until(w, "t", is_over, &s);
@@ -582,6 +607,7 @@ static void the_next_agent_takes_over_a_running_task(void **state)
 static void a_start_that_never_happened_is_known_as_such(void **state)
 {
 	struct world *w = *state;
+	const struct buf none = BUF_INIT;
 	char path[256];
 	struct exec_status s;
 	int fd;
@@ -589,10 +615,10 @@ static void a_start_that_never_happened_is_known_as_such(void **state)
 	start_ok(w, "t", "exit 0");
 	wait_until(w, "t", is_over, &s);
 	wait_shim_gone(w, "t");
-	for (int i = 0; i < 2; i++) { /* undo what the shim did: what is left is what the agent made */
-		(void)snprintf(path, sizeof(path), "%s/units/t/%s", w->run_dir, i ? "status" : "exit");
-		(void)unlink(path);
-	}
+	fd = slots_of(w); /* undo what the shim did: what is left is what the agent made */
+	for (int part = UNIT_STATUS; part < UNIT_PARTS; part++)
+		assert_int_equal(unit_part_put(fd, slot_number(w, "t"), (enum unit_part)part, &none, NULL), 0);
+	(void)close(fd);
 	(void)snprintf(path, sizeof(path), "%s/units/.new-u", w->run_dir);
 	assert_int_equal(mkdir(path, 0700), 0);
 	reopen(w);
@@ -602,8 +628,8 @@ static void a_start_that_never_happened_is_known_as_such(void **state)
 	assert_true(s.empty);
 	assert_int_equal(start_sh(w, "t", "true", NULL), ERR_EXISTS);
 	/* While somebody holds its lock it may yet start: not released, not called unstarted. */
-	(void)snprintf(path, sizeof(path), "%s/units/t/lock", w->run_dir);
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	(void)snprintf(path, sizeof(path), "%s/units/t/task", w->run_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
 	status_of(w, "t", &s);
@@ -616,52 +642,109 @@ static void a_start_that_never_happened_is_known_as_such(void **state)
 	assert_int_equal(s.exit_code, 5);
 }
 
-/* Another boot id: nothing runs any more. What had ended before keeps its code. */
+/* Make a unit look as if it had been started on another boot. `left` says what the crash of the machine
+ * left of its directory. */
+enum left { LEFT_WHOLE, LEFT_TORN, LEFT_NOTHING };
+static void crash_machine(struct world *w, const char *name, bool exit_synced, enum left left)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	const struct buf none = BUF_INIT;
+	uint64_t slot = slot_number(w, name);
+	int dir = unit_dir_of(w, name);
+	int fd = slots_of(w);
+	char *boot;
+
+	assert_int_equal(unit_part_get(fd, slot, UNIT_INTENT, &b, NULL), 0);
+	boot = (char *)b.data + (unit_get(&b, "boot") - (const char *)b.data);
+	memset(boot, 'f', 8);
+	assert_int_equal(unit_part_put(fd, slot, UNIT_INTENT, &b, NULL), 0);
+	if (!exit_synced)
+		assert_int_equal(unit_part_put(fd, slot, UNIT_EXIT, &none, NULL), 0);
+	assert_int_equal(unit_read(dir, "task", &b, 1 << 20, NULL), 0);
+	boot = (char *)b.data + (unit_get(&b, "boot") - (const char *)b.data);
+	memset(boot, 'f', 8);
+	assert_int_equal(unit_write(dir, "task", &b, NULL), 0);
+	if (left != LEFT_WHOLE) {
+		int task = openat(dir, "task", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+		assert_true(task >= 0);
+		(void)close(task);
+	}
+	if (left == LEFT_NOTHING) {
+		char command[PATH_MAX];
+
+		(void)snprintf(command, sizeof(command), "rm -r '%s/units/%s'", w->run_dir, name);
+		assert_int_equal(system(command), 0);
+	}
+	(void)close(dir);
+	(void)close(fd);
+}
+
+/* Another boot id: nothing runs any more. What had ended keeps its code, what had not is lost, and neither
+ * is started again, also if the crash took their directories. */
 static void a_reboot_loses_what_had_not_ended(void **state)
 {
 	struct world *w = *state;
-	const char *const names[] = {"ended", "ran", "torn"};
 	struct exec_status s;
+	char name[16];
 
-	start_ok(w, "ended", "exit 6");
-	start_ok(w, "ran", "exit 0");
-	start_ok(w, "torn", "exit 0");
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		struct buf b = BUF_INIT;
-		char path[256];
-		int dir;
-
-		wait_until(w, names[i], is_over, &s);
-		wait_shim_gone(w, names[i]);
-		(void)snprintf(path, sizeof(path), "%s/units/%s", w->run_dir, names[i]);
-		dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		assert_true(dir >= 0);
-		if (i)
-			assert_int_equal(unlinkat(dir, "exit", 0), 0);
-		unit_put(&b, "unit", names[i]);
-		unit_put(&b, "boot", "00000000-aaaa-bbbb-cccc-000000000000");
-		assert_int_equal(unit_write(dir, "task", &b, NULL), 0);
-		if (i == 2) { /* the name was synced, the rest was not */
-			int fd = openat(dir, "task", O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-			assert_true(fd >= 0);
-			(void)close(fd);
+	for (int i = 0; i < 6; i++) {
+		(void)snprintf(name, sizeof(name), "t%d", i);
+		start_ok(w, name, "exit 6");
+		wait_until(w, name, is_over, &s);
+		wait_shim_gone(w, name);
+	}
+	for (int i = 0; i < 6; i++) {
+		(void)snprintf(name, sizeof(name), "t%d", i);
+		crash_machine(w, name, i % 2, (enum left)(i / 2));
+	}
+	for (int times = 0; times < 2; times++) { /* opened twice: nothing fades */
+		reopen(w);
+		assert_int_equal(exec_count(w->exec), 6);
+		for (int i = 0; i < 6; i++) {
+			(void)snprintf(name, sizeof(name), "t%d", i);
+			status_of(w, name, &s);
+			assert_true(s.empty);
+			if (i % 2) {
+				assert_int_equal(s.state, EXEC_EXITED);
+				assert_int_equal(s.exit_code, 6);
+			} else {
+				assert_int_equal(s.state, EXEC_LOST);
+				assert_int_equal(s.lost, EXEC_LOST_REBOOT);
+			}
+			assert_int_equal(start_sh(w, name, "true", NULL), ERR_EXISTS);
 		}
-		(void)close(dir);
-		buf_done(&b);
 	}
-	reopen(w);
-	status_of(w, "ended", &s);
-	assert_int_equal(s.state, EXEC_EXITED);
-	assert_int_equal(s.exit_code, 6);
-	assert_true(s.empty);
-	for (size_t i = 1; i < ARRAY_LEN(names); i++) {
-		status_of(w, names[i], &s);
-		assert_int_equal(s.state, EXEC_LOST);
-		assert_int_equal(s.lost, EXEC_LOST_REBOOT);
-		assert_true(s.empty);
-		assert_int_equal(start_sh(w, names[i], "true", NULL), ERR_EXISTS);
+	for (int i = 0; i < 6; i++) {
+		(void)snprintf(name, sizeof(name), "t%d", i);
+		assert_int_equal(exec_release(w->exec, name, NULL), 0);
 	}
+	reopen(w); /* and what was released stays so */
+	assert_int_equal(exec_count(w->exec), 0);
+}
+
+/* A name used again after its release must not inherit the end of its namesake. */
+static void a_used_slot_tells_nothing_of_the_one_before(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(buf_done) struct buf old = BUF_INIT;
+	struct exec_status s;
+	uint64_t slot;
+	int fd = slots_of(w);
+
+	start_ok(w, "t", "exit 1");
+	wait_until(w, "t", is_over, &s);
+	wait_shim_gone(w, "t");
+	slot = slot_number(w, "t");
+	assert_int_equal(unit_part_get(fd, slot, UNIT_EXIT, &old, NULL), 0);
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+	start_ok(w, "t", "exec sleep 1000");
+	wait_until(w, "t", is_running, &s);
+	assert_int_equal(slot_number(w, "t"), slot);
+	assert_int_equal(unit_part_put(fd, slot, UNIT_EXIT, &old, NULL), 0); /* as a torn page would leave it */
+	assert_int_equal(kill(shim_of(w, "t"), SIGKILL), 0);
+	wait_until(w, "t", is_lost, &s);
+	(void)close(fd);
 }
 
 /* ---- nothing escapes -------------------------------------------------------------------------------------------- */
@@ -1053,6 +1136,7 @@ int main(void)
 		CASE(the_next_agent_takes_over_a_running_task),
 		CASE(a_start_that_never_happened_is_known_as_such),
 		CASE(a_reboot_loses_what_had_not_ended),
+		CASE(a_used_slot_tells_nothing_of_the_one_before),
 		CASE(empty_only_when_the_last_escapee_is_gone),
 		CASE(the_rest_goes_with_the_leader_if_asked),
 		CASE(a_forking_task_is_killed_too),
