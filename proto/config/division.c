@@ -499,7 +499,7 @@ static void read_node(struct conf_walk *walk, enum division_kind kind, const cha
 {
 	struct builder *b = walk->ctx;
 	size_t flavors = b->d->flavors.count, index = b->count, parent = b->parent;
-	struct division_node dn = {.kind = kind, .parent = (uint32_t)parent, .line = node->key_line, .col = node->key_col};
+	struct division_node dn = {.kind = (int)kind, .parent = (uint32_t)parent, .line = node->key_line, .col = node->key_col};
 
 	if (b->count == QNODES_MAX) {
 		(void)conf_error_key(walk, node, "more than %d nodes in the tree", QNODES_MAX);

@@ -480,7 +480,6 @@ void conf_walk_map(struct conf_walk *walk, const struct conf_schema *schema, str
 		if (child) {
 			conf_value(walk, row, child, member);
 		} else if (row->required) {
-			CLEANUP(buf_done) struct buf hint = BUF_INIT;
 			struct config_error *e;
 
 			e = conf_error(walk, node ? node : walk->doc->root, "key '%s' is missing", row->key);
