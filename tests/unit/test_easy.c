@@ -139,6 +139,41 @@ static void a_full_profile_is_an_answer(void **state)
 	backfill_done(&b);
 }
 
+/* The worst case for taking back: both reservations fall exactly between an end and a beginning of the
+ * same size, so they take three changes out of the profile, which starts could then fill up. */
+static void reservations_find_their_way_back(void **state)
+{
+	(void)state;
+	for (uint32_t cap = 5; cap <= 24; cap++) {
+		struct profile p;
+		struct backfill b;
+		int64_t at;
+		int r;
+
+		profile_init(&p, 100, cap);
+		assert_int_equal(profile_hold(&p, 0, 10, 40, NULL), 0);
+		assert_int_equal(profile_hold(&p, 0, 30, 40, NULL), 0);
+		assert_int_equal(profile_hold(&p, 20, 25, 40, NULL), 0); /* a lease later on */
+		backfill_init(&b);
+		backfill_begin(&b, &p, 0, 2);
+		r = backfill_offer(&b, 40, 10, &at, NULL);
+		if (r == BACKFILL_RESERVE)
+			assert_int_equal(at, 10);
+		if (r == BACKFILL_RESERVE)
+			r = backfill_offer(&b, 40, 5, &at, NULL);
+		for (int64_t length = 1; r > 0 && length <= 9; length++)
+			r = backfill_offer(&b, 1, length, &at, NULL);
+		assert_int_equal(r, cap >= 18 ? BACKFILL_START : ERR_NOROOM);
+		backfill_end(&b);
+		profile_check(&p);
+		assert_int_equal(profile_at(&p, 10), 60);
+		assert_int_equal(profile_at(&p, 20), 20);
+		assert_int_equal(profile_at(&p, 25), 60);
+		backfill_done(&b);
+		profile_done(&p);
+	}
+}
+
 static void prediction_is_the_mean_of_two(void **state)
 {
 	struct predictor p = {0};
@@ -340,6 +375,7 @@ int main(void)
 		cmocka_unit_test(easy_keeps_its_one_promise),
 		cmocka_unit_test(more_or_no_reservations),
 		cmocka_unit_test(a_full_profile_is_an_answer),
+		cmocka_unit_test(reservations_find_their_way_back),
 		cmocka_unit_test(prediction_is_the_mean_of_two),
 		cmocka_unit_test(policies_differ_as_they_should),
 		cmocka_unit_test(the_machine_is_never_overbooked),
