@@ -145,8 +145,11 @@ int store_backup_verify(const char *path, struct store_check *ret_check, struct 
 static int copy_and_verify(struct store *s, const char *part, struct store_check *ret,
 			   struct err *err)
 {
-	int r, rc = mdb_env_copy2(s->disk.env, part, MDB_CP_COMPACT);
+	int r, rc;
 
+	pthread_mutex_lock(&s->map_lock);
+	rc = mdb_env_copy2(s->disk.env, part, MDB_CP_COMPACT);
+	pthread_mutex_unlock(&s->map_lock);
 	if (rc)
 		return disk_err(err, rc, "cannot copy to '%s'", part);
 	r = seal(part, err);
@@ -155,14 +158,14 @@ static int copy_and_verify(struct store *s, const char *part, struct store_check
 
 int store_backup(struct store *s, const char *path, struct store_check *ret_check, struct err *err)
 {
-	int r, idle = MAP_FREE;
 	char *part;
+	int r;
 
 	if (store_broken(s))
 		return err_set(err, ERR_IO, "the store is broken: a write or sync failed before");
 	if (access(path, F_OK) == 0)
 		return err_set(err, ERR_EXISTS, "'%s' exists already", path);
-	if (!atomic_compare_exchange_strong(&s->map_use, &idle, MAP_BACKUP))
+	if (atomic_exchange(&s->backing_up, true))
 		return err_set(err, ERR_BUSY, "another backup is running");
 	part = file_part(path);
 	(void)unlink(part); /* what an interrupted backup left */
@@ -172,7 +175,7 @@ int store_backup(struct store *s, const char *path, struct store_check *ret_chec
 	if (r)
 		(void)unlink(part);
 	free(part);
-	atomic_store(&s->map_use, MAP_FREE);
+	atomic_store(&s->backing_up, false);
 	return r;
 }
 

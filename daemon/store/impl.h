@@ -14,9 +14,6 @@
 #define STORE_MAP_BYTES	    (UINT64_C(1) << 30)
 #define STORE_MAP_BYTES_MAX (UINT64_C(256) << 30)
 
-/* Who moves the map or must not see it moved. */
-enum map_use { MAP_FREE, MAP_GROWING, MAP_BACKUP };
-
 struct store {
 	uint32_t magic;
 	char *dir;
@@ -30,7 +27,8 @@ struct store {
 	uint32_t batches_pending; /* appended since the state was written */
 	struct buf batch;	  /* kept for its memory */
 	atomic_bool broken;
-	atomic_int map_use; /* enum map_use */
+	atomic_bool backing_up;   /* one backup at a time */
+	pthread_mutex_t map_lock; /* held while the map must not move: a copy, or moving it */
 
 	pthread_mutex_t
 		lock; /* guards what follows: store_head() and store_space() come from anywhere */

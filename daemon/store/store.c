@@ -81,20 +81,25 @@ void store_head(struct store *s, struct store_head *ret_head)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Keep the map under 70 % with `need` more bytes. Between transactions only. A backup on another
- * thread is a transaction: then the map stays, and the 30 % are what it may use meanwhile. */
+/* Keep the map under 70 % with `need` more bytes. Between transactions only, and a copy being made on
+ * another thread is one: then the map stays as it is, until it gets so full that waiting for the
+ * copy (seconds) is better than ending the daemon. */
 static int ensure_map(struct store *s, size_t need, struct err *err)
 {
 	uint64_t want = s->map_bytes;
-	int rc, idle = MAP_FREE;
+	int rc;
 
 	while (s->used_bytes + need > want / 10 * 7 && want < s->map_bytes_max)
 		want = want > s->map_bytes_max / 2 ? s->map_bytes_max : 2 * want;
-	if (want == s->map_bytes ||
-	    !atomic_compare_exchange_strong(&s->map_use, &idle, MAP_GROWING))
+	if (want == s->map_bytes)
 		return 0;
+	if (pthread_mutex_trylock(&s->map_lock) != 0) {
+		if (s->used_bytes + need <= s->map_bytes / 10 * 9)
+			return 0;
+		pthread_mutex_lock(&s->map_lock);
+	}
 	rc = mdb_env_set_mapsize(s->disk.env, want);
-	atomic_store(&s->map_use, MAP_FREE);
+	pthread_mutex_unlock(&s->map_lock);
 	if (rc)
 		return disk_err(err, rc, "cannot grow the map to %" PRIu64 " bytes", want);
 	publish(s);
@@ -284,6 +289,7 @@ int store_open(const struct store_cfg *cfg, struct store **ret_store, struct err
 	s->low_bytes = cfg->low_bytes;
 	s->state_every = cfg->state_every ? cfg->state_every : 1;
 	(void)pthread_mutex_init(&s->lock, NULL); /* cannot fail without attributes */
+	(void)pthread_mutex_init(&s->map_lock, NULL);
 	r = open_store(s, cfg, err);
 	if (r) {
 		store_close(s);
@@ -307,6 +313,7 @@ void store_close(struct store *s)
 		(void)close(s->lock_fd); /* drops the flock; its content does not matter */
 	if (s->dir_fd >= 0)
 		(void)close(s->dir_fd);
+	(void)pthread_mutex_destroy(&s->map_lock);
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s->dir);
 	s->magic = 0;

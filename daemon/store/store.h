@@ -225,8 +225,9 @@ struct store_check {
 int store_verify(struct store *s, struct store_check *ret_check, struct err *err) NODISCARD;
 
 /* Write a compacted, consistent copy to the file `path`: copy, sync, verify, rename, sync the
- * directory. ERR_EXISTS: there is something at `path`. ERR_BUSY: another backup runs (or the map is
- * just growing: try again). A failed backup leaves nothing behind and does not break the store. */
+ * directory. ERR_EXISTS: there is something at `path`. ERR_BUSY: another backup runs. A
+ * failed backup leaves nothing behind and does not break the store. While it copies the map cannot
+ * grow; an append that finds the map over 90 % full waits for the copy. */
 int store_backup(struct store *s, const char *path, struct store_check *ret_check,
 		 struct err *err) NODISCARD;
 /* The walk of store_verify() over a backup file, which is only read. */

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -791,14 +792,19 @@ static void test_mark_of_another_chain_is_found(void **state)
 
 static void test_missing_rows_are_found(void **state)
 {
-	static const char *const tables[] = {"log", "state"};
 	struct fix *f = *state;
+	struct store_check check;
 
 	append(f, 20);
-	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
-		damage(f, tables[i], NULL, INT_MAX, 0);
-		assert_int_equal(open_all(f), ERR_CORRUPT);
-	}
+	damage(f, "state", NULL, INT_MAX, 0);
+	OK(f, store_open(&f->cfg, &f->s, &f->err));
+	assert_int_equal(store_load(f->s, NULL, NULL, &f->err), ERR_CORRUPT);
+	assert_non_null(strstr(f->err.msg, "digest of the head"));
+	assert_int_equal(store_verify(f->s, &check, &f->err), ERR_CORRUPT);
+	assert_non_null(strstr(f->err.msg, "do not add up"));
+	damage(f, "log", NULL, INT_MAX, 0);
+	assert_int_equal(open_all(f), ERR_CORRUPT);
+	assert_non_null(strstr(f->err.msg, "the log ends before"));
 	damage(f, "meta", "head", INT_MAX, 0);
 	assert_int_equal(open_all(f), ERR_CORRUPT);
 	damage(f, "meta", "schema", INT_MAX, 0);
@@ -908,6 +914,47 @@ static void test_damaged_backup_is_never_restored(void **state)
 	append(f, 1);
 	free(file);
 	free(dir);
+}
+
+struct copier {
+	struct store *s;
+	char *path;
+	int r, done;
+};
+
+static void *copy_again_and_again(void *arg)
+{
+	struct copier *c = arg;
+	struct store_check check;
+	struct err err;
+
+	while (c->done < 8 && !c->r) {
+		c->r = store_backup(c->s, c->path, &check, &err);
+		(void)unlink(c->path);
+		c->done++;
+	}
+	return NULL;
+}
+
+/* A backup takes as long as it takes; commands go on meanwhile, and each copy is whole (store_backup
+ * verifies it). The map is too small on purpose: it has to grow, but not below the copy. */
+static void test_backup_runs_beside_appends(void **state)
+{
+	struct fix *f = *state;
+	struct copier c = {.path = path_in(f, "backup")};
+	pthread_t thread;
+
+	f->cfg.map_bytes = 1 << 20;
+	reopen(f);
+	append(f, 100);
+	c.s = f->s;
+	assert_int_equal(pthread_create(&thread, NULL, copy_again_and_again, &c), 0);
+	append(f, 100);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(c.r, 0);
+	assert_int_equal(c.done, 8);
+	assert_int_equal(open_all(f), 0);
+	free(c.path);
 }
 
 /* ---- room ----------------------------------------------------------------------------------- */
@@ -1042,6 +1089,7 @@ int main(void)
 		T(test_damaged_tail_is_not_replayed),
 		T(test_backup_comes_back_in_a_new_epoch),
 		T(test_damaged_backup_is_never_restored),
+		T(test_backup_runs_beside_appends),
 		T(test_ballast_is_given_up_when_room_is_gone),
 		T(test_data_file_is_preallocated),
 		T(test_full_disk_stops_the_store_and_loses_nothing),
