@@ -742,6 +742,17 @@ int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a)
 	return ahead < j->r.spec.time_limit_ms ? ahead : j->r.spec.time_limit_ms / 2;
 }
 
+static int64_t node_due(const struct core *c, const struct node *n)
+{
+	int64_t due = T_NEVER;
+
+	if (n->admin != NODE_ENABLED && n->admin_until_ms)
+		due = n->admin_until_ms;
+	if (n->state == NODE_UNREACHABLE && !n->lost && n->state_since_ms + c->cluster.lost_after_ms < due)
+		due = n->state_since_ms + c->cluster.lost_after_ms;
+	return due;
+}
+
 static int64_t alloc_due(const struct core *c, const struct alloc *a)
 {
 	if (a->state == ALLOC_BINDING)
@@ -858,12 +869,14 @@ static void apply_node(struct core *c, const struct fact *f)
 	WRAPPER(nodes, node_s, n)
 	if (!f->node) {
 		ENSURE(!n->units_n);
+		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
 		disown(RECORD_NODE, &n->r);
 		free(n->units);
 		free(idtab_set(&c->nodes, f->id, NULL));
 		return;
 	}
 	own(RECORD_NODE, &n->r, f->node);
+	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
 static void apply_job(struct core *c, const struct fact *f)

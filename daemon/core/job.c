@@ -423,6 +423,22 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 	job_end(c, d, t, j, cause == END_OOM ? JOB_OOM : failed ? JOB_FAILED : JOB_COMPLETED, failed ? NULL : "");
 }
 
+void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node)
+{
+	struct job *j = EDIT(c, d, RECORD_JOB, job, id);
+	uint64_t alloc = j->alloc;
+
+	/* the old attempt keeps its devices until there is evidence; a new one may start elsewhere */
+	alloc_stop(c, d, t, alloc, END_INFRA, 0, 0);
+	j->end_cause = END_INFRA;
+	j->infra_retries++;
+	(void)snprintf(j->end_text, sizeof j->end_text, "node %.60s was lost", node);
+	if (j->infra_retries > j->spec.retries_infra || j->spec.no_requeue)
+		job_end(c, d, t, j, JOB_NODE_FAIL, NULL);
+	else
+		job_again(c, d, j, 0);
+}
+
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
 	(void)t;

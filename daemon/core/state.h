@@ -40,6 +40,7 @@ struct node_s {
 	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
 	struct unit_ref *units;
 	uint32_t units_n, units_cap;
+	struct timer timer;
 };
 
 struct reason_span { uint16_t code; int64_t elapsed_ms; };
@@ -268,6 +269,8 @@ void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	      uint32_t parts_n);
 uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);
 bool member_of(const struct core *c, uint32_t principal, uint32_t qnode);
+/* Give every device the flavor that matches it now. */
+void flavors_match(const struct core *c, const struct decision *d, struct node *n);
 int flavor_find(const struct core *c, const char *name, uint16_t *ret, struct err *err);
 /* Could it ever be placed on what is installed or committed? 0, or ERR_NEVER with reason 102 or 105. */
 int shape_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err);
@@ -289,6 +292,8 @@ void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j,
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node);
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 bool tick_alloc_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);

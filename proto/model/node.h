@@ -42,6 +42,7 @@ struct node {
 	char admin_reason[TEXT_BYTES];
 	int64_t admin_until_ms; /* 0: until lifted */
 	int64_t state_since_ms;
+	bool lost; /* unreachable for longer than lost_after: its jobs were started elsewhere */
 	char boot_id[40];
 	uint64_t incarnation;
 	uint32_t principal; /* whose credential the agent uses */

@@ -1,0 +1,255 @@
+/* division.c - the contract: flavors and the quota tree, applied as one command, all or nothing
+ *
+ * Identity is the path: what keeps its path keeps its id, its usage and what its stages have spent.
+ * What is gone from the file is retired: nothing new starts there, nothing running is touched.
+ * Σ nominal <= committed is checked here, when quotas are set; from then on a request within quota can
+ * always be met, at once from free devices or within recall_slo by recalling loans.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool name_ok(const char *s)
+{
+	if (!*s)
+		return false;
+	for (; *s; s++)
+		if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+		      strchr("-_.", *s)))
+			return false;
+	return true;
+}
+
+static bool may_have_parent(uint8_t kind, uint8_t parent)
+{
+	switch ((enum qnode_kind)kind) {
+	case QNODE_ROOT: return false;
+	case QNODE_PUBLIC:
+	case QNODE_PRIVATE: return parent == QNODE_ROOT;
+	case QNODE_SECTOR: return parent == QNODE_PUBLIC;
+	case QNODE_CHALLENGE: return parent == QNODE_SECTOR;
+	case QNODE_PROJECT: return parent == QNODE_CHALLENGE || parent == QNODE_SECTOR;
+	case QNODE_CLASS: return parent == QNODE_PRIVATE;
+	case QNODE_PROVIDER: return parent == QNODE_CLASS || parent == QNODE_PRIVATE;
+	}
+	return false;
+}
+
+static int tree_check(const struct cmd_division_apply *a, struct err *err)
+{
+	if (!a->qnodes_n || a->qnodes_n > QNODES_MAX || !a->flavors_n || a->flavors_n > FLAVORS_MAX)
+		return err_set(err, ERR_RANGE, "a division has 1 to %d flavors and 1 to %d tree nodes", FLAVORS_MAX,
+			       QNODES_MAX);
+	if (a->qnodes[0].kind != QNODE_ROOT || a->qnodes[0].parent)
+		return err_set(err, ERR_INVAL, "the first tree node must be the root");
+	for (uint32_t i = 0; i < a->qnodes_n; i++) {
+		const struct qnode *q = &a->qnodes[i];
+		uint32_t depth = 0;
+
+		if (!name_ok(q->name))
+			return err_set(err, ERR_INVAL, "'%s' is no name: letters, digits, '-', '_' and '.'", q->name);
+		if (i && (!q->parent || q->parent > i || !may_have_parent(q->kind, a->qnodes[q->parent - 1].kind)))
+			return err_set(err, ERR_INVAL, "'%s' stands in the wrong place of the tree", q->name);
+		for (uint32_t p = i; p; p = a->qnodes[p].parent - 1)
+			depth++;
+		if (depth > QNODE_DEPTH_MAX)
+			return err_set(err, ERR_RANGE, "the tree is deeper than %d", QNODE_DEPTH_MAX);
+		for (uint32_t k = 0; k < i; k++)
+			if (a->qnodes[k].parent == q->parent && !strcmp(a->qnodes[k].name, q->name))
+				return err_set(err, ERR_EXISTS, "'%s' stands twice under the same parent", q->name);
+		for (uint32_t k = 0; k < q->quotas_n; k++) {
+			const struct quota *u = &q->quotas[k];
+
+			if (!u->flavor || u->flavor > a->flavors_n || u->shape >= SHAPE_COUNT || u->nominal < 0 ||
+			    u->borrowing < 0 || u->lending < 0)
+				return err_set(err, ERR_INVAL, "'%s' has a quota of an unknown flavor or below zero",
+					       q->name);
+		}
+	}
+	return 0;
+}
+
+static int sums_check(const struct cmd_division_apply *a, struct err *err)
+{
+	for (uint32_t f = 0; f < a->flavors_n; f++) {
+		const struct flavor *fl = &a->flavors[f];
+		int64_t nodes = 0, units = 0, promised, committed;
+
+		if (!name_ok(fl->name))
+			return err_set(err, ERR_INVAL, "'%s' is no name for a flavor", fl->name);
+		if (!fl->devices_per_node || !fl->weight_milli)
+			return err_set(err, ERR_INVAL, "flavor %s needs devices_per_node and weight", fl->name);
+		for (uint32_t i = 0; i < a->qnodes_n; i++)
+			for (uint32_t k = 0; k < a->qnodes[i].quotas_n; k++) {
+				const struct quota *u = &a->qnodes[i].quotas[k];
+				int64_t *sum = u->shape == SHAPE_NODE ? &nodes : &units;
+
+				if (u->flavor == f + 1 && __builtin_add_overflow(*sum, u->nominal, sum))
+					return err_set(err, ERR_RANGE, "the nominals of %s overflow", fl->name);
+			}
+		committed = (int64_t)fl->committed_nodes * fl->devices_per_node + fl->committed_units;
+		if (__builtin_mul_overflow(nodes, (int64_t)fl->devices_per_node, &promised) ||
+		    __builtin_add_overflow(promised, units, &promised))
+			return err_set(err, ERR_RANGE, "the nominals of %s overflow", fl->name);
+		if (nodes > (int64_t)fl->committed_nodes || promised > committed) {
+			err_set(err, ERR_QUOTA, "%" PRId64 " whole nodes and %" PRId64
+				" single devices of %s are promised; committed are %u nodes and %u devices",
+				nodes, units, fl->name, fl->committed_nodes, fl->committed_units);
+			return err_hint(err, "raise committed, or lower a nominal");
+		}
+	}
+	return 0;
+}
+
+static int flavors_apply(const struct core *c, struct decision *d, const struct cmd_division_apply *a,
+			 uint16_t *ret_id, struct err *err)
+{
+	struct cluster *cl = edit_cluster(c, d);
+
+	for (uint32_t f = 0; f < a->flavors_n; f++) {
+		struct flavor *e;
+
+		ret_id[f] = 0;
+		for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
+			if (flavor_of(c, id) && !strcmp(flavor_of(c, id)->name, a->flavors[f].name))
+				ret_id[f] = id;
+		if (!ret_id[f]) {
+			if (cl->next_flavor > FLAVORS_MAX)
+				return err_set(err, ERR_NOROOM, "more than %d flavors were ever used", FLAVORS_MAX);
+			ret_id[f] = cl->next_flavor++;
+		}
+		e = create(d, RECORD_FLAVOR, ret_id[f]);
+		*e = a->flavors[f];
+		e->id = ret_id[f];
+		e->retired = false;
+	}
+	for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
+		if (flavor_of(c, id) && !flavor_of(c, id)->retired) {
+			bool kept = false;
+
+			for (uint32_t f = 0; f < a->flavors_n; f++)
+				kept |= ret_id[f] == id;
+			if (!kept)
+				EDIT(c, d, RECORD_FLAVOR, flavor, id)->retired = true;
+		}
+	return 0;
+}
+
+static uint32_t child_named(const struct core *c, uint32_t parent, const char *name)
+{
+	EACH(c, qnodes, qnode_s, q)
+		if (q->r.parent == parent && q->r.kind != QNODE_ROOT && !strcmp(q->r.name, name))
+			return q->r.id;
+	return 0;
+}
+
+static void stages_keep(const struct qnode *old, struct qnode *q)
+{
+	for (uint32_t i = 0; i < q->stages_n; i++) {
+		struct stage *s = &q->stages[i];
+
+		s->held_rums = s->spent_rums = 0;
+		for (uint32_t k = 0; old && k < old->stages_n; k++)
+			if (!strcmp(old->stages[k].name, s->name)) {
+				s->held_rums = old->stages[k].held_rums;
+				s->spent_rums = old->stages[k].spent_rums;
+				s->state = old->stages[k].state;
+			}
+	}
+}
+
+static int apply_division(const struct core *c, const struct command *cmd, struct decision *d, struct err *err)
+{
+	const struct cmd_division_apply *a = &cmd->division_apply;
+	uint16_t flavor_id[FLAVORS_MAX];
+	struct cluster *cl;
+	uint32_t *id;
+	int rc;
+
+	if (a->expect_version && a->expect_version != c->cluster.division_version) {
+		err_set(err, ERR_VERSION_MOVED, "the division is at version %" PRIu64 ", the file was written against %" PRIu64,
+			c->cluster.division_version, a->expect_version);
+		return err_hint(err, "sluisctl division diff -f FILE, then set version: %" PRIu64 " in it",
+				c->cluster.division_version);
+	}
+	rc = tree_check(a, err);
+	if (!rc)
+		rc = sums_check(a, err);
+	if (!rc)
+		rc = flavors_apply(c, d, a, flavor_id, err);
+	if (rc)
+		return rc;
+	cl = edit_cluster(c, d);
+	id = arena_alloc(&d->arena, a->qnodes_n * sizeof *id);
+	for (uint32_t i = 0; i < a->qnodes_n; i++) {
+		const struct qnode *in = &a->qnodes[i], *old;
+		uint32_t parent = i ? id[in->parent - 1] : 0;
+		struct qnode *q;
+
+		id[i] = i ? child_named(c, parent, in->name) : core_qnode(c, 1) ? 1 : 0;
+		old = id[i] ? core_qnode(c, id[i]) : NULL;
+		if (!old)
+			id[i] = cl->next_qnode++;
+		q = create(d, RECORD_QNODE, id[i]);
+		*q = *in;
+		q->id = id[i];
+		q->parent = i ? parent : id[i];
+		q->retired = false;
+		q->frozen = old && old->frozen;
+		if (!q->weight)
+			q->weight = 1;
+		q->quotas = arena_copy(&d->arena, in->quotas, in->quotas_n * sizeof *in->quotas);
+		for (uint32_t k = 0; k < q->quotas_n; k++)
+			q->quotas[k].flavor = flavor_id[in->quotas[k].flavor - 1];
+		q->stages = arena_copy(&d->arena, in->stages, in->stages_n * sizeof *in->stages);
+		stages_keep(old, q);
+	}
+	EACH(c, qnodes, qnode_s, q) {
+		bool kept = false;
+
+		for (uint32_t i = 0; i < a->qnodes_n; i++)
+			kept |= id[i] == q->r.id;
+		if (!kept && !q->r.retired)
+			EDIT(c, d, RECORD_QNODE, qnode, q->r.id)->retired = true;
+	}
+	EACH(c, nodes, node_s, n) {
+		struct node *e = EDIT(c, d, RECORD_NODE, node, n->r.id);
+
+		flavors_match(c, d, e);
+	}
+	cl->division_version++;
+	memcpy(cl->division_payload, a->payload, sizeof cl->division_payload);
+	d->result.version = cl->division_version;
+	d->result.id = cl->division_version;
+	return 0;
+}
+
+static int set_stage(const struct core *c, const struct command *cmd, struct decision *d, struct err *err)
+{
+	const struct cmd_stage_set *s = &cmd->stage_set;
+	struct qnode *q;
+	uint32_t id;
+	int rc = core_qnode_find(c, s->project, &id, err);
+
+	if (rc)
+		return rc;
+	if (s->state > STAGE_LAPSED)
+		return err_set(err, ERR_INVAL, "unknown state of a stage");
+	q = EDIT(c, d, RECORD_QNODE, qnode, id);
+	for (uint32_t i = 0; i < q->stages_n; i++)
+		if (!strcmp(q->stages[i].name, s->stage)) {
+			q->stages[i].state = s->state;
+			d->result.id = id;
+			return 0;
+		}
+	err_set(err, ERR_NOTFOUND, "%s has no stage '%s'", q->name, s->stage);
+	return err_hint(err, "sluisctl project show %s", q->name);
+}
+
+int decide_division(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
+{
+	(void)t;
+	return cmd->type == CMD_DIVISION_APPLY ? apply_division(c, cmd, d, err) : set_stage(c, cmd, d, err);
+}

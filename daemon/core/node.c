@@ -1,0 +1,279 @@
+/* node.c - nodes: greeting, reports, liveness, administration
+ *
+ *   JOINING ──hello──▶ READY ⇄ SUSPECT ──node_lost──▶ UNREACHABLE ──hello──▶ READY
+ *                        └──declare-dead──▶ DOWN
+ * beside it: enabled | cordoned | draining. Placements need READY and enabled.
+ *
+ * Time never frees a device. Behind an unreachable node everything stays held; after lost_after its
+ * jobs may start elsewhere as new attempts, the old ones keep their devices until the node is heard
+ * again (released, or a new boot id) or an operator declares it dead.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const uint8_t ZERO_DIGEST[32];
+
+static bool glob(const char *pat, const char *s)
+{
+	const char *star = NULL, *back = NULL;
+
+	while (*s) {
+		if (*pat == '*') {
+			star = ++pat;
+			back = s;
+		} else if (*pat == '?' || *pat == *s) {
+			pat++;
+			s++;
+		} else if (star) {
+			pat = star;
+			s = ++back;
+		} else {
+			return false;
+		}
+	}
+	while (*pat == '*')
+		pat++;
+	return !*pat;
+}
+
+void flavors_match(const struct core *c, const struct decision *d, struct node *n)
+{
+	for (uint32_t i = 0; i < n->devices_n; i++) {
+		struct device *dev = &n->devices[i];
+
+		dev->flavor = 0;
+		for (uint16_t id = 1; id <= FLAVORS_MAX && !dev->flavor; id++) {
+			const struct flavor *f = peek(c, d, RECORD_FLAVOR, id);
+
+			if (!f || f->retired || f->unit != UNIT_DEVICE)
+				continue;
+			if ((!f->vendor[0] || !strcmp(f->vendor, dev->vendor)) && glob(f->model[0] ? f->model : "*", dev->model) &&
+			    !strcmp(f->mig, dev->mig) && dev->memory_mib >= f->memory_mib_min)
+				dev->flavor = id;
+		}
+	}
+}
+
+static void state_set(struct node *n, uint8_t state, int64_t t)
+{
+	if (n->state != state)
+		n->state_since_ms = t;
+	n->state = state;
+	if (state == NODE_READY)
+		n->lost = false;
+}
+
+static void everything_vanished(const struct core *c, struct decision *d, int64_t t, uint32_t node)
+{
+	const struct node_s *n = node_of(c, node);
+
+	for (uint32_t i = 0; i < n->units_n; i++) {
+		const struct alloc *a = peek(c, d, RECORD_ALLOC, n->units[i].alloc);
+
+		if (a)
+			alloc_vanished(c, d, t, a->id, node);
+	}
+}
+
+static void rows_apply(const struct core *c, struct decision *d, int64_t t, uint32_t node,
+		       const struct unit_status *rows, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		alloc_report(c, d, t, node, &rows[i]);
+}
+
+static int decide_hello(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			struct err *err)
+{
+	const struct cmd_node_hello *h = &cmd->node_hello;
+	const struct node_s *old = node_of(c, h->node);
+	bool same_boot, changed;
+	struct node *n;
+
+	if (!old)
+		return err_set(err, ERR_NOTFOUND, "this node is not enrolled");
+	if (h->cores_n > CORES_PER_NODE_MAX || h->devices_n > DEVICES_PER_NODE_MAX || h->cores_reserved > h->cores_n)
+		return err_set(err, ERR_RANGE, "the topology is larger than sluisd handles");
+	if (!h->boot_id[0])
+		return err_set(err, ERR_INVAL, "a greeting needs a boot id");
+	same_boot = !strcmp(old->r.boot_id, h->boot_id);
+	if (same_boot && h->incarnation < old->r.incarnation)
+		return err_set(err, ERR_SUPERSEDED, "a newer agent of %s is connected", old->r.name);
+	if (old->r.state == NODE_DOWN && same_boot) {
+		err_set(err, ERR_STATE, "%s was declared dead in this very boot", old->r.name);
+		return err_hint(err, "reboot it: its devices may have been given to others");
+	}
+	if (!same_boot && old->r.boot_id[0])
+		everything_vanished(c, d, t, h->node); /* evidence: nothing survives a reboot */
+	n = EDIT(c, d, RECORD_NODE, node, h->node);
+	changed = memcmp(n->digest, ZERO_DIGEST, 32) != 0 && memcmp(n->digest, h->digest, 32) != 0;
+	TEXT_SET(n->boot_id, h->boot_id);
+	n->incarnation = h->incarnation;
+	TEXT_SET(n->address, h->address);
+	n->emulated = h->emulated;
+	n->labels = h->labels;
+	n->labels_n = h->labels_n;
+	n->cores_reserved = h->cores_reserved;
+	n->memory_reserved_mib = h->memory_reserved_mib;
+	if (changed) {
+		memcpy(n->digest_pending, h->digest, 32);
+		state_set(n, NODE_SUSPECT, t);
+	} else {
+		memcpy(n->digest, h->digest, 32);
+		memset(n->digest_pending, 0, 32);
+		n->cores_n = h->cores_n;
+		n->memory_mib = h->memory_mib;
+		n->devices_n = h->devices_n;
+		n->devices = arena_copy(&d->arena, h->devices, h->devices_n * sizeof *h->devices);
+		flavors_match(c, d, n);
+		state_set(n, NODE_READY, t);
+	}
+	rows_apply(c, d, t, h->node, h->units, h->units_n);
+	d->result.id = h->node;
+	d->result.state = n->state;
+	return 0;
+}
+
+static int decide_liveness(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			   struct err *err)
+{
+	const struct node_s *old = node_of(c, cmd->node_liveness.node);
+	uint8_t state = cmd->node_liveness.state;
+	bool topology_open;
+
+	if (!old)
+		return err_set(err, ERR_NOTFOUND, "no such node");
+	topology_open = memcmp(old->r.digest_pending, ZERO_DIGEST, 32) != 0;
+	if (old->r.state == NODE_JOINING || old->r.state == NODE_DOWN || old->r.state == state ||
+	    (state == NODE_READY && topology_open))
+		return 0;
+	state_set(EDIT(c, d, RECORD_NODE, node, old->r.id), state, t);
+	return 0;
+}
+
+bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
+{
+	const struct node_s *old = node_of(c, id);
+	struct node *n = EDIT(c, d, RECORD_NODE, node, id);
+
+	if (n->admin != NODE_ENABLED && n->admin_until_ms && n->admin_until_ms <= t) {
+		n->admin = NODE_ENABLED;
+		n->admin_until_ms = 0;
+		n->admin_reason[0] = '\0';
+		return true;
+	}
+	n->lost = true;
+	for (uint32_t i = 0; i < old->units_n; i++) {
+		const struct alloc *a = peek(c, d, RECORD_ALLOC, old->units[i].alloc);
+		const struct job *j = a && a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
+
+		if (j && j->alloc == a->id)
+			job_lost(c, d, t, j->id, n->name);
+	}
+	return true;
+}
+
+static int decide_admin(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			struct err *err)
+{
+	const struct cmd_node_admin *a = &cmd->node_admin;
+	const struct node *found = NULL;
+	const struct node_s *old;
+	struct node *n;
+
+	EACH(c, nodes, node_s, it)
+		if (!strcmp(it->r.name, a->node))
+			found = &it->r;
+	if (!found) {
+		err_set(err, ERR_NOTFOUND, "there is no node '%s'", a->node);
+		return err_hint(err, "sluisctl node list");
+	}
+	old = node_of(c, found->id);
+	d->result.id = found->id;
+	switch ((enum command_type)cmd->type) {
+	case CMD_NODE_CORDON:
+	case CMD_NODE_DRAIN:
+		if (!a->reason[0]) {
+			err_set(err, ERR_INVAL, "say why");
+			return err_hint(err, "--reason TEXT: others will read it");
+		}
+		n = EDIT(c, d, RECORD_NODE, node, found->id);
+		n->admin = cmd->type == CMD_NODE_DRAIN ? NODE_DRAINING : NODE_CORDONED;
+		TEXT_SET(n->admin_reason, a->reason);
+		n->admin_until_ms = a->until_ms;
+		if (cmd->type == CMD_NODE_DRAIN && a->deadline_ms)
+			for (uint32_t i = 0; i < old->units_n; i++) {
+				const struct alloc *al = core_alloc(c, old->units[i].alloc);
+				int64_t left = a->deadline_ms - t;
+
+				if (al->owner_kind == OWNER_JOB)
+					alloc_stop(c, d, t, al->id, END_DRAIN, left > 0 ? left : 0, 0);
+			}
+		return 0;
+	case CMD_NODE_UNCORDON:
+		n = EDIT(c, d, RECORD_NODE, node, found->id);
+		n->admin = NODE_ENABLED;
+		n->admin_until_ms = 0;
+		n->admin_reason[0] = '\0';
+		return 0;
+	case CMD_NODE_ACCEPT:
+		if (!memcmp(found->digest_pending, ZERO_DIGEST, 32))
+			return err_set(err, ERR_STATE, "%s reports the topology that is known", found->name);
+		if (old->units_n) {
+			err_set(err, ERR_STATE, "%s still holds work placed on its old topology", found->name);
+			return err_hint(err, "sluisctl node drain %s first", found->name);
+		}
+		n = EDIT(c, d, RECORD_NODE, node, found->id);
+		memcpy(n->digest, n->digest_pending, 32);
+		memset(n->digest_pending, 0, 32);
+		n->devices_n = 0; /* the agent greets again with the new ones */
+		n->cores_n = n->cores_reserved;
+		return 0;
+	case CMD_NODE_DECLARE_DEAD:
+		if (strcmp(a->boot_id, found->boot_id) != 0) {
+			err_set(err, ERR_INVAL, "%s runs another boot", found->name);
+			return err_hint(err, "its last boot id is %s: make sure that machine is off", found->boot_id);
+		}
+		if (found->state == NODE_READY) {
+			err_set(err, ERR_STATE, "%s is alive", found->name);
+			return err_hint(err, "sluisctl node drain %s", found->name);
+		}
+		everything_vanished(c, d, t, found->id);
+		n = EDIT(c, d, RECORD_NODE, node, found->id);
+		state_set(n, NODE_DOWN, t);
+		TEXT_SET(n->admin_reason, a->reason);
+		return 0;
+	case CMD_NODE_REMOVE:
+		if (old->units_n) {
+			err_set(err, ERR_STATE, "%s still holds %u units of work", found->name, old->units_n);
+			return err_hint(err, "sluisctl node drain %s first", found->name);
+		}
+		for (uint64_t id = 0; (id = core_next_id(c, RECORD_CRED, id)) != 0;)
+			if (core_cred(c, id)->principal == found->principal)
+				EDIT(c, d, RECORD_CRED, cred, id)->state = CRED_REVOKED;
+		drop(d, RECORD_NODE, found->id);
+		return 0;
+	default: UNREACHABLE();
+	}
+}
+
+int decide_node(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
+{
+	switch ((enum command_type)cmd->type) {
+	case CMD_NODE_HELLO: return decide_hello(c, t, cmd, d, err);
+	case CMD_NODE_REPORT: {
+		const struct node_s *n = node_of(c, cmd->node_report.node);
+
+		if (!n)
+			return err_set(err, ERR_NOTFOUND, "this node is not enrolled");
+		if (cmd->node_report.incarnation != n->r.incarnation)
+			return err_set(err, ERR_SUPERSEDED, "a newer agent of %s is connected", n->r.name);
+		rows_apply(c, d, t, n->r.id, cmd->node_report.units, cmd->node_report.units_n);
+		return 0;
+	}
+	case CMD_NODE_LIVENESS: return decide_liveness(c, t, cmd, d, err);
+	default: return decide_admin(c, t, cmd, d, err);
+	}
+}
