@@ -30,6 +30,7 @@ struct builder {
 	size_t count, cap;
 	size_t parent; /* whose children are being read */
 	struct doc_node **docs; /* the map each node came from */
+	size_t errors_before;	/* the walk's first error would be the next */
 };
 
 static const char *const unit_names[] = {"device", "core", NULL};
@@ -729,14 +730,14 @@ static void check_providers(struct conf_walk *walk, const struct builder *b)
 static void set_tree(struct conf_walk *walk, const struct conf_row *row, struct doc_node *node, void *target)
 {
 	struct builder *b = walk->ctx;
-	size_t before = walk->errs->count + walk->errs->dropped;
 	struct division_amount *totals, *children;
+	size_t before;
 
 	(void)row;
 	(void)target;
 	read_node(walk, DIVISION_ROOT, "root", node);
-	if (walk->errs->count + walk->errs->dropped != before)
-		return; /* sums of half a tree would only confuse */
+	if (walk->errs->count + walk->errs->dropped != b->errors_before)
+		return; /* sums over half a tree, or flavors half read, would only confuse */
 	totals = xcalloc(b->count, sizeof(*totals));
 	children = xcalloc(b->count, sizeof(*children));
 	for (size_t f = 0; f < b->d->flavors.count; f++) {
@@ -824,7 +825,7 @@ static int division_from_doc(struct doc *doc, struct division **ret_division, st
 {
 	static const struct conf_schema required = {.rows = division_rows, .rows_count = ARRAY_LEN(division_rows)};
 	struct division *d = xcalloc(1, sizeof(*d));
-	struct builder b = {.d = d};
+	struct builder b = {.d = d, .errors_before = errs->count + errs->dropped};
 	int code = conf_walk(doc, &required, d, &d->arena, &b, errs);
 
 	if (b.count) {

@@ -775,6 +775,10 @@ static void names_in_the_division_must_be_known_and_unique(void **state)
 			 "division.yaml:11:9: error: stage 'x' stands twice\n"
 			 "division.yaml:11:9: error: stage 'x' comes after 'z', which does not stand before it\n"
 			 "  try     write the stages in their order\n");
+	/* a flavor that could not be read is in no sum (found by fuzzing: a division by its devices_per_node) */
+	division_refused("version: 1\ncluster: c\nflavors:\n  h:\ncommitted: {}\ntree:\n  public:\n"
+			 "    nominal: {h: {nodes: 2}}\n",
+			 "division.yaml:4:5: error: nothing stands where a map belongs in flavors/h\n  try     keys and values\n");
 	division_refused(HEAD "tree: {}\nflavors: {}\n",
 			 "division.yaml:8:1: error: key 'flavors' stands twice\n  try     keep one of them; the other is in line 3\n");
 	division_refused(HEAD, "division.yaml:1:1: error: key 'tree' is missing\n  try     tree: another value\n");
