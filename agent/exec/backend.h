@@ -18,6 +18,7 @@ struct exec_site {
 /* What a unit's files say about where its processes may be; borrowed. */
 struct exec_trace {
 	const char *name;
+	const char *key; /* what SLUIS_UNIT_KEY is in its environment */
 	const char *cgroup; /* NULL with plain */
 	pid_t shim;         /* the pid its shim had; 0 if unknown */
 };

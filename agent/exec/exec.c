@@ -81,6 +81,7 @@ struct exec {
 struct prep {
 	const struct exec_task *task;
 	int lock_fd, listen_fd;
+	uint64_t nonce;
 };
 
 static void close_fd(int *fd)
@@ -592,6 +593,7 @@ static void describe(const struct exec *exec, const struct exec_task *task, size
 	const char *out = task->stdout_path;
 	const char *err = task->stderr_path;
 	char number[8];
+	char key[24];
 
 	unit_put(b, "unit", task->name);
 	unit_put(b, "boot", exec->boot_id);
@@ -624,10 +626,12 @@ static void describe(const struct exec *exec, const struct exec_task *task, size
 	for (const char *const *s = task->argv; *s; s++)
 		unit_put(b, "arg", *s);
 	for (const char *const *s = task->env; s && *s; s++)
-		if (!sets(*s, "SLUIS_UNIT") && !sets(*s, "SLUIS_NOTICE_FD") &&
+		if (!sets(*s, "SLUIS_UNIT") && !sets(*s, "SLUIS_UNIT_KEY") && !sets(*s, "SLUIS_NOTICE_FD") &&
 				!sets(*s, "SLUIS_NOTICE_FILE") && !sets(*s, "SLUIS_REPORT_FD"))
 			unit_put(b, "env", *s);
 	put_env(b, "SLUIS_UNIT", task->name);
+	(void)snprintf(key, sizeof(key), "%" PRIu64, exec->nonce);
+	put_env(b, "SLUIS_UNIT_KEY", key);
 	(void)snprintf(number, sizeof(number), "%d", UNIT_NOTICE_FD);
 	put_env(b, "SLUIS_NOTICE_FD", number);
 	(void)snprintf(path, sizeof(path), "%s/units/%s/notice", exec->run_dir, task->name);
@@ -675,6 +679,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 	code = slot_take(exec, task->name, &slot, err);
 	if (code)
 		return code;
+	ret_prep->nonce = exec->nonce;
 	describe(exec, task, slot, &records);
 	code = exec->ops->prepare(&exec->site, task, &records, err);
 	if (code) {
@@ -732,7 +737,7 @@ static void undo(struct exec *exec, struct prep *prep)
 static int launch(struct exec *exec, struct prep *prep, struct err *err)
 {
 	const char *name = prep->task->name;
-	char mark[EXEC_NAME_BYTES + 16];
+	char mark[48];
 	char path[PATH_MAX];
 	char *argv[] = {exec->shim_path, path, NULL};
 	char *env[] = {mark, NULL};
@@ -742,7 +747,7 @@ static int launch(struct exec *exec, struct prep *prep, struct err *err)
 	pid_t pid;
 	int number;
 
-	(void)snprintf(mark, sizeof(mark), "SLUIS_UNIT=%s", name);
+	(void)snprintf(mark, sizeof(mark), "SLUIS_UNIT_KEY=%" PRIu64, prep->nonce);
 	(void)snprintf(path, sizeof(path), "%s/units/%s/task", exec->run_dir, name);
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
@@ -873,6 +878,7 @@ static struct exec_trace view_trace(const struct view *v, const char *name)
 {
 	return (struct exec_trace){
 		.name = name,
+		.key = unit_get(&v->task, "nonce"),
 		.cgroup = unit_get(&v->task, "cgroup"),
 		.shim = (pid_t)unit_get_u64(&v->status, "shim"),
 	};

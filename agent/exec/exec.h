@@ -70,7 +70,8 @@ struct exec_cfg {
 };
 
 /* What to run. All borrowed for the call. The environment is taken as it stands, plus
- * SLUIS_UNIT, SLUIS_NOTICE_FD, SLUIS_NOTICE_FILE and SLUIS_REPORT_FD, which exec sets. */
+ * SLUIS_UNIT, SLUIS_UNIT_KEY (unlike any other, by which plain finds what a killed shim left),
+ * SLUIS_NOTICE_FD, SLUIS_NOTICE_FILE and SLUIS_REPORT_FD, which exec sets. */
 struct exec_task {
 	const char *name;        /* unit name, e.g. "a42-p0-t3" */
 	const char *const *argv; /* NULL at the end; argv[0] is searched in PATH of `env` */

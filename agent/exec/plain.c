@@ -1,7 +1,7 @@
 /* plain.c - tasks as ordinary descendants of their shim: no privilege, no cgroup
  *
  * While the shim lives it is the subreaper of all of them. If it was killed, two traces remain: the
- * variable SLUIS_UNIT in the environment a process was executed with (the shim itself was started with
+ * variable SLUIS_UNIT_KEY in the environment a process was executed with (the shim itself was started with
  * it, so even a child that has not executed yet carries it), and the session of the shim. A process
  * that cleared its environment *and* made its own session is not found then; cgroup2 has no such hole.
  */
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "agent/exec/procfs.h"
+#include "proto/base/ensure.h"
 
 static int plain_open(struct exec_site *site, struct err *err)
 {
@@ -30,12 +31,13 @@ static int plain_prepare(struct exec_site *site, const struct exec_task *task, s
 /* Processes of the unit; the caller frees *ret. */
 static size_t find(const struct exec_trace *trace, struct proc **ret)
 {
-	char mark[EXEC_NAME_BYTES + 16];
+	char mark[64];
 	bool session_is_ours = trace->shim > 0;
 	size_t n = proc_all(ret);
 	size_t kept = 0;
 
-	(void)snprintf(mark, sizeof(mark), "SLUIS_UNIT=%s", trace->name);
+	ENSURE(trace->key); /* no key, no shim: never asked about */
+	(void)snprintf(mark, sizeof(mark), "SLUIS_UNIT_KEY=%s", trace->key);
 	/* The kernel does not reuse the number of a session while it has members: a process with the
 	 * number of our dead shim means that its session is gone too, and this one is a stranger's. */
 	for (size_t i = 0; i < n; i++)

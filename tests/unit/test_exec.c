@@ -803,8 +803,18 @@ static void a_lost_shim_is_told_and_its_children_found(void **state)
 {
 	struct world *w = *state;
 	struct exec_status s;
-	pid_t shim;
+	pid_t shim, stranger;
 
+	/* A unit of the same name, of another agent on this machine. */
+	stranger = fork();
+	assert_true(stranger >= 0);
+	if (!stranger) {
+		(void)clearenv();
+		(void)setenv("SLUIS_UNIT", "t", 1);
+		(void)setenv("SLUIS_UNIT_KEY", "1", 1);
+		(void)execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+		_exit(127);
+	}
 	start_ok(w, "t", "setsid sleep 1000 & (sleep 1000 &); echo up; exec sleep 1000");
 	wait_text(w, "t", EXEC_STDOUT, "up");
 	wait_until(w, "t", is_running, &s);
@@ -823,6 +833,9 @@ static void a_lost_shim_is_told_and_its_children_found(void **state)
 	assert_false(s.empty);
 	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
 	wait_until(w, "t", is_empty, &s);
+	assert_int_equal(waitpid(stranger, NULL, WNOHANG), 0); /* lives */
+	assert_int_equal(kill(stranger, SIGKILL), 0);
+	assert_int_equal(waitpid(stranger, NULL, 0), stranger);
 	assert_false(marked_alive("t"));
 	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
 }
