@@ -489,3 +489,30 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 		return;
 	c->scratch->work = false; /* until the next fact */
 }
+
+bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)
+{
+	const struct job_spec *s = &j->spec;
+	struct place_ask ask;
+	struct part *parts;
+	uint32_t n;
+
+	if (gates(c, t, j))
+		return false;
+	if (!waits_for_loan_only(s) &&
+	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
+	    !budget_gate(c, t, j, CLASS_GUARANTEED)) {
+		job_place_ask(c, j, CLASS_GUARANTEED, &ask);
+		if (!place(c, &ask, arena, &parts, &n))
+			return true;
+	}
+	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
+		return false;
+	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
+	    s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + flavor_of(c, s->flavor)->scrub_ms_max >
+		    lender_slo_min(c, s->project, s->flavor, s->shape) ||
+	    budget_gate(c, t, j, CLASS_LOAN))
+		return false;
+	job_place_ask(c, j, CLASS_LOAN, &ask);
+	return !place(c, &ask, arena, &parts, &n);
+}

@@ -302,6 +302,8 @@ bool tick_claim_timer(const struct core *c, int64_t t, struct decision *d, uint6
 bool sched_leases(const struct core *c, int64_t t, struct decision *d);
 bool sched_claims(const struct core *c, int64_t t, struct decision *d);
 bool sched_promote(const struct core *c, int64_t t, struct decision *d);
+/* Would `j` start at once if it were waiting now? Asks what the scheduler asks; emits nothing. */
+bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena);
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
 
 /* names for messages */

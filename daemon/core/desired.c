@@ -1,0 +1,140 @@
+/* desired.c - what should be on a node: the level that agents reconcile to */
+#include "daemon/core/state.h"
+
+#include <string.h>
+
+static const struct part *first_part(const struct alloc *a)
+{
+	const struct part *first = NULL;
+
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		if (a->parts[i].rank0 == 0 && (!first || a->parts[i].index < first->index))
+			first = &a->parts[i];
+	return first ? first : &a->parts[0];
+}
+
+static void devices_fill(const struct node *n, const struct part *p, struct unit *u, struct arena *arena)
+{
+	u->devices = arena_alloc(arena, popcount64(p->devices) * sizeof *u->devices);
+	for (uint64_t m = p->devices; m; m &= m - 1) {
+		const struct device *dev = &n->devices[__builtin_ctzll(m)];
+		struct unit_device *ud = &u->devices[u->devices_n++];
+
+		TEXT_SET(ud->pci, dev->pci);
+		ud->partition = dev->partition;
+		TEXT_SET(ud->uuid, dev->uuid);
+		TEXT_SET(ud->vendor, dev->vendor);
+	}
+}
+
+static void hosts_fill(const struct core *c, const struct alloc *a, struct unit *u, struct arena *arena)
+{
+	u->hosts = arena_alloc(arena, a->parts_n * sizeof *u->hosts);
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct part *p = &a->parts[i];
+		const struct node *n = core_node(c, p->node);
+		struct unit_host *h = &u->hosts[u->hosts_n++];
+		uint32_t slots = p->devices ? popcount64(p->devices) : p->units;
+
+		TEXT_SET(h->name, n->name);
+		TEXT_SET(h->address, n->address);
+		h->slots = (uint16_t)(p->tasks > 1 ? p->tasks : slots);
+	}
+}
+
+static void job_fill(const struct core *c, int64_t t, const struct alloc *a, const struct part *p, struct unit *u,
+		     struct arena *arena)
+{
+	const struct job *j = core_job(c, a->owner);
+	const struct part *first = first_part(a);
+
+	u->kind = UNIT_JOB_COMMAND;
+	if (!j)
+		return; /* its job is gone from the table: only a stop can follow */
+	u->kind = j->spec.mode == JOB_SCRIPT ? UNIT_JOB_SCRIPT : UNIT_JOB_COMMAND;
+	memcpy(u->payload, j->spec.payload, sizeof u->payload);
+	TEXT_SET(u->name, j->spec.name);
+	TEXT_SET(u->user, j->user);
+	u->rank0 = p->rank0;
+	u->cpus_per_task = j->spec.cpus_per_task;
+	TEXT_SET(u->master_address, core_node(c, first->node)->address);
+	u->master_port = first->port;
+	u->array = j->array;
+	u->array_index = j->array_index;
+	u->restart_count = a->attempt ? a->attempt - 1 : 0;
+	u->resume = j->checkpoint_step > 0;
+	u->slurm_env = j->spec.slurm_env;
+	u->stop_on_disconnect = j->spec.stop_on_disconnect;
+	u->signal = j->spec.signal;
+	u->signal_target = j->spec.signal_target;
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		u->world += a->parts[i].tasks;
+	if (a->limit_ms != T_NEVER)
+		u->time_left_ms = a->limit_ms - t;
+	else if (a->state == ALLOC_BINDING)
+		u->time_left_ms = j->spec.time_limit_ms;
+	hosts_fill(c, a, u, arena);
+}
+
+static void lease_fill(const struct core *c, int64_t t, const struct alloc *a, struct unit *u, struct arena *arena)
+{
+	static const uint8_t none[32];
+	const struct lease *l = core_lease(c, a->owner);
+
+	u->kind = UNIT_BARE;
+	if (!l)
+		return;
+	u->kind = memcmp(l->spec.payload, none, 32) ? UNIT_SERVICE : UNIT_BARE;
+	memcpy(u->payload, l->spec.payload, sizeof u->payload);
+	TEXT_SET(u->name, l->spec.name);
+	TEXT_SET(u->user, core_principal(c, l->owner) ? core_principal(c, l->owner)->name : "");
+	u->world = u->tasks;
+	if (l->term_end_ms)
+		u->time_left_ms = l->term_end_ms - t;
+	hosts_fill(c, a, u, arena);
+}
+
+void core_units_of_node(const struct core *c, int64_t t, uint32_t node, struct arena *arena, struct unit **ret_units,
+			uint32_t *ret_n)
+{
+	const struct node_s *n = node_of(c, node);
+
+	*ret_units = arena_alloc(arena, n->units_n * sizeof **ret_units);
+	*ret_n = 0;
+	for (uint32_t i = 0; i < n->units_n; i++) {
+		const struct alloc *a = core_alloc(c, n->units[i].alloc);
+		struct unit *u = &(*ret_units)[(*ret_n)++];
+		const struct part *p = NULL;
+
+		for (uint32_t k = 0; k < a->parts_n; k++) {
+			if (a->parts[k].index == n->units[i].part)
+				p = &a->parts[k];
+			if (!p)
+				u->node_rank++;
+		}
+		ENSURE(p);
+		u->alloc = a->id;
+		u->part = p->index;
+		u->phase = a->state == ALLOC_STOPPING || p->stop ? UNIT_STOP :
+			   a->state == ALLOC_ACTIVE		 ? UNIT_RUN :
+								   UNIT_PREPARE;
+		u->owner = a->owner;
+		u->attempt = a->attempt;
+		core_qnode_path(c, a->qnode, u->project);
+		u->klass = a->klass;
+		memcpy(u->cores, p->cores, sizeof u->cores);
+		u->memory_mib = p->memory_mib;
+		u->tasks = p->tasks;
+		u->time_left_ms = T_NEVER;
+		if (u->phase == UNIT_STOP) {
+			u->stop_cause = a->stop_cause;
+			u->stop_in_ms = a->stop_at_ms > t ? a->stop_at_ms - t : 0;
+			u->claim = a->claim;
+		}
+		devices_fill(&n->r, p, u, arena);
+		if (a->owner_kind == OWNER_JOB)
+			job_fill(c, t, a, p, u, arena);
+		else
+			lease_fill(c, t, a, u, arena);
+	}
+}

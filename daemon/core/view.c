@@ -1,0 +1,802 @@
+/* view.c - answers to questions: records with names, sums and reasons beside them */
+#include "daemon/core/state.h"
+#include "proto/model/names.h"
+#include "proto/model/reason.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- small helpers ----------------------------------------------------------------------------------- */
+
+static void text_add(char *to, size_t n, const char *sep, const char *s)
+{
+	size_t used = strlen(to);
+
+	if (used)
+		text_set(to + used, n - used, sep);
+	used = strlen(to);
+	text_set(to + used, n - used, s);
+}
+
+static int64_t devices_of(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
+{
+	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
+}
+
+static bool mine_or_seen(const struct core *c, uint32_t principal, const struct lease *l)
+{
+	const struct principal *p = core_principal(c, principal);
+
+	return p && (p->role == ROLE_ADMIN || p->role == ROLE_OPERATOR || p->role == ROLE_AUDITOR ||
+		     may_act_for(c, principal, l->spec.provider));
+}
+
+/* ---- jobs ------------------------------------------------------------------------------------------------- */
+
+static void nodes_text(const struct core *c, const struct alloc *a, char *out, size_t n)
+{
+	out[0] = '\0';
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		text_add(out, n, ",", core_node(c, a->parts[i].node)->name);
+}
+
+static void job_view_fill(const struct core *c, const struct job_s *js, struct job_view *v)
+{
+	const struct job *j = &js->r;
+	const struct alloc *a = core_alloc(c, j->alloc);
+
+	v->job = *j;
+	TEXT_SET(v->state, job_state_code(j->state));
+	TEXT_SET(v->state_long, job_state_name(j->state));
+	core_qnode_path(c, j->spec.project, v->project);
+	TEXT_SET(v->flavor, flavor_of(c, j->spec.flavor)->name);
+	TEXT_SET(v->klass, job_class_name(j->spec.klass));
+	if (a) {
+		v->loan = a->klass == CLASS_LOAN;
+		nodes_text(c, a, v->nodes, sizeof v->nodes);
+		if (a->stop_cause == END_RECALL && a->state == ALLOC_STOPPING)
+			v->recall_at_ms = a->stop_at_ms;
+	}
+	if (job_waits(j) || j->state == JOB_EARMARKED) {
+		v->reason = j->state == JOB_HELD ? (j->admin_hold ? REASON_HELD_ADMIN : REASON_HELD_USER) : js->reason;
+		TEXT_SET(v->reason_text, j->state == JOB_HELD || !js->reason_text[0] ? reason_text(v->reason) :
+										       js->reason_text);
+		v->reason_since_ms = js->reason_since_ms;
+		v->order = js->order;
+		v->start_p50_ms = v->start_p90_ms = js->estimate_ms;
+	}
+}
+
+static bool job_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct job *j)
+{
+	char path[TEXT_BYTES];
+
+	if (q->id)
+		return j->id == q->id || j->array == q->id;
+	if (q->mine && j->owner != principal)
+		return false;
+	if (q->state_mask && !(q->state_mask & (1u << j->state)))
+		return false;
+	if (!q->state_mask && !q->all && job_terminal(j->state))
+		return false;
+	if (!q->name[0] || !strcmp(q->name, j->user) || !strcmp(q->name, j->spec.name))
+		return true;
+	core_qnode_path(c, j->spec.project, path);
+	return !strcmp(path, q->name) || !strcmp(core_qnode(c, j->spec.project)->name, q->name);
+}
+
+static void view_jobs_fill(const struct core *c, uint32_t principal, const struct query *q, struct view_jobs *v,
+			   struct arena *arena)
+{
+	uint32_t limit = q->limit && q->limit < LIST_ITEMS_MAX ? q->limit : LIST_ITEMS_MAX, n = 0;
+
+	EACH(c, jobs, job_s, j)
+		n += n < limit && job_wanted(c, principal, q, &j->r);
+	v->items = arena_alloc(arena, n * sizeof *v->items);
+	EACH(c, jobs, job_s, j)
+		if (v->items_n < n && job_wanted(c, principal, q, &j->r))
+			job_view_fill(c, j, &v->items[v->items_n++]);
+}
+
+/* ---- leases ------------------------------------------------------------------------------------------------ */
+
+static void replicas_fill(const struct core *c, const struct lease *l, struct lease_view *v, struct arena *arena)
+{
+	uint32_t n = 0;
+
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id)
+			n += a->r.parts_n;
+	v->replicas = arena_alloc(arena, n * sizeof *v->replicas);
+	EACH(c, allocs, alloc_s, a)
+		for (uint32_t i = 0; a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id && i < a->r.parts_n; i++) {
+			const struct part *p = &a->r.parts[i];
+			const struct node *node = core_node(c, p->node);
+			struct replica_view *r = &v->replicas[v->replicas_n++];
+
+			r->alloc = a->r.id;
+			r->part = p->index;
+			TEXT_SET(r->node, node->name);
+			TEXT_SET(r->address, node->address);
+			r->port = p->port;
+			r->devices = p->units;
+			TEXT_SET(r->state, a->r.state == ALLOC_STOPPING || p->stop ? "stopping" : part_state_name(p->state));
+			r->healthy = p->healthy;
+			r->restarts = p->restarts;
+		}
+}
+
+static void lease_view_fill(const struct core *c, int64_t t, const struct lease_s *ls, struct lease_view *v,
+			    struct arena *arena)
+{
+	const struct lease *l = &ls->r;
+	const struct renewal *r = core_renewal(c, l->id);
+
+	v->lease = *l;
+	TEXT_SET(v->state, lease_state_name(l->state));
+	core_qnode_path(c, l->spec.provider, v->provider);
+	TEXT_SET(v->flavor, flavor_of(c, l->spec.flavor)->name);
+	TEXT_SET(v->owner, core_principal(c, l->owner) ? core_principal(c, l->owner)->name : "");
+	v->units_here = ls->units_active;
+	EACH(c, claims, claim_s, m)
+		if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->id) {
+			v->units_coming += m->r.units;
+			v->coming_by_ms = m->r.deadline_ms;
+		}
+	v->renewed_ago_ms = -1;
+	if (r) {
+		v->renew_seq = r->renew_seq;
+		v->renewals = r->renewals;
+		v->renewed_ago_ms = t - r->renewed_ms;
+		v->expires_in_ms = r->expires_live_ms - live_ms(c, t);
+		v->renew_after_ms = l->spec.ttl_ms / 3;
+	}
+	if (l->state == LEASE_REQUESTED || (!lease_terminal(l->state) && ls->units_held < l->spec.units)) {
+		v->reason = v->units_coming ? REASON_CLAIM : ls->reason;
+		TEXT_SET(v->reason_text, reason_text(v->reason));
+	}
+	replicas_fill(c, l, v, arena);
+}
+
+static bool lease_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct lease *l)
+{
+	char path[TEXT_BYTES];
+
+	if (!mine_or_seen(c, principal, l))
+		return false;
+	if (q->id)
+		return l->id == q->id;
+	if (q->state_mask && !(q->state_mask & (1u << l->state)))
+		return false;
+	if (!q->state_mask && !q->all && lease_terminal(l->state))
+		return false;
+	core_qnode_path(c, l->spec.provider, path);
+	return !q->name[0] || !strcmp(q->name, path) || !strcmp(q->name, core_qnode(c, l->spec.provider)->name);
+}
+
+static void view_leases_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
+			     struct view_leases *v, struct arena *arena)
+{
+	uint32_t n = 0;
+
+	EACH(c, leases, lease_s, l)
+		n += n < LIST_ITEMS_MAX && lease_wanted(c, principal, q, &l->r);
+	v->items = arena_alloc(arena, n * sizeof *v->items);
+	EACH(c, leases, lease_s, l)
+		if (v->items_n < n && lease_wanted(c, principal, q, &l->r))
+			lease_view_fill(c, t, l, &v->items[v->items_n++], arena);
+}
+
+static void view_endpoints_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
+				struct view_endpoints *v, struct arena *arena)
+{
+	struct view_leases leases = {0};
+	uint32_t n = 0;
+
+	view_leases_fill(c, t, principal, q, &leases, arena);
+	for (uint32_t i = 0; i < leases.items_n; i++)
+		n += leases.items[i].replicas_n;
+	v->items = arena_alloc(arena, n * sizeof *v->items);
+	for (uint32_t i = 0; i < leases.items_n; i++)
+		for (uint32_t k = 0; k < leases.items[i].replicas_n; k++)
+			if (leases.items[i].replicas[k].port)
+				v->items[v->items_n++] = leases.items[i].replicas[k];
+}
+
+/* ---- nodes --------------------------------------------------------------------------------------------------- */
+
+static void holders_text(const struct core *c, const struct node_s *n, char *out, size_t size)
+{
+	out[0] = '\0';
+	for (uint32_t i = 0; i < n->units_n; i++) {
+		const struct alloc *a = core_alloc(c, n->units[i].alloc);
+		char who[32];
+
+		(void)snprintf(who, sizeof who, "%s-%" PRIu64, a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner);
+		if (!strstr(out, who))
+			text_add(out, size, " ", who);
+	}
+}
+
+static void node_view_fill(const struct core *c, const struct node_s *n, struct node_view *v)
+{
+	static const uint8_t none[32];
+	const struct node *r = &n->r;
+
+	v->node = *r;
+	TEXT_SET(v->state, r->state == NODE_READY && r->admin != NODE_ENABLED ? node_admin_name(r->admin) :
+										node_state_name(r->state));
+	for (uint32_t i = 0; i < r->devices_n; i++) {
+		const struct flavor *f = r->devices[i].flavor ? flavor_of(c, r->devices[i].flavor) : NULL;
+
+		if (f && !strstr(v->flavor, f->name))
+			text_add(v->flavor, sizeof v->flavor, ",", f->name);
+		v->out += r->devices[i].health != DEVICE_OK;
+	}
+	v->devices = r->devices_n;
+	v->used = popcount64(n->held);
+	v->free = r->state == NODE_READY ? r->devices_n - v->used - v->out : 0;
+	v->cores = r->cores_n - r->cores_reserved;
+	v->cores_used = mask_count(n->cores_held);
+	if (!v->flavor[0] && node_is_cpu(r))
+		for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
+			if (flavor_of(c, id) && flavor_of(c, id)->unit == UNIT_CORE && !flavor_of(c, id)->retired)
+				TEXT_SET(v->flavor, flavor_of(c, id)->name);
+	holders_text(c, n, v->holders, sizeof v->holders);
+	if (memcmp(r->digest_pending, none, 32) != 0)
+		(void)snprintf(v->note, sizeof v->note, "its topology changed: sluisctl node accept %.60s", r->name);
+	else if (r->admin != NODE_ENABLED)
+		TEXT_SET(v->note, r->admin_reason);
+	else if (r->emulated)
+		TEXT_SET(v->note, "emulated");
+}
+
+static void view_nodes_fill(const struct core *c, const struct query *q, struct view_nodes *v, struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->nodes.count * sizeof *v->items);
+	EACH(c, nodes, node_s, n)
+		if (!q->name[0] || !strcmp(q->name, n->r.name))
+			node_view_fill(c, n, &v->items[v->items_n++]);
+}
+
+/* ---- division and usage ------------------------------------------------------------------------------------------ */
+
+static void qnode_view_fill(const struct core *c, const struct qnode_s *q, struct qnode_view *v, struct arena *arena)
+{
+	v->qnode = q->r;
+	core_qnode_path(c, q->r.id, v->path);
+	for (const struct qnode_s *p = q; p->r.kind != QNODE_ROOT; p = qnode_of(c, p->r.parent))
+		v->depth++;
+	v->uses = arena_alloc(arena, q->r.quotas_n * sizeof *v->uses);
+	v->uses_n = q->r.quotas_n;
+	for (uint32_t i = 0; i < q->r.quotas_n; i++) {
+		const struct quota *u = &q->r.quotas[i];
+		const struct quota_tree *t = tree_of(c, u->flavor, u->shape);
+		struct quota_use *use = &v->uses[i];
+
+		for (uint32_t k = 0; t && k < t->nodes_n; k++) {
+			if (!qnode_under(c, c->tree_id[k], q->r.id))
+				continue;
+			use->total += t->cell[k].own;
+			use->usage_guaranteed += t->cell[k].guaranteed_at;
+			use->usage_loan += t->cell[k].usage_at - t->cell[k].guaranteed_at;
+		}
+		use->guaranteed = use->usage_guaranteed;
+		use->loan = use->usage_loan;
+		use->slack = t ? quota_slack(t, q->at) : 0;
+	}
+}
+
+static void view_division_fill(const struct core *c, struct view_division *v, struct arena *arena)
+{
+	v->version = c->cluster.division_version;
+	memcpy(v->payload, c->cluster.division_payload, sizeof v->payload);
+	v->flavors = arena_alloc(arena, FLAVORS_MAX * sizeof *v->flavors);
+	for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
+		if (flavor_of(c, id) && !flavor_of(c, id)->retired)
+			v->flavors[v->flavors_n++] = *flavor_of(c, id);
+	v->items = arena_alloc(arena, c->qnodes.count * sizeof *v->items);
+	EACH(c, qnodes, qnode_s, q)
+		if (!q->r.retired)
+			qnode_view_fill(c, q, &v->items[v->items_n++], arena);
+}
+
+static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
+			    struct view_usage *v, struct arena *arena)
+{
+	const struct principal *who = core_principal(c, principal);
+
+	v->items = arena_alloc(arena, (c->qnodes.count * 2 + 1) * FLAVORS_MAX * sizeof *v->items);
+	EACH(c, qnodes, qnode_s, qn) {
+		uint32_t first = v->items_n;
+
+		if (qn->r.kind != QNODE_PROJECT && qn->r.kind != QNODE_PROVIDER)
+			continue;
+		if (q->name[0] && strcmp(q->name, qn->r.name) != 0)
+			continue;
+		if (qn->r.kind == QNODE_PROVIDER && who->role != ROLE_ADMIN && who->role != ROLE_AUDITOR &&
+		    who->role != ROLE_OPERATOR && !may_act_for(c, principal, qn->r.id))
+			continue;
+		for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+			struct usage_view row = {.budget_left_rums = -1};
+
+			for (uint32_t i = 0; i < qn->usage.rows_n; i++)
+				if (qn->usage.rows[i].flavor == f) {
+					row.guaranteed_rums = qn->usage.rows[i].guaranteed_rums;
+					row.loan_rums = qn->usage.rows[i].loan_rums;
+					row.refunded_rums = qn->usage.rows[i].refunded_rums;
+				}
+			EACH(c, allocs, alloc_s, a) { /* what runs and is not yet booked */
+				int64_t run = a->r.start_ms && a->r.charged_until_ms < t ? t - a->r.charged_until_ms : 0;
+
+				if (a->r.qnode != qn->r.id || a->r.flavor != f)
+					continue;
+				run = rums_of(c, f, a->r.shape, a->r.units, run);
+				if (a->r.klass == CLASS_LOAN)
+					row.loan_rums += run;
+				else
+					row.guaranteed_rums += run;
+			}
+			if (!row.guaranteed_rums && !row.loan_rums && !row.refunded_rums)
+				continue;
+			core_qnode_path(c, qn->r.id, row.path);
+			TEXT_SET(row.flavor, flavor_of(c, f)->name);
+			v->items[v->items_n++] = row;
+		}
+		if (qn->r.stages_n) {
+			int64_t left = 0;
+
+			for (uint32_t i = 0; i < qn->r.stages_n; i++)
+				if (qn->r.stages[i].state == STAGE_RELEASED)
+					left += qn->r.stages[i].amount_rums - qn->r.stages[i].held_rums -
+						qn->r.stages[i].spent_rums;
+			if (first == v->items_n) {
+				core_qnode_path(c, qn->r.id, v->items[v->items_n].path);
+				v->items_n++;
+			}
+			for (uint32_t i = first; i < v->items_n; i++)
+				v->items[i].budget_left_rums = left;
+		}
+	}
+}
+
+/* ---- status ---------------------------------------------------------------------------------------------------------- */
+
+static uint32_t side_root(const struct core *c, uint8_t kind)
+{
+	EACH(c, qnodes, qnode_s, q)
+		if (q->r.kind == kind && !q->r.retired)
+			return q->r.id;
+	return 0;
+}
+
+static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struct side_view *v)
+{
+	uint32_t root = side_root(c, kind);
+
+	TEXT_SET(v->flavor, flavor_of(c, flavor)->name);
+	TEXT_SET(v->side, qnode_kind_name(kind));
+	for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
+		const struct quota_tree *t = tree_of(c, flavor, s);
+
+		for (uint32_t i = 0; t && i < t->nodes_n; i++)
+			if (qnode_under(c, c->tree_id[i], root))
+				v->nominal += devices_of(c, flavor, s, t->cell[i].own);
+	}
+	EACH(c, allocs, alloc_s, a) {
+		int64_t n = 0;
+
+		if (a->r.flavor != flavor)
+			continue;
+		for (uint32_t i = 0; i < a->r.parts_n; i++)
+			n += devices_of(c, flavor, a->r.shape, a->r.parts[i].units);
+		if (qnode_under(c, a->r.qnode, root)) {
+			if (a->r.klass == CLASS_LOAN)
+				v->loan += n;
+			else
+				v->guaranteed += n;
+		}
+		for (uint32_t i = 0; i < a->r.lenders_n; i++)
+			if (qnode_under(c, a->r.lenders[i].qnode, root))
+				v->lent += devices_of(c, flavor, a->r.shape, a->r.lenders[i].units);
+	}
+	v->free = v->nominal - v->guaranteed - v->lent;
+	if (v->free < 0)
+		v->free = 0;
+	for (uint32_t i = 0; i < c->pending_n; i++) {
+		const struct job *j = core_job(c, c->pending[i]);
+
+		if (j->spec.flavor == flavor && qnode_under(c, j->spec.project, root))
+			v->waiting += devices_of(c, flavor, j->spec.shape, j->spec.units);
+	}
+	EACH(c, claims, claim_s, m)
+		if (m->r.flavor == flavor && qnode_under(c, m->r.qnode, root))
+			v->waiting += devices_of(c, flavor, m->r.shape, m->r.units);
+}
+
+static void flavor_view_fill(const struct core *c, const struct flavor *f, struct flavor_view *v)
+{
+	TEXT_SET(v->name, f->name);
+	v->committed = (int64_t)f->committed_nodes * f->devices_per_node + f->committed_units;
+	EACH(c, nodes, node_s, n) {
+		int64_t here = 0, used = 0, sick = 0;
+
+		if (f->unit == UNIT_CORE) {
+			if (node_is_cpu(&n->r) && n->r.cores_n) {
+				here = n->r.cores_n - n->r.cores_reserved;
+				used = mask_count(n->cores_held);
+			}
+		} else {
+			for (uint32_t i = 0; i < n->r.devices_n; i++)
+				if (n->r.devices[i].flavor == f->id) {
+					here++;
+					sick += n->r.devices[i].health != DEVICE_OK;
+					used += (n->held >> i & 1) != 0;
+				}
+		}
+		if (!here)
+			continue;
+		v->nodes++;
+		v->installed += here;
+		v->used += used;
+		v->out += n->r.state == NODE_READY ? sick : here - used;
+	}
+	v->free = v->installed - v->used - v->out;
+}
+
+static void note(struct view_status *v, struct arena *arena, const char *text)
+{
+	if (v->notes_n < 16)
+		v->notes[v->notes_n++].s = arena_copy(arena, text, strlen(text) + 1);
+}
+
+static void view_status_fill(const struct core *c, struct view_status *v, struct arena *arena)
+{
+	char text[256];
+
+	v->notes = arena_alloc(arena, 16 * sizeof *v->notes);
+	v->flavors = arena_alloc(arena, FLAVORS_MAX * sizeof *v->flavors);
+	v->sides = arena_alloc(arena, 2 * FLAVORS_MAX * sizeof *v->sides);
+	TEXT_SET(v->cluster, c->cluster.name);
+	v->safe_mode = c->cluster.safe_mode;
+	v->division_version = c->cluster.division_version;
+	if (c->cluster.safe_mode)
+		note(v, arena, "safe mode: nothing starts, nothing expires; when the nodes are back: sluisctl cluster resume");
+	EACH(c, nodes, node_s, n) {
+		static const uint8_t none[32];
+
+		v->nodes++;
+		v->nodes_ready += n->r.state == NODE_READY;
+		if (n->r.state == NODE_UNREACHABLE || n->r.state == NODE_SUSPECT) {
+			(void)snprintf(text, sizeof text, "node %s is %s%s", n->r.name, node_state_name(n->r.state),
+				       memcmp(n->r.digest_pending, none, 32) ? ": its topology changed" : "");
+			note(v, arena, text);
+		}
+	}
+	EACH(c, jobs, job_s, j) {
+		v->jobs_running += j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING || j->r.state == JOB_BINDING;
+		v->jobs_pending += job_waits(&j->r) || j->r.state == JOB_EARMARKED;
+	}
+	EACH(c, leases, lease_s, l) {
+		v->leases_live += !lease_terminal(l->r.state);
+		if (l->r.state == LEASE_GRACE) {
+			(void)snprintf(text, sizeof text, "lease %" PRIu64 " is in its grace period: nobody renews it", l->r.id);
+			note(v, arena, text);
+		}
+	}
+	EACH(c, claims, claim_s, m) {
+		v->claims_running++;
+		if (m->r.breached) {
+			(void)snprintf(text, sizeof text, "claim %" PRIu64 " is late", m->r.id);
+			note(v, arena, text);
+		}
+	}
+	v->claims_done = c->scratch->claims_done;
+	v->claims_breached = c->scratch->claims_breached;
+	v->renewals = c->scratch->renewals;
+	v->expiries = c->scratch->expiries;
+	for (uint16_t id = 1; id <= FLAVORS_MAX; id++) {
+		const struct flavor *f = flavor_of(c, id);
+
+		if (!f || f->retired)
+			continue;
+		flavor_view_fill(c, f, &v->flavors[v->flavors_n++]);
+		side_fill(c, id, QNODE_PUBLIC, &v->sides[v->sides_n++]);
+		side_fill(c, id, QNODE_PRIVATE, &v->sides[v->sides_n++]);
+	}
+}
+
+/* ---- explain ------------------------------------------------------------------------------------------------------------ */
+
+static void change(struct view_explain *v, const char *option, const char *effect)
+{
+	if (v->changes_n < 8) {
+		TEXT_SET(v->changes[v->changes_n].option, option);
+		TEXT_SET(v->changes[v->changes_n].effect, effect);
+		v->changes_n++;
+	}
+}
+
+/* Each change is tried against the live state by the scheduler's own questions before it is named. */
+static void changes_find(const struct core *c, int64_t t, const struct job *j, struct view_explain *v,
+			 struct arena *arena)
+{
+	struct job alt = *j;
+	char option[TEXT_BYTES];
+
+	v->changes = arena_alloc(arena, 8 * sizeof *v->changes);
+	if (j->spec.loan == LOAN_NEVER) {
+		alt.spec.loan = LOAN_OK;
+		if (sched_would_start(c, t, &alt, arena))
+			change(v, "--loan ok", "starts now as a loan: it may be recalled with notice");
+	}
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+		alt = *j;
+		alt.spec.flavor = f;
+		if (f == j->spec.flavor || !flavor_of(c, f) || flavor_of(c, f)->retired ||
+		    flavor_of(c, f)->unit != flavor_of(c, j->spec.flavor)->unit)
+			continue;
+		if (sched_would_start(c, t, &alt, arena)) {
+			(void)snprintf(option, sizeof option, "--flavor %s", flavor_of(c, f)->name);
+			change(v, option, "free now");
+		}
+	}
+	for (uint32_t units = j->spec.units / 2; units; units /= 2) {
+		alt = *j;
+		alt.spec.units = units;
+		if (j->spec.per_node && units % j->spec.per_node)
+			continue;
+		if (!sched_would_start(c, t, &alt, arena))
+			continue;
+		(void)snprintf(option, sizeof option, "%s %u", j->spec.shape == SHAPE_NODE ? "--nodes" : "--gpus", units);
+		change(v, option, "so many could start now");
+		break;
+	}
+	alt = *j;
+	alt.spec.time_limit_ms = j->spec.time_limit_ms / 4;
+	alt.spec.exempt_ms = 0;
+	if (sched_would_start(c, t, &alt, arena)) {
+		(void)snprintf(option, sizeof option, "--time %" PRId64 "s", alt.spec.time_limit_ms / 1000);
+		change(v, option, "short enough for the budget or the gap");
+	}
+}
+
+static int view_explain_fill(const struct core *c, int64_t t, const struct query *q, struct view_explain *v,
+			     struct arena *arena, struct err *err)
+{
+	const struct job_s *j;
+
+	if (!strcmp(q->name, "lease")) {
+		const struct lease_s *l = lease_of(c, q->id);
+
+		if (!l)
+			return err_set(err, ERR_NOTFOUND, "there is no lease %" PRIu64, q->id);
+		v->leases = arena_alloc(arena, sizeof *v->leases);
+		v->leases_n = 1;
+		lease_view_fill(c, t, l, v->leases, arena);
+		return 0;
+	}
+	j = job_of(c, q->id);
+	if (!j)
+		return err_set(err, ERR_NOTFOUND, "there is no job %" PRIu64, q->id);
+	v->jobs = arena_alloc(arena, sizeof *v->jobs);
+	v->jobs_n = 1;
+	job_view_fill(c, j, v->jobs);
+	v->reasons = arena_alloc(arena, (REASONS_KEPT + 1) * sizeof *v->reasons);
+	if (v->jobs->reason) {
+		struct reason_view *r = &v->reasons[v->reasons_n++];
+
+		r->code = v->jobs->reason;
+		TEXT_SET(r->text, v->jobs->reason_text);
+		r->since_ms = j->reason_since_ms;
+		r->elapsed_ms = j->reason_since_ms ? t - j->reason_since_ms : t - j->r.submit_ms;
+		r->blocking = true;
+	}
+	for (int i = 0; i < REASONS_KEPT; i++)
+		if (j->span[i].code) {
+			struct reason_view *r = &v->reasons[v->reasons_n++];
+
+			r->code = j->span[i].code;
+			TEXT_SET(r->text, reason_text(r->code));
+			r->elapsed_ms = j->span[i].elapsed_ms;
+		}
+	if (j->r.state == JOB_PENDING) {
+		EACH(c, jobs, job_s, o)
+			if (o->r.state == JOB_PENDING && o->order && o->order < j->order) {
+				if (!v->ahead++ || o->order == 1)
+					v->ahead_first = o->r.id;
+			}
+		changes_find(c, t, &j->r, v, arena);
+	}
+	return 0;
+}
+
+/* ---- the rest --------------------------------------------------------------------------------------------------------------- */
+
+static void view_claims_fill(const struct core *c, int64_t t, struct view_claims *v, struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->claims.count * sizeof *v->items);
+	EACH(c, claims, claim_s, m) {
+		struct claim_view *cv = &v->items[v->items_n++];
+		uint32_t here = 0;
+
+		cv->claim = m->r;
+		(void)snprintf(cv->owner, sizeof cv->owner, "%s-%" PRIu64, m->r.owner_kind == OWNER_JOB ? "job" : "lease",
+			       m->r.owner);
+		for (uint32_t i = 0; i < m->r.victims_n; i++) {
+			const struct alloc *a = core_alloc(c, m->r.victims[i].alloc);
+			char who[32];
+
+			if (!a)
+				continue;
+			(void)snprintf(who, sizeof who, "%s-%" PRIu64, a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner);
+			text_add(cv->victims, sizeof cv->victims, " ", who);
+		}
+		for (uint32_t i = 0; i < m->r.parts_n; i++)
+			here += popcount64(m->r.parts[i].devices & ~node_of(c, m->r.parts[i].node)->held);
+		cv->units_here = here;
+		cv->due_in_ms = m->r.deadline_ms - t;
+	}
+}
+
+static bool node_named(const struct node *n, const char *what)
+{
+	const char *eq = strchr(what, '=');
+
+	if (!strcmp(n->name, what))
+		return true;
+	for (uint32_t i = 0; eq && i < n->labels_n; i++)
+		if (strlen(n->labels[i].key) == (size_t)(eq - what) &&
+		    !strncmp(n->labels[i].key, what, (size_t)(eq - what)) && !strcmp(n->labels[i].value, eq + 1))
+			return true;
+	return false;
+}
+
+static void deficit_row(struct view_deficit *v, const char *who, const char *step, const char *effect)
+{
+	if (v->items_n < LIST_ITEMS_MAX / 64) {
+		TEXT_SET(v->items[v->items_n].who, who);
+		TEXT_SET(v->items[v->items_n].step, step);
+		TEXT_SET(v->items[v->items_n].effect, effect);
+		v->items_n++;
+	}
+}
+
+/* What would happen, in the declared order, if the named nodes were lost now. Changes nothing. */
+static void view_deficit_fill(const struct core *c, const struct query *q, struct view_deficit *v, struct arena *arena)
+{
+	char who[NAME_BYTES], effect[TEXT_BYTES];
+
+	v->items = arena_alloc(arena, LIST_ITEMS_MAX / 64 * sizeof *v->items);
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+		int64_t live = 0, lost = 0, promised = 0;
+
+		if (!flavor_of(c, f) || flavor_of(c, f)->retired || flavor_of(c, f)->unit == UNIT_CORE)
+			continue;
+		EACH(c, nodes, node_s, n) {
+			int64_t here = popcount64(node_flavor_mask(&n->r, f));
+
+			live += n->r.state == NODE_READY ? here : 0;
+			lost += q->name[0] && n->r.state == NODE_READY && node_named(&n->r, q->name) ? here : 0;
+		}
+		for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
+			const struct quota_tree *t = tree_of(c, f, s);
+
+			for (uint32_t i = 0; t && i < t->nodes_n; i++)
+				promised += devices_of(c, f, s, t->cell[i].own);
+		}
+		(void)snprintf(effect, sizeof effect, "%" PRId64 " live, %" PRId64 " lost, %" PRId64 " promised: %s",
+			       live, lost, promised, live - lost >= promised ? "the spare covers it" : "short");
+		if (lost || live < promised)
+			deficit_row(v, flavor_of(c, f)->name, "spare", effect);
+		if (live - lost < promised) {
+			(void)snprintf(effect, sizeof effect, "no new loans; loans are recalled for up to %" PRId64,
+				       promised - live + lost);
+			deficit_row(v, flavor_of(c, f)->name, "recall_loans", effect);
+		}
+	}
+	EACH(c, allocs, alloc_s, a) {
+		uint32_t hit = 0;
+
+		for (uint32_t i = 0; i < a->r.parts_n; i++)
+			hit += q->name[0] && node_named(core_node(c, a->r.parts[i].node), q->name) ? a->r.parts[i].units : 0;
+		if (!hit)
+			continue;
+		(void)snprintf(who, sizeof who, "%s-%" PRIu64, a->r.owner_kind == OWNER_JOB ? "job" : "lease", a->r.owner);
+		if (a->r.owner_kind == OWNER_JOB)
+			(void)snprintf(effect, sizeof effect, "loses %u; requeued without the node after lost_after", hit);
+		else
+			(void)snprintf(effect, sizeof effect, "loses %u; replaced first from spare and loans", hit);
+		deficit_row(v, who, "replace_broken", effect);
+	}
+}
+
+static void key_text(const struct cred *cr, char out[48])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	if (cr->kind == CRED_UID) {
+		(void)snprintf(out, 48, "uid %u", cr->uid);
+		return;
+	}
+	for (int i = 0; i < 16; i++) {
+		out[2 * i] = hex[cr->key[i] >> 4];
+		out[2 * i + 1] = hex[cr->key[i] & 15];
+	}
+	out[32] = '\0';
+}
+
+static void view_principals_fill(const struct core *c, struct view_principals *v, struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->creds.count * sizeof *v->items);
+	EACH(c, creds, cred, cr) {
+		const struct principal *p = core_principal(c, cr->principal);
+		struct principal_view *pv = &v->items[v->items_n++];
+
+		if (p)
+			pv->principal = *p;
+		TEXT_SET(pv->role, role_name(pv->principal.role));
+		pv->cred = cr->id;
+		key_text(cr, pv->key);
+		pv->revoked = cr->state == CRED_REVOKED;
+		pv->created_ms = cr->created_ms;
+	}
+}
+
+static void view_tokens_fill(const struct core *c, struct view_tokens *v, struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->tokens.count * sizeof *v->items);
+	EACH(c, tokens, token, tok) {
+		struct token_view *tv = &v->items[v->items_n++];
+
+		tv->token = *tok;
+		memset(tv->token.hash, 0, sizeof tv->token.hash); /* nobody needs to see it */
+		TEXT_SET(tv->role, role_name(tok->role));
+	}
+}
+
+int core_view(const struct core *c, int64_t t, uint32_t principal, const struct query *q, void *ret_view,
+	      struct arena *arena, struct err *err)
+{
+	if (!c->have_cluster)
+		return err_set(err, ERR_STATE, "the cluster is not initialised");
+	switch ((enum query_type)q->type) {
+#define FILL(type, call)                                                                           \
+	{                                                                                          \
+		struct type *v = ret_view;                                                         \
+		memset(v, 0, sizeof *v);                                                           \
+		call;                                                                              \
+		return 0;                                                                          \
+	}
+	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, v, arena), v->t_ms = t))
+	case QUERY_JOBS: FILL(view_jobs, (view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
+	case QUERY_LEASES: FILL(view_leases, (view_leases_fill(c, t, principal, q, v, arena), v->t_ms = t))
+	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, q, v, arena), v->t_ms = t))
+	case QUERY_DIVISION: FILL(view_division, view_division_fill(c, v, arena))
+	case QUERY_USAGE: FILL(view_usage, view_usage_fill(c, t, principal, q, v, arena))
+	case QUERY_ENDPOINTS: FILL(view_endpoints, view_endpoints_fill(c, t, principal, q, v, arena))
+	case QUERY_PRINCIPALS: FILL(view_principals, view_principals_fill(c, v, arena))
+	case QUERY_TOKENS: FILL(view_tokens, view_tokens_fill(c, v, arena))
+	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
+	case QUERY_DEFICIT: FILL(view_deficit, view_deficit_fill(c, q, v, arena))
+#undef FILL
+	case QUERY_EXPLAIN: {
+		struct view_explain *v = ret_view;
+
+		memset(v, 0, sizeof *v);
+		v->t_ms = t;
+		return view_explain_fill(c, t, q, v, arena, err);
+	}
+	case QUERY_NONE:
+	case QUERY_LOG:
+	case QUERY_PAYLOAD:
+	case QUERY_BACKUP:
+	case QUERY_OUTPUT:
+	case QUERY_VERIFY:
+	case QUERY_EXEC:
+	case QUERY_SIGNAL:
+	case QUERY_EVENTS: break;
+	}
+	return err_set(err, ERR_UNSUPPORTED, "the state alone cannot answer question %u", q->type);
+}
