@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/sim/jobsim.h"
+#include "daemon/sim/packsim.h"
 #include "daemon/sim/swf.h"
 #include "daemon/sim/text.h"
 #include "proto/base/buf.h"
@@ -38,6 +39,30 @@ const struct golden_row golden_rows[] = {
 	{BLUE, "easy-sjbf", "tsafrir", 16.826861218912},
 };
 const size_t golden_rows_n = ARRAY_LEN(golden_rows);
+
+#define FGD(list, expected) {list, "fgd", expected, 0.5}
+const struct golden_pack_row golden_pack_rows[] = {
+	{"default", "random", 87.470, 1.0},
+	{"default", "bestfit", 93.076, 0.5},
+	FGD("default", 95.391),
+	FGD("cpu050", 95.206),
+	FGD("cpu100", 95.354),
+	FGD("cpu200", 95.045),
+	FGD("cpu250", 93.411),
+	FGD("gpushare40", 94.148),
+	FGD("gpushare60", 91.401),
+	FGD("gpushare80", 89.305),
+	FGD("gpushare100", 86.901),
+	FGD("gpuspec10", 94.949),
+	FGD("gpuspec20", 94.837),
+	FGD("gpuspec25", 94.741),
+	FGD("gpuspec33", 94.547),
+	FGD("multigpu20", 95.651),
+	FGD("multigpu30", 96.456),
+	FGD("multigpu40", 96.990),
+	FGD("multigpu50", 97.178),
+};
+const size_t golden_pack_rows_n = ARRAY_LEN(golden_pack_rows);
 
 const char *golden_data_dir(void)
 {
@@ -110,5 +135,69 @@ int golden_easy(const char *data_dir, const char *log, golden_report_fn *report,
 			r = run_row(row, &swf, report, arg, err);
 	}
 	swf_done(&swf);
+	return r;
+}
+
+static int read_file(const char *data_dir, const char *file, bool pods, struct openb *o, struct err *err)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT, text = BUF_INIT;
+	int r;
+
+	buf_addf(&path, "%s/gpu-traces/openb/%s.csv.gz", data_dir, file);
+	r = text_load(buf_cstr(&path), &text, NULL, err);
+	if (r)
+		return r;
+	return (pods ? openb_parse_pods : openb_parse_nodes)(o, file, (const char *)text.data, text.len, err);
+}
+
+int golden_load_openb(const char *data_dir, const char *list, struct openb *ret_openb, struct err *err)
+{
+	char file[96];
+	int r = read_file(data_dir, "openb_node_list_gpu_node", false, ret_openb, err);
+
+	(void)snprintf(file, sizeof file, "openb_pod_list_%s", list);
+	return r ? r : read_file(data_dir, file, true, ret_openb, err);
+}
+
+static int run_pack_row(const struct golden_pack_row *row, const struct openb *o, golden_report_fn *report, void *arg,
+			struct err *err)
+{
+	enum packsim_policy policy = 0;
+	double sum = 0;
+	char name[96];
+
+	while (strcmp(packsim_policy_names[policy], row->policy) != 0)
+		policy++;
+	for (uint64_t seed = GOLDEN_SEED; seed < GOLDEN_SEED + GOLDEN_SEEDS; seed++) {
+		struct packsim_result result;
+		int r = packsim_run(o, policy, seed, GOLDEN_UNTIL_MILLI, NULL, NULL, &result, err);
+
+		if (r)
+			return r;
+		sum += result.allocation_pct;
+	}
+	sum /= GOLDEN_SEEDS;
+	(void)snprintf(name, sizeof name, "openb %s %s", row->list, row->policy);
+	report(arg, &(struct golden_report){name, sum, row->expected, fabs(sum - row->expected) <= row->band});
+	return 0;
+}
+
+int golden_pack(const char *data_dir, const char *list, golden_report_fn *report, void *arg, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < golden_pack_rows_n; i++) {
+		const struct golden_pack_row *row = &golden_pack_rows[i];
+		struct openb o = {0};
+
+		if (list && strcmp(list, row->list) != 0)
+			continue;
+		r = golden_load_openb(data_dir, row->list, &o, err);
+		if (r == 0)
+			r = run_pack_row(row, &o, report, arg, err);
+		else if (r == ERR_NOTFOUND && !list && o.nodes_n > 0)
+			r = 0; /* not every list is kept everywhere */
+		openb_done(&o);
+	}
 	return r;
 }

@@ -17,6 +17,7 @@ static const struct {
 	const char *text;
 } commands[] = {
 	{"jobs", cmd_jobs, "run a batch log (SWF) through a queueing policy"},
+	{"pack", cmd_pack, "place a list of pods on a list of GPU nodes"},
 	{"golden", cmd_golden, "reproduce the published results, fail if one differs"},
 };
 
