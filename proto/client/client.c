@@ -298,6 +298,7 @@ bad:
 static int unknown_outcome(const struct client *c, int code, int timeout_ms, const uint8_t *key,
 			   struct err *err)
 {
+	static const uint8_t none[IDEM_KEY_BYTES];
 	char text[2 * IDEM_KEY_BYTES + 1];
 
 	client_idem_text(key, text);
@@ -308,7 +309,9 @@ static int unknown_outcome(const struct client *c, int code, int timeout_ms, con
 		(void)err_set(err, code,
 			      "no answer from %s within %.3g s; the command may have been accepted",
 			      c->endpoint, timeout_ms / 1000.0);
-	if (err)
+	if (err && memcmp(key, none, sizeof none) == 0)
+		(void)err_hint(err, "renew again: the same sequence number grants nothing twice");
+	else if (err)
 		(void)err_hint(err, "the same command with --idempotency-key %s : it will not act twice",
 			       text);
 	return code;
@@ -347,7 +350,7 @@ int client_command(struct client *c, const struct client_command *cmd, int timeo
 	ENSURE(schema);
 	if (cmd->idem_key) {
 		memcpy(msg.idem_key, cmd->idem_key, sizeof msg.idem_key);
-	} else {
+	} else if (cmd->type != CMD_LEASE_RENEW) { /* there renew_seq does the same service */
 		r = client_idem_key(msg.idem_key, err);
 		if (r)
 			return r;

@@ -55,7 +55,7 @@ struct client_command {
 	uint16_t type;            /* enum command_type */
 	const void *body;         /* its struct */
 	struct bytes payload;     /* may be empty */
-	const uint8_t *idem_key;  /* NULL: a random one */
+	const uint8_t *idem_key;  /* NULL: a random one, but none for a renewal (renew_seq serves) */
 	bool dry_run;
 };
 /* Ask for a change. 0: done and durable, *ret_reply is filled from `arena`. The daemon's refusal comes

@@ -166,7 +166,7 @@ FIELDS(node) = {
 	F(13, digest_pending), F(14, emulated), F(15, cores_n), F(16, cores_reserved),
 	F(17, memory_mib), F(18, memory_reserved_mib),
 	LIST(19, labels, LABELS_PER_NODE_MAX, label),
-	LIST(20, devices, DEVICES_PER_NODE_MAX, device),
+	LIST(20, devices, DEVICES_PER_NODE_MAX, device), F(21, lost),
 };
 #undef T
 SCHEMA(node);

@@ -163,7 +163,8 @@ static void on_command(struct server *s, const struct link_msg *m, const struct 
 
 	ENSURE(message_decode(f, &cmd, arena, NULL) == 0);
 	ENSURE(command_decode(&cmd, &decoded, arena, NULL) == 0);
-	ENSURE(decoded.type == CMD_JOB_CANCEL && decoded.job_control.job == 7);
+	ENSURE(decoded.type == CMD_LEASE_RENEW ||
+	       (decoded.type == CMD_JOB_CANCEL && decoded.job_control.job == 7));
 	if (n == 0)
 		memcpy(s->first_key, cmd.idem_key, sizeof s->first_key);
 	if (memcmp(s->first_key, cmd.idem_key, sizeof s->first_key) != 0)
@@ -360,6 +361,29 @@ static void an_unknown_outcome_is_said_so(void **state)
 	assert_memory_equal(s.first_key, key, sizeof key);
 	assert_int_equal(client_idem_parse(text, again, &err), 0);
 	assert_memory_equal(key, again, sizeof key);
+	client_free(c);
+	stop(&s);
+}
+
+/* A renewal is made safe by its sequence number: a key per renewal would fill the daemon's table. */
+static void renewals_carry_no_key(void **state)
+{
+	static const uint8_t none[IDEM_KEY_BYTES];
+	CLEANUP(arena_done) struct arena arena = {0};
+	struct lease_renew_item item = {.lease = 77, .renew_seq = 1};
+	struct cmd_lease_renew body = {.items_n = 1, .items = &item};
+	struct client_command cmd = {.type = CMD_LEASE_RENEW, .body = &body};
+	struct client_reply reply;
+	struct server s;
+	struct client *c;
+	struct err err;
+
+	(void)state;
+	start(&s, DOOR_LOCAL, LOSE_COMMANDS);
+	c = connected(&s);
+	assert_int_equal(client_command(c, &cmd, 300, &reply, &arena, &err), ERR_TIMEOUT);
+	assert_non_null(strstr(err.hint, "renew again"));
+	assert_memory_equal(s.first_key, none, sizeof none);
 	client_free(c);
 	stop(&s);
 }
@@ -920,6 +944,7 @@ int main(void)
 		cmocka_unit_test(a_command_is_answered),
 		cmocka_unit_test(a_lost_command_is_repeated_under_its_key),
 		cmocka_unit_test(an_unknown_outcome_is_said_so),
+		cmocka_unit_test(renewals_carry_no_key),
 		cmocka_unit_test(without_a_greeting_nothing_is_sent),
 		cmocka_unit_test(a_refusal_keeps_its_reason),
 		cmocka_unit_test(only_the_right_answer_counts),

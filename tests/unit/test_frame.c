@@ -458,7 +458,8 @@ static void add_examples(struct buf *b)
 	struct cmd_job_submit job = {.spec = {.shape = SHAPE_NODE, .klass = JOB_NORMAL, .loan = LOAN_OK,
 					      .units = 2, .units_max = 2, .time_limit_ms = 43200000, .name = "lungseg2"},
 				     .project = "lungnet", .flavor = "h100-80g"};
-	struct msg_command cmd = {.type = CMD_LEASE_RENEW, .idem_key = {0x5f, 0x1c, 0x09, 0xaa, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}};
+	static const uint8_t key[IDEM_KEY_BYTES] = {0x5f, 0x1c, 0x09, 0xaa, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+	struct msg_command cmd = {.type = CMD_LEASE_RENEW};
 	struct renew_result res = {.lease = 77, .state = LEASE_ACTIVE, .fence = 3, .ttl_ms = 900000,
 				   .renew_after_ms = 287000, .recall_in_ms = -1, .units = 48, .units_target = 48};
 	struct msg_reply ok = {.seq = 48215, .result = {.renewals_n = 1, .renewals = &res}};
@@ -473,6 +474,7 @@ static void add_examples(struct buf *b)
 	add_example(b, "COMMAND lease_renew: lease 77, fence 3, renew_seq 4021; request 3:", MSG_COMMAND, 3, &cmd);
 	add_example(b, "REPLY to it at seq 48215: active, ttl 900 s, renew after 287 s, 48 of 48 units:", MSG_REPLY, 3, &ok);
 	cmd.type = CMD_JOB_SUBMIT;
+	memcpy(cmd.idem_key, key, sizeof key);
 	cmd.body = (struct bytes){submit.data, (uint32_t)submit.len};
 	add_example(b, "COMMAND job_submit: 2 nodes of h100-80g for 12 h, project lungnet; request 4:", MSG_COMMAND, 4, &cmd);
 	add_example(b, "REPLY that refuses it, ERR_BUDGET (-62) for reason 402:", MSG_REPLY, 4, &no);
@@ -560,9 +562,8 @@ static void the_documented_renewal_is_what_we_send(void **state)
 {
 	static const uint8_t by_hand[] = {
 		'S', 'L', 'U', 'I', 1, 0, 0x00, 0x10, 0, 0, 0, 0, 0, 0, 0, 3,
-		0x83,                                  /* three keys */
+		0x82,                                  /* two keys */
 		0x01, 83,                              /* type: lease_renew */
-		0x02, 0xc4, 16, 0x5f, 0x1c, 0x09, 0xaa, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 		0x04, 0xc4, 12,                        /* body: */
 		0x81, 0x01, 0x91,                      /* items, one */
 		0x83, 0x01, 77, 0x02, 3, 0x03, 0xcd, 0x0f, 0xb5, /* lease, fence, renew_seq 4021 */
