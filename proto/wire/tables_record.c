@@ -250,6 +250,7 @@ FIELDS(cluster) = {
 	F(4, next_job), F(5, next_lease), F(6, next_alloc), F(7, next_claim), F(8, next_cred),
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
+	F(15, division_payload),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */

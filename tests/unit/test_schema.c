@@ -132,8 +132,8 @@ static bool in_table(const struct schema *s, const char *name, size_t len)
 }
 
 /* Compare the members in `body`, which begins behind the opening brace, with the table. Returns how
- * many there are. */
-static unsigned compare_members(const struct schema *s, const char *body)
+ * many it has, and counts those it has not. */
+static unsigned compare_members(const struct schema *s, const char *body, unsigned *missing)
 {
 	const char *word = body;
 	size_t len = 0;
@@ -147,10 +147,11 @@ static unsigned compare_members(const struct schema *s, const char *body)
 			continue;
 		index += (*p == '[') - (*p == ']');
 		if ((*p == ',' || *p == ';') && !index) {
-			if (!in_table(s, word, len))
+			if (in_table(s, word, len))
+				n++;
+			else
 				print_error("struct %s: '%.*s' has no field\n", s->name, (int)len, word);
-			assert_true(in_table(s, word, len));
-			n++;
+			*missing += !in_table(s, word, len);
 			len = 0;
 		} else if (!index && (*p == '_' || (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') ||
 				      (*p >= 'A' && *p <= 'Z'))) {
@@ -176,6 +177,7 @@ static void tables_cover_their_structs(void **state)
 		"proto/model/unit.h", "proto/model/view.h", "proto/wire/message.h",
 	};
 	char *text[ARRAY_LEN(headers)];
+	unsigned missing = 0;
 
 	(void)state;
 	for (size_t h = 0; h < ARRAY_LEN(headers); h++) {
@@ -196,10 +198,12 @@ static void tables_cover_their_structs(void **state)
 		if (!body)
 			print_error("struct %s is nowhere\n", schema_all[i]->name);
 		assert_non_null(body);
-		assert_true(compare_members(schema_all[i], body + strlen(head)) >= schema_all[i]->fields_n);
+		assert_true(compare_members(schema_all[i], body + strlen(head), &missing) >=
+			    schema_all[i]->fields_n);
 	}
 	for (size_t h = 0; h < ARRAY_LEN(headers); h++)
 		free(text[h]);
+	assert_int_equal(missing, 0);
 }
 
 /* A word missing or doubled would make a file or a JSON answer ambiguous. */
