@@ -1,0 +1,215 @@
+/* test_pack.c - node and pod lists, and placing the one on the other
+ *
+ * The last case needs the recorded lists: set SLUIS_DATA, or keep them in ../shared/data.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "daemon/sim/golden.h"
+#include "daemon/sim/openb.h"
+#include "daemon/sim/packsim.h"
+#include "proto/base/ensure.h"
+
+#define NODE_HEADING "sn,cpu_milli,memory_mib,gpu,model\n"
+#define POD_HEADING "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos\n"
+
+static int read_nodes(struct openb *o, const char *text, struct err *err)
+{
+	return openb_parse_nodes(o, "n.csv", text, strlen(text), err);
+}
+static int read_pods(struct openb *o, const char *text, struct err *err)
+{
+	return openb_parse_pods(o, "p.csv", text, strlen(text), err);
+}
+
+static void lists_are_read(void **state)
+{
+	struct openb o = {0};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,64000,262144,2,P100\nn1,32000,1024,0,\nn2,1,2,8,T4\n", &err), 0);
+	assert_int_equal(read_pods(&o, POD_HEADING "p0,12000,16384,1,460,,LS\np1,1,2,8,1000,T4|P100,BE\n"
+				   "p2,1,2,0,0,,BE\r\np3,1,1,1,1000,A10,BE", &err), 0);
+	assert_int_equal(o.nodes_n, 3);
+	assert_int_equal(o.nodes[0].gpus, 2);
+	assert_int_equal(o.nodes[0].model, 1);
+	assert_int_equal(o.nodes[1].model, 0);
+	assert_int_equal(o.nodes[2].model, 2);
+	assert_int_equal(o.pods_n, 4);
+	assert_int_equal(o.pods[0].gpu_milli, 460);
+	assert_int_equal(o.pods[0].models, UINT32_MAX);
+	assert_int_equal(o.pods[1].models, 3);
+	assert_int_equal(o.pods[3].models, 4); /* a model that no node has */
+	assert_string_equal(o.models[2], "A10");
+	openb_done(&o);
+	assert_int_equal(read_pods(&o, "name,cpu_milli,memory_mib,num_gpu,gpu_milli\np0,1,2,1,1000\n", &err), 0);
+	assert_int_equal(o.pods[0].models, UINT32_MAX); /* lists of five columns exist */
+	openb_done(&o);
+}
+
+static void bad_rows_are_named(void **state)
+{
+	static const struct { const char *row, *says; } pods[] = {
+		{"p0,1,2,1", "p.csv:2: 4 fields, 5 are needed"},
+		{"p0,x,2,1,1000", "p.csv:2: field 2 is not a number from 0 to 1000000000"},
+		{"p0,1,-2,1,1000", "p.csv:2: field 3 is not a number from 0 to 1000000000"},
+		{"p0,1,99999999999999999999999,1,1000", "p.csv:2: field 3 is not a number from 0 to 1000000000"},
+		{"p0,1,2,9,1000", "p.csv:2: field 4 is not a number from 0 to 8"},
+		{"p0,1,2,1,1001", "p.csv:2: field 5 is not a number from 0 to 1000"},
+		{"p0,1,2,1,", "p.csv:2: field 5 is empty"},
+		{"p0,1,2,2,500", "p.csv:2: 2 GPUs of 500 milli each cannot be asked for"},
+		{"p0,1,2,1,0", "p.csv:2: 1 GPUs of 0 milli each cannot be asked for"},
+		{"p0,1,2,1,1000,T4||A10", "p.csv:2: the name of a model is empty or too long"},
+		{",1,2,1,1000", "p.csv:2: field 1 is empty or longer than 31 bytes"},
+		{"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "p.csv:2: more than 16 fields"},
+	};
+	struct openb o = {0};
+	char text[256];
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(pods); i++) {
+		(void)snprintf(text, sizeof text, POD_HEADING "%s\n", pods[i].row);
+		assert_true(read_pods(&o, text, &err) < 0);
+		assert_string_equal(err.msg, pods[i].says);
+		openb_done(&o);
+	}
+	assert_int_equal(read_nodes(&o, POD_HEADING, &err), ERR_FORMAT);
+	assert_string_equal(err.msg, "n.csv:1: no heading of a list of nodes");
+	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,1,1,1,\n", &err), ERR_FORMAT); /* GPUs of no model */
+	openb_done(&o);
+	for (int i = 0; i <= OPENB_MODELS_MAX; i++) {
+		(void)snprintf(text, sizeof text, NODE_HEADING "n,1,1,1,M%d\n", i);
+		assert_int_equal(read_nodes(&o, text, &err), i < OPENB_MODELS_MAX ? 0 : ERR_NOROOM);
+	}
+	openb_done(&o);
+}
+
+static struct packsim_result place(const struct openb *o, enum packsim_policy policy, int64_t until_milli)
+{
+	struct packsim_result r;
+
+	assert_int_equal(packsim_run(o, policy, 1, until_milli, NULL, NULL, &r, NULL), 0);
+	return r;
+}
+
+/* One GPU pod that needs the CPU of a whole node, and CPU, memory and model that keep others away: every
+ * policy fills exactly what can be filled. */
+static void filters_hold_for_every_policy(void **state)
+{
+	struct openb o = {0};
+
+	(void)state;
+	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,1000,1000,4,A\nn1,9000,10,4,A\nn2,9000,9000,4,B\n", NULL), 0);
+	assert_int_equal(read_pods(&o, POD_HEADING "p0,1000,100,1,1000,A,LS\n", NULL), 0);
+	for (int p = 0; p < PACK_COUNT; p++) {
+		struct packsim_result r = place(&o, (enum packsim_policy)p, 2000);
+
+		assert_int_equal(r.capacity_milli, 12000);
+		assert_int_equal(r.asked_milli, 24000);
+		assert_int_equal(r.arrived, 24);
+		assert_int_equal(r.allocated_milli, 1000); /* n0 has CPU for one, n1 no memory, n2 another model */
+		assert_true(r.fragmented_idle_pct > 63.6 && r.fragmented_idle_pct < 63.7); /* 7 of 11: memory is no part of it */
+	}
+	openb_done(&o);
+}
+
+/* Halves, fours and eights on twelve nodes: those who look at fragments put two halves on one GPU and
+ * keep nodes whole for the eights. */
+static void fragments_are_avoided(void **state)
+{
+	struct packsim_result random, fgd, own, again;
+	struct openb o = {0};
+	char text[32000];
+	int n = 0;
+
+	(void)state;
+	n += snprintf(text + n, sizeof text - (size_t)n, NODE_HEADING);
+	for (int i = 0; i < 12; i++)
+		n += snprintf(text + n, sizeof text - (size_t)n, "n%d,96000,393216,8,A\n", i);
+	assert_int_equal(read_nodes(&o, text, NULL), 0);
+	n = snprintf(text, sizeof text, POD_HEADING);
+	for (int i = 0; i < 60; i++)
+		n += snprintf(text + n, sizeof text - (size_t)n, "p%d,1000,1000,%s,,LS\n", i,
+			      i % 6 ? "1,500" : i % 12 ? "8,1000" : "4,1000");
+	assert_int_equal(read_pods(&o, text, NULL), 0);
+	random = place(&o, PACK_RANDOM, 1300);
+	fgd = place(&o, PACK_FGD, 1300);
+	own = place(&o, PACK_SLUIS, 1300);
+	assert_true(fgd.allocated_milli > random.allocated_milli);
+	assert_true(own.allocated_milli > random.allocated_milli);
+	again = place(&o, PACK_SLUIS, 1300);
+	assert_memory_equal(&own, &again, sizeof own);
+	openb_done(&o);
+}
+
+static void nothing_to_place_is_said(void **state)
+{
+	struct packsim_result r;
+	struct openb o = {0};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,1000,1000,4,A\n", NULL), 0);
+	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, &r, &err), ERR_INVAL);
+	assert_int_equal(read_pods(&o, POD_HEADING "p0,1000,100,0,0,,LS\n", NULL), 0);
+	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, &r, &err), ERR_INVAL);
+	openb_done(&o);
+}
+
+static void check_row(void *arg, const struct golden_report *r)
+{
+	unsigned *rows = arg;
+
+	print_message("%s: %.3f %.3f\n", r->name, r->value, r->expected);
+	assert_true(r->ok);
+	++*rows;
+}
+
+/* The published means on the default list within their bands, and our own policy above FGD on it. */
+static void published_default_list(void **state)
+{
+	struct openb o = {0};
+	unsigned rows = 0;
+	double sum = 0;
+	struct err err;
+
+	(void)state;
+	if (golden_load_openb(golden_data_dir(), "default", &o, &err)) {
+		print_message("skip: %s (set SLUIS_DATA)\n", err.msg);
+		openb_done(&o);
+		skip();
+	}
+	assert_int_equal(golden_pack(golden_data_dir(), "default", check_row, &rows, &err), 0);
+	assert_int_equal(rows, 3);
+	for (uint64_t seed = GOLDEN_SEED; seed < GOLDEN_SEED + GOLDEN_SEEDS; seed++) {
+		struct packsim_result r;
+
+		assert_int_equal(packsim_run(&o, PACK_SLUIS, seed, GOLDEN_UNTIL_MILLI, NULL, NULL, &r, &err), 0);
+		sum += r.allocation_pct;
+	}
+	print_message("openb default sluis: %.3f\n", sum / GOLDEN_SEEDS);
+	assert_true(sum / GOLDEN_SEEDS > 95.391);
+	openb_done(&o);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lists_are_read),
+		cmocka_unit_test(bad_rows_are_named),
+		cmocka_unit_test(filters_hold_for_every_policy),
+		cmocka_unit_test(fragments_are_avoided),
+		cmocka_unit_test(nothing_to_place_is_said),
+		cmocka_unit_test(published_default_list),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
