@@ -102,6 +102,27 @@ static void announced_lengths_are_compared_with_the_bytes(void **state)
 	assert_int_equal(SCAN(""), ERR_TRUNCATED);
 }
 
+/* The header alone is refused, before anybody allocates by it. */
+static void a_header_is_judged_at_once(void **state)
+{
+	static const struct { const char *bytes; size_t len; int code; } cases[] = {
+		{"\xdc\x00\x10", 3, ERR_TRUNCATED},
+		{"\x92\x01", 2, ERR_TRUNCATED},
+		{"\x92\x01\x02", 3, 0},
+		{"\xde\x00\x10" "0123456789abcdef", 19, ERR_TRUNCATED}, /* 16 pairs need 32 bytes */
+		{"\x82\x01\x02\x03", 4, ERR_TRUNCATED},
+		{"\x82\x01\x02\x03\x04", 5, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct cursor c = cursor_of(cases[i].bytes, cases[i].len);
+		struct wire_item item;
+
+		assert_int_equal(cursor_next(&c, &item), cases[i].code);
+	}
+}
+
 static void lengths_have_one_spelling(void **state)
 {
 	(void)state;
@@ -237,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(integers_have_one_spelling),
 		cmocka_unit_test(announced_lengths_are_compared_with_the_bytes),
+		cmocka_unit_test(a_header_is_judged_at_once),
 		cmocka_unit_test(lengths_have_one_spelling),
 		cmocka_unit_test(foreign_types_are_refused),
 		cmocka_unit_test(maps_have_ascending_integer_keys),
