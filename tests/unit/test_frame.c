@@ -507,8 +507,8 @@ static void generate(struct buf *b)
 	for (int v = 0; table##_names[v]; v++)                                                     \
 		buf_addf(b, " %d %s%s", v, table##_names[v], table##_names[v + 1] ? "," : "\n");
 	NAMES_TABLE(X)
-	X(inv_vendor)
-	X(inv_health)
+	X(inv_vendor, "")
+	X(inv_health, "")
 #undef X
 	buf_addf(b, "```\n\n### Structs\n\n```\n");
 	for (int i = 0; schema_all[i]; i++)

@@ -332,7 +332,7 @@ static void equality_sees_every_field(void **state)
 /* A copy must not hang on the memory of what it was copied from. */
 static void copies_are_deep(void **state)
 {
-	CLEANUP(arena_done) struct arena a = {0}, b = {0};
+	CLEANUP(arena_done) struct arena b = {0};
 	struct string argv[] = {{"python3"}, {NULL}, {"train.py"}};
 	char script[] = "#!/bin/sh\n";
 	struct payload from = {.script = script, .argv_n = 3, .argv = argv}, to;
