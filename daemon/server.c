@@ -1,0 +1,636 @@
+/* server.c - the turn of sluisd, and the one function where state changes
+ *
+ *     callbacks of the loop ──▶ inbox ──▶ server_step(): decide → apply → append → answer
+ *
+ * What holds true:
+ *  - nobody is answered, and nothing is sent, that depends on a fact which is not on the disk: all
+ *    that leaves for a command leaves after the append that carries it
+ *  - memory may be ahead of the disk by unanswered commands only; when an append fails the process
+ *    ends, so memory that is ahead is forgotten
+ *  - queries are answered after the append of their step, so they see durable state only
+ *  - one logical instant per turn; a step is bounded in commands, ticks, bytes and time, what is left
+ *    over has a step of its own
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/impl.h"
+#include "proto/link/notify.h"
+#include "proto/model/names.h"
+
+/* ---- time ------------------------------------------------------------------------------------- */
+
+int64_t server_now(struct server *s)
+{
+	struct mono turn = s->running ? loop_now(s->loop) : mono_now();
+	int64_t step_ms;
+
+	if (turn.ns == s->turn.ns)
+		return s->t_ms;
+	s->turn = turn;
+	s->t_ms = clock_read(&s->clock, turn, wall_now(), &step_ms);
+	if (step_ms)
+		log_event(LOG_WARNING, "clock step", "wall_ahead_ms=%" PRId64 " slew_ppm=%d", step_ms,
+			  (int)CLOCK_SLEW_PPM);
+	return s->t_ms;
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+int server_send(struct server *s, struct link_door *door, const struct link_peer *peer, uint16_t type,
+		uint64_t req, const void *obj)
+{
+	buf_reset(&s->frame);
+	message_encode(type, req, obj, &s->frame);
+	return link_door_send(door, peer, s->frame.data, s->frame.len);
+}
+
+void server_refuse(struct server *s, struct link_door *door, const struct link_peer *peer, uint64_t req,
+		   const struct err *err)
+{
+	struct msg_reply reply = {.code = err->code, .reason = (uint16_t)err->reason, .seq = s->seq,
+				  .message = err->msg, .hint = err->hint};
+
+	(void)server_send(s, door, peer, MSG_REPLY, req, &reply); /* it will ask again */
+}
+
+void server_reply(struct server *s, const struct request *r)
+{
+	struct msg_reply reply = {.code = r->code, .seq = r->seq ? r->seq : s->seq, .result = r->result};
+
+	if (r->code) {
+		server_refuse(s, r->door, &r->peer, r->req, &r->err);
+		return;
+	}
+	(void)server_send(s, r->door, &r->peer, MSG_REPLY, r->req, &reply);
+}
+
+void server_goodbye(struct server *s, struct link_door *door, const struct link_peer *peer, uint64_t req,
+		    int code, const char *text)
+{
+	struct msg_goodbye bye = {.code = code, .text = text};
+
+	(void)server_send(s, door, peer, MSG_GOODBYE, req, &bye); /* one try: then silence anyway */
+}
+
+/* ---- the inbox -------------------------------------------------------------------------------- */
+
+struct request *request_new(struct server *s) { return arena_alloc(&s->turn_arena, sizeof(struct request)); }
+
+void server_push(struct server *s, struct request *r)
+{
+	if (s->inbox_n == s->inbox_cap) {
+		s->inbox_cap = s->inbox_cap ? s->inbox_cap * 2 : 256;
+		s->inbox = xrealloc(s->inbox, s->inbox_cap * sizeof(struct request *));
+	}
+	s->inbox[s->inbox_n++] = r;
+}
+
+struct command *server_command(struct server *s, uint16_t type)
+{
+	struct request *r = request_new(s);
+
+	r->cmd = arena_alloc(&s->turn_arena, sizeof *r->cmd);
+	r->cmd->type = type;
+	r->cmd->via = VIA_INTERNAL;
+	r->cmd->principal = 1; /* the daemon itself */
+	server_push(s, r);
+	return r->cmd;
+}
+
+/* ---- counting --------------------------------------------------------------------------------- */
+
+void counts_note(struct counts *counts, uint8_t kind, const void *old, const void *now)
+{
+	for (int i = 0; i < 2; i++) {
+		const void *rec = i ? now : old;
+		int64_t sign = i ? 1 : -1;
+
+		if (!rec)
+			continue;
+		if (kind == RECORD_NODE) {
+			counts->nodes += sign;
+			counts->devices += sign * ((const struct node *)rec)->devices_n;
+		} else if (kind == RECORD_LEASE) {
+			counts->leases += lease_terminal(((const struct lease *)rec)->state) ? 0 : sign;
+		} else if (kind == RECORD_JOB) {
+			uint8_t state = ((const struct job *)rec)->state;
+
+			counts->pending_jobs += state == JOB_PENDING || state == JOB_HELD ? sign : 0;
+		}
+	}
+}
+
+/* ---- the batch -------------------------------------------------------------------------------- */
+
+static void *encoded(struct server *s, const struct schema *schema, const void *obj, uint32_t *ret_len)
+{
+	buf_reset(&s->scratch);
+	schema_encode(schema, obj, &s->scratch);
+	*ret_len = (uint32_t)s->scratch.len; /* a struct within its limits is far below 4 GiB */
+	s->batch.bytes += s->scratch.len;
+	return arena_copy(&s->batch.arena, s->scratch.data, s->scratch.len);
+}
+
+/* The log keeps a command as a peer would have sent it: type, idempotency key, body. */
+static void record_command(struct server *s, const struct command *cmd, struct store_record *rec)
+{
+	struct msg_command logged = {.type = cmd->type};
+	uint32_t len;
+
+	memcpy(logged.idem_key, cmd->idem_key, sizeof logged.idem_key);
+	logged.body.data = encoded(s, schema_of_command(cmd->type), &cmd->tick, &len);
+	logged.body.len = len;
+	rec->cmd_type = cmd->type;
+	rec->cmd = encoded(s, &schema_msg_command, &logged, &rec->cmd_len);
+}
+
+static struct store_record *record_new(struct server *s)
+{
+	struct batch *b = &s->batch;
+
+	if (b->recs_n == b->recs_cap) {
+		b->recs_cap = b->recs_cap ? b->recs_cap * 2 : 256;
+		b->recs = xrealloc(b->recs, b->recs_cap * sizeof *b->recs);
+	}
+	b->recs[b->recs_n] = (struct store_record){.seq = s->seq + b->recs_n + 1};
+	return &b->recs[b->recs_n++];
+}
+
+static void batch_blob(struct server *s, struct bytes payload)
+{
+	struct batch *b = &s->batch;
+
+	if (b->blobs_n == b->blobs_cap) {
+		b->blobs_cap = b->blobs_cap ? b->blobs_cap * 2 : 64;
+		b->blobs = xrealloc(b->blobs, b->blobs_cap * sizeof *b->blobs);
+	}
+	b->blobs[b->blobs_n++] = (struct store_blob){.data = payload.data, .len = payload.len};
+	b->bytes += payload.len;
+}
+
+static void batch_reset(struct batch *b)
+{
+	arena_reset(&b->arena);
+	b->recs_n = b->blobs_n = b->events_n = 0;
+	b->bytes = 0;
+	b->keys = b->resumed = false;
+}
+
+static void alloc_dirty(struct server *s, const struct alloc *a)
+{
+	for (uint32_t i = 0; a && i < a->parts_n; i++)
+		agents_dirty(s, a->parts[i].node);
+}
+
+/* Fold one fact into memory and into the batch. */
+static void fact_apply(struct server *s, const struct fact *f, struct store_fact *stored, uint64_t seq)
+{
+	*stored = (struct store_fact){.kind = f->kind, .id = f->id};
+	if (f->any)
+		stored->val = encoded(s, schema_of_record(f->kind), f->any, &stored->len);
+	counts_note(&s->counts, f->kind, core_record(s->core, f->kind, f->id), f->any);
+	events_note(s, f, seq);
+	s->batch.keys |= f->kind == RECORD_CRED || f->kind == RECORD_PRINCIPAL;
+	if (f->kind == RECORD_ALLOC) {
+		alloc_dirty(s, core_alloc(s->core, f->id));
+		alloc_dirty(s, f->alloc);
+		if (f->alloc)
+			relays_note(s, f->alloc);
+	}
+	core_apply(s->core, f);
+}
+
+/* Decide one command at this turn's instant, apply its facts and add its record to the batch. */
+static int decide(struct server *s, const struct command *cmd, struct err *err)
+{
+	const struct cluster *cluster = core_cluster(s->core);
+	uint64_t policy = cluster ? cluster->division_version : 0;
+	struct decision *d = &s->decision;
+	struct store_record *rec;
+	struct store_fact *facts;
+	int rc = core_decide(s->core, s->t_ms, cmd, d, err);
+
+	if (rc || cmd->dry_run || !d->facts_n)
+		return rc;
+	rec = record_new(s);
+	rec->t_ms = s->t_ms;
+	rec->principal = cmd->principal;
+	rec->cred = cmd->cred;
+	rec->rule = d->rule;
+	rec->policy_version = policy;
+	record_command(s, cmd, rec);
+	facts = arena_alloc(&s->batch.arena, d->facts_n * sizeof *facts);
+	for (uint32_t i = 0; i < d->facts_n; i++)
+		fact_apply(s, &d->facts[i], &facts[i], rec->seq);
+	rec->facts = facts;
+	rec->facts_n = d->facts_n;
+	s->batch.resumed |= cmd->type == CMD_RESUME;
+	return 0;
+}
+
+/* ---- the step --------------------------------------------------------------------------------- */
+
+static void request_decide(struct server *s, struct request *r)
+{
+	if (r->code || !r->cmd)
+		return;
+	r->code = decide(s, r->cmd, &r->err);
+	if (r->code) {
+		if (r->door)
+			refusals_note(s, link_door_kind_name(link_door_kind(r->door)),
+				      core_principal(s->core, r->principal) ?
+					      core_principal(s->core, r->principal)->name : "-",
+				      r->code);
+		else
+			log_event(LOG_ERR, "command failed", "command=%s code=%s text=%s",
+				  command_name(r->cmd->type), err_name(r->code), log_quote(r->err.msg));
+		return;
+	}
+	schema_copy(&schema_result, &r->result, &s->decision.result, &s->turn_arena);
+	if (r->payload.len && !r->cmd->dry_run && !s->decision.replayed)
+		batch_blob(s, r->payload);
+	r->seq = s->seq + s->batch.recs_n;
+}
+
+static bool step_full(const struct server *s, struct mono since)
+{
+	return s->batch.recs_n >= STEP_COMMANDS || s->batch.bytes >= STEP_BYTES ||
+	       mono_now().ns - since.ns >= STEP_MS * NS_PER_MS;
+}
+
+/* The scheduler and all deadlines: until nothing is left to do at this instant, or the step is full.
+ * Returns whether more is left. */
+static bool decide_ticks(struct server *s)
+{
+	struct command cmd = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1};
+	struct err err;
+
+	for (int i = 0; i < STEP_TICKS && s->batch.bytes < STEP_BYTES; i++) {
+		size_t before = s->batch.recs_n;
+
+		if (core_next_tick(s->core, s->t_ms) > s->t_ms)
+			return false;
+		if (decide(s, &cmd, &err)) {
+			server_fail(s, &err); /* a tick is ours: it cannot be refused */
+			return false;
+		}
+		if (s->batch.recs_n == before)
+			return false;
+	}
+	return true;
+}
+
+/* The batch on stable storage: 0, or the process has to end. */
+static int batch_commit(struct server *s)
+{
+	struct batch *b = &s->batch;
+	struct mono before;
+	struct err err;
+	int rc;
+
+	if (!b->recs_n && !b->blobs_n)
+		return 0;
+	before = mono_now();
+	rc = store_append(s->store, s->seq, s->epoch, b->recs, b->recs_n, b->blobs, b->blobs_n, &err);
+	if (!rc && b->resumed)
+		rc = store_restored_clear(s->store, &err);
+	if (rc) {
+		server_fail(s, &err);
+		return rc;
+	}
+	s->seq += b->recs_n;
+	s->commit_us[s->commits++ % COMMITS_KEPT] = (mono_now().ns - before.ns) / 1000;
+	return 0;
+}
+
+static void request_answer(struct server *s, struct request *r)
+{
+	if (!r->door)
+		return;
+	switch (link_door_kind(r->door)) {
+	case DOOR_USERS:
+	case DOOR_LOCAL: users_answer(s, r); break;
+	case DOOR_AGENTS: agents_answer(s, r); break;
+	case DOOR_ENROL: enrol_answer(s, r); break;
+	case DOOR_KINDS: UNREACHABLE();
+	}
+}
+
+/* Decide → apply → append → answer. Everything that changes state goes through here, and nothing
+ * leaves before the append has returned. Returns whether the scheduler has more to do now. */
+static bool server_step(struct server *s)
+{
+	size_t first = s->inbox_at;
+	struct mono since = mono_now();
+	bool more;
+
+	(void)server_now(s);
+	while (s->inbox_at < s->inbox_n && !step_full(s, since))
+		request_decide(s, s->inbox[s->inbox_at++]);
+	more = decide_ticks(s);
+	if (s->exit_code || batch_commit(s))
+		return false;
+	events_tell(s);
+	if (s->batch.keys)
+		server_keys_publish(s);
+	for (size_t i = first; i < s->inbox_at; i++)
+		request_answer(s, s->inbox[i]);
+	agents_send(s);
+	if (s->batch.recs_n)
+		queries_wake(s);
+	batch_reset(&s->batch);
+	return more;
+}
+
+void server_fail(struct server *s, const struct err *err)
+{
+	if (s->exit_code)
+		return;
+	log_event(LOG_CRIT, "store failed", "code=%s text=%s exit=%d", err_name(err->code), log_quote(err->msg),
+		  (int)EXIT_STORAGE);
+	s->exit_code = EXIT_STORAGE;
+	loop_stop(s->loop);
+}
+
+/* When the core wants to be woken. After a step that found nothing to do although something is due,
+ * the next try waits a little, so that a fault cannot make the loop spin. */
+static void tick_arm(struct server *s, bool more)
+{
+	int64_t due = core_next_tick(s->core, s->t_ms), after;
+
+	if (due == T_NEVER) {
+		loop_timer_cancel(s->loop, &s->tick);
+		return;
+	}
+	after = due - s->t_ms;
+	if (after > MS_PER_HOUR)
+		after = MS_PER_HOUR;
+	if (after <= 0 && !more)
+		after = 100;
+	loop_timer_after(s->loop, &s->tick, after);
+}
+
+void server_flush(struct server *s)
+{
+	bool more;
+
+	do
+		more = server_step(s);
+	while (!s->exit_code && s->inbox_at < s->inbox_n);
+	s->inbox_n = s->inbox_at = 0;
+	s->inbox_bytes = 0;
+	arena_reset(&s->turn_arena);
+	if (!s->exit_code && s->running)
+		tick_arm(s, more);
+}
+
+static void on_idle(struct loop *loop, void *arg)
+{
+	struct server *s = arg;
+
+	(void)loop;
+	if (!s->exit_code)
+		server_flush(s);
+}
+
+/* Nothing to do but to make the turn: its idle hook decides. */
+static void on_tick(struct loop *loop, struct loop_timer *timer, void *arg)
+{
+	(void)loop;
+	(void)timer;
+	(void)arg;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+void server_keys_publish(struct server *s)
+{
+	CLEANUP(buf_done) struct buf keys = BUF_INIT;
+	int64_t t = server_now(s);
+
+	for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_CRED, id)) != 0;) {
+		const struct cred *cr = core_cred(s->core, id);
+		const struct principal *p = core_principal(s->core, cr->principal);
+		struct link_key key = {.cred_id = id};
+
+		if (cr->kind != CRED_CURVE || cr->state == CRED_REVOKED || !p || p->disabled ||
+		    (cr->not_after_ms && cr->not_after_ms <= t))
+			continue;
+		key.doors = p->role == ROLE_NODE ? DOOR_BIT(DOOR_AGENTS) : DOOR_BIT(DOOR_USERS);
+		memcpy(key.pub, cr->key, sizeof key.pub);
+		buf_add(&keys, &key, sizeof key);
+	}
+	link_keys_publish(s->link, (const struct link_key *)(const void *)keys.data,
+			  keys.len / sizeof(struct link_key));
+}
+
+/* ---- signals and timers ----------------------------------------------------------------------- */
+
+/* Our state is no secret and no duty: a manager that cannot be reached is news once an hour. */
+static void manager_tell(const char *state)
+{
+	static struct log_limit limit = {.burst = 1, .window_ms = MS_PER_HOUR};
+	struct err err;
+
+	if (notify_send(state, &err))
+		log_event_limited(&limit, mono_now(), LOG_WARNING, "notify failed", "text=%s", log_quote(err.msg));
+}
+
+static void on_stop(struct loop *loop, int signo, void *arg)
+{
+	(void)arg;
+	log_event(LOG_NOTICE, "stopping", "signal=%s", signo == SIGTERM ? "TERM" : "INT");
+	manager_tell("STOPPING=1");
+	loop_stop(loop); /* the turn's idle hook still runs: what has come is decided, saved, answered */
+}
+
+static bool text_differs(const char *a, const char *b) { return (a != NULL) != (b != NULL) || (a && strcmp(a, b) != 0); }
+
+/* Which changed lines of sluisd.conf need a restart. */
+static void restart_lines(const struct daemon_conf *old, const struct daemon_conf *now)
+{
+	const struct { const char *key; bool differs; } line[] = {
+		{"state_dir", text_differs(old->state_dir, now->state_dir)},
+		{"map_size", old->map_size_bytes != now->map_size_bytes},
+		{"listen.agents", text_differs(old->listen.agents, now->listen.agents)},
+		{"listen.users", text_differs(old->listen.users, now->listen.users)},
+		{"listen.enrol", text_differs(old->listen.enrol, now->listen.enrol)},
+		{"listen.local", text_differs(old->listen.local, now->listen.local)},
+		{"server_key", text_differs(old->server_key, now->server_key)},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(line); i++)
+		if (line[i].differs)
+			log_event(LOG_WARNING, "restart needed", "key=%s", line[i].key);
+}
+
+static int level_of(const struct daemon_conf *conf)
+{
+	static const int level[] = {[LEVEL_ERROR] = LOG_ERR, [LEVEL_WARNING] = LOG_WARNING,
+				    [LEVEL_NOTICE] = LOG_NOTICE, [LEVEL_INFO] = LOG_INFO,
+				    [LEVEL_DEBUG] = LOG_DEBUG};
+
+	return level[conf->log.level];
+}
+
+static void on_reload(struct loop *loop, int signo, void *arg)
+{
+	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
+	struct server *s = arg;
+	struct daemon_conf conf;
+	struct cmd_init init = {0};
+	struct err err;
+
+	(void)loop;
+	(void)signo;
+	if (daemon_conf_load(s->opts->config, s->opts->sets, s->opts->sets_n, &conf, &errs)) {
+		(void)config_errors_first(&errs, &err);
+		log_event(LOG_ERR, "reload failed", "errors=%zu text=%s", errs.count, log_quote(err.msg));
+		return; /* what was is kept */
+	}
+	restart_lines(&s->conf, &conf);
+	daemon_conf_done(&s->conf);
+	s->conf = conf;
+	s->log_level = level_of(&conf);
+	log_set_level(s->log_level);
+	if (settings_fill(s, &init, &s->turn_arena))
+		server_command(s, CMD_INIT)->init = init;
+	log_event(LOG_NOTICE, "reloaded", "level=%d", s->log_level);
+}
+
+static void on_second(struct loop *loop, struct loop_timer *timer, void *arg)
+{
+	struct server *s = arg;
+	enum store_space space = store_space(s->store);
+
+	if (space != s->space)
+		log_event(space == STORE_SPACE_OK ? LOG_NOTICE : LOG_ALERT, "disk space",
+			  "state=%s submissions=%s",
+			  space == STORE_SPACE_OK ? "ok" : space == STORE_SPACE_LOW ? "low" : "critical",
+			  space == STORE_SPACE_OK ? "accepted" : "refused");
+	s->space = space;
+	loop_timer_after(loop, timer, 1000);
+}
+
+static void on_minute(struct loop *loop, struct loop_timer *timer, void *arg)
+{
+	struct server *s = arg;
+	char text[160];
+
+	refusals_tell(s);
+	alive_write(s, false);
+	(void)snprintf(text, sizeof text, "STATUS=seq %" PRIu64 ", %u agents connected%s", s->seq,
+		       agents_connected(s), core_cluster(s->core)->safe_mode ? ", safe mode" : "");
+	manager_tell(text);
+	loop_timer_after(loop, timer, MS_PER_MIN);
+}
+
+/* Fed from the loop: a loop that no longer turns, or cannot save, is not fed. */
+static void on_watchdog(struct loop *loop, struct loop_timer *timer, void *arg)
+{
+	(void)arg;
+	manager_tell("WATCHDOG=1");
+	loop_timer_after(loop, timer, notify_watchdog_ms() / 2);
+}
+
+/* ---- run -------------------------------------------------------------------------------------- */
+
+static int start(struct server *s, struct err *err)
+{
+	int rc = loop_add_signal(s->loop, SIGTERM, on_stop, s, err);
+
+	if (!rc)
+		rc = loop_add_signal(s->loop, SIGINT, on_stop, s, err);
+	if (!rc)
+		rc = loop_add_signal(s->loop, SIGHUP, on_reload, s, err);
+	for (int i = 0; i < DOOR_KINDS && !rc; i++)
+		if (s->door[i])
+			rc = link_door_watch(s->loop, s->door[i], doors_message, s, TURN_MESSAGES, err);
+	if (rc)
+		return rc;
+	s->tick = (struct loop_timer)LOOP_TIMER_INIT(on_tick, s);
+	s->second = (struct loop_timer)LOOP_TIMER_INIT(on_second, s);
+	s->minute = (struct loop_timer)LOOP_TIMER_INIT(on_minute, s);
+	s->watchdog = (struct loop_timer)LOOP_TIMER_INIT(on_watchdog, s);
+	loop_timer_after(s->loop, &s->tick, 0);
+	loop_timer_after(s->loop, &s->second, 0);
+	loop_timer_after(s->loop, &s->minute, 0);
+	if (notify_watchdog_ms() > 0)
+		loop_timer_after(s->loop, &s->watchdog, 0);
+	loop_set_idle(s->loop, on_idle, s);
+	agents_start(s);
+	s->running = true;
+	return 0;
+}
+
+int server_run(struct server *s)
+{
+	struct err err;
+
+	if (start(s, &err) || loop_run(s->loop, &err)) {
+		log_event(LOG_CRIT, "loop failed", "text=%s", log_quote(err.msg));
+		return EXIT_OTHER;
+	}
+	if (s->exit_code)
+		return s->exit_code;
+	if (store_checkpoint(s->store, NULL, &err)) {
+		server_fail(s, &err);
+		return s->exit_code;
+	}
+	alive_write(s, true);
+	log_event(LOG_NOTICE, "stopped", "seq=%" PRIu64, s->seq);
+	return EXIT_STOPPED;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int64_t server_commit_p99_us(const struct server *s)
+{
+	int64_t sorted[COMMITS_KEPT];
+	size_t n = s->commits < COMMITS_KEPT ? (size_t)s->commits : COMMITS_KEPT;
+
+	if (!n)
+		return 0;
+	memcpy(sorted, s->commit_us, n * sizeof *sorted);
+	qsort(sorted, n, sizeof *sorted, by_value);
+	return sorted[(n * 99 - 1) / 100];
+}
+
+void server_free(struct server *s)
+{
+	if (!s)
+		return;
+	queries_free(s);
+	agents_free(s);
+	relays_free(s->relays);
+	refusals_free(s->refusals);
+	for (int i = 0; i < DOOR_KINDS; i++)
+		link_door_free(s->door[i]);
+	link_ctx_free(s->link);
+	loop_free(s->loop);
+	core_free(s->core);
+	if (s->store)
+		store_close(s->store);
+	decision_done(&s->decision);
+	arena_done(&s->turn_arena);
+	arena_done(&s->batch.arena);
+	free(s->batch.recs);
+	free(s->batch.blobs);
+	free(s->batch.events);
+	free(s->inbox);
+	free(s->dirty);
+	buf_done(&s->scratch);
+	buf_done(&s->frame);
+	daemon_conf_done(&s->conf);
+	explicit_bzero(s->server_sec, sizeof s->server_sec);
+	free(s);
+}
