@@ -290,8 +290,10 @@ static int16_t score_of(const struct pack *p, struct node *n, const struct shape
 	case PACK_BESTFIT:
 		return score_bestfit(n, s);
 	case PACK_FGD:
-	case PACK_SLUIS:
 		return score_fragments(p, n, s, &gpu);
+	case PACK_SLUIS:
+		/* A pod without GPUs goes where the fewest GPUs stand beside the CPUs that it takes. */
+		return s->gpus == 0 ? 0 : score_fragments(p, n, s, &gpu);
 	case PACK_COUNT:
 		break;
 	}
