@@ -1,0 +1,729 @@
+/* launch.c - from a payload to running tasks: files, environment, binding, health commands, ports
+ *
+ *   state_dir/payloads/HEX        payloads of units that are here, named by their SHA-256
+ *   state_dir/units/aN-pM/        one folder per unit: script, hostfile, and the output
+ *       t3.out, t3.err            of the task of rank 3: a file, or a link to where `-o` sends it
+ *       x7.out, x7.err            of a command inside the unit
+ *   /tmp/sluis-TAG-aN-pM/         TMPDIR of the unit; TAG keeps agents on one machine apart
+ *
+ * The folder stays when the unit is released, so that output can be read; launch_sweep removes it later.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/core/environ.h"
+#include "agent/shell.h"
+#include "proto/base/ensure.h"
+#include "proto/base/sha256.h"
+#include "proto/link/log.h"
+
+enum { OUTPUT_KEPT_S = 7 * 86400, PATH_BYTES = 4096 + 256 };
+
+/* ---- payloads ---------------------------------------------------------------------------------------- */
+
+static void payload_path(const struct shell *s, const uint8_t hash[32], struct buf *out)
+{
+	buf_addf(out, "%s/", s->payload_dir);
+	for (int i = 0; i < 32; i++)
+		buf_addf(out, "%02x", hash[i]);
+}
+
+static struct pay *pay_find(struct shell *s, const uint8_t hash[32])
+{
+	struct pay *p = s->pays;
+
+	while (p && memcmp(p->hash, hash, 32) != 0)
+		p = p->next;
+	return p;
+}
+
+struct pay *launch_payload(struct shell *s, const uint8_t hash[32])
+{
+	struct pay *p = pay_find(s, hash);
+
+	return p && p->here ? p : NULL;
+}
+
+/* Take the bytes for what they are called. */
+static int pay_take(struct pay *p, const void *data, size_t len, struct err *err)
+{
+	uint8_t digest[SHA256_BYTES];
+	struct sha256 sha;
+	int code;
+
+	sha256_init(&sha);
+	sha256_add(&sha, data, len);
+	sha256_final(&sha, digest);
+	if (memcmp(digest, p->hash, sizeof digest) != 0)
+		return err_set(err, ERR_CORRUPT, "the payload is not what its hash says");
+	code = schema_decode(&schema_payload, data, len, &p->payload, &p->arena, err);
+	p->here = code == 0;
+	return code;
+}
+
+static int write_file(const char *path, const void *data, size_t len, mode_t mode, struct err *err)
+{
+	CLEANUP(buf_done) struct buf fresh = BUF_INIT;
+	const uint8_t *at = data;
+	int fd;
+
+	buf_addf(&fresh, "%s.new", path);
+	fd = open(buf_cstr(&fresh), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return err_set_errno(err, ERR_IO, "cannot write '%.160s'", path);
+	while (len > 0) {
+		ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		at += n;
+		len -= (size_t)n;
+	}
+	if (close(fd) != 0 || len > 0 || rename(buf_cstr(&fresh), path) != 0) {
+		int code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write '%.160s'", path);
+
+		(void)unlink(buf_cstr(&fresh)); /* ours */
+		return code;
+	}
+	return 0;
+}
+
+static void pay_ask(struct shell *s, struct pay *p)
+{
+	struct msg_payload_get get;
+
+	memcpy(get.hash, p->hash, sizeof get.hash);
+	p->asked = true;
+	shell_send(s, MSG_PAYLOAD_GET, 0, &get);
+}
+
+void launch_fetch(struct shell *s, const uint8_t hash[32])
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT, data = BUF_INIT;
+	struct pay *p = pay_find(s, hash);
+	struct err err;
+	size_t n = 0;
+
+	if (!p) {
+		p = xcalloc(1, sizeof *p);
+		memcpy(p->hash, hash, 32);
+		p->next = s->pays;
+		s->pays = p;
+		payload_path(s, hash, &path);
+		while (exec_file_read(buf_cstr(&path), data.len, buf_reserve(&data, 65536), 65536, &n, &err) == 0 && n > 0 &&
+		       data.len <= PAYLOAD_BYTES_MAX)
+			data.len += n;
+		if (data.len && pay_take(p, data.data, data.len, &err) != 0) {
+			log_event(LOG_WARNING, "payload_damaged", "path=%s error=%s", log_quote(buf_cstr(&path)),
+				  log_quote(err.msg));
+			(void)unlink(buf_cstr(&path)); /* sluisd has another copy */
+		}
+	}
+	if (p->here)
+		agent_payload(s->agent, shell_now(), hash, &p->payload, NULL);
+	else if (!p->asked)
+		pay_ask(s, p);
+}
+
+void launch_fetch_again(struct shell *s)
+{
+	for (struct pay *p = s->pays; p; p = p->next)
+		if (!p->here)
+			pay_ask(s, p);
+}
+
+void launch_payload_came(struct shell *s, const struct msg_payload *m)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	struct pay *p = pay_find(s, m->hash);
+	char text[TEXT_BYTES];
+	struct err err = {0};
+	int code = m->code;
+
+	if (!p || p->here)
+		return;
+	p->asked = false;
+	if (code)
+		(void)err_set(&err, code, "sluisd does not give the payload: %s", err_text(code));
+	else
+		code = pay_take(p, m->data.data, m->data.len, &err);
+	if (code) {
+		log_event(LOG_WARNING, "payload_refused", "error=%s", log_quote(err.msg));
+		(void)snprintf(text, sizeof text, "%.120s", err.msg);
+		agent_payload(s->agent, shell_now(), m->hash, NULL, text);
+		return;
+	}
+	payload_path(s, m->hash, &path);
+	if (write_file(buf_cstr(&path), m->data.data, m->data.len, 0600, &err) != 0)
+		log_event(LOG_WARNING, "payload_not_kept", "error=%s", log_quote(err.msg)); /* asked for again if need be */
+	agent_payload(s->agent, shell_now(), m->hash, &p->payload, NULL);
+}
+
+void launch_forget(struct shell *s, const uint8_t hash[32])
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+
+	if (agent_payload_used(s->agent, hash))
+		return; /* wanted again meanwhile */
+	for (struct pay **at = &s->pays; *at; at = &(*at)->next)
+		if (memcmp((*at)->hash, hash, 32) == 0) {
+			struct pay *gone = *at;
+
+			*at = gone->next;
+			arena_done(&gone->arena);
+			free(gone);
+			break;
+		}
+	payload_path(s, hash, &path);
+	(void)unlink(buf_cstr(&path)); /* was perhaps never kept */
+}
+
+/* ---- folders ----------------------------------------------------------------------------------------- */
+
+static void unit_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
+{
+	buf_addf(out, "%s/a%" PRIu64 "-p%u", s->units_dir, alloc, (unsigned)part);
+}
+
+static void tmp_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
+{
+	buf_addf(out, "/tmp/sluis-%08" PRIx32 "-a%" PRIu64 "-p%u", s->tag, alloc, (unsigned)part);
+}
+
+void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, char kind, uint64_t index, int stream,
+			struct buf *out)
+{
+	unit_path(s, alloc, part, out);
+	buf_addf(out, "/%c%" PRIu64 ".%s", kind, index, stream ? "err" : "out");
+}
+
+/* A scratch folder that is ours alone, or NULL: somebody else was there first. */
+static const char *tmp_make(const struct shell *s, const struct unit *u, struct arena *arena)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	struct stat st;
+
+	tmp_path(s, u->alloc, u->part, &path);
+	if (mkdir(buf_cstr(&path), 0700) != 0 &&
+	    (errno != EEXIST || lstat(buf_cstr(&path), &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+	     (st.st_mode & 077)))
+		return NULL;
+	return arena_copy(arena, buf_cstr(&path), path.len + 1);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	(void)remove(path); /* what cannot be removed stays for the system's own cleaning of /tmp */
+	return 0;
+}
+
+static void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT); /* as far as it goes */
+}
+
+void launch_clean(struct shell *s, uint64_t alloc, uint16_t part)
+{
+	static const char *const scratch[] = {"script", "hostfile"};
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+
+	tmp_path(s, alloc, part, &path);
+	remove_tree(buf_cstr(&path));
+	for (size_t i = 0; i < ARRAY_LEN(scratch); i++) {
+		buf_reset(&path);
+		unit_path(s, alloc, part, &path);
+		buf_addf(&path, "/%s", scratch[i]);
+		(void)unlink(buf_cstr(&path)); /* not every unit has one */
+	}
+}
+
+void launch_sweep(struct shell *s)
+{
+	DIR *dir = opendir(s->units_dir);
+	time_t now = time(NULL);
+	struct dirent *d;
+
+	while (dir && (d = readdir(dir)) != NULL) {
+		CLEANUP(buf_done) struct buf path = BUF_INIT;
+		unsigned long long alloc;
+		unsigned part;
+		struct stat st;
+
+		if (sscanf(d->d_name, "a%llu-p%u", &alloc, &part) != 2 || agent_unit(s->agent, alloc, (uint16_t)part))
+			continue;
+		buf_addf(&path, "%s/%s", s->units_dir, d->d_name);
+		if (lstat(buf_cstr(&path), &st) == 0 && S_ISDIR(st.st_mode) && st.st_mtime + OUTPUT_KEPT_S < now)
+			remove_tree(buf_cstr(&path));
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+/* ---- one task ---------------------------------------------------------------------------------------- */
+
+static void fill_in(const struct shell *s, const struct unit *u, const struct payload *p, enum environ_mode mode,
+		    uint32_t task, struct environ_in *in, struct arena *arena)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	uint16_t port = 0;
+	struct stat st;
+
+	(void)agent_unit_state(s->agent, u->alloc, u->part, &port);
+	*in = (struct environ_in){
+		.mode = mode,
+		.unit = u,
+		.payload = p,
+		.task = task,
+		.port = port,
+		.start_unix_ms = wall_ms(wall_now()),
+		.until_unix_ms = agent_unit_until(s->agent, u->alloc, u->part),
+		.cluster = s->cluster,
+		.node = s->node,
+		.address = s->address,
+		.cpuset = node_cpus(s, u->cores, arena),
+		.numa = node_numa(s, u->cores, arena),
+		.interface = s->conf.fabric.interface,
+		.hcas = u->devices_n || u->hosts_n > 1 ? s->hcas : NULL,
+		.home = s->home,
+		.uid = (uint32_t)geteuid(),
+	};
+	unit_path(s, u->alloc, u->part, &path);
+	buf_addf(&path, "/hostfile");
+	if (stat(buf_cstr(&path), &st) == 0)
+		in->hostfile = arena_copy(arena, buf_cstr(&path), path.len + 1);
+	in->tmpdir = tmp_make(s, u, arena);
+}
+
+/* Folder, hostfile and script of a unit; made by its first task or command. */
+static int unit_files(const struct shell *s, const struct unit *u, const struct payload *p, struct err *err)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT, text = BUF_INIT;
+	struct environ_in in = {.unit = u, .node = s->node, .address = s->address};
+	size_t base;
+	struct stat st;
+	int code;
+
+	unit_path(s, u->alloc, u->part, &path);
+	if (mkdir(buf_cstr(&path), 0700) != 0 && errno != EEXIST)
+		return err_set_errno(err, ERR_IO, "cannot make '%.160s'", buf_cstr(&path));
+	base = path.len;
+	buf_addf(&path, "/hostfile");
+	if (stat(buf_cstr(&path), &st) != 0) {
+		environ_hostfile(&in, &text);
+		code = write_file(buf_cstr(&path), text.data, text.len, 0644, err);
+		if (code)
+			return code;
+	}
+	if (u->kind != UNIT_JOB_SCRIPT || !p || !p->script)
+		return 0;
+	path.len = base;
+	buf_addf(&path, "/script");
+	if (stat(buf_cstr(&path), &st) == 0)
+		return 0;
+	return write_file(buf_cstr(&path), p->script, strlen(p->script), 0700, err);
+}
+
+static const char *below(const char *cwd, const char *path, struct arena *arena)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	if (path[0] != '/')
+		buf_addf(&b, "%s/", cwd ? cwd : "");
+	buf_addf(&b, "%s", path);
+	return arena_copy(arena, buf_cstr(&b), b.len + 1);
+}
+
+/* Where one stream goes: what the user said, checked by opening it, with a link to it among the unit's
+ * files; or such a file itself. */
+static int output(const struct environ_in *in, const char *pattern, const char *own, bool truncate, const char **ret_path,
+		  struct arena *arena, struct err *err)
+{
+	const char *path;
+	char there[PATH_BYTES];
+	ssize_t n;
+	int fd;
+
+	if (!pattern || !pattern[0]) {
+		*ret_path = arena_copy(arena, own, strlen(own) + 1);
+		return 0;
+	}
+	path = below(in->payload->cwd, environ_path(in, pattern, arena), arena);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (truncate ? O_TRUNC : 0), 0666);
+	if (fd < 0)
+		return err_set_errno(err, ERR_INVAL, "cannot open the output file '%.120s'", path);
+	(void)close(fd); /* nothing was written */
+	n = readlink(own, there, sizeof there);
+	if (n < 0 || (size_t)n != strlen(path) || memcmp(there, path, (size_t)n) != 0) {
+		(void)unlink(own); /* of an earlier run; usually none */
+		if (symlink(path, own) != 0)
+			return err_set_errno(err, ERR_IO, "cannot make '%.120s'", own);
+	}
+	*ret_path = path;
+	return 0;
+}
+
+/* `--container IMAGE`: the first configured runtime around the command. */
+static int contain(const struct shell *s, const struct environ_in *in, const char ***argv, size_t *n, struct arena *arena,
+		   struct err *err)
+{
+	const struct runtime_conf *rt = s->conf.exec.runtimes.items;
+	CLEANUP(buf_done) struct buf uuids = BUF_INIT;
+	const char **out;
+	size_t at = 0;
+
+	if (!s->conf.exec.runtimes.count)
+		return err_set(err, ERR_INVAL, "node %s has no container runtime", s->node);
+	for (uint32_t i = 0; i < in->unit->devices_n; i++)
+		buf_addf(&uuids, "%s%s", i ? "," : "", in->unit->devices[i].uuid);
+	out = arena_alloc(arena, (rt->argv.count + *n + 1) * sizeof *out);
+	for (size_t i = 0; i < rt->argv.count; i++) {
+		const char *word = rt->argv.items[i];
+		const struct { const char *hole, *text; } holes[] = {
+			{"{image}", in->payload->container},
+			{"{workdir}", in->payload->cwd ? in->payload->cwd : "/"},
+			{"{uuid}", buf_cstr(&uuids)},
+		};
+
+		if (strcmp(word, "{command}") == 0) {
+			memcpy(out + at, *argv, *n * sizeof *out);
+			at += *n;
+			continue;
+		}
+		for (size_t k = 0; k < ARRAY_LEN(holes); k++) {
+			const char *hole = strstr(word, holes[k].hole);
+			CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+			if (!hole)
+				continue;
+			buf_addf(&b, "%.*s%s%s", (int)(hole - word), word, holes[k].text, hole + strlen(holes[k].hole));
+			word = arena_copy(arena, buf_cstr(&b), b.len + 1);
+		}
+		out[at++] = word;
+	}
+	out[at] = NULL;
+	*argv = out;
+	*n = at;
+	return 0;
+}
+
+/* Everything that exec needs of one task; borrows from unit, payload and arena. */
+static int task_make(struct shell *s, const struct unit *u, const struct payload *p, uint32_t task, uint64_t run,
+		     struct exec_task *t, struct arena *arena, struct err *err)
+{
+	CLEANUP(buf_done) struct buf own = BUF_INIT;
+	struct environ_in in;
+	bool first = task == 0 && u->rank0 == 0 && run == 0;
+	const char **argv;
+	size_t n = 0;
+	int code = unit_files(s, u, p, err);
+
+	if (code)
+		return code;
+	fill_in(s, u, p, u->kind == UNIT_JOB_SCRIPT ? ENVIRON_BATCH : ENVIRON_TASK, task, &in, arena);
+	argv = arena_alloc(arena, (p->argv_n + 2U) * sizeof *argv);
+	if (u->kind == UNIT_JOB_SCRIPT && p->script) {
+		unit_path(s, u->alloc, u->part, &own);
+		buf_addf(&own, "/script");
+		argv[n++] = arena_copy(arena, buf_cstr(&own), own.len + 1);
+	}
+	for (uint32_t i = 0; i < p->argv_n; i++)
+		argv[n++] = u->kind == UNIT_SERVICE ? environ_port(p->argv[i].s ? p->argv[i].s : "", in.port, arena) :
+			    p->argv[i].s ? p->argv[i].s : "";
+	if (!n)
+		return err_set(err, ERR_INVAL, "there is no command to run");
+	if (p->container && p->container[0]) {
+		code = contain(s, &in, &argv, &n, arena, err);
+		if (code)
+			return code;
+	}
+	*t = (struct exec_task){
+		.argv = argv,
+		.env = environ_build(&in, arena),
+		.cwd = p->cwd && p->cwd[0] ? p->cwd : "/",
+		.cpus = in.cpuset,
+		.mem_bytes = (uint64_t)u->memory_mib << 20,
+	};
+	if (s->inventory->emulated)
+		t->mem_bytes = 0; /* the recorded machine's memory is not here to be limited */
+	if (p->input && p->input[0])
+		t->stdin_path = below(p->cwd, environ_path(&in, p->input, arena), arena);
+	buf_reset(&own);
+	launch_output_path(s, u->alloc, u->part, 't', u->rank0 + task, 0, &own);
+	code = output(&in, p->output, buf_cstr(&own), first && !p->append, &t->stdout_path, arena, err);
+	if (code)
+		return code;
+	if (!p->error || !p->error[0]) {
+		t->stderr_to_stdout = true;
+		return 0;
+	}
+	buf_reset(&own);
+	launch_output_path(s, u->alloc, u->part, 't', u->rank0 + task, 1, &own);
+	return output(&in, p->error, buf_cstr(&own), first && !p->append, &t->stderr_path, arena, err);
+}
+
+/* What the user asked for cannot be, wherever it runs; all else is this node's trouble. */
+static bool user_fault(int code)
+{
+	return code == ERR_INVAL || code == ERR_TOOBIG || code == ERR_NOTFOUND;
+}
+
+static void start_failed(struct shell *s, const char *name, int code, const struct err *err)
+{
+	char text[TEXT_BYTES];
+
+	log_event(LOG_WARNING, "start_failed", "task=%s error=%s", name, log_quote(err->msg));
+	(void)snprintf(text, sizeof text, "%.120s", err->msg);
+	agent_start_failed(s->agent, shell_now(), name, text, user_fault(code));
+}
+
+void launch_task(struct shell *s, const struct action *action)
+{
+	const struct unit *u = agent_unit(s->agent, action->alloc, action->part);
+	struct pay *p = u ? launch_payload(s, u->payload) : NULL;
+	struct start *start;
+	struct err err = {0};
+	int code;
+
+	if (s->starts_n == STARTS_MAX)
+		launch_flush(s);
+	start = &s->starts[s->starts_n];
+	memcpy(start->name, action->name, sizeof start->name);
+	if (!u || !p)
+		code = err_set(&err, ERR_STATE, "its payload is not at hand");
+	else
+		code = task_make(s, u, &p->payload, action->task, action->value, &start->task, &s->starts_arena, &err);
+	if (code) {
+		start_failed(s, action->name, code, &err);
+		return;
+	}
+	start->task.name = start->name;
+	s->starts_n++;
+}
+
+void launch_flush(struct shell *s)
+{
+	const struct exec_task *tasks[STARTS_MAX];
+	int codes[STARTS_MAX];
+	size_t n = s->starts_n;
+	struct err err = {0};
+
+	if (!n)
+		return;
+	for (size_t i = 0; i < n; i++)
+		tasks[i] = &s->starts[i].task;
+	s->starts_n = 0;
+	if (exec_start_batch(s->exec, tasks, n, codes, &err) != 0 && n > 1 && !err.msg[0])
+		(void)err_set(&err, ERR_SYS, "cannot start");
+	for (size_t i = 0; i < n; i++) {
+		if (codes[i] == 0)
+			continue;
+		if (codes[i] == ERR_EXISTS) { /* it was started in an earlier life */
+			shell_look(s, s->starts[i].name);
+			continue;
+		}
+		start_failed(s, s->starts[i].name, codes[i], &err);
+	}
+	arena_reset(&s->starts_arena);
+}
+
+int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *name, uint64_t id,
+		 const struct payload *payload, struct err *err)
+{
+	const struct unit *u = agent_unit(s->agent, alloc, part);
+	CLEANUP(buf_done) struct buf out = BUF_INIT, errs = BUF_INIT;
+	struct arena arena = {0};
+	struct environ_in in;
+	struct exec_task t;
+	const char **argv;
+	struct pay *own;
+	struct payload p = *payload;
+	int code;
+
+	ENSURE(u);
+	own = launch_payload(s, u->payload);
+	code = unit_files(s, u, own ? &own->payload : NULL, err);
+	if (code)
+		return code;
+	if (!p.cwd && own)
+		p.cwd = own->payload.cwd;
+	fill_in(s, u, &p, ENVIRON_EXEC, 0, &in, &arena);
+	argv = arena_alloc(&arena, (p.argv_n + 1U) * sizeof *argv);
+	for (uint32_t i = 0; i < p.argv_n; i++)
+		argv[i] = p.argv[i].s ? p.argv[i].s : "";
+	launch_output_path(s, alloc, part, 'x', id, 0, &out);
+	launch_output_path(s, alloc, part, 'x', id, 1, &errs);
+	t = (struct exec_task){
+		.name = name,
+		.argv = argv,
+		.env = environ_build(&in, &arena),
+		.cwd = p.cwd && p.cwd[0] ? p.cwd : "/",
+		.stdin_path = p.input && p.input[0] ? p.input : NULL,
+		.stdout_path = buf_cstr(&out),
+		.stderr_path = buf_cstr(&errs),
+		.cpus = in.cpuset,
+		.mem_bytes = s->inventory->emulated ? 0 : (uint64_t)u->memory_mib << 20,
+	};
+	code = exec_start(s->exec, &t, err);
+	arena_done(&arena);
+	return code;
+}
+
+/* ---- health ------------------------------------------------------------------------------------------ */
+
+static void check_end(struct check *c, bool ok)
+{
+	struct shell *s = c->shell;
+
+	for (struct check **at = &s->checks; *at; at = &(*at)->next)
+		if (*at == c) {
+			*at = c->next;
+			break;
+		}
+	loop_timer_cancel(s->loop, &c->timer);
+	agent_health(s->agent, shell_now(), c->alloc, c->part, ok);
+	free(c);
+}
+
+static void check_ended(struct loop *loop, pid_t pid, int status, void *arg)
+{
+	(void)loop;
+	(void)pid;
+	check_end(arg, status == 0);
+}
+
+static void check_late(struct loop *loop, struct loop_timer *timer, void *arg)
+{
+	struct check *c = arg;
+
+	(void)loop;
+	(void)timer;
+	(void)kill(-c->pid, SIGKILL); /* its end is reported as that of any other */
+}
+
+void launch_health(struct shell *s, const struct action *action)
+{
+	const struct unit *u = agent_unit(s->agent, action->alloc, action->part);
+	struct pay *p = u ? launch_payload(s, u->payload) : NULL;
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	struct arena arena = {0};
+	struct environ_in in;
+	char **argv, **env;
+	struct check *c;
+	sigset_t none;
+	struct err err = {0};
+	int rc;
+
+	if (!p || !p->payload.health_n) {
+		agent_health(s->agent, shell_now(), action->alloc, action->part, true);
+		return;
+	}
+	fill_in(s, u, &p->payload, ENVIRON_TASK, 0, &in, &arena);
+	argv = arena_alloc(&arena, (p->payload.health_n + 1U) * sizeof *argv);
+	for (uint32_t i = 0; i < p->payload.health_n; i++) {
+		const char *word = environ_port(p->payload.health[i].s ? p->payload.health[i].s : "", in.port, &arena);
+
+		argv[i] = arena_copy(&arena, word, strlen(word) + 1);
+	}
+	env = arena_copy(&arena, NULL, 0);
+	memcpy(&env, &(const char *const *){environ_build(&in, &arena)}, sizeof env);
+	c = xcalloc(1, sizeof *c);
+	*c = (struct check){.shell = s, .alloc = action->alloc, .part = action->part,
+			    .timer = LOOP_TIMER_INIT(check_late, c), .next = s->checks};
+	(void)posix_spawn_file_actions_init(&files);
+	(void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+	(void)posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
+	(void)posix_spawn_file_actions_adddup2(&files, 1, 2);
+	(void)posix_spawnattr_init(&attr);
+	(void)sigemptyset(&none); /* the loop blocks what it handles */
+	(void)posix_spawnattr_setsigmask(&attr, &none);
+	(void)posix_spawnattr_setpgroup(&attr, 0);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	rc = posix_spawnp(&c->pid, argv[0], &files, &attr, argv, env);
+	(void)posix_spawn_file_actions_destroy(&files);
+	(void)posix_spawnattr_destroy(&attr);
+	arena_done(&arena);
+	if (rc == 0)
+		rc = loop_add_child(s->loop, c->pid, check_ended, c, &c->handle, &err);
+	if (rc != 0) {
+		if (c->pid > 0)
+			(void)kill(-c->pid, SIGKILL); /* cannot be watched: an unhealthy answer is the safe one */
+		free(c);
+		agent_health(s->agent, shell_now(), action->alloc, action->part, false);
+		return;
+	}
+	s->checks = c;
+	loop_timer_after(s->loop, &c->timer, (int64_t)action->value);
+}
+
+void launch_health_done(struct shell *s)
+{
+	while (s->checks) {
+		struct check *c = s->checks;
+
+		s->checks = c->next;
+		loop_timer_cancel(s->loop, &c->timer);
+		loop_child_del(s->loop, c->handle);
+		(void)kill(-c->pid, SIGKILL);
+		free(c);
+	}
+}
+
+/* ---- ports ------------------------------------------------------------------------------------------- */
+
+/* Can this port be bound for both families, as a trainer would? */
+static bool port_free(uint16_t port)
+{
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&four, sizeof four) == 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (!ok)
+		return false;
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return true; /* a machine without IPv6 */
+	ok = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0 ||
+	     bind(fd, (struct sockaddr *)&six, sizeof six) == 0 || errno == EADDRNOTAVAIL;
+	(void)close(fd);
+	return ok;
+}
+
+void launch_port(struct shell *s, const struct action *action)
+{
+	uint64_t first = (uint64_t)s->conf.fabric.port_first, last = (uint64_t)s->conf.fabric.port_last;
+	uint64_t n = last - first + 1;
+	/* Begin elsewhere for each allocation: a port just given back may linger in TIME_WAIT, and several agents
+	 * of one machine do not race for the same one. */
+	uint64_t at = (action->alloc * 7 + action->part + s->tag) % n;
+	uint16_t port = 0;
+
+	for (uint64_t i = 0; i < n && !port; i++) {
+		uint16_t candidate = (uint16_t)(first + (at + i) % n);
+
+		if (!agent_port_used(s->agent, candidate) && port_free(candidate))
+			port = candidate;
+	}
+	agent_port(s->agent, shell_now(), action->alloc, action->part, port);
+}

@@ -1,0 +1,275 @@
+/* relay.c - what users ask of a task through sluisd: its output, a signal, a command beside it
+ *
+ * Reading is stateless: every request names its offset, so a reader may come back after any restart.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/shell.h"
+#include "proto/base/ensure.h"
+#include "proto/link/log.h"
+
+enum {
+	OUTPUT_BYTES_MAX = 128 * 1024, /* of one answer */
+	REPORT_CHUNK = 16384,
+};
+
+static void answer(struct shell *s, uint64_t req, int code, const char *text, const struct view_output *view)
+{
+	struct msg_output out = {.code = code, .message = text};
+
+	if (view)
+		out.output = *view;
+	shell_send(s, MSG_OUTPUT, req, &out);
+}
+
+/* Fill `view` from the file at `path`; `data` has OUTPUT_BYTES_MAX bytes. No file yet is an empty one. */
+static int read_part(const char *path, const struct query *q, bool over, uint8_t *data, struct view_output *view,
+		     struct err *err)
+{
+	size_t max = q->limit && q->limit < OUTPUT_BYTES_MAX ? q->limit : OUTPUT_BYTES_MAX, got = 0;
+	char real[TEXT_BYTES];
+	ssize_t link_len;
+	struct stat st;
+	int code;
+
+	link_len = readlink(path, real, sizeof real - 1);
+	if (link_len > 0)
+		real[link_len] = '\0';
+	(void)snprintf(view->path, sizeof view->path, "%.*s", (int)sizeof view->path - 1, link_len > 0 ? real : path);
+	if (stat(path, &st) != 0) {
+		if (errno != ENOENT)
+			return err_set_errno(err, ERR_IO, "cannot read '%.100s'", view->path);
+		view->ended = over;
+		return 0;
+	}
+	view->size = st.st_size;
+	view->offset = q->offset >= 0 ? q->offset : st.st_size + q->offset > 0 ? st.st_size + q->offset : 0;
+	code = exec_file_read(path, (uint64_t)view->offset, data, max, &got, err);
+	if (code)
+		return code;
+	view->data = (struct bytes){.data = data, .len = (uint32_t)got};
+	view->ended = over && view->offset + (int64_t)got >= st.st_size;
+	return 0;
+}
+
+/* Has this task ended for good? One that is not known any more has. */
+static bool is_over(struct shell *s, const char *name, struct exec_status *st)
+{
+	struct err err;
+
+	if (exec_status(s->exec, name, st, &err))
+		return true;
+	return st->state == EXEC_NONE || ((st->state == EXEC_EXITED || st->state == EXEC_LOST) && st->empty);
+}
+
+void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m)
+{
+	const struct unit *u = agent_unit(s->agent, m->alloc, m->part);
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	uint8_t *data = xmalloc(OUTPUT_BYTES_MAX);
+	struct view_output view = {0};
+	char name[AGENT_NAME_BYTES];
+	struct exec_status st;
+	struct err err = {0};
+	bool over = true;
+	int code;
+
+	if (m->query.type == QUERY_EXEC && m->query.exec) {
+		relay_exec(s, req, m);
+		free(data);
+		return;
+	}
+	/* Tasks are asked for by rank; their files bear it too. */
+	if (u && m->query.task >= u->rank0 && agent_task_name(s->agent, m->alloc, m->part, m->query.task - u->rank0, name))
+		over = is_over(s, name, &st) && u->kind != UNIT_SERVICE;
+	else if (u)
+		over = agent_unit_state(s->agent, m->alloc, m->part, NULL) >= UNIT_EXITED;
+	launch_output_path(s, m->alloc, m->part, 't', m->query.task, m->query.stream, &path);
+	code = read_part(buf_cstr(&path), &m->query, over, data, &view, &err);
+	answer(s, req, code, code ? err.msg : NULL, &view);
+	free(data);
+}
+
+static void exec_start_one(struct shell *s, uint64_t req, const struct msg_relay *m)
+{
+	struct arena arena = {0};
+	struct view_output view = {0};
+	struct payload payload;
+	char name[AGENT_NAME_BYTES];
+	struct err err = {0};
+	int code;
+
+	code = schema_decode(&schema_payload, m->query.payload.data, m->query.payload.len, &payload, &arena, &err);
+	if (!code && !payload.argv_n)
+		code = err_set(&err, ERR_INVAL, "no command to run");
+	if (!code)
+		code = agent_extra(s->agent, shell_now(), m->alloc, m->part, name, &view.exec, &err);
+	if (!code) {
+		code = launch_extra(s, m->alloc, m->part, name, view.exec, &payload, &err);
+		if (code) /* the core has counted it: it is not there */
+			agent_task(s->agent, shell_now(), name, &(struct task_status){.state = TASK_NONE, .empty = true});
+	}
+	answer(s, req, code, code ? err.msg : NULL, &view);
+	arena_done(&arena);
+}
+
+void relay_exec(struct shell *s, uint64_t req, const struct msg_relay *m)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	struct view_output view = {.exec = m->query.exec};
+	char name[AGENT_NAME_BYTES];
+	struct exec_status st = {0};
+	struct err err = {0};
+	uint8_t *data;
+	bool over;
+	int code;
+
+	if (!m->query.exec) {
+		exec_start_one(s, req, m);
+		return;
+	}
+	(void)snprintf(name, sizeof name, "a%" PRIu64 "-p%u-x%" PRIu64, m->alloc, (unsigned)m->part, m->query.exec);
+	over = is_over(s, name, &st);
+	data = xmalloc(OUTPUT_BYTES_MAX);
+	launch_output_path(s, m->alloc, m->part, 'x', m->query.exec, m->query.stream, &path);
+	code = read_part(buf_cstr(&path), &m->query, over, data, &view, &err);
+	if (!code && over && st.state == EXEC_NONE && !view.size && access(buf_cstr(&path), F_OK) != 0)
+		code = err_set(&err, ERR_NOTFOUND, "command %" PRIu64 " is not known here", m->query.exec);
+	if (st.state == EXEC_EXITED)
+		view.exit_code = st.exit_signal ? 128 + st.exit_signal : st.exit_code;
+	else if (st.state == EXEC_LOST)
+		view.exit_code = 128 + 9;
+	if (st.setup_failed && !code && !view.size && m->query.stream == 1) {
+		view.data = (struct bytes){.data = (const uint8_t *)st.error, .len = (uint32_t)strlen(st.error)};
+		view.ended = over;
+	}
+	answer(s, req, code, code ? err.msg : NULL, &view);
+	free(data);
+}
+
+struct signal_to { struct shell *shell; uint64_t alloc; uint16_t part; int signo; uint32_t reached; };
+
+static void signal_one(void *ctx, const char *name)
+{
+	struct signal_to *to = ctx;
+	uint64_t alloc, index;
+	uint16_t part;
+	uint32_t run;
+	struct err err;
+	char kind;
+
+	if (agent_name_parse(name, &alloc, &part, &kind, &index, &run) && alloc == to->alloc && part == to->part &&
+	    exec_signal(to->shell->exec, name, to->signo, true, &err) == 0)
+		to->reached++;
+}
+
+void relay_signal(struct shell *s, uint64_t req, const struct msg_relay *m)
+{
+	struct signal_to to = {.shell = s, .alloc = m->alloc, .part = m->part, .signo = m->query.signal};
+	struct msg_reply reply = {0};
+	struct err err = {0};
+
+	if (to.signo < 1 || to.signo > 64)
+		reply.code = err_set(&err, ERR_RANGE, "%d is no signal", to.signo);
+	else
+		exec_list(s->exec, signal_one, &to);
+	if (!reply.code && !to.reached)
+		reply.code = err_set(&err, ERR_NOTFOUND, "no process of allocation %" PRIu64 " runs on %s", m->alloc, s->node);
+	reply.message = reply.code ? err.msg : NULL;
+	shell_send(s, MSG_REPLY, req, &reply);
+}
+
+/* ---- checkpoint reports ------------------------------------------------------------------------------ */
+
+/* The number behind "step": in a line of JSON; false if there is none. */
+static bool step_of(const char *line, uint64_t *ret)
+{
+	const char *at = strstr(line, "\"step\"");
+	uint64_t v = 0;
+
+	if (!at)
+		return false;
+	at += 6;
+	at += strspn(at, " \t");
+	if (*at++ != ':')
+		return false;
+	at += strspn(at, " \t");
+	if (*at < '0' || *at > '9')
+		return false;
+	for (; *at >= '0' && *at <= '9'; at++) {
+		if (v > (UINT64_MAX - 9) / 10)
+			return false;
+		v = v * 10 + (uint64_t)(*at - '0');
+	}
+	*ret = v;
+	return true;
+}
+
+void relay_reports(struct shell *s, const char *name)
+{
+	struct reader *r = s->readers;
+	uint64_t alloc, index, step;
+	char data[REPORT_CHUNK + 1], kind;
+	uint16_t part;
+	uint32_t run;
+	struct err err;
+	size_t n;
+
+	if (!agent_name_parse(name, &alloc, &part, &kind, &index, &run))
+		return;
+	while (r && strcmp(r->name, name) != 0)
+		r = r->next;
+	for (;;) {
+		char *line = data, *end;
+
+		if (exec_log_read(s->exec, name, EXEC_REPORTS, r ? r->offset : 0, data, REPORT_CHUNK, &n, &err) || !n)
+			return;
+		if (!r) {
+			r = xcalloc(1, sizeof *r);
+			(void)snprintf(r->name, sizeof r->name, "%s", name);
+			r->next = s->readers;
+			s->readers = r;
+		}
+		data[n] = '\0';
+		while ((end = memchr(line, '\n', (size_t)(data + n - line))) != NULL) {
+			*end = '\0';
+			if (step_of(line, &step))
+				agent_checkpoint(s->agent, shell_now(), alloc, part, step);
+			line = end + 1;
+		}
+		if (line == data) { /* an unfinished line; one longer than any report is skipped */
+			if (n == REPORT_CHUNK)
+				r->offset += n;
+			return;
+		}
+		r->offset += (uint64_t)(line - data);
+	}
+}
+
+void relay_reports_forget(struct shell *s, const char *name)
+{
+	for (struct reader **at = &s->readers; *at; at = &(*at)->next)
+		if (strcmp((*at)->name, name) == 0) {
+			struct reader *gone = *at;
+
+			*at = gone->next;
+			free(gone);
+			return;
+		}
+}
+
+void relay_done(struct shell *s)
+{
+	while (s->readers) {
+		struct reader *next = s->readers->next;
+
+		free(s->readers);
+		s->readers = next;
+	}
+}

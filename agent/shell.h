@@ -1,0 +1,137 @@
+/* shell.h - what the files of sluis-agent share: the one object that owns sockets, files and tasks
+ *
+ * agent/core decides; here is who reads clocks, writes the table, starts tasks and talks to sluisd.
+ * One thread, one loop.
+ */
+#ifndef SLUIS_AGENT_SHELL_H
+#define SLUIS_AGENT_SHELL_H
+
+#include "agent/core/agent.h"
+#include "agent/exec/exec.h"
+#include "agent/exec/table.h"
+#include "agent/probe/probe.h"
+#include "proto/config/agent_conf.h"
+#include "proto/link/link.h"
+#include "proto/link/loop.h"
+
+/* As sluisd's: what the service manager does not restart from. */
+enum {
+	EXIT_FINE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,   /* options or configuration */
+	EXIT_TAKEN = 69,  /* another agent runs for this node */
+	EXIT_STORAGE = 70,
+	EXIT_NEWER = 78,  /* state of a newer version */
+};
+
+struct pay {
+	uint8_t hash[32];
+	bool asked;  /* PAYLOAD_GET is under way */
+	bool here;
+	struct arena arena;
+	struct payload payload;
+	struct pay *next;
+};
+
+struct check { /* a health command that runs */
+	struct shell *shell;
+	uint64_t alloc;
+	uint16_t part;
+	pid_t pid;
+	int handle;
+	struct loop_timer timer;
+	struct check *next;
+};
+
+struct reader { /* how far a task's reports were read */
+	char name[AGENT_NAME_BYTES];
+	uint64_t offset;
+	struct reader *next;
+};
+
+enum { STARTS_MAX = 64 };
+struct start {
+	char name[AGENT_NAME_BYTES];
+	struct exec_task task;
+};
+
+struct shell {
+	struct agent_conf conf;
+	char node[NAME_BYTES];
+	char address[NAME_BYTES];
+	char cluster[NAME_BYTES]; /* from WELCOME */
+	char *units_dir, *payload_dir, *home;
+	uint32_t tag; /* of state_dir: keeps the scratch folders of two agents apart */
+	struct inventory *inventory;
+	struct probe_pus *pus;
+	char hcas[512]; /* all of this node's, as probed or configured; "" */
+	struct agent *agent;
+	struct exec *exec;
+	struct table *table;
+	struct loop *loop;
+	struct link_ctx *link_ctx;
+	struct link_client *client;
+	struct loop_timer tick, watchdog, sweep;
+	struct pay *pays;
+	struct check *checks;
+	struct reader *readers;
+	struct start starts[STARTS_MAX];
+	size_t starts_n;
+	struct arena starts_arena;
+	int exit_code;
+	bool stopping;
+};
+
+/* ---- main.c ---- */
+struct agent_now shell_now(void);
+/* Queue one message to sluisd. What cannot be queued is dropped: the far side repeats what matters. */
+void shell_send(struct shell *s, uint16_t type, uint64_t req, const void *body);
+/* Ask the execution layer and tell the core. */
+void shell_look(struct shell *s, const char *name);
+
+/* ---- node.c: what this node is ---- */
+/* Probe as configured. `gpus`: for a synthetic machine, or NULL. */
+int node_probe(struct shell *s, const char *gpus, struct err *err) NODISCARD;
+/* This node's address on the data plane: configured, or the source address towards `endpoint`. */
+void node_address(struct shell *s, const char *endpoint);
+/* Everything in the greeting but the units; lists are from `arena`. */
+void node_fill_hello(const struct shell *s, struct cmd_node_hello *hello, struct arena *arena);
+/* Hardware threads of a core mask as "0-3,8", or NULL when there is nothing to bind to here. */
+const char *node_cpus(const struct shell *s, const uint64_t cores[CORE_WORDS], struct arena *arena);
+/* NUMA nodes of a core mask as "0,1", "" if not known. */
+const char *node_numa(const struct shell *s, const uint64_t cores[CORE_WORDS], struct arena *arena);
+
+/* ---- launch.c: payloads, and making tasks of them ---- */
+struct pay *launch_payload(struct shell *s, const uint8_t hash[32]); /* NULL: not at hand */
+/* Have a payload ready, from memory, disk or sluisd; tells the core at once or later. */
+void launch_fetch(struct shell *s, const uint8_t hash[32]);
+void launch_fetch_again(struct shell *s); /* after a greeting */
+void launch_payload_came(struct shell *s, const struct msg_payload *m);
+void launch_forget(struct shell *s, const uint8_t hash[32]);
+/* Add a task to the batch that launch_flush starts. A failure is told to the core. */
+void launch_task(struct shell *s, const struct action *action);
+void launch_flush(struct shell *s);
+/* Start `payload` as command `name` inside a unit. */
+int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *name, uint64_t id,
+		 const struct payload *payload, struct err *err) NODISCARD;
+void launch_health(struct shell *s, const struct action *action);
+void launch_health_done(struct shell *s); /* ends all checks */
+void launch_port(struct shell *s, const struct action *action);
+/* Remove what a unit does not need any more; its output stays for a while. */
+void launch_clean(struct shell *s, uint64_t alloc, uint16_t part);
+/* Remove output of units that have long been gone. */
+void launch_sweep(struct shell *s);
+/* Where the output of a task or command of a unit is: `kind` 't' or 'x', `stream` 0 or 1. */
+void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, char kind, uint64_t index, int stream,
+			struct buf *out);
+
+/* ---- relay.c: what users ask of a task through sluisd ---- */
+void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m);
+void relay_exec(struct shell *s, uint64_t req, const struct msg_relay *m);
+void relay_signal(struct shell *s, uint64_t req, const struct msg_relay *m);
+/* Read the new lines of a task's reports. */
+void relay_reports(struct shell *s, const char *name);
+void relay_reports_forget(struct shell *s, const char *name);
+void relay_done(struct shell *s);
+
+#endif
