@@ -103,6 +103,10 @@ static int check_jobs(const struct core *c, struct err *err)
 		bool holds = j->r.state == JOB_BINDING || j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING;
 
 		waiting += job_waits(&j->r);
+		if ((j->r.state == JOB_PENDING) != (j->line != NULL) || (j->line && !j->wait.place))
+			return broken(err, "a job is not in line exactly while it is pending", j->r.id);
+		if (job_terminal(j->r.state) != (idtab_get(&c->ended, j->r.id) == j))
+			return broken(err, "the list of ended jobs is not what has ended", j->r.id);
 		if (holds && !j->r.spec.array_step && (!a || a->owner != j->r.id || a->owner_kind != OWNER_JOB))
 			return broken(err, "I9: a running job without its allocation", j->r.id);
 		if (!holds && j->r.alloc)
@@ -139,6 +143,8 @@ static int check_budgets(const struct core *c, struct err *err)
 static int check_allocs(const struct core *c, struct err *err)
 {
 	EACH(c, allocs, alloc_s, a) {
+		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a))
+			return broken(err, "the list of loans is not what is on loan", a->r.id);
 		if (a->r.id >= c->cluster.next_alloc)
 			return broken(err, "I6: an allocation newer than the counter", a->r.id);
 		if (a->r.klass == CLASS_GUARANTEED && a->r.lenders_n)

@@ -206,6 +206,17 @@ void core_free(struct core *c)
 		disown(RECORD_USAGE, &q->usage);
 	EACH(c, nodes, node_s, n)
 		free(n->units);
+	EACH(c, jobs, job_s, j)
+		free(j->span);
+	for (uint32_t i = 0; i < c->lines_n; i++) {
+		timers_done(&c->lines[i]->jobs);
+		free(c->lines[i]);
+	}
+	free(c->lines);
+	free(c->line_slot);
+	idtab_done(&c->hungry);
+	idtab_done(&c->loans);
+	idtab_done(&c->ended);
 	FREE_ALL(qnodes, qnode_s, RECORD_QNODE);
 	FREE_ALL(nodes, node_s, RECORD_NODE);
 	FREE_ALL(leases, lease_s, RECORD_LEASE);
@@ -227,6 +238,9 @@ void core_free(struct core *c)
 	free(c->pending);
 	timers_done(&c->timers);
 	timers_done(&c->live_timers);
+	free(c->scratch->pass);
+	free(c->scratch->fresh);
+	free(c->scratch->rank);
 	free(c->scratch);
 	free(c);
 }
@@ -426,10 +440,16 @@ void core_qnode_path(const struct core *c, uint32_t id, char out[TEXT_BYTES])
 
 int core_qnode_find(const struct core *c, const char *name, uint32_t *ret_id, struct err *err)
 {
+	size_t len = strlen(name);
+	struct name_kept *kept = &c->scratch->names[hash_bytes(0, name, len) % NAMES_KEPT];
 	uint32_t found = 0;
 
 	if (!*name)
 		return err_set(err, ERR_INVAL, "no project or provider is named");
+	if (kept->qnode && !strcmp(kept->name, name)) {
+		*ret_id = kept->qnode;
+		return 0;
+	}
 	EACH(c, qnodes, qnode_s, q) {
 		char path[TEXT_BYTES];
 
@@ -437,8 +457,8 @@ int core_qnode_find(const struct core *c, const char *name, uint32_t *ret_id, st
 			continue;
 		core_qnode_path(c, q->r.id, path);
 		if (!strcmp(path, name)) {
-			*ret_id = q->r.id;
-			return 0;
+			found = q->r.id;
+			break;
 		}
 		if (!strcmp(q->r.name, name) || (strchr(name, '/') && strlen(path) > strlen(name) &&
 						 path[strlen(path) - strlen(name) - 1] == '/' &&
@@ -457,6 +477,10 @@ int core_qnode_find(const struct core *c, const char *name, uint32_t *ret_id, st
 		err_set(err, ERR_NOTFOUND, "there is no '%s' in the division", name);
 		err_hint(err, "sluisctl division show");
 		return err_reason(err, REASON_UNKNOWN);
+	}
+	if (len < sizeof kept->name) { /* asked with every submission; forgotten when the division changes */
+		TEXT_SET(kept->name, name);
+		kept->qnode = found;
 	}
 	*ret_id = found;
 	return 0;
@@ -855,18 +879,39 @@ static void plain_put(struct idtab *t, const struct fact *f, size_t size)
 		(void)idtab_set(&c->table, f->id, obj);                                            \
 	}
 
+/* Did nothing but budget move, and only downwards? Then nothing has become possible. */
+static bool qnode_only_less(const struct qnode *a, const struct qnode *b)
+{
+	if (!qnode_same_quota(a, b) || a->weight != b->weight || a->frozen != b->frozen ||
+	    a->running_jobs_max != b->running_jobs_max || a->stages_n != b->stages_n || strcmp(a->name, b->name) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->stages_n; i++) {
+		const struct stage *x = &a->stages[i], *y = &b->stages[i];
+
+		if (x->state != y->state || x->from_ms != y->from_ms || x->to_ms != y->to_ms ||
+		    y->amount_rums - y->held_rums - y->spent_rums > x->amount_rums - x->held_rums - x->spent_rums)
+			return false;
+	}
+	return true;
+}
+
 static void apply_qnode(struct core *c, const struct fact *f)
 {
 	WRAPPER(qnodes, qnode_s, q)
 	ENSURE(f->qnode); /* never deleted: retired */
 	if (fresh || !qnode_same_quota(&q->r, f->qnode))
 		c->tree_stale = true;
+	if (fresh || !qnode_only_less(&q->r, f->qnode)) {
+		memset(c->scratch->names, 0, sizeof c->scratch->names);
+		c->scratch->work |= WORK_ALL;
+	}
 	own(RECORD_QNODE, &q->r, f->qnode);
 }
 
 static void apply_node(struct core *c, const struct fact *f)
 {
 	WRAPPER(nodes, node_s, n)
+	c->scratch->work |= WORK_ALL;
 	if (!f->node) {
 		ENSURE(!n->units_n);
 		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
@@ -876,18 +921,27 @@ static void apply_node(struct core *c, const struct fact *f)
 		return;
 	}
 	own(RECORD_NODE, &n->r, f->node);
+	node_masks(n);
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
 static void apply_job(struct core *c, const struct fact *f)
 {
+	struct scratch *s = c->scratch;
 	WRAPPER(jobs, job_s, j)
+	bool waited = !fresh && job_waits(&j->r), ended = !fresh && job_terminal(j->r.state);
+	bool began = !fresh && j->r.first_start_ms;
+
+	line_leave(c, j);
 	if (!fresh)
 		job_count(c, &j->r, false);
 	if (!f->job) {
+		s->work |= WORK_JOBS;
 		pending_track(c, j, false);
 		timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, T_NEVER);
 		disown(RECORD_JOB, &j->r);
+		(void)idtab_set(&c->ended, f->id, NULL);
+		free(j->span);
 		free(idtab_set(&c->jobs, f->id, NULL));
 		return;
 	}
@@ -895,6 +949,28 @@ static void apply_job(struct core *c, const struct fact *f)
 	job_count(c, &j->r, true);
 	pending_track(c, j, job_waits(&j->r));
 	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(&j->r));
+	if (job_terminal(j->r.state) != ended)
+		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
+	/* a start or an end may meet a dependency; an end or a return to the queue makes room under a limit;
+	 * and so does whoever held a reservation and left */
+	if ((!ended && job_terminal(j->r.state) && (c->dependent_n || !waited)) ||
+	    (!began && j->r.first_start_ms && c->dependent_n) || (!fresh && !waited && job_waits(&j->r)) ||
+	    (j->r.state != JOB_PENDING && s->shadow[j->r.spec.flavor].job == f->id))
+		s->work |= WORK_JOBS;
+	if (j->r.state == JOB_PENDING)
+		line_join(c, j);
+}
+
+/* A lease that still has to be looked at: new, or short of devices. */
+static void lease_track(struct core *c, struct lease_s *l)
+{
+	bool hungry = l->r.state == LEASE_REQUESTED ||
+		      ((l->r.state == LEASE_GRANTED || l->r.state == LEASE_BINDING || l->r.state == LEASE_ACTIVE) &&
+		       l->units_held < l->r.spec.units);
+
+	(void)idtab_set(&c->hungry, l->r.id, hungry ? l : NULL);
+	if (hungry)
+		c->scratch->work |= WORK_LEASES;
 }
 
 static void apply_lease(struct core *c, const struct fact *f)
@@ -905,6 +981,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 		timer_set(&c->timers, &l->timer, RECORD_LEASE, f->id, T_NEVER);
 		timer_set(&c->live_timers, &l->live_timer, RECORD_LEASE, f->id, T_NEVER);
 		disown(RECORD_LEASE, &l->r);
+		(void)idtab_set(&c->hungry, f->id, NULL);
 		free(idtab_set(&c->leases, f->id, NULL));
 		return;
 	}
@@ -912,6 +989,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 		c->scratch->expiries++;
 	own(RECORD_LEASE, &l->r, f->lease);
 	lease_timers(c, l);
+	lease_track(c, l);
 }
 
 static void apply_renewal(struct core *c, const struct fact *f)
@@ -930,17 +1008,33 @@ static void apply_renewal(struct core *c, const struct fact *f)
 static void apply_alloc(struct core *c, const struct fact *f)
 {
 	WRAPPER(allocs, alloc_s, a)
+	const struct alloc *any = f->alloc ? f->alloc : &a->r;
+	struct lease_s *owner = any->owner_kind == OWNER_LEASE ? lease_of(c, any->owner) : NULL;
+	uint32_t parts_n = a->r.parts_n;
+	uint8_t klass = a->r.klass, state = a->r.state;
+
 	if (!fresh)
 		alloc_account(c, &a->r, false);
 	if (!f->alloc) {
+		c->scratch->work |= WORK_ALL;
 		timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, T_NEVER);
 		disown(RECORD_ALLOC, &a->r);
+		(void)idtab_set(&c->loans, f->id, NULL);
 		free(idtab_set(&c->allocs, f->id, NULL));
+		if (owner)
+			lease_track(c, owner);
 		return;
 	}
 	own(RECORD_ALLOC, &a->r, f->alloc);
 	alloc_account(c, &a->r, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
+	(void)idtab_set(&c->loans, f->id, a->r.klass == CLASS_LOAN ? a : NULL);
+	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass))
+		c->scratch->work |= WORK_ALL;
+	else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE)
+		c->scratch->work |= WORK_PROMOTE;
+	if (owner)
+		lease_track(c, owner);
 }
 
 static void apply_claim(struct core *c, const struct fact *f)
@@ -948,6 +1042,7 @@ static void apply_claim(struct core *c, const struct fact *f)
 	WRAPPER(claims, claim_s, m)
 	if (!fresh)
 		claim_account(c, &m->r, false);
+	c->scratch->work |= f->claim ? WORK_CLAIMS : WORK_ALL;
 	if (!f->claim) {
 		timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id, T_NEVER);
 		disown(RECORD_CLAIM, &m->r);
@@ -960,11 +1055,24 @@ static void apply_claim(struct core *c, const struct fact *f)
 		  m->r.breached || m->r.offered ? T_NEVER : m->r.deadline_ms);
 }
 
+/* Is `b` the same but for counters? CMD_RECOVER moves last_seen_ms, so a restart orders a whole pass. */
+static bool cluster_same_settings(const struct cluster *a, const struct cluster *b)
+{
+	return a->safe_mode == b->safe_mode && a->down_ms == b->down_ms && a->last_seen_ms == b->last_seen_ms &&
+	       a->no_expiry_until_ms == b->no_expiry_until_ms && a->notice_ms == b->notice_ms &&
+	       a->kill_margin_ms == b->kill_margin_ms && a->age_guard_ms == b->age_guard_ms &&
+	       a->loan_rate_ppm == b->loan_rate_ppm && a->urgent_rate_ppm == b->urgent_rate_ppm;
+}
+
+/* Each kind notes what its change may have made possible (scratch->work): devices, quota, budget and
+ * limits that grow, an end others wait for. What only takes away makes nothing possible. */
 void core_apply(struct core *c, const struct fact *f)
 {
 	switch ((enum record_kind)f->kind) {
 	case RECORD_CLUSTER:
 		ENSURE(f->cluster);
+		if (!c->have_cluster || !cluster_same_settings(&c->cluster, f->cluster))
+			c->scratch->work |= WORK_ALL;
 		c->cluster = *f->cluster;
 		c->have_cluster = true;
 		break;
@@ -973,6 +1081,7 @@ void core_apply(struct core *c, const struct fact *f)
 		if (!c->flavor[f->id])
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
 		c->flavor[f->id]->r = *f->flavor;
+		c->scratch->work |= WORK_ALL;
 		break;
 	case RECORD_QNODE: apply_qnode(c, f); break;
 	case RECORD_NODE: apply_node(c, f); break;
@@ -983,7 +1092,7 @@ void core_apply(struct core *c, const struct fact *f)
 	case RECORD_RENEWAL:
 		c->scratch->renewals++;
 		apply_renewal(c, f);
-		return; /* nothing becomes startable by a renewal */
+		break;
 	case RECORD_JOB: apply_job(c, f); break;
 	case RECORD_ALLOC: apply_alloc(c, f); break;
 	case RECORD_CLAIM: apply_claim(c, f); break;
@@ -992,18 +1101,17 @@ void core_apply(struct core *c, const struct fact *f)
 
 		ENSURE(q && f->usage);
 		own(RECORD_USAGE, &q->usage, f->usage);
-		return;
+		break;
 	}
 	case RECORD_IDEM:
 		if (f->idem)
 			idem_put(c, f->idem);
 		else
 			idem_del(c, f->id);
-		return;
+		break;
 	case RECORD_NONE:
 	case RECORD_KINDS: UNREACHABLE();
 	}
-	c->scratch->work = true;
 }
 
 /* ---- deciding ------------------------------------------------------------------------------------ */

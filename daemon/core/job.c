@@ -285,18 +285,10 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 
 static void trim_finished(const struct core *c, struct decision *d)
 {
-	void *p;
+	uint64_t oldest = c->ended.count >= FINISHED_JOBS_MAX ? idtab_next(&c->ended, 0, NULL) : 0;
 
-	if (c->jobs.count <= FINISHED_JOBS_MAX)
-		return;
-	for (uint64_t id = 0; (id = idtab_next(&c->jobs, id, &p)) != 0;) {
-		const struct job *j = peek(c, d, RECORD_JOB, id);
-
-		if (j && job_terminal(j->state)) {
-			drop(d, RECORD_JOB, id);
-			return;
-		}
-	}
+	if (oldest)
+		drop(d, RECORD_JOB, oldest);
 }
 
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text)
@@ -539,14 +531,14 @@ int shape_installed(const struct core *c, struct decision *d, const struct place
 						      (int64_t)f->committed_nodes * f->devices_per_node +
 							      f->committed_units;
 
+	/* nodes that are promised but have not joined yet may still bring it */
+	if (ask.units <= committed && (f->unit == UNIT_CORE || ask.shape == SHAPE_NODE ||
+				       (ask.chunk <= f->devices_per_node && !ask.requires_n)))
+		return 0;
 	ask.over = PLACE_EMPTY;
 	ask.klass = CLASS_LOAN;
 	ask.excluded_n = 0;
 	if (place(c, &ask, &d->arena, &parts, &n) == 0)
-		return 0;
-	/* nodes that are promised but have not joined yet may still bring it */
-	if (ask.units <= committed && (f->unit == UNIT_CORE || ask.shape == SHAPE_NODE ||
-				       (ask.chunk <= f->devices_per_node && !ask.requires_n)))
 		return 0;
 	if (ask.requires_n) {
 		err_set(err, ERR_NEVER, "no node of %s carries all that is required", f->name);

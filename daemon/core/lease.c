@@ -253,7 +253,7 @@ static bool sched_short(const struct core *c, int64_t t, struct decision *d, str
 
 bool sched_leases(const struct core *c, int64_t t, struct decision *d)
 {
-	EACH(c, leases, lease_s, l) {
+	EACH(c, hungry, lease_s, l) {
 		uint32_t have;
 
 		if (lease_terminal(l->r.state) || l->r.retry_ms > t)

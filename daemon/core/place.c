@@ -73,34 +73,50 @@ static bool may_recall(const struct core *c, const struct place_ask *ask, uint64
 	return false;
 }
 
-uint64_t node_flavor_mask(const struct node *n, uint16_t flavor)
+void node_masks(struct node_s *n)
+{
+	n->mask = 0;
+	n->mask_flavor = 0;
+	n->mask_all = true;
+	for (uint32_t i = 0; i < n->r.devices_n; i++) {
+		const struct device *dev = &n->r.devices[i];
+
+		if (!dev->flavor)
+			continue;
+		if (!n->mask_flavor)
+			n->mask_flavor = dev->flavor;
+		if (dev->flavor != n->mask_flavor)
+			n->mask_all = false;
+		else if (dev->health == DEVICE_OK)
+			n->mask |= UINT64_C(1) << i;
+	}
+	memset(n->cores_usable, 0, sizeof n->cores_usable);
+	for (unsigned i = n->r.cores_reserved; i < n->r.cores_n; i++)
+		n->cores_usable[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor)
 {
 	uint64_t m = 0;
 
-	for (uint32_t i = 0; i < n->devices_n; i++)
-		if (n->devices[i].flavor == flavor && n->devices[i].health == DEVICE_OK)
+	if (n->mask_flavor == flavor)
+		return n->mask;
+	if (n->mask_all)
+		return 0;
+	for (uint32_t i = 0; i < n->r.devices_n; i++)
+		if (n->r.devices[i].flavor == flavor && n->r.devices[i].health == DEVICE_OK)
 			m |= UINT64_C(1) << i;
 	return m;
-}
-
-/* Flavors counted in cores live on nodes that have no device of another flavor. */
-bool node_is_cpu(const struct node *n)
-{
-	for (uint32_t i = 0; i < n->devices_n; i++)
-		if (n->devices[i].flavor)
-			return false;
-	return true;
 }
 
 static void cand_fill(const struct placing *p, struct cand *cd)
 {
 	const struct place_ask *ask = p->ask;
 	const struct node *n = &cd->n->r;
-	uint64_t mask = node_flavor_mask(n, ask->flavor);
+	uint64_t mask = node_flavor_mask(cd->n, ask->flavor);
 	uint32_t memory = n->memory_mib - (n->memory_reserved_mib < n->memory_mib ? n->memory_reserved_mib : n->memory_mib);
 
-	for (unsigned i = n->cores_reserved; i < n->cores_n; i++)
-		cd->cores[i / 64] |= UINT64_C(1) << (i % 64);
+	memcpy(cd->cores, cd->n->cores_usable, sizeof cd->cores);
 	cd->devices = mask;
 	cd->memory_mib = memory;
 	if (ask->over != PLACE_EMPTY) {
@@ -127,7 +143,7 @@ static void cand_fill(const struct placing *p, struct cand *cd)
 		cd->memory_mib = memory > memory_held ? memory - memory_held : 0;
 	}
 	if (p->flavor->unit == UNIT_CORE)
-		cd->avail = node_is_cpu(n) ? mask_count(cd->cores) : 0;
+		cd->avail = node_is_cpu(cd->n) ? mask_count(cd->cores) : 0;
 	else if (ask->shape == SHAPE_NODE)
 		cd->avail = popcount64(mask) == p->flavor->devices_per_node && cd->devices == mask;
 	else
@@ -369,7 +385,7 @@ bool place_may_guarantee(const struct core *c, const struct alloc *a)
 	if (a->shape == SHAPE_NODE || flavor_of(c, a->flavor)->unit == UNIT_CORE)
 		return true;
 	EACH(c, nodes, node_s, n)
-		if (n->r.state == NODE_READY && node_flavor_mask(&n->r, a->flavor)) {
+		if (n->r.state == NODE_READY && node_flavor_mask(n, a->flavor)) {
 			live++;
 			broken += n->fraction_parts > 0;
 		}
@@ -382,7 +398,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 	  uint32_t *ret_n)
 {
 	struct placing p = {.c = c, .ask = ask, .flavor = flavor_of(c, ask->flavor), .arena = arena};
-	uint64_t total = 0;
+	uint64_t total = 0, mask;
 	uint32_t live = 0, broken = 0, schedulable = 0;
 	bool ok = true;
 
@@ -394,12 +410,17 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 
 		if (ask->over == PLACE_EMPTY ? n->r.state == NODE_DOWN || n->r.state == NODE_JOINING : !up)
 			continue;
-		if (node_flavor_mask(&n->r, ask->flavor)) {
+		mask = node_flavor_mask(n, ask->flavor);
+		if (mask) {
 			live++;
 			broken += n->fraction_parts > 0;
 		}
 		if (!node_matches(&n->r, ask))
 			continue;
+		if (p.flavor->unit == UNIT_DEVICE && ask->over == PLACE_FREE && !(mask & ~n->held & ~n->claimed)) {
+			schedulable++; /* up, and full: no need to look closer */
+			continue;
+		}
 		memset(cd, 0, sizeof *cd);
 		cd->n = n;
 		cand_fill(&p, cd);
@@ -434,6 +455,8 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 	}
 	if (ok && p.part_n > PARTS_PER_ALLOC_MAX)
 		ok = false;
+	if (!ok && ask->ret_total)
+		*ask->ret_total = schedulable ? total : UINT64_MAX;
 	if (!ok)
 		return !schedulable ? REASON_NODES_OUT : total >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
 	*ret_parts = p.part;

@@ -17,9 +17,11 @@
 
 /* ---- reasons: volatile, for people ----------------------------------------------------------------- */
 
-static void reason_set(struct job_s *j, int64_t t, int code, const char *text)
+static void reason_set(struct job_s *j, int64_t t, int code, uint64_t other)
 {
 	if (j->reason != code) {
+		if (j->reason && !j->span)
+			j->span = xcalloc(REASONS_KEPT, sizeof *j->span);
 		for (int i = 0; i < REASONS_KEPT && j->reason; i++)
 			if (j->span[i].code == j->reason || !j->span[i].code) {
 				j->span[i].code = j->reason;
@@ -29,20 +31,27 @@ static void reason_set(struct job_s *j, int64_t t, int code, const char *text)
 		j->reason_since_ms = t;
 	}
 	j->reason = (uint16_t)code;
-	TEXT_SET(j->reason_text, text ? text : reason_text(code));
+	j->reason_job = other;
+}
+
+const struct job_s *sched_speaker(const struct core *c, const struct job_s *j)
+{
+	const struct job_s *head = j->line ? line_head(c, j->line) : NULL;
+
+	return head ? head : j;
+}
+
+void sched_reason_text(const struct job_s *j, char out[TEXT_BYTES])
+{
+	if (j->reason == REASON_WOULD_DELAY && j->reason_job)
+		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, j->reason_job);
+	else if (j->reason == REASON_BEHIND && j->reason_job)
+		(void)snprintf(out, TEXT_BYTES, "behind job %" PRIu64, j->reason_job);
+	else
+		text_set(out, TEXT_BYTES, reason_text(j->reason));
 }
 
 /* ---- order -------------------------------------------------------------------------------------------- */
-
-struct key {
-	uint64_t id;
-	uint8_t klass;
-	bool in_quota, old;
-	int64_t sector_usage, project_usage;
-	uint32_t sector, project, sector_weight, project_weight;
-	int64_t area;
-	uint64_t submit;
-};
 
 static int ratio_cmp(int64_t ua, uint32_t wa, int64_t ub, uint32_t wb)
 {
@@ -50,30 +59,6 @@ static int ratio_cmp(int64_t ua, uint32_t wa, int64_t ub, uint32_t wb)
 	wide l = (wide)ua * (wb ? wb : 1), r = (wide)ub * (wa ? wa : 1);
 
 	return l < r ? -1 : l > r;
-}
-
-static int key_cmp(const void *pa, const void *pb)
-{
-	const struct key *a = pa, *b = pb;
-	int c;
-
-	if (a->klass != b->klass)
-		return a->klass > b->klass ? -1 : 1;
-	if (a->in_quota != b->in_quota)
-		return a->in_quota ? -1 : 1;
-	if (a->sector != b->sector) {
-		c = ratio_cmp(a->sector_usage, a->sector_weight, b->sector_usage, b->sector_weight);
-		return c ? c : a->sector < b->sector ? -1 : 1;
-	}
-	if (a->project != b->project) {
-		c = ratio_cmp(a->project_usage, a->project_weight, b->project_usage, b->project_weight);
-		return c ? c : a->project < b->project ? -1 : 1;
-	}
-	if (a->old != b->old)
-		return a->old ? -1 : 1;
-	if (!a->old && a->area != b->area)
-		return a->area < b->area ? -1 : 1;
-	return a->submit < b->submit ? -1 : a->submit > b->submit ? 1 : a->id < b->id ? -1 : a->id > b->id;
 }
 
 static uint32_t sector_of(const struct core *c, uint32_t project)
@@ -94,51 +79,128 @@ static int64_t usage_now(const struct core *c, int64_t t, uint32_t qnode)
 
 static bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }
 
-static uint32_t order(const struct core *c, int64_t t, struct arena *arena, struct key **ret)
+struct standing { uint32_t at, sector, project; int64_t sector_usage, project_usage; uint32_t sector_weight, project_weight; };
+
+static int standing_cmp(const void *pa, const void *pb)
 {
-	struct key *keys = arena_alloc(arena, (c->pending_n + 1) * sizeof *keys);
-	int64_t *sector_usage = arena_alloc(arena, (c->tree_n + 1) * sizeof *sector_usage);
+	const struct standing *a = pa, *b = pb;
+	int c;
+
+	if (a->sector != b->sector) {
+		c = ratio_cmp(a->sector_usage, a->sector_weight, b->sector_usage, b->sector_weight);
+		return c ? c : a->sector < b->sector ? -1 : 1;
+	}
+	c = ratio_cmp(a->project_usage, a->project_weight, b->project_usage, b->project_weight);
+	return c ? c : a->project < b->project ? -1 : a->project > b->project;
+}
+
+/* Number the projects by fair share: their sector's usage per weight, then their own. `ret` has a place
+ * for each tree node. */
+static void rank(const struct core *c, int64_t t, uint32_t *ret)
+{
+	struct standing *st = xcalloc(c->tree_n + 1, sizeof *st);
+	int64_t *sector_usage = xcalloc(c->tree_n + 1, sizeof *sector_usage);
 	uint32_t n = 0;
 
 	EACH(c, qnodes, qnode_s, q) {
-		const struct qnode_s *s = qnode_of(c, sector_of(c, q->r.id));
+		const struct qnode_s *sector = qnode_of(c, sector_of(c, q->r.id));
 
-		if (q->r.kind == QNODE_PROJECT && s && s->at < c->tree_n)
-			sector_usage[s->at] += usage_now(c, t, q->r.id);
-	}
-	for (uint32_t i = 0; i < c->pending_n; i++) {
-		const struct job_s *j = job_of(c, c->pending[i]);
-		const struct qnode_s *q = qnode_of(c, j->r.spec.project);
-		const struct qnode_s *s = qnode_of(c, sector_of(c, j->r.spec.project));
-		struct key *k = &keys[n];
-		const struct job_spec *spec = &j->r.spec;
-
-		if (j->r.state != JOB_PENDING)
+		if (q->r.kind != QNODE_PROJECT)
 			continue;
-		k->id = j->r.id;
-		k->klass = spec->klass;
-		k->in_quota = !waits_for_loan_only(spec) &&
-			      !quota_ask(c, spec->project, spec->flavor, spec->shape, spec->units, CLASS_GUARANTEED);
-		k->sector = s ? s->r.id : 0;
-		k->sector_usage = s && s->at < c->tree_n ? sector_usage[s->at] : 0;
-		k->sector_weight = s ? s->r.weight : 1;
-		k->project = q->r.id;
-		k->project_usage = usage_now(c, t, q->r.id);
-		k->project_weight = q->r.weight;
-		k->old = t - j->r.submit_ms > c->cluster.age_guard_ms;
-		k->area = rums_of(c, spec->flavor, spec->shape, spec->units, spec->time_limit_ms);
-		k->submit = j->r.submit_seq;
+		st[n].at = q->at;
+		st[n].project = q->r.id;
+		st[n].project_usage = usage_now(c, t, q->r.id);
+		st[n].project_weight = q->r.weight;
+		st[n].sector = sector ? sector->r.id : 0;
+		st[n].sector_weight = sector ? sector->r.weight : 1;
+		if (sector)
+			sector_usage[sector->at] += st[n].project_usage;
 		n++;
 	}
+	for (uint32_t i = 0; i < n; i++)
+		st[i].sector_usage = st[i].sector ? sector_usage[qnode_of(c, st[i].sector)->at] : 0;
 	if (n)
-		qsort(keys, n, sizeof *keys, key_cmp);
-	*ret = keys;
-	return n;
+		qsort(st, n, sizeof *st, standing_cmp);
+	for (uint32_t i = 0; i < n; i++)
+		ret[st[i].at] = i;
+	free(st);
+	free(sector_usage);
+}
+
+static struct key key_of(const struct core *c, int64_t t, const struct job *j, const uint32_t *ranks)
+{
+	const struct job_spec *s = &j->spec;
+	bool old = t - j->submit_ms > c->cluster.age_guard_ms;
+	bool in_quota = !waits_for_loan_only(s) &&
+			!quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED);
+
+	return (struct key){
+		.rank = (uint64_t)(JOB_SYSTEM - s->klass) << 48 | (uint64_t)!in_quota << 40 |
+			(uint64_t)ranks[qnode_of(c, s->project)->at] << 1 | !old,
+		.area = old ? 0 : (uint64_t)rums_of(c, s->flavor, s->shape, s->units, s->time_limit_ms),
+		.submit = j->submit_seq,
+	};
+}
+
+static int key_cmp(const struct key *a, const struct key *b)
+{
+	if (a->rank != b->rank)
+		return a->rank < b->rank ? -1 : 1;
+	if (a->area != b->area)
+		return a->area < b->area ? -1 : 1;
+	return a->submit < b->submit ? -1 : a->submit > b->submit;
+}
+
+static int pass_cmp(const void *pa, const void *pb)
+{
+	const struct pass_line *a = pa, *b = pb;
+	int c = key_cmp(&a->key, &b->key);
+	uint64_t ia, ib;
+
+	if (c)
+		return c;
+	ia = timer_first(&a->line->jobs)->id; /* children of an array share their submission */
+	ib = timer_first(&b->line->jobs)->id;
+	return ia < ib ? -1 : ia > ib;
+}
+
+struct numbered { struct key key; struct job_s *job; };
+static int numbered_cmp(const void *pa, const void *pb)
+{
+	const struct numbered *a = pa, *b = pb;
+	int c = key_cmp(&a->key, &b->key);
+
+	return c ? c : a->job->r.id < b->job->r.id ? -1 : a->job->r.id > b->job->r.id;
+}
+
+void sched_order(const struct core *c, int64_t t)
+{
+	struct numbered *all;
+	uint32_t *ranks, n = 0;
+
+	if (!c->pending_n || t - c->scratch->ordered_ms < c->pending_n / 10)
+		return;
+	c->scratch->ordered_ms = t;
+	(void)tree_of(c, 1, SHAPE_GPU);
+	ranks = xcalloc(c->tree_n + 1, sizeof *ranks); /* not the scheduler's: a question changes no decision */
+	rank(c, t, ranks);
+	all = xmalloc(c->pending_n * sizeof *all);
+	for (uint32_t i = 0; i < c->pending_n; i++) {
+		struct job_s *j = job_of(c, c->pending[i]);
+
+		j->order = 0;
+		if (j->r.state == JOB_PENDING)
+			all[n++] = (struct numbered){key_of(c, t, &j->r, ranks), j};
+	}
+	if (n)
+		qsort(all, n, sizeof *all, numbered_cmp);
+	for (uint32_t i = 0; i < n; i++)
+		all[i].job->order = i + 1;
+	free(ranks);
+	free(all);
 }
 
 /* ---- one reservation per flavor ------------------------------------------------------------------------- */
-
-struct shadow { bool set; int64_t at_ms; int64_t extra; uint64_t job; };
 
 static int64_t in_devices(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
 {
@@ -153,6 +215,7 @@ static int ending_cmp(const void *pa, const void *pb)
 	return a->at_ms < b->at_ms ? -1 : a->at_ms > b->at_ms;
 }
 
+/* Instants are taken as they stand in the records, so the reservation is a function of the state. */
 static void reserve(const struct core *c, int64_t t, const struct job_s *j, struct shadow *s, struct arena *arena)
 {
 	const struct job_spec *spec = &j->r.spec;
@@ -162,15 +225,15 @@ static void reserve(const struct core *c, int64_t t, const struct job_s *j, stru
 
 	EACH(c, nodes, node_s, node)
 		if (node->r.state == NODE_READY && node->r.admin == NODE_ENABLED)
-			free += popcount64(node_flavor_mask(&node->r, spec->flavor) & ~node->held & ~node->claimed);
+			free += popcount64(node_flavor_mask(node, spec->flavor) & ~node->held & ~node->claimed);
 	EACH(c, allocs, alloc_s, a) {
 		int64_t at = a->r.state == ALLOC_STOPPING ? a->r.stop_at_ms : a->r.limit_ms;
 
 		if (a->r.flavor != spec->flavor || at == T_NEVER)
 			continue;
 		if (a->r.state == ALLOC_BINDING)
-			at = t + job_of(c, a->r.owner)->r.spec.time_limit_ms;
-		end[n].at_ms = at > t ? at : t;
+			at = a->r.created_ms + job_of(c, a->r.owner)->r.spec.time_limit_ms;
+		end[n].at_ms = at;
 		end[n].devices = in_devices(c, a->r.flavor, a->r.shape, a->r.units);
 		n++;
 	}
@@ -178,6 +241,7 @@ static void reserve(const struct core *c, int64_t t, const struct job_s *j, stru
 		qsort(end, n, sizeof *end, ending_cmp);
 	s->set = true;
 	s->job = j->r.id;
+	s->key = key_of(c, t, &j->r, c->scratch->rank);
 	s->at_ms = t;
 	for (uint32_t i = 0; i < n && free < need; i++) {
 		free += end[i].devices;
@@ -254,6 +318,55 @@ static int gates(const struct core *c, int64_t t, const struct job *j)
 	return dependency_gate(c, j);
 }
 
+/* ---- what failed already ------------------------------------------------------------------------------------- */
+
+static uint64_t ask_hash(const struct place_ask *a, uint8_t over)
+{
+	uint64_t h = hash_u64(over + 1, (uint64_t)a->flavor << 32 | (uint64_t)a->shape << 16 | (uint64_t)a->klass << 8 |
+						a->distinct);
+
+	h = hash_u64(h, (uint64_t)a->chunk << 16 | a->cpus);
+	h = hash_u64(h, a->memory_mib);
+	for (uint32_t i = 0; i < a->requires_n; i++) {
+		h = hash_bytes(h, a->requires[i].key, strlen(a->requires[i].key) + 1);
+		h = hash_bytes(h, a->requires[i].value, strlen(a->requires[i].value) + 1);
+	}
+	for (uint32_t i = 0; i < a->excluded_n; i++)
+		h = hash_u64(h, a->excluded[i].node);
+	return h ? h : 1;
+}
+
+static const struct failed *failed_before(const struct core *c, uint64_t hash, uint32_t units)
+{
+	const struct failed *f = &c->scratch->failed[hash % FAILED_KEPT];
+
+	return f->hash == hash && units >= f->units ? f : NULL;
+}
+
+static void failed_note(const struct core *c, uint64_t hash, uint32_t units, int reason, uint64_t total)
+{
+	c->scratch->failed[hash % FAILED_KEPT] = (struct failed){hash, units, total, (uint16_t)reason};
+}
+
+/* place(), unless so many or fewer units did not fit since anything was freed. */
+static int place_once(const struct core *c, struct place_ask *ask, struct arena *arena, struct part **ret_parts,
+		      uint32_t *ret_n)
+{
+	uint64_t hash = ask_hash(ask, PLACE_FREE), total = 0;
+	const struct failed *f = failed_before(c, hash, ask->units);
+	int rc;
+
+	if (f && f->reason == REASON_NODES_OUT)
+		return REASON_NODES_OUT;
+	if (f)
+		return f->total >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
+	ask->ret_total = &total;
+	rc = place(c, ask, arena, ret_parts, ret_n);
+	if (rc)
+		failed_note(c, hash, ask->units, rc, total);
+	return rc;
+}
+
 /* ---- trying one job ------------------------------------------------------------------------------------------ */
 
 enum verdict { WAITS, STARTED, ENDED };
@@ -278,7 +391,7 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 {
 	struct grant_ask ask = {.owner_kind = OWNER_JOB, .qnode = j->spec.project, .klass = CLASS_GUARANTEED};
 	struct job_s *js = job_of(c, j->id);
-	uint64_t owner = j->id, claim;
+	uint64_t owner = j->id, claim, key;
 	int64_t hold = job_hold(c, &j->spec, CLASS_GUARANTEED), left;
 	uint32_t stage;
 	struct job *e;
@@ -287,9 +400,14 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 		return false; /* its children claim nothing: they start as devices come free */
 	ask.owner = owner;
 	job_place_ask(c, j, CLASS_GUARANTEED, &ask.place);
-	claim = claim_raise(c, d, t, &ask, j->spec.units, false);
-	if (!claim)
+	key = ask_hash(&ask.place, PLACE_OVER_LOANS);
+	if (failed_before(c, key, j->spec.units))
 		return false;
+	claim = claim_raise(c, d, t, &ask, j->spec.units, false);
+	if (!claim) {
+		failed_note(c, key, j->spec.units, REASON_NO_SHAPE, 0);
+		return false;
+	}
 	e = EDIT(c, d, RECORD_JOB, job, owner);
 	e->claim = claim;
 	e->state = JOB_EARMARKED;
@@ -298,7 +416,7 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 		e->held_rums = hold;
 		e->held_stage = stage;
 	}
-	reason_set(js, t, REASON_CLAIM, NULL);
+	reason_set(js, t, REASON_CLAIM, 0);
 	return true;
 }
 
@@ -311,7 +429,6 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 	int gate = gates(c, t, j), quota = REASON_LEAF_FULL, loan = REASON_LEAF_FULL;
 	struct place_ask ask;
 	struct part *parts;
-	char text[TEXT_BYTES];
 	uint32_t n;
 
 	if (gate == REASON_DEPENDENCY_NEVER) {
@@ -320,7 +437,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 		return ENDED;
 	}
 	if (gate) {
-		reason_set(js, t, gate, NULL);
+		reason_set(js, t, gate, 0);
 		return WAITS;
 	}
 	if (!waits_for_loan_only(s)) {
@@ -329,14 +446,13 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			int rc = budget_gate(c, t, j, CLASS_GUARANTEED);
 
 			if (rc) {
-				reason_set(js, t, rc, NULL);
+				reason_set(js, t, rc, 0);
 				return WAITS;
 			}
 			job_place_ask(c, j, CLASS_GUARANTEED, &ask);
-			rc = place(c, &ask, &d->arena, &parts, &n);
+			rc = place_once(c, &ask, &d->arena, &parts, &n);
 			if (!rc && !may_pass(c, t, s, head)) {
-				(void)snprintf(text, sizeof text, "it would delay job %" PRIu64, head->job);
-				reason_set(js, t, REASON_WOULD_DELAY, text);
+				reason_set(js, t, REASON_WOULD_DELAY, head->job);
 				return WAITS;
 			}
 			if (!rc) {
@@ -347,13 +463,12 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			}
 			if (raise_claim(c, d, t, j))
 				return STARTED;
-			reason_set(js, t, rc, NULL);
+			reason_set(js, t, rc, 0);
 			if (!head->set) {
 				reserve(c, t, js, head, &d->arena);
 				js->estimate_ms = head->at_ms == T_NEVER ? 0 : head->at_ms;
 			} else {
-				(void)snprintf(text, sizeof text, "behind job %" PRIu64, head->job);
-				reason_set(js, t, REASON_BEHIND, text);
+				reason_set(js, t, REASON_BEHIND, head->job);
 			}
 			return WAITS;
 		}
@@ -371,7 +486,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			loan = budget_gate(c, t, j, CLASS_LOAN);
 		if (!loan) {
 			job_place_ask(c, j, CLASS_LOAN, &ask);
-			loan = place(c, &ask, &d->arena, &parts, &n);
+			loan = place_once(c, &ask, &d->arena, &parts, &n);
 		}
 		if (!loan && !may_pass(c, t, s, head))
 			loan = REASON_WOULD_DELAY;
@@ -383,25 +498,114 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 	/* the reason people can do something about: why its own quota does not serve, unless a loan is all
 	 * it may have */
 	reason_set(js, t, waits_for_loan_only(s) || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ? loan : quota,
-		   NULL);
+		   0);
 	return WAITS;
+}
+
+/* ---- passes ---------------------------------------------------------------------------------------------------- */
+
+static void fresh_forget(struct scratch *s)
+{
+	for (uint32_t i = s->fresh_at; i < s->fresh_n; i++)
+		s->fresh[i]->fresh = false;
+	s->fresh_n = s->fresh_at = 0;
+}
+
+/* Put the lines in order; the walk itself is pass_step, one start per call. */
+static void pass_begin(const struct core *c, int64_t t)
+{
+	struct scratch *s = c->scratch;
+	struct core *mut;
+
+	memcpy(&mut, &c, sizeof mut); /* empty lines are no state */
+	fresh_forget(s);
+	s->pass_n = s->pass_at = 0;
+	lines_sweep(mut);
+	memset(s->shadow, 0, sizeof s->shadow);
+	memset(s->failed, 0, sizeof s->failed);
+	if (!c->lines_n)
+		return;
+	(void)tree_of(c, 1, SHAPE_GPU); /* ranks go by tree positions */
+	if (s->rank_n < c->tree_n) {
+		s->rank = xrealloc(s->rank, c->tree_n * sizeof *s->rank);
+		s->rank_n = c->tree_n;
+	}
+	rank(c, t, s->rank);
+	if (s->pass_cap < c->lines_n) {
+		s->pass_cap = c->lines_cap;
+		s->pass = xrealloc(s->pass, s->pass_cap * sizeof *s->pass);
+	}
+	for (uint32_t i = 0; i < c->lines_n; i++)
+		s->pass[s->pass_n++] = (struct pass_line){key_of(c, t, &line_head(c, c->lines[i])->r, s->rank), c->lines[i]};
+	qsort(s->pass, s->pass_n, sizeof *s->pass, pass_cmp);
+}
+
+static bool line_try(const struct core *c, int64_t t, struct decision *d, const struct line *l)
+{
+	const struct timer *first = timer_first(&l->jobs);
+
+	return first && try_job(c, t, d, job_of(c, first->id), c->scratch->shadow) != WAITS;
+}
+
+static bool pass_step(const struct core *c, int64_t t, struct decision *d)
+{
+	struct scratch *s = c->scratch;
+
+	for (; s->pass_at < s->pass_n && s->pass_at < SCHED_BUDGET; s->pass_at++)
+		if (line_try(c, t, d, s->pass[s->pass_at].line))
+			return true; /* the next of this line may start, too */
+	return false;
+}
+
+/* Lines with a new head: nothing was freed, so nobody else can start. Whoever stands before a reservation
+ * changes what the others may pass: then the whole order is walked again. */
+static bool fresh_step(const struct core *c, int64_t t, struct decision *d)
+{
+	struct scratch *s = c->scratch;
+
+	for (; s->fresh_at < s->fresh_n; s->fresh_at++) {
+		struct line *l = s->fresh[s->fresh_at];
+		const struct job_s *head = line_head(c, l);
+
+		if (head) {
+			const struct shadow *shadow = &s->shadow[head->r.spec.flavor];
+			struct key key;
+
+			if (qnode_of(c, head->r.spec.project)->at >= s->rank_n) {
+				s->work |= WORK_JOBS; /* no pass yet */
+				return false;
+			}
+			key = key_of(c, t, &head->r, s->rank);
+			if (shadow->set && key_cmp(&key, &shadow->key) < 0) {
+				s->work |= WORK_JOBS;
+				return false;
+			}
+		}
+		if (line_try(c, t, d, l))
+			return true;
+		l->fresh = false;
+	}
+	s->fresh_n = s->fresh_at = 0;
+	return false;
 }
 
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 {
-	struct shadow shadow[FLAVORS_MAX + 1] = {0};
-	struct key *keys;
-	uint32_t n;
+	struct scratch *s = c->scratch;
 
-	if (!c->pending_n)
-		return false;
-	(void)tree_of(c, 1, SHAPE_GPU); /* the order reads tree positions */
-	n = order(c, t, &d->arena, &keys);
-	for (uint32_t i = 0; i < n; i++)
-		job_of(c, keys[i].id)->order = i + 1;
-	for (uint32_t i = 0; i < n && i < SCHED_BUDGET; i++)
-		if (try_job(c, t, d, job_of(c, keys[i].id), shadow) != WAITS)
+	do {
+		if (s->work & WORK_JOBS) {
+			s->work &= ~(uint32_t)WORK_JOBS;
+			pass_begin(c, t);
+			s->work |= WORK_PASS;
+		}
+		if ((s->work & WORK_PASS) && pass_step(c, t, d))
 			return true;
+		s->work &= ~(uint32_t)WORK_PASS;
+		if ((s->work & WORK_FRESH) && fresh_step(c, t, d))
+			return true;
+		s->work &= ~(uint32_t)WORK_FRESH;
+	} while (s->work & WORK_JOBS);
 	return false;
 }
 
@@ -431,11 +635,11 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 
 bool sched_promote(const struct core *c, int64_t t, struct decision *d)
 {
-	EACH(c, allocs, alloc_s, a) {
+	EACH(c, loans, alloc_s, a) {
 		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
 		struct alloc *e;
 
-		if (a->r.klass != CLASS_LOAN || a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
+		if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
 			continue;
 		if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
 		    !place_may_guarantee(c, &a->r))
@@ -479,15 +683,22 @@ static bool tick_live(const struct core *c, int64_t t, struct decision *d)
 
 void decide_tick(const struct core *c, int64_t t, const struct command *cmd, struct decision *d)
 {
+	struct scratch *s = c->scratch;
+
 	(void)cmd;
 	if (tick_timers(c, t, d) || tick_live(c, t, d))
 		return;
-	if (!c->scratch->work)
+	if ((s->work & WORK_CLAIMS) && sched_claims(c, t, d))
 		return;
-	if (sched_claims(c, t, d) || (!c->cluster.safe_mode && sched_leases(c, t, d)) ||
-	    sched_promote(c, t, d) || sched_jobs(c, t, d))
+	s->work &= ~(uint32_t)WORK_CLAIMS;
+	if ((s->work & WORK_LEASES) && !c->cluster.safe_mode && sched_leases(c, t, d))
 		return;
-	c->scratch->work = false; /* until the next fact */
+	s->work &= ~(uint32_t)WORK_LEASES;
+	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
+		return;
+	s->work &= ~(uint32_t)WORK_PROMOTE;
+	if (s->work & (WORK_JOBS | WORK_PASS | WORK_FRESH))
+		(void)sched_jobs(c, t, d); /* an empty decision says that nothing is left */
 }
 
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)

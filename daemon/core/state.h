@@ -38,6 +38,11 @@ struct node_s {
 	uint64_t cores_loaned[CORE_WORDS];
 	uint32_t memory_held_mib;
 	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
+	/* of the record, for placing: */
+	uint64_t cores_usable[CORE_WORDS];
+	uint64_t mask;     /* healthy devices of mask_flavor, the first device's that has one */
+	uint16_t mask_flavor;
+	bool mask_all;     /* no device has another flavor */
 	struct unit_ref *units;
 	uint32_t units_n, units_cap;
 	struct timer timer;
@@ -48,13 +53,22 @@ struct job_s {
 	struct job r;
 	/* volatile: never in facts, lost at restart */
 	uint16_t reason;
-	char reason_text[TEXT_BYTES];
+	uint64_t reason_job; /* the job that stands in the way; 0 */
 	int64_t reason_since_ms;
-	struct reason_span span[REASONS_KEPT];
+	struct reason_span *span; /* REASONS_KEPT; NULL before the first change */
 	int64_t estimate_ms;
-	uint64_t order;
+	uint64_t order; /* place in line as of the last sched_order */
 	uint32_t pending_at; /* index into core->pending + 1 */
+	struct line *line;   /* while PENDING */
+	struct timer wait;   /* place in it: by submission */
 	struct timer timer;
+};
+/* Waiting jobs between which only submission decides: what the scheduler says of the first holds for
+ * all. A job with conditions of its own (dependencies, begin, an array) is a line of one. */
+struct line {
+	uint64_t hash;
+	bool fresh;          /* in scratch->fresh */
+	struct timers jobs;  /* by submission */
 };
 struct alloc_s { struct alloc r; struct timer timer; };
 struct lease_s {
@@ -95,15 +109,53 @@ struct core {
 	struct quota_tree tree[RESOURCES_MAX]; /* cell NULL: resource not in use */
 	uint64_t *pending;                /* ids of pending and earmarked jobs, ascending by id */
 	uint32_t pending_n, pending_cap;
+	struct line **lines;              /* empty ones stay until the next pass */
+	uint32_t lines_n, lines_cap;
+	struct line **line_slot;          /* by hash: open addressing, capacity a power of two */
+	uint32_t line_slots;
+	uint32_t dependent_n;             /* jobs in lines that depend on others */
+	struct idtab hungry;              /* leases that lack devices */
+	struct idtab loans;               /* allocations on loan */
+	struct idtab ended;               /* jobs */
 	struct timers timers;             /* logical time */
 	struct timers live_timers;        /* live time */
 	struct scratch *scratch;          /* scheduler's memory between ticks: a cache, not state */
 };
 
-/* What the scheduler remembers to avoid looking again; dropping it never changes a decision. */
+/* What a fact may have made possible; cleared when a look found nothing. */
+enum {
+	WORK_CLAIMS = 1,
+	WORK_LEASES = 2,
+	WORK_PROMOTE = 4,
+	WORK_JOBS = 8,   /* something was freed, or order or limits changed: a whole pass */
+	WORK_PASS = 16,  /* a pass is under way: starting a job frees nothing, so it goes on where it was */
+	WORK_FRESH = 32, /* lines with a new head */
+	WORK_ALL = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_JOBS,
+};
+enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
+
+/* Place of a line in the order: compared as numbers, smaller first. */
+struct key { uint64_t rank, area, submit; };
+struct pass_line { struct key key; struct line *line; };
+struct shadow { bool set; int64_t at_ms; int64_t extra; uint64_t job; struct key key; };
+/* A request for devices that failed since anything was freed: more units fail, too. */
+struct failed { uint64_t hash; uint32_t units; uint64_t total; uint16_t reason; };
+struct name_kept { char name[TEXT_BYTES]; uint32_t qnode; };
+
+/* What the scheduler remembers to avoid looking again. It starts from nothing after a restart, when
+ * CMD_RECOVER orders a whole pass. */
 struct scratch {
-	bool work;             /* something may be startable: set by core_apply */
-	int64_t looked_ms;     /* last full pass that found nothing */
+	uint32_t work; /* WORK_* */
+	struct pass_line *pass;
+	uint32_t pass_n, pass_at, pass_cap;
+	struct line **fresh;
+	uint32_t fresh_n, fresh_at, fresh_cap;
+	struct shadow shadow[FLAVORS_MAX + 1];
+	uint32_t *rank; /* of projects, by tree index */
+	uint32_t rank_n;
+	struct failed failed[FAILED_KEPT];
+	struct name_kept names[NAMES_KEPT];
+	int64_t ordered_ms;
 	uint64_t expiries, renewals, claims_done, claims_breached;
 };
 
@@ -188,6 +240,7 @@ struct place_ask {
 	uint32_t requires_n;
 	const struct node_ref *excluded;
 	uint32_t excluded_n;
+	uint64_t *ret_total; /* units that are free in all, set on failure; may be NULL */
 	const uint64_t *victims; /* PLACE_OVER_LOANS: only these allocations, ascending; NULL: any loan */
 	uint32_t victims_n;
 };
@@ -198,8 +251,10 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 
 /* May a running loan become guaranteed where it stands, without breaking a node promised whole? */
 bool place_may_guarantee(const struct core *c, const struct alloc *a);
-uint64_t node_flavor_mask(const struct node *n, uint16_t flavor); /* healthy devices of it */
-bool node_is_cpu(const struct node *n);
+uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
+/* Flavors counted in cores live on nodes that have no device of another flavor. */
+static inline bool node_is_cpu(const struct node_s *n) { return !n->mask_flavor; }
+void node_masks(struct node_s *n); /* derive them from the record */
 
 /* ---- deciding -------------------------------------------------------------------------------- */
 int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, struct err *err);
@@ -305,6 +360,25 @@ bool sched_promote(const struct core *c, int64_t t, struct decision *d);
 /* Would `j` start at once if it were waiting now? Asks what the scheduler asks; emits nothing. */
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena);
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
+/* Number the waiting jobs in the order of the queue; done at most every pending_n / 10 ms. */
+void sched_order(const struct core *c, int64_t t);
+/* The job whose reason holds for `j`: the first of its line. */
+const struct job_s *sched_speaker(const struct core *c, const struct job_s *j);
+void sched_reason_text(const struct job_s *j, char out[TEXT_BYTES]);
+
+/* ---- lines of waiting jobs (line.c) ---------------------------------------------------------------- */
+void line_join(struct core *c, struct job_s *j);
+void line_leave(struct core *c, struct job_s *j);
+/* Free the empty lines; no pointer to one may be kept. */
+void lines_sweep(struct core *c);
+static inline const struct job_s *line_head(const struct core *c, const struct line *l)
+{
+	const struct timer *first = timer_first(&l->jobs);
+
+	return first ? job_of(c, first->id) : NULL;
+}
+uint64_t hash_bytes(uint64_t h, const void *data, size_t n);
+uint64_t hash_u64(uint64_t h, uint64_t v);
 
 /* names for messages */
 static inline void text_set(char *to, size_t n, const char *from)

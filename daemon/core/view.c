@@ -59,10 +59,16 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 			v->recall_at_ms = a->stop_at_ms;
 	}
 	if (job_waits(j) || j->state == JOB_EARMARKED) {
-		v->reason = j->state == JOB_HELD ? (j->admin_hold ? REASON_HELD_ADMIN : REASON_HELD_USER) : js->reason;
-		TEXT_SET(v->reason_text, j->state == JOB_HELD || !js->reason_text[0] ? reason_text(v->reason) :
-										       js->reason_text);
-		v->reason_since_ms = js->reason_since_ms;
+		const struct job_s *speaker = sched_speaker(c, js);
+
+		v->reason = j->state == JOB_HELD ? (j->admin_hold ? REASON_HELD_ADMIN : REASON_HELD_USER) : speaker->reason;
+		if (j->state == JOB_HELD)
+			TEXT_SET(v->reason_text, reason_text(v->reason));
+		else
+			sched_reason_text(speaker, v->reason_text);
+		v->reason_since_ms = speaker->reason_since_ms;
+		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)
+			v->reason_since_ms = j->submit_ms;
 		v->order = js->order;
 		v->start_p50_ms = v->start_p90_ms = js->estimate_ms;
 	}
@@ -239,7 +245,7 @@ static void node_view_fill(const struct core *c, const struct node_s *n, struct 
 	v->free = r->state == NODE_READY ? r->devices_n - v->used - v->out : 0;
 	v->cores = r->cores_n - r->cores_reserved;
 	v->cores_used = mask_count(n->cores_held);
-	if (!v->flavor[0] && node_is_cpu(r))
+	if (!v->flavor[0] && node_is_cpu(n))
 		for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
 			if (flavor_of(c, id) && flavor_of(c, id)->unit == UNIT_CORE && !flavor_of(c, id)->retired)
 				TEXT_SET(v->flavor, flavor_of(c, id)->name);
@@ -423,7 +429,7 @@ static void flavor_view_fill(const struct core *c, const struct flavor *f, struc
 		int64_t here = 0, used = 0, sick = 0;
 
 		if (f->unit == UNIT_CORE) {
-			if (node_is_cpu(&n->r) && n->r.cores_n) {
+			if (node_is_cpu(n) && n->r.cores_n) {
 				here = n->r.cores_n - n->r.cores_reserved;
 				used = mask_count(n->cores_held);
 			}
@@ -589,11 +595,11 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 		r->code = v->jobs->reason;
 		TEXT_SET(r->text, v->jobs->reason_text);
-		r->since_ms = j->reason_since_ms;
-		r->elapsed_ms = j->reason_since_ms ? t - j->reason_since_ms : t - j->r.submit_ms;
+		r->since_ms = v->jobs->reason_since_ms;
+		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - j->r.submit_ms;
 		r->blocking = true;
 	}
-	for (int i = 0; i < REASONS_KEPT; i++)
+	for (int i = 0; j->span && i < REASONS_KEPT; i++)
 		if (j->span[i].code) {
 			struct reason_view *r = &v->reasons[v->reasons_n++];
 
@@ -675,7 +681,7 @@ static void view_deficit_fill(const struct core *c, const struct query *q, struc
 		if (!flavor_of(c, f) || flavor_of(c, f)->retired || flavor_of(c, f)->unit == UNIT_CORE)
 			continue;
 		EACH(c, nodes, node_s, n) {
-			int64_t here = popcount64(node_flavor_mask(&n->r, f));
+			int64_t here = popcount64(node_flavor_mask(n, f));
 
 			live += n->r.state == NODE_READY ? here : 0;
 			lost += q->name[0] && n->r.state == NODE_READY && node_named(&n->r, q->name) ? here : 0;
@@ -770,7 +776,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 		return 0;                                                                          \
 	}
 	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, v, arena), v->t_ms = t))
-	case QUERY_JOBS: FILL(view_jobs, (view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
+	case QUERY_JOBS: FILL(view_jobs, (sched_order(c, t), view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
 	case QUERY_LEASES: FILL(view_leases, (view_leases_fill(c, t, principal, q, v, arena), v->t_ms = t))
 	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, q, v, arena), v->t_ms = t))
 	case QUERY_DIVISION: FILL(view_division, view_division_fill(c, v, arena))
@@ -786,6 +792,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 
 		memset(v, 0, sizeof *v);
 		v->t_ms = t;
+		sched_order(c, t);
 		return view_explain_fill(c, t, q, v, arena, err);
 	}
 	case QUERY_NONE:

@@ -1,0 +1,318 @@
+/* bench_steps.c - what one step of the core costs, without sockets and disk
+ *
+ * A step is one command decided and applied, and the ticks after it until nothing is left to do: what
+ * sluisd does between a frame and its batch. Measured on a full cluster with a long queue, where every
+ * submission finds no room, and while the queue drains: each released node starts the next job.
+ *
+ *     bench_steps [QUEUED] [NODES]     (100000 jobs on 1000 nodes of 8 devices)
+ */
+#include "daemon/core/core.h"
+#include "daemon/core/state.h"
+#include "proto/base/prng.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEVICES = 8, PROJECTS = 20, SAMPLES = 2000 };
+
+struct world {
+	struct core *core;
+	struct decision d;
+	struct prng prng;
+	int64_t t;
+	uint32_t admin;
+	uint32_t nodes;
+	uint64_t keys;
+	uint64_t facts;
+};
+
+struct series { int64_t *ns; uint32_t n, cap; };
+
+static void series_add(struct series *s, int64_t ns)
+{
+	if (s->n == s->cap) {
+		s->cap = s->cap ? s->cap * 2 : 1024;
+		s->ns = xrealloc(s->ns, s->cap * sizeof *s->ns);
+	}
+	s->ns[s->n++] = ns;
+}
+
+static int ns_cmp(const void *pa, const void *pb)
+{
+	int64_t a, b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	return a < b ? -1 : a > b;
+}
+
+static void series_print(struct series *s, const char *name)
+{
+	int64_t sum = 0;
+
+	if (!s->n)
+		return;
+	qsort(s->ns, s->n, sizeof *s->ns, ns_cmp);
+	for (uint32_t i = 0; i < s->n; i++)
+		sum += s->ns[i];
+	printf("%s_per_s: %" PRId64 " 1/s\n", name, s->n * NS_PER_S / (sum ? sum : 1));
+	printf("%s_p50: %.1f us\n", name, (double)s->ns[s->n / 2] / 1000);
+	printf("%s_p99: %.1f us\n", name, (double)s->ns[(uint64_t)s->n * 99 / 100] / 1000);
+	printf("%s_max: %.1f us\n", name, (double)s->ns[s->n - 1] / 1000);
+	free(s->ns);
+	*s = (struct series){0};
+}
+
+static void ask(struct world *w, struct command *cmd)
+{
+	struct err err;
+
+	if (core_decide(w->core, w->t, cmd, &w->d, &err)) {
+		(void)fprintf(stderr, "bench_steps: %s: %s\n", command_name(cmd->type), err.msg);
+		exit(1);
+	}
+	for (uint32_t i = 0; i < w->d.facts_n; i++)
+		core_apply(w->core, &w->d.facts[i]);
+	w->facts += w->d.facts_n;
+}
+
+static uint32_t settle(struct world *w)
+{
+	uint32_t ticks = 0;
+
+	while (core_next_tick(w->core, w->t) <= w->t) {
+		struct command tick = {.type = CMD_TICK};
+
+		ask(w, &tick);
+		ticks++;
+	}
+	return ticks;
+}
+
+static struct command user(struct world *w, uint16_t type)
+{
+	struct command cmd = {.type = type, .via = VIA_LOCAL, .principal = w->admin};
+
+	w->keys++;
+	memcpy(cmd.idem_key, &w->keys, sizeof w->keys);
+	cmd.idem_key[15] = 1;
+	return cmd;
+}
+
+static void divide(struct world *w)
+{
+	static struct flavor flavor = {.name = "h100", .vendor = "nvidia", .model = "*", .weight_milli = 1000,
+				       .devices_per_node = DEVICES};
+	struct quota quota[PROJECTS + 1];
+	struct qnode q[PROJECTS + 7] = {
+		{.kind = QNODE_ROOT, .name = "root"},
+		{.kind = QNODE_PUBLIC, .name = "public", .parent = 1, .recall_slo_ms = 15 * MS_PER_MIN},
+		{.kind = QNODE_SECTOR, .name = "health", .parent = 2},
+		{.kind = QNODE_SECTOR, .name = "energy", .parent = 2},
+		{.kind = QNODE_PRIVATE, .name = "private", .parent = 1, .recall_slo_ms = 15 * MS_PER_MIN},
+		{.kind = QNODE_CLASS, .name = "company", .parent = 5},
+		{.kind = QNODE_PROVIDER, .name = "chat", .parent = 6},
+	};
+	struct command cmd = user(w, CMD_DIVISION_APPLY);
+	int64_t each = (int64_t)w->nodes * DEVICES / (PROJECTS * 2);
+
+	flavor.committed_units = w->nodes * DEVICES;
+	for (int i = 0; i < PROJECTS; i++) {
+		struct qnode *p = &q[7 + i];
+
+		p->kind = QNODE_PROJECT;
+		p->parent = i % 2 ? 3 : 4;
+		(void)snprintf(p->name, sizeof p->name, "project-%02d", i);
+		quota[i] = (struct quota){1, SHAPE_GPU, each, QTY_UNLIMITED, QTY_UNLIMITED};
+		p->quotas = &quota[i];
+		p->quotas_n = 1;
+	}
+	quota[PROJECTS] = (struct quota){1, SHAPE_GPU, (int64_t)w->nodes * DEVICES - each * PROJECTS, QTY_UNLIMITED,
+					 QTY_UNLIMITED};
+	q[6].quotas = &quota[PROJECTS];
+	q[6].quotas_n = 1;
+	cmd.division_apply = (struct cmd_division_apply){.flavors_n = 1, .flavors = &flavor, .qnodes_n = PROJECTS + 7,
+							 .qnodes = q};
+	ask(w, &cmd);
+}
+
+static void join(struct world *w, uint32_t i)
+{
+	struct command cmd = {.type = CMD_ENROL, .via = VIA_ENROL};
+	struct device dev[DEVICES] = {0};
+	uint32_t principal;
+
+	memset(cmd.enrol.token_hash, 7, 32);
+	(void)snprintf(cmd.enrol.name, sizeof cmd.enrol.name, "n%05u", i);
+	memcpy(cmd.enrol.key, &i, sizeof i);
+	cmd.enrol.key[31] = 1;
+	ask(w, &cmd);
+	principal = (uint32_t)w->d.result.version;
+
+	cmd = (struct command){.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = principal};
+	for (uint16_t k = 0; k < DEVICES; k++) {
+		(void)snprintf(dev[k].pci, sizeof dev[k].pci, "0000:%02x:00.0", k + 1);
+		(void)snprintf(dev[k].vendor, sizeof dev[k].vendor, "nvidia");
+		(void)snprintf(dev[k].model, sizeof dev[k].model, "H100");
+		dev[k].numa = k / 4;
+		dev[k].memory_mib = 81920;
+		dev[k].cores[0] = UINT64_C(0xff) << k * 8;
+	}
+	cmd.node_hello = (struct cmd_node_hello){.node = i, .boot_id = "b", .incarnation = 1, .cores_n = 64,
+						 .memory_mib = 1 << 20, .digest = {1}, .devices_n = DEVICES, .devices = dev};
+	ask(w, &cmd);
+}
+
+static void world_new(struct world *w, uint32_t nodes)
+{
+	struct uid_ref uid = {0};
+	struct command cmd = {.type = CMD_INIT};
+
+	*w = (struct world){.core = core_new(), .t = INT64_C(1700000000000), .nodes = nodes};
+	prng_seed(&w->prng, 1);
+	cmd.init.settings = (struct cluster){
+		.name = "bench", .lease_ttl_ms = 15 * MS_PER_MIN, .lease_grace_ms = 15 * MS_PER_MIN,
+		.lease_term_ms = MS_PER_DAY, .lease_offer_ms = MS_PER_HOUR, .rejoin_grace_ms = MS_PER_MIN,
+		.bind_timeout_ms = MS_PER_HOUR, .lost_after_ms = MS_PER_HOUR, .notice_ms = MS_PER_MIN,
+		.kill_margin_ms = 10 * MS_PER_S, .job_time_ms = MS_PER_HOUR, .age_guard_ms = MS_PER_DAY,
+		.loan_rate_ppm = 500000, .urgent_rate_ppm = 2000000,
+	};
+	cmd.init.uids_n = 1;
+	cmd.init.uids = &uid;
+	ask(w, &cmd);
+	w->admin = core_cred_of_uid(w->core, 0)->principal;
+	divide(w);
+	cmd = user(w, CMD_TOKEN_CREATE);
+	cmd.token_create = (struct cmd_token_create){.role = ROLE_NODE, .uses = 10000, .ttl_ms = MS_PER_DAY};
+	memset(cmd.token_create.hash, 7, 32);
+	ask(w, &cmd);
+	for (uint32_t i = 1; i <= nodes; i++)
+		join(w, i);
+	(void)settle(w);
+}
+
+static struct command submission(struct world *w, uint32_t units)
+{
+	struct command cmd = user(w, CMD_JOB_SUBMIT);
+
+	cmd.job_submit.spec = (struct job_spec){
+		.units = units, .klass = JOB_NORMAL, .loan = LOAN_OK, .mode = JOB_COMMAND, .name = "train",
+		.payload = {1}, .notice_ms = MS_PER_MIN,
+		.time_limit_ms = (1 + (int64_t)prng_below(&w->prng, 48)) * MS_PER_HOUR / 2,
+	};
+	(void)snprintf(cmd.job_submit.project, sizeof cmd.job_submit.project, "project-%02u",
+		       (unsigned)prng_below(&w->prng, PROJECTS));
+	(void)snprintf(cmd.job_submit.flavor, sizeof cmd.job_submit.flavor, "h100");
+	return cmd;
+}
+
+/* Every unit of the node says `state`. */
+static void report(struct world *w, uint32_t node, uint8_t state)
+{
+	const struct node_s *n = node_of(w->core, node);
+	struct command cmd = {.type = CMD_NODE_REPORT, .via = VIA_AGENTS, .principal = n->r.principal};
+	struct unit_status row[64];
+
+	cmd.node_report = (struct cmd_node_report){.node = node, .incarnation = 1, .units = row};
+	for (uint32_t i = 0; i < n->units_n && i < 64; i++)
+		row[cmd.node_report.units_n++] =
+			(struct unit_status){.alloc = n->units[i].alloc, .part = n->units[i].part, .state = state,
+					     .checkpoint_ago_ms = -1};
+	ask(w, &cmd);
+}
+
+static int64_t resident_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	long total = 0, resident = 0;
+
+	if (f && fscanf(f, "%ld %ld", &total, &resident) != 2)
+		resident = 0;
+	if (f)
+		(void)fclose(f);
+	return (int64_t)resident * 4096;
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t queued = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
+	uint32_t nodes = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
+	struct series steps = {0};
+	struct world w;
+	struct mono at, begin;
+	int64_t before;
+	uint32_t done = 0;
+
+	printf("sizeof_job: %zu bytes\nsizeof_lease: %zu bytes\nsizeof_alloc: %zu bytes\nsizeof_node: %zu bytes\n"
+	       "sizeof_device: %zu bytes\nsizeof_idem: %zu bytes\n",
+	       sizeof(struct job_s), sizeof(struct lease_s), sizeof(struct alloc_s), sizeof(struct node_s),
+	       sizeof(struct device), sizeof(struct idem_s));
+	before = resident_bytes();
+	world_new(&w, nodes);
+	printf("memory_per_node_of_8: %" PRId64 " bytes\n", (resident_bytes() - before) / (nodes ? nodes : 1));
+
+	/* fill: each job a whole node, started at once */
+	for (uint32_t i = 0; i < nodes; i++) {
+		struct command cmd = submission(&w, DEVICES);
+
+		at = mono_now();
+		ask(&w, &cmd);
+		(void)settle(&w);
+		series_add(&steps, mono_now().ns - at.ns);
+	}
+	series_print(&steps, "submit_and_start");
+	for (uint32_t i = 1; i <= nodes; i++) {
+		at = mono_now();
+		report(&w, i, UNIT_PREPARED);
+		report(&w, i, UNIT_RUNNING);
+		(void)settle(&w);
+		series_add(&steps, mono_now().ns - at.ns);
+	}
+	series_print(&steps, "prepared_and_running");
+
+	/* the queue: all at once, then one look at all of it */
+	before = resident_bytes();
+	for (uint32_t i = 0; i < queued; i++) {
+		struct command cmd = submission(&w, 1 + (uint32_t)prng_below(&w.prng, 16));
+
+		at = mono_now();
+		ask(&w, &cmd);
+		series_add(&steps, mono_now().ns - at.ns);
+	}
+	series_print(&steps, "submit_decide_apply");
+	if (queued)
+		printf("memory_per_queued_job: %" PRId64 " bytes\n", (resident_bytes() - before) / queued);
+	at = mono_now();
+	(void)settle(&w);
+	printf("first_look_at_queue: %.1f us\n", (double)(mono_now().ns - at.ns) / 1000);
+
+	/* one more while everything is full: three seconds at most */
+	begin = mono_now();
+	for (uint32_t i = 0; i < SAMPLES && mono_now().ns - begin.ns < 3 * NS_PER_S; i++) {
+		struct command cmd = submission(&w, 1 + (uint32_t)prng_below(&w.prng, 16));
+
+		w.t += 10;
+		at = mono_now();
+		ask(&w, &cmd);
+		(void)settle(&w);
+		series_add(&steps, mono_now().ns - at.ns);
+	}
+	series_print(&steps, "submit_step_full");
+
+	/* nodes come free one after the other */
+	begin = mono_now();
+	for (uint32_t i = 1; i <= nodes && mono_now().ns - begin.ns < 3 * NS_PER_S; i++) {
+		w.t += 10;
+		at = mono_now();
+		report(&w, i, UNIT_RELEASED);
+		done += settle(&w);
+		series_add(&steps, mono_now().ns - at.ns);
+	}
+	series_print(&steps, "release_step");
+	printf("ticks_per_release: %.2f\n", (double)done / (nodes ? nodes : 1));
+	core_free(w.core);
+	decision_done(&w.d);
+	return 0;
+}
