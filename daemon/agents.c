@@ -362,7 +362,7 @@ static bool row_done(const struct server *s, uint32_t node, const struct unit_st
 
 	if (row->state == UNIT_RELEASED || row->state == UNIT_LOST)
 		return !row_known(s, node, row) && row->alloc < cluster->next_alloc && !cluster->safe_mode;
-	return row->state == UNIT_EXITED && row_known(s, node, row);
+	return (row->state == UNIT_EXITED || row->state == UNIT_FAILED) && row_known(s, node, row);
 }
 
 static void answer_report(struct server *s, const struct request *r)
@@ -498,6 +498,14 @@ static void on_liveness(struct loop *loop, struct loop_timer *timer, void *arg)
 		for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_NODE, id)) != 0;)
 			judge(s, (uint32_t)id);
 	loop_timer_after(loop, timer, every_ms);
+}
+
+void agents_goodbye(struct server *s)
+{
+	for (uint32_t i = 0; i < s->sessions_cap; i++)
+		if (s->sessions[i] && s->sessions[i]->live)
+			server_goodbye(s, s->door[DOOR_AGENTS], &s->sessions[i]->peer, 0, ERR_INTERRUPTED,
+				       "sluisd is going down; the work goes on");
 }
 
 void agents_start(struct server *s)

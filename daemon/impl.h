@@ -195,6 +195,7 @@ void agents_dirty(struct server *s, uint32_t node);
 /* Send DESIRED to all nodes of this step. */
 void agents_send(struct server *s);
 void agents_start(struct server *s);
+void agents_goodbye(struct server *s); /* to all: we are going down */
 void agents_free(struct server *s);
 /* Send a relayed query. ERR_UNREACHABLE when the node's agent is not there. */
 int agents_relay(struct server *s, uint32_t node, uint16_t type, uint64_t req, const struct msg_relay *msg,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/server.h"
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	(void)umask(0077); /* state, backups, keys: nobody else's; the local door sets its own mode */
 	if (o.restore)
 		return restore(&o);
 	status = load(&o, &conf);

@@ -582,6 +582,7 @@ int server_run(struct server *s)
 		return s->exit_code;
 	}
 	alive_write(s, true);
+	agents_goodbye(s);
 	log_event(LOG_NOTICE, "stopped", "seq=%" PRIu64, s->seq);
 	return EXIT_STOPPED;
 }

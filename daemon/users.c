@@ -35,6 +35,15 @@ void welcome_fill(struct server *s, const struct request *r, struct msg_welcome 
 	memcpy(w->principal, p->name, sizeof w->principal);
 }
 
+/* What tells a repeated command from another one, over the body as the core sees it. */
+static void command_body_hash_of(struct command *cmd)
+{
+	CLEANUP(buf_done) struct buf body = BUF_INIT;
+
+	schema_encode(schema_of_command(cmd->type), &cmd->tick, &body);
+	command_body_hash(cmd->type, body.data, body.len, cmd->body_hash);
+}
+
 /* ---- commands --------------------------------------------------------------------------------- */
 
 static bool zero(const uint8_t hash[32])
@@ -135,12 +144,8 @@ static int take_command(struct server *s, struct request *r, struct err *err)
 		rc = room_check(s, cmd, err);
 	if (rc)
 		return rc;
-	if (r->payload.len) { /* the hash became part of what must be the same when it is repeated */
-		CLEANUP(buf_done) struct buf body = BUF_INIT;
-
-		schema_encode(schema_of_command(cmd->type), &cmd->tick, &body);
-		command_body_hash(cmd->type, body.data, body.len, cmd->body_hash);
-	}
+	if (r->payload.len) /* its hash is part of what must be the same when the command is repeated */
+		command_body_hash_of(cmd);
 	server_push(s, r);
 	return 0;
 }
@@ -179,7 +184,9 @@ void users_answer(struct server *s, struct request *r)
 int enrol_take(struct server *s, struct request *r, struct err *err)
 {
 	const struct msg_enrol *msg = r->msg;
+	uint8_t digest[SHA256_BYTES];
 	struct command *cmd;
+	struct sha256 hash;
 
 	if (s->counts.nodes >= s->conf.limits.nodes)
 		return limit_reached(err, "nodes", s->conf.limits.nodes);
@@ -189,25 +196,16 @@ int enrol_take(struct server *s, struct request *r, struct err *err)
 	token_hash(msg->secret, cmd->enrol.token_hash);
 	memcpy(cmd->enrol.name, msg->name, sizeof cmd->enrol.name);
 	memcpy(cmd->enrol.key, r->key, sizeof cmd->enrol.key);
+	/* Who lost our answer asks again with the same token and key: the same command, once. */
+	sha256_init(&hash);
+	sha256_add(&hash, cmd->enrol.token_hash, sizeof cmd->enrol.token_hash);
+	sha256_add(&hash, cmd->enrol.key, sizeof cmd->enrol.key);
+	sha256_final(&hash, digest);
+	memcpy(cmd->idem_key, digest, sizeof cmd->idem_key);
+	command_body_hash_of(cmd);
 	r->cmd = cmd;
 	server_push(s, r);
 	return 0;
-}
-
-/* A key that is enrolled already under this very name has lost our answer: say it again. */
-static const struct cred *enrolled_before(const struct server *s, const struct request *r)
-{
-	const struct msg_enrol *msg = r->msg;
-
-	for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_CRED, id)) != 0;) {
-		const struct cred *cr = core_cred(s->core, id);
-
-		if (cr->kind == CRED_CURVE && cr->state == CRED_VALID &&
-		    memcmp(cr->key, r->key, sizeof cr->key) == 0 &&
-		    strcmp(core_principal(s->core, cr->principal)->name, msg->name) == 0)
-			return cr;
-	}
-	return NULL;
 }
 
 void enrol_answer(struct server *s, struct request *r)
@@ -217,8 +215,10 @@ void enrol_answer(struct server *s, struct request *r)
 	const struct cred *cr;
 	struct msg_enrolled done = {0};
 
-	cr = r->code ? enrolled_before(s, r) : core_cred(s->core, r->result.id);
-	if (!cr) {
+	cr = r->code ? NULL : core_cred(s->core, r->result.id);
+	if (!r->code && (!cr || cr->state == CRED_REVOKED)) /* asked again, too late */
+		r->code = err_set(&r->err, ERR_REVOKED, "this key was enrolled and has been revoked");
+	if (r->code) {
 		server_reply(s, r);
 		return;
 	}
