@@ -1,0 +1,1060 @@
+/* sim_daemon.c - the simulated sluisd: the real core over a store in memory
+ *
+ * The order is that of the real one: what arrived is decided and applied, command by command, until
+ * no tick has anything to do; the batch is synced; only then replies and orders leave. While one
+ * batch syncs the next is decided. A crash loses what was not synced, and sometimes only the answers.
+ */
+#include "tests/lib/sim_world.h"
+
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t EPOCH0_MS = INT64_C(1800000000000);
+static const int64_t TURN_MS = 2000;
+static const int64_t GAP_MS = 6000; /* longer between two turns: nobody could be heard */
+enum { TICKS_MAX = 20000 };
+
+int64_t daemon_t(const struct sim *s) { return s->d.t_base_ms + s->now_ms - s->d.true_base_ms; }
+
+int64_t daemon_uptime(const struct sim *s)
+{
+	int64_t ms = s->d.up_total_ms;
+
+	return s->d.up && s->now_ms > s->d.up_since_ms ? ms + s->now_ms - s->d.up_since_ms : ms;
+}
+
+/* ---- records as bytes ----------------------------------------------------------------------------- */
+
+static void bytes_done(struct sim_bytes *b)
+{
+	free(b->data);
+	b->data = NULL;
+}
+
+static void log_done(struct sim_log *r)
+{
+	for (uint32_t i = 0; i < r->facts_n; i++)
+		bytes_done(&r->facts[i]);
+	free(r->facts);
+	free(r->body);
+}
+
+static uint32_t table_find(const struct sim_table *t, uint64_t id, bool *ret_found)
+{
+	uint32_t lo = 0, hi = t->n;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (t->row[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*ret_found = lo < t->n && t->row[lo].id == id;
+	return lo;
+}
+
+static void table_put(struct sim_table *t, const struct sim_bytes *b)
+{
+	bool found;
+	uint32_t i = table_find(t, b->id, &found);
+
+	if (b->deleted) {
+		if (!found)
+			return;
+		bytes_done(&t->row[i]);
+		memmove(&t->row[i], &t->row[i + 1], (--t->n - i) * sizeof *t->row);
+		return;
+	}
+	if (found) {
+		bytes_done(&t->row[i]);
+	} else {
+		if (t->n == t->cap) {
+			t->cap = t->cap ? t->cap * 2 : 16;
+			t->row = xrealloc(t->row, t->cap * sizeof *t->row);
+		}
+		memmove(&t->row[i + 1], &t->row[i], (t->n++ - i) * sizeof *t->row);
+	}
+	t->row[i] = *b;
+	t->row[i].data = xmalloc(b->len + 1);
+	memcpy(t->row[i].data, b->data, b->len);
+}
+
+static void tables_done(struct sim_table table[RECORD_KINDS])
+{
+	for (int k = 0; k < RECORD_KINDS; k++) {
+		for (uint32_t i = 0; i < table[k].n; i++)
+			bytes_done(&table[k].row[i]);
+		free(table[k].row);
+		table[k] = (struct sim_table){0};
+	}
+}
+
+static void tables_copy(struct sim_table to[RECORD_KINDS], struct sim_table from[RECORD_KINDS])
+{
+	tables_done(to);
+	for (int k = 0; k < RECORD_KINDS; k++)
+		for (uint32_t i = 0; i < from[k].n; i++)
+			table_put(&to[k], &from[k].row[i]);
+}
+
+/* Apply one stored record to a core. */
+static bool bytes_apply(struct sim *s, struct core *c, struct arena *arena, const struct sim_bytes *b)
+{
+	const struct schema *schema = schema_of_record(b->kind);
+	struct fact f = {.kind = b->kind, .id = b->id};
+	struct err err;
+
+	arena_reset(arena);
+	if (!b->deleted) {
+		void *rec = arena_alloc(arena, schema->size);
+
+		if (schema_decode(schema, b->data, b->len, rec, arena, &err)) {
+			sim_violation(s, "record (%u, %" PRIu64 ") does not come back from its bytes: %s", b->kind,
+				      b->id, err.msg);
+			return false;
+		}
+		f.any = rec;
+	}
+	core_apply(c, &f);
+	return true;
+}
+
+static struct core *core_of_tables(struct sim *s, struct sim_table table[RECORD_KINDS])
+{
+	struct core *c = core_new();
+	struct arena arena = {0};
+	bool ok = true;
+
+	for (int k = 0; k < RECORD_KINDS && ok; k++)
+		for (uint32_t i = 0; i < table[k].n && ok; i++)
+			ok = bytes_apply(s, c, &arena, &table[k].row[i]);
+	arena_done(&arena);
+	return c;
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------- */
+
+static void batch_done(struct sim_batch *b)
+{
+	for (uint32_t i = 0; i < b->rec_n; i++)
+		log_done(&b->rec[i]);
+	for (uint32_t i = 0; i < b->out_n; i++)
+		sim_msg_free(b->out[i]);
+	free(b->rec);
+	free(b->out);
+	*b = (struct sim_batch){0};
+}
+
+static void send_later(struct sim *s, struct sim_msg *m)
+{
+	struct sim_batch *b = &s->d.cur;
+
+	if (s->canary == CANARY_ACK_BEFORE_COMMIT) {
+		sim_send(s, m);
+		return;
+	}
+	if (b->out_n == b->out_cap) {
+		b->out_cap = b->out_cap ? b->out_cap * 2 : 16;
+		b->out = xrealloc(b->out, b->out_cap * sizeof(struct sim_msg *));
+	}
+	b->out[b->out_n++] = m;
+}
+
+static void record_add(struct sim *s, const struct command *cmd, int64_t t)
+{
+	struct sim_batch *b = &s->d.cur;
+	struct buf buf = BUF_INIT;
+	struct sim_log *r;
+
+	if (b->rec_n == b->rec_cap) {
+		b->rec_cap = b->rec_cap ? b->rec_cap * 2 : 8;
+		b->rec = xrealloc(b->rec, b->rec_cap * sizeof *b->rec);
+	}
+	r = &b->rec[b->rec_n++];
+	*r = (struct sim_log){.seq = ++s->d.seq,
+			      .t_ms = t,
+			      .up_ms = daemon_uptime(s),
+			      .type = cmd->type,
+			      .via = cmd->via,
+			      .principal = cmd->principal,
+			      .cred = cmd->cred,
+			      .facts_n = s->d.dec.facts_n};
+	memcpy(r->key, cmd->idem_key, sizeof r->key);
+	memcpy(r->body_hash, cmd->body_hash, sizeof r->body_hash);
+	schema_encode(schema_of_command(cmd->type), &cmd->tick, &buf);
+	r->body_len = (uint32_t)buf.len;
+	r->body = xmalloc(buf.len + 1);
+	memcpy(r->body, buf.data, buf.len);
+	r->facts = xcalloc(r->facts_n, sizeof *r->facts);
+	sim_trace(s, r->seq ^ (uint64_t)t << 20 ^ (uint64_t)cmd->type << 56);
+	for (uint32_t i = 0; i < r->facts_n; i++) {
+		const struct fact *f = &s->d.dec.facts[i];
+
+		r->facts[i] = (struct sim_bytes){.kind = f->kind, .id = f->id, .deleted = !f->any};
+		if (!f->any)
+			continue;
+		buf_reset(&buf);
+		schema_encode(schema_of_record(f->kind), f->any, &buf);
+		r->facts[i].len = (uint32_t)buf.len;
+		r->facts[i].data = xmalloc(buf.len + 1);
+		memcpy(r->facts[i].data, buf.data, buf.len);
+		for (size_t k = 0; k < buf.len; k += 8) {
+			uint64_t w = 0;
+
+			memcpy(&w, buf.data + k, buf.len - k < 8 ? buf.len - k : 8);
+			sim_trace(s, w);
+		}
+	}
+	buf_done(&buf);
+}
+
+/* ---- what the observer learns from a commit ------------------------------------------------------------- */
+
+static void expiry_check(struct sim *s, const struct sim_log *now, const struct lease *l)
+{
+	int64_t heard;
+
+	s->n.expiries++;
+	for (uint32_t i = s->d.store.log_n; i-- > 0;)
+		for (uint32_t k = s->d.store.log[i].facts_n; k-- > 0;) {
+			const struct sim_bytes *b = &s->d.store.log[i].facts[k];
+
+			if (b->kind != RECORD_RENEWAL || b->id != l->id)
+				continue;
+			heard = now->up_ms - s->d.store.log[i].up_ms;
+			if (heard < l->spec.ttl_ms + l->spec.grace_ms - 1000)
+				sim_violation(s,
+					      "I12: lease %" PRIu64 " expired after %" PRId64
+					      " ms in which the daemon could hear, of %" PRId64,
+					      l->id, heard, l->spec.ttl_ms + l->spec.grace_ms);
+			return;
+		}
+}
+
+static void committed(struct sim *s, const struct sim_log *r)
+{
+	struct arena arena = {0};
+	struct err err;
+
+	for (uint32_t i = 0; i < r->facts_n; i++) {
+		const struct sim_bytes *b = &r->facts[i];
+		bool known;
+		uint32_t at = table_find(&s->d.store.table[b->kind], b->id, &known);
+
+		(void)at;
+		if (b->deleted)
+			continue;
+		if (b->kind == RECORD_ALLOC && !known) {
+			struct alloc a;
+
+			ENSURE(!schema_decode(schema_of_record(b->kind), b->data, b->len, &a, &arena, &err));
+			observer_allocated(s, &a);
+		} else if (b->kind == RECORD_LEASE) {
+			struct lease l;
+
+			ENSURE(!schema_decode(schema_of_record(b->kind), b->data, b->len, &l, &arena, &err));
+			if (l.state == LEASE_EXPIRED)
+				expiry_check(s, r, &l);
+			if (l.state == LEASE_EXPIRED || l.state == LEASE_ENDED)
+				holders_check(s, &l);
+		} else if (b->kind == RECORD_CLAIM && !known) {
+			s->n.claims++;
+		}
+	}
+	arena_done(&arena);
+}
+
+static void batch_commit(struct sim *s, struct sim_batch *b)
+{
+	struct sim_store *st = &s->d.store;
+
+	for (uint32_t i = 0; i < b->rec_n; i++) {
+		struct sim_log *r = &b->rec[i];
+
+		committed(s, r);
+		for (uint32_t k = 0; k < r->facts_n; k++) {
+			if (s->canary == CANARY_FORGET_FACT && r->facts[k].kind == RECORD_ALLOC && r->seq % 97 == 0)
+				continue;
+			table_put(&st->table[r->facts[k].kind], &r->facts[k]);
+		}
+		if (st->log_n == st->log_cap) {
+			st->log_cap = st->log_cap ? st->log_cap * 2 : 256;
+			st->log = xrealloc(st->log, st->log_cap * sizeof *st->log);
+		}
+		st->log[st->log_n++] = *r;
+	}
+	s->n.commits += b->rec_n > 0;
+	b->rec_n = 0;
+}
+
+static void fly_land(struct sim *s)
+{
+	struct sim_batch *b = &s->d.fly;
+	struct sim_msg **out = b->out;
+	uint32_t n = b->out_n;
+
+	batch_commit(s, b);
+	s->d.fly_until_ms = 0;
+	b->out = NULL;
+	b->out_n = 0;
+	batch_done(b);
+	for (uint32_t i = 0; i < n; i++)
+		sim_send(s, out[i]);
+	free(out);
+}
+
+/* ---- deciding ------------------------------------------------------------------------------------------------ */
+
+static uint16_t machine_of_node(const struct sim *s, uint32_t node)
+{
+	for (uint16_t i = 0; i < s->k.machines; i++)
+		if (s->machine[i].node == node)
+			return i;
+	return SIM_MACHINES_MAX;
+}
+
+static void dirty(struct sim *s, const struct alloc *a)
+{
+	for (uint32_t i = 0; a && i < a->parts_n; i++) {
+		uint16_t m = machine_of_node(s, a->parts[i].node);
+
+		if (m < SIM_MACHINES_MAX)
+			s->d.node[m].dirty = true;
+	}
+}
+
+static void facts_apply(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+
+	for (uint32_t i = 0; i < d->dec.facts_n; i++) {
+		const struct fact *f = &d->dec.facts[i];
+
+		if (f->kind == RECORD_ALLOC) {
+			dirty(s, core_alloc(d->core, f->id));
+			dirty(s, f->alloc);
+			if (f->id > d->alloc_max)
+				d->alloc_max = f->id;
+			s->n.recalls += f->alloc && f->alloc->stop_cause == END_RECALL &&
+					core_alloc(d->core, f->id) && !core_alloc(d->core, f->id)->stop_cause;
+		}
+		if (f->kind == RECORD_CLUSTER && f->cluster && core_cluster(d->core) &&
+		    f->cluster->safe_mode != core_cluster(d->core)->safe_mode)
+			for (uint32_t m = 0; m < s->k.machines; m++)
+				d->node[m].dirty = true;
+		if (f->kind == RECORD_JOB && f->job && job_terminal(f->job->state) && core_job(d->core, f->id) &&
+		    !job_terminal(core_job(d->core, f->id)->state))
+			s->n.jobs_ended++;
+		core_apply(d->core, f);
+	}
+}
+
+static int decide_one(struct sim *s, const struct command *cmd, struct err *err)
+{
+	struct sim_daemon *d = &s->d;
+	int64_t t = daemon_t(s);
+	struct err broken;
+	int rc = core_decide(d->core, t, cmd, &d->dec, err);
+
+	s->n.decisions++;
+	if (rc) {
+		s->n.refusals++;
+		if (d->dec.facts_n)
+			sim_violation(s, "a refused %s left facts", command_name(cmd->type));
+		return rc;
+	}
+	if (!d->dec.facts_n)
+		return 0;
+	record_add(s, cmd, t);
+	facts_apply(s);
+	if (core_check(d->core, &broken))
+		sim_violation(s, "core_check after %s (seq %" PRIu64 "): %s", command_name(cmd->type), d->seq,
+			      broken.msg);
+	return 0;
+}
+
+int daemon_now(struct sim *s, struct command *cmd, struct result *ret)
+{
+	struct err err;
+	int rc = decide_one(s, cmd, &err);
+
+	if (rc) {
+		fprintf(stderr, "sim: setting up: %s: %s\n", command_name(cmd->type), err.msg);
+		return rc;
+	}
+	*ret = s->d.dec.result;
+	batch_commit(s, &s->d.cur);
+	batch_done(&s->d.cur);
+	return 0;
+}
+
+static void ticks(struct sim *s)
+{
+	struct command tick = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1};
+	struct err err;
+
+	for (int i = 0; !s->failed; i++) {
+		if (core_next_tick(s->d.core, daemon_t(s)) > daemon_t(s))
+			return;
+		if (decide_one(s, &tick, &err)) {
+			sim_violation(s, "a tick was refused: %s", err.msg);
+			return;
+		}
+		if (!s->d.dec.facts_n && core_next_tick(s->d.core, daemon_t(s)) <= daemon_t(s)) {
+			sim_violation(s, "an empty tick wants another at once");
+			return;
+		}
+		if (i == TICKS_MAX)
+			sim_violation(s, "ticks go on without end");
+	}
+}
+
+/* ---- messages -------------------------------------------------------------------------------------------------- */
+
+static uint64_t seq_of_key(const struct sim *s, uint32_t principal, const uint8_t key[16])
+{
+	const struct sim_log *part[] = {s->d.cur.rec, s->d.fly.rec, s->d.store.log};
+	uint32_t n[] = {s->d.cur.rec_n, s->d.fly.rec_n, s->d.store.log_n};
+
+	for (int p = 0; p < 3; p++)
+		for (uint32_t i = n[p]; i-- > 0;)
+			if (part[p][i].principal == principal && !memcmp(part[p][i].key, key, 16))
+				return part[p][i].seq;
+	return 0;
+}
+
+static void on_command(struct sim *s, const struct sim_msg *m)
+{
+	const struct sim_user *u = &s->user[m->link - SIM_MACHINES_MAX];
+	struct command cmd = {.type = m->cmd, .via = VIA_USERS, .principal = u->principal, .cred = u->cred};
+	struct sim_msg *r = sim_msg_new(M_REPLY, m->link);
+	struct result *res = &s->d.dec.result;
+	struct err err;
+
+	arena_reset(&s->d.arena);
+	memcpy(cmd.idem_key, m->key, sizeof cmd.idem_key);
+	command_body_hash(m->cmd, m->body.data, m->body.len, cmd.body_hash);
+	ENSURE(!schema_decode(schema_of_command(m->cmd), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
+	r->req = m->req;
+	r->renew_seq = m->renew_seq;
+	r->epoch = s->d.store.epoch;
+	r->cmd = m->cmd;
+	memcpy(r->key, m->key, sizeof r->key);
+	r->code = decide_one(s, &cmd, &err);
+	if (!r->code) {
+		r->id = res->id;
+		r->seq = s->d.dec.facts_n ? s->d.seq : 0;
+		if (s->d.dec.replayed) {
+			s->n.replays++;
+			r->seq = seq_of_key(s, cmd.principal, cmd.idem_key);
+			if (!r->seq)
+				sim_violation(s, "a reply was remembered of a command that is not in the log");
+		}
+		for (uint32_t i = 0; i < res->renewals_n && i < SIM_REPLY_RENEWALS_MAX; i++)
+			r->renewal[r->renewals_n++] = res->renewals[i];
+	} else {
+		sim_say(s, "%s: %s refused: %s", u->name, command_name(m->cmd), err.msg);
+	}
+	send_later(s, r);
+}
+
+static void on_look(struct sim *s, const struct sim_msg *m)
+{
+	const struct lease *l = core_lease(s->d.core, m->id);
+	const struct renewal *n = core_renewal(s->d.core, m->id);
+	struct sim_msg *r = sim_msg_new(M_LOOKED, m->link);
+
+	r->req = m->req;
+	r->id = m->id;
+	r->fence = l ? l->fence : 0;
+	r->renew_seq = n ? n->renew_seq : 0;
+	send_later(s, r);
+}
+
+static void goodbye(struct sim *s, const struct sim_msg *m, int32_t code)
+{
+	struct sim_msg *r = sim_msg_new(M_GOODBYE, m->link);
+
+	r->agent = m->agent;
+	r->code = code;
+	r->incarnation = m->incarnation;
+	send_later(s, r);
+}
+
+/* Rows the agent has: acknowledged once this batch is durable; those the core does not know are to stop. */
+static void rows_seen(struct sim *s, const struct sim_msg *m, const struct unit_status *row, uint32_t n)
+{
+	struct sim_session *ses = &s->d.node[m->link];
+	struct sim_msg *r = sim_msg_new(M_ACK, m->link);
+
+	r->agent = m->agent;
+	r->session = ses->session;
+	r->incarnation = m->incarnation;
+	r->acks = n ? xcalloc(n, sizeof *r->acks) : NULL;
+	r->acks_n = n;
+	ses->orphans_n = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct alloc *a = core_alloc(s->d.core, row[i].alloc);
+		bool known = false;
+
+		r->acks[i] = (struct ack_row){row[i].alloc, row[i].part, row[i].state};
+		for (uint32_t k = 0; a && k < a->parts_n; k++)
+			known |= a->parts[k].index == row[i].part && a->parts[k].node == s->machine[m->link].node;
+		if (!known && row[i].state != UNIT_RELEASED && row[i].state != UNIT_LOST &&
+		    row[i].state != UNIT_ABSENT && ses->orphans_n < ARRAY_LEN(ses->orphans)) {
+			ses->orphans[ses->orphans_n++] = (struct sim_want){
+				.alloc = row[i].alloc, .part = row[i].part, .phase = UNIT_STOP, .stop_in_ms = 10000};
+			ses->dirty = true;
+		}
+	}
+	send_later(s, r);
+}
+
+static void on_hello(struct sim *s, const struct sim_msg *m)
+{
+	const struct sim_machine *mc = &s->machine[m->link];
+	struct sim_session *ses = &s->d.node[m->link];
+	struct command cmd = {
+		.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
+	struct sim_msg *r;
+	struct err err;
+	int rc;
+
+	arena_reset(&s->d.arena);
+	ENSURE(!schema_decode(schema_of_command(cmd.type), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
+	cmd.node_hello.node = mc->node;
+	rc = decide_one(s, &cmd, &err);
+	if (rc) {
+		sim_say(s, "hello of %s refused: %s", mc->name, err.msg);
+		goodbye(s, m, rc);
+		return;
+	}
+	*ses = (struct sim_session){.session = ++s->d.session_next,
+				    .incarnation = m->incarnation,
+				    .agent = m->agent,
+				    .heard_ms = s->now_ms,
+				    .rev = ses->rev,
+				    .dirty = true};
+	r = sim_msg_new(M_WELCOME, m->link);
+	r->agent = m->agent;
+	r->incarnation = m->incarnation;
+	r->epoch = s->d.store.epoch;
+	r->session = ses->session;
+	send_later(s, r);
+	rows_seen(s, m, cmd.node_hello.units, cmd.node_hello.units_n);
+}
+
+static bool session_ok(struct sim *s, const struct sim_msg *m)
+{
+	struct sim_session *ses = &s->d.node[m->link];
+
+	if (!ses->session || m->session != ses->session) {
+		goodbye(s, m, ses->session && m->incarnation < ses->incarnation ? ERR_SUPERSEDED : ERR_STALE);
+		return false;
+	}
+	ses->heard_ms = s->now_ms;
+	if (m->counter <= ses->counter)
+		return false; /* out of order, or a copy */
+	ses->counter = m->counter;
+	return true;
+}
+
+static void on_report(struct sim *s, const struct sim_msg *m)
+{
+	const struct sim_machine *mc = &s->machine[m->link];
+	struct command cmd = {
+		.type = CMD_NODE_REPORT, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
+	struct err err;
+	int rc;
+
+	if (!session_ok(s, m))
+		return;
+	arena_reset(&s->d.arena);
+	ENSURE(!schema_decode(schema_of_command(cmd.type), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
+	cmd.node_report.node = mc->node;
+	rc = decide_one(s, &cmd, &err);
+	if (rc) {
+		goodbye(s, m, rc);
+		return;
+	}
+	rows_seen(s, m, cmd.node_report.units, cmd.node_report.units_n);
+}
+
+static void on_heartbeat(struct sim *s, const struct sim_msg *m)
+{
+	struct sim_session *ses = &s->d.node[m->link];
+	struct sim_msg *r;
+
+	if (!session_ok(s, m))
+		return;
+	if (m->rev < ses->rev) {
+		ses->dirty = true;
+		ses->digest = 0; /* again */
+	}
+	r = sim_msg_new(M_HEARTBEAT_ACK, m->link);
+	r->agent = m->agent;
+	r->session = ses->session;
+	send_later(s, r);
+}
+
+void daemon_receive(struct sim *s, struct sim_msg *m)
+{
+	struct sim_daemon *d = &s->d;
+
+	if (!d->up) {
+		sim_msg_free(m); /* nobody listens */
+		return;
+	}
+	if (d->inbox_n == d->inbox_cap) {
+		d->inbox_cap = d->inbox_cap ? d->inbox_cap * 2 : 32;
+		d->inbox = xrealloc(d->inbox, d->inbox_cap * sizeof(struct sim_msg *));
+	}
+	d->inbox[d->inbox_n++] = m;
+	sim_wake(s, WAKE_DAEMON, s->now_ms > d->paused_until_ms ? s->now_ms : d->paused_until_ms);
+}
+
+static void inbox_take(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->d.inbox_n; i++) {
+		struct sim_msg *m = s->d.inbox[i];
+
+		if (!s->failed)
+			switch ((enum sim_msg_type)m->type) {
+			case M_COMMAND: on_command(s, m); break;
+			case M_LOOK: on_look(s, m); break;
+			case M_HELLO: on_hello(s, m); break;
+			case M_REPORT: on_report(s, m); break;
+			case M_HEARTBEAT: on_heartbeat(s, m); break;
+			default: UNREACHABLE();
+			}
+		sim_msg_free(m);
+	}
+	s->d.inbox_n = 0;
+}
+
+/* ---- what is wanted on the nodes ---------------------------------------------------------------------------------- */
+
+static uint64_t devices_of(const struct unit *u)
+{
+	uint64_t mask = 0;
+
+	for (uint32_t i = 0; i < u->devices_n; i++)
+		mask |= UINT64_C(1) << strtoul(u->devices[i].pci + 5, NULL, 16); /* "0000:03:00.0" */
+	return mask;
+}
+
+static void desired_send(struct sim *s, uint16_t at)
+{
+	struct sim_session *ses = &s->d.node[at];
+	int64_t t = daemon_t(s);
+	struct unit *units;
+	struct sim_msg *r;
+	uint64_t digest = 1;
+	uint32_t n;
+
+	arena_reset(&s->d.arena);
+	core_units_of_node(s->d.core, t, s->machine[at].node, &s->d.arena, &units, &n);
+	r = sim_msg_new(M_DESIRED, at);
+	r->wants = xcalloc(n + ses->orphans_n + 1, sizeof *r->wants);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct unit *u = &units[i];
+		struct sim_want *w = &r->wants[r->wants_n++];
+
+		*w = (struct sim_want){.alloc = u->alloc,
+				       .owner = u->owner * 2 + (u->kind == UNIT_BARE || u->kind == UNIT_SERVICE),
+				       .devices = devices_of(u),
+				       .part = u->part,
+				       .phase = u->phase,
+				       .kind = u->kind,
+				       .tasks = u->tasks,
+				       .time_left_ms = u->time_left_ms,
+				       .stop_in_ms = u->stop_in_ms};
+		digest = (digest ^ w->alloc) * UINT64_C(0x100000001b3) ^ w->part ^ (uint64_t)w->phase << 20;
+		digest = digest * UINT64_C(0x100000001b3) ^ w->devices;
+		if (w->phase == UNIT_STOP)
+			digest ^= (uint64_t)(w->stop_in_ms ? t + w->stop_in_ms : 0) << 8;
+	}
+	if (!core_cluster(s->d.core)->safe_mode)
+		for (uint32_t i = 0; i < ses->orphans_n; i++) {
+			r->wants[r->wants_n++] = ses->orphans[i];
+			digest = (digest ^ ses->orphans[i].alloc) * UINT64_C(0x100000001b3) ^ ses->orphans[i].part;
+		}
+	ses->dirty = false;
+	if (digest == ses->digest) {
+		sim_msg_free(r);
+		return;
+	}
+	ses->digest = digest;
+	r->agent = ses->agent;
+	r->incarnation = ses->incarnation;
+	r->epoch = s->d.store.epoch;
+	r->session = ses->session;
+	r->rev = ++ses->rev;
+	send_later(s, r);
+}
+
+/* Heard lately, or not; heard again. */
+static void scan(struct sim *s)
+{
+	for (uint16_t i = 0; i < s->k.machines && !s->failed; i++) {
+		const struct sim_session *ses = &s->d.node[i];
+		const struct node *n = core_node(s->d.core, s->machine[i].node);
+		int64_t silent = s->now_ms - ses->heard_ms;
+		uint8_t state = silent > s->k.unreachable_ms ? NODE_UNREACHABLE :
+				silent > s->k.suspect_ms     ? NODE_SUSPECT :
+							       NODE_READY;
+		struct command cmd = {.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
+		struct err err;
+
+		if (!n || n->state == state || n->state == NODE_JOINING || n->state == NODE_DOWN)
+			continue;
+		if ((state == NODE_READY && !ses->session) || (state == NODE_SUSPECT && n->state == NODE_UNREACHABLE))
+			continue;
+		cmd.node_liveness.node = n->id;
+		cmd.node_liveness.state = state;
+		sim_say(s, "%s: liveness %u", s->machine[i].name, state);
+		(void)decide_one(s, &cmd, &err); /* refused: nothing changes */
+		if (state == NODE_UNREACHABLE && s->canary == CANARY_FREE_ON_TIMEOUT) {
+			struct command rep = {.type = CMD_NODE_REPORT,
+					      .via = VIA_AGENTS,
+					      .principal = s->machine[i].principal,
+					      .cred = s->machine[i].cred};
+			struct unit *units;
+
+			arena_reset(&s->d.arena);
+			core_units_of_node(s->d.core, daemon_t(s), n->id, &s->d.arena, &units, &rep.node_report.units_n);
+			rep.node_report.node = n->id;
+			rep.node_report.incarnation = n->incarnation;
+			rep.node_report.units =
+				arena_alloc(&s->d.arena, (rep.node_report.units_n + 1) * sizeof(struct unit_status));
+			for (uint32_t k = 0; k < rep.node_report.units_n; k++)
+				rep.node_report.units[k] = (struct unit_status){
+					.alloc = units[k].alloc, .part = units[k].part, .state = UNIT_RELEASED};
+			(void)decide_one(s, &rep, &err); /* the planted bug */
+		}
+	}
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------------- */
+
+static void recover(struct sim *s, int64_t down_ms, bool safe_mode)
+{
+	struct command cmd = {.type = CMD_RECOVER, .via = VIA_INTERNAL, .principal = 1};
+	struct err err;
+
+	if (s->canary == CANARY_EXPIRE_DURING_DOWNTIME && !safe_mode)
+		return;
+	cmd.recover.down_ms = down_ms;
+	cmd.recover.safe_mode = safe_mode;
+	if (decide_one(s, &cmd, &err))
+		sim_violation(s, "recovering was refused: %s", err.msg);
+}
+
+void daemon_boot(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+	int64_t wall = EPOCH0_MS + s->now_ms + d->wall_off_ms, last = 0;
+
+	ENSURE(!d->up);
+	d->core = core_of_tables(s, d->store.table);
+	if (d->store.log_n)
+		last = d->store.log[d->store.log_n - 1].t_ms;
+	d->t_base_ms = wall > last ? wall : last;
+	d->true_base_ms = s->now_ms;
+	d->seq = d->store.log_n ? d->store.log[d->store.log_n - 1].seq : 0;
+	d->store.epoch++;
+	d->session_next = d->store.epoch << 20;
+	memset(d->node, 0, sizeof d->node);
+	for (int i = 0; i < SIM_MACHINES_MAX; i++)
+		d->node[i].heard_ms = s->now_ms;
+	d->up = true;
+	d->up_since_ms = s->now_ms;
+	d->paused_until_ms = 0;
+	d->turn_ms = s->now_ms;
+	d->scan_ms = s->now_ms;
+	sim_say(s, "daemon starts, seq %" PRIu64 ", epoch %" PRIu64, d->seq, d->store.epoch);
+	if (core_cluster(d->core)) {
+		struct err err;
+
+		if (core_check(d->core, &err))
+			sim_violation(s, "core_check of the state that was read back: %s", err.msg);
+		recover(s, last ? d->t_base_ms - last : 0, d->store.restored);
+		d->store.restored = false;
+	}
+}
+
+void daemon_crash(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+
+	if (!d->up)
+		return;
+	sim_say(s, "daemon dies");
+	s->n.daemon_crashes++;
+	if (d->fly_until_ms) {
+		if (sim_chance(s, 500000)) {
+			batch_commit(s, &d->fly);
+			s->n.batches_kept++;
+		} else {
+			s->n.batches_lost++;
+		}
+	}
+	s->n.batches_lost += d->cur.rec_n > 0;
+	batch_done(&d->fly);
+	batch_done(&d->cur);
+	d->fly_until_ms = 0;
+	for (uint32_t i = 0; i < d->inbox_n; i++)
+		sim_msg_free(d->inbox[i]);
+	d->inbox_n = 0;
+	d->up_total_ms = daemon_uptime(s);
+	d->up = false;
+	core_free(d->core);
+	d->core = NULL;
+	d->start_at_ms = s->now_ms;
+	sim_wake(s, WAKE_DAEMON, s->now_ms + 1);
+}
+
+void daemon_pause(struct sim *s, int64_t ms)
+{
+	struct sim_daemon *d = &s->d;
+
+	if (!d->up || d->paused_until_ms > s->now_ms)
+		return;
+	sim_say(s, "daemon stands still for %" PRId64 " ms", ms);
+	d->up_total_ms = daemon_uptime(s);
+	d->paused_until_ms = d->up_since_ms = s->now_ms + ms;
+	s->n.daemon_pauses++;
+}
+
+void daemon_backup(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+	struct sim_backup *b;
+
+	if (!d->store.log_n)
+		return;
+	b = &d->backup[d->backups_n < SIM_BACKUPS_MAX ? d->backups_n++ : sim_below(s, SIM_BACKUPS_MAX)];
+	tables_copy(b->table, d->store.table);
+	b->seq = d->store.log[d->store.log_n - 1].seq;
+}
+
+void daemon_restore(struct sim *s, uint32_t backup)
+{
+	struct sim_daemon *d = &s->d;
+	const struct sim_backup *b = &d->backup[backup];
+	struct core *c;
+
+	ENSURE(!d->up);
+	sim_say(s, "restore to seq %" PRIu64, b->seq);
+	tables_copy(d->store.table, d->backup[backup].table);
+	while (d->store.log_n && d->store.log[d->store.log_n - 1].seq > b->seq)
+		log_done(&d->store.log[--d->store.log_n]);
+	d->store.epoch += UINT64_C(1) << 32;
+	d->store.restored = true;
+	c = core_of_tables(s, d->store.table);
+	s->lost_ids[s->lost_ids_n].from = core_cluster(c)->next_alloc;
+	s->lost_ids[s->lost_ids_n++].to = d->alloc_max + 1;
+	core_free(c);
+	for (uint32_t i = 0; i < d->backups_n; i++) /* later ones are of a future that is gone */
+		if (d->backup[i].seq > b->seq) {
+			tables_copy(d->backup[i].table, d->backup[backup].table);
+			d->backup[i].seq = b->seq;
+		}
+	acks_forget(s, b->seq);
+	s->n.restores++;
+}
+
+void daemon_turn(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+	int64_t next, tick;
+
+	if (!d->up) {
+		if (s->now_ms < d->start_at_ms) {
+			sim_wake(s, WAKE_DAEMON, d->start_at_ms);
+			return;
+		}
+		daemon_boot(s);
+	}
+	if (s->now_ms < d->paused_until_ms) {
+		sim_wake(s, WAKE_DAEMON, d->paused_until_ms);
+		return;
+	}
+	if (d->fly_until_ms && s->now_ms >= d->fly_until_ms)
+		fly_land(s);
+	if (s->now_ms - d->turn_ms > GAP_MS) /* it stood still: as good as being down */
+		recover(s, s->now_ms - d->turn_ms, false);
+	d->turn_ms = s->now_ms;
+	inbox_take(s);
+	if (!s->failed && s->now_ms - d->scan_ms >= TURN_MS) {
+		scan(s);
+		d->scan_ms = s->now_ms;
+	}
+	if (!s->failed)
+		ticks(s);
+	for (uint16_t i = 0; i < s->k.machines && !s->failed; i++)
+		if (d->node[i].dirty && d->node[i].session)
+			desired_send(s, i);
+	if (!d->fly_until_ms && (d->cur.rec_n || d->cur.out_n)) {
+		d->fly = d->cur;
+		d->cur = (struct sim_batch){0};
+		d->fly_until_ms = s->now_ms + (d->fly.rec_n ? sim_span(s, 0, s->k.sync_max_ms) : 0);
+		if (d->fly_until_ms <= s->now_ms)
+			fly_land(s);
+	}
+	next = s->now_ms + TURN_MS;
+	if (d->fly_until_ms && d->fly_until_ms < next)
+		next = d->fly_until_ms;
+	tick = core_next_tick(d->core, daemon_t(s));
+	if (tick != T_NEVER && s->now_ms + tick - daemon_t(s) < next)
+		next = s->now_ms + tick - daemon_t(s);
+	sim_wake(s, WAKE_DAEMON, next);
+}
+
+/* ---- memory = store = log ----------------------------------------------------------------------------------------------- */
+
+/* Every record of `c` against the rows of `table`. */
+static void cores_equal(struct sim *s, const struct core *c, struct sim_table table[RECORD_KINDS], const char *what)
+{
+	struct buf buf = BUF_INIT;
+
+	for (uint8_t k = 1; k < RECORD_KINDS && !s->failed; k++) {
+		uint32_t i = 0;
+
+		for (uint64_t id = 0; (id = core_next_id(c, k, id)) != 0 && !s->failed; i++) {
+			buf_reset(&buf);
+			schema_encode(schema_of_record(k), core_record(c, k, id), &buf);
+			if (i >= table[k].n || table[k].row[i].id != id || table[k].row[i].len != buf.len ||
+			    memcmp(table[k].row[i].data, buf.data, buf.len) != 0)
+				sim_violation(s, "%s: record (%u, %" PRIu64 ") differs", what, k, id);
+		}
+		if (i != table[k].n && !s->failed)
+			sim_violation(s, "%s: kind %u has %u records, stored are %u", what, k, i, table[k].n);
+	}
+	buf_done(&buf);
+}
+
+/* As if the disk were quick for once: nothing is in flight afterwards. */
+static void flush(struct sim *s)
+{
+	ticks(s);
+	if (s->d.fly_until_ms)
+		fly_land(s);
+	s->d.fly = s->d.cur;
+	s->d.cur = (struct sim_batch){0};
+	fly_land(s);
+}
+
+void daemon_compare(struct sim *s)
+{
+	struct command tick = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1};
+	struct decision dec = {0};
+	struct core *fresh;
+	struct err err;
+
+	if (!s->d.up || s->d.paused_until_ms > s->now_ms)
+		return;
+	flush(s);
+	if (s->failed)
+		return;
+	s->n.state_compares++;
+	cores_equal(s, s->d.core, s->d.store.table, "memory against store");
+	fresh = core_of_tables(s, s->d.store.table);
+	if (!s->failed && core_check(fresh, &err))
+		sim_violation(s, "core_check of a rebuilt state: %s", err.msg);
+	if (!s->failed)
+		cores_equal(s, fresh, s->d.store.table, "rebuilt against store");
+	if (!s->failed && !core_decide(fresh, daemon_t(s), &tick, &dec, &err) && dec.facts_n)
+		sim_violation(s, "overlooked: a rebuilt core finds something to do (kind %u, id %" PRIu64 ")",
+			      dec.facts[0].kind, dec.facts[0].id);
+	s->n.fresh_looks++;
+	decision_done(&dec);
+	core_free(fresh);
+}
+
+static bool same_facts(const struct decision *dec, const struct sim_log *r, char *out, size_t out_size)
+{
+	struct buf buf = BUF_INIT;
+	bool same = dec->facts_n == r->facts_n;
+
+	if (!same)
+		(void)snprintf(out, out_size, "%u facts instead of %u", dec->facts_n, r->facts_n);
+	for (uint32_t i = 0; i < r->facts_n && same; i++) {
+		const struct fact *f = &dec->facts[i];
+
+		buf_reset(&buf);
+		if (f->any)
+			schema_encode(schema_of_record(f->kind), f->any, &buf);
+		same = f->kind == r->facts[i].kind && f->id == r->facts[i].id && !f->any == r->facts[i].deleted &&
+		       buf.len == r->facts[i].len && (!buf.len || !memcmp(buf.data, r->facts[i].data, buf.len));
+		if (!same)
+			(void)snprintf(out, out_size, "fact %u, (%u, %" PRIu64 ")", i, f->kind, f->id);
+	}
+	buf_done(&buf);
+	return same;
+}
+
+void daemon_redecide(struct sim *s)
+{
+	struct sim_store *st = &s->d.store;
+	uint32_t from = st->log_n > 200 ? st->log_n - (uint32_t)sim_span(s, 1, 200) : st->log_n / 2;
+	struct core *c = core_new();
+	struct decision dec = {0};
+	struct arena arena = {0};
+	char how[100] = "";
+
+	for (uint32_t i = 0; i < st->log_n && !s->failed; i++) {
+		const struct sim_log *r = &st->log[i];
+
+		if (i >= from) {
+			struct command cmd = {
+				.type = r->type, .via = r->via, .principal = r->principal, .cred = r->cred};
+			struct err err;
+			int rc;
+
+			arena_reset(&arena);
+			memcpy(cmd.idem_key, r->key, sizeof cmd.idem_key);
+			memcpy(cmd.body_hash, r->body_hash, sizeof cmd.body_hash);
+			ENSURE(!schema_decode(schema_of_command(r->type), r->body, r->body_len, &cmd.tick, &arena, &err));
+			rc = core_decide(c, r->t_ms, &cmd, &dec, &err);
+			s->n.redecided++;
+			if (rc || !same_facts(&dec, r, how, sizeof how))
+				sim_violation(s, "decided again, %s (seq %" PRIu64 ") gives something else: %s",
+					      command_name(r->type), r->seq, rc ? err.msg : how);
+		}
+		for (uint32_t k = 0; k < r->facts_n && !s->failed; k++)
+			(void)bytes_apply(s, c, &arena, &r->facts[k]); /* it has told the world */
+	}
+	if (!s->failed)
+		cores_equal(s, c, st->table, "re-applied log against state");
+	arena_done(&arena);
+	decision_done(&dec);
+	core_free(c);
+}
+
+void daemon_free(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+
+	core_free(d->core);
+	batch_done(&d->cur);
+	batch_done(&d->fly);
+	decision_done(&d->dec);
+	arena_done(&d->arena);
+	for (uint32_t i = 0; i < d->inbox_n; i++)
+		sim_msg_free(d->inbox[i]);
+	free(d->inbox);
+	tables_done(d->store.table);
+	for (uint32_t i = 0; i < d->store.log_n; i++)
+		log_done(&d->store.log[i]);
+	free(d->store.log);
+	for (int i = 0; i < SIM_BACKUPS_MAX; i++)
+		tables_done(d->backup[i].table);
+}

@@ -1,0 +1,525 @@
+/* sim_world.c - see sim_world.h: events, network, faults, the course of a run */
+#include "tests/lib/sim_world.h"
+
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const sim_canary_name[] = {
+	"none",
+#define X(name, text) text,
+	SIM_CANARY_TABLE(X)
+#undef X
+	NULL,
+};
+
+enum { EV_MSG, EV_WAKE };
+enum fault {
+	FAULT_DAEMON_CRASH, FAULT_DAEMON_PAUSE, FAULT_RESTORE, FAULT_BACKUP, FAULT_WALL_STEP,
+	FAULT_AGENT_CRASH, FAULT_DUPLICATE, FAULT_REBOOT, FAULT_CUT_ONE, FAULT_CUT_HALF, FAULT_CUT_LONG,
+	FAULT_HOLDER_STALL, FAULT_COMPARE, FAULT_DAEMON_LONG, FAULTS,
+};
+_Static_assert((int)FAULTS <= (int)ARRAY_LEN(((struct sim_knobs *)0)->weight), "a weight for each class");
+
+/* ---- small things ------------------------------------------------------------------------------- */
+
+void sim_trace(struct sim *s, uint64_t x)
+{
+	s->hash = (s->hash ^ x) * UINT64_C(0x9e3779b97f4a7c15);
+	s->hash ^= s->hash >> 29;
+}
+
+void sim_violation(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->failed)
+		return;
+	s->failed = true;
+	va_start(ap, fmt);
+	(void)vsnprintf(s->what, sizeof s->what, fmt, ap);
+	va_end(ap);
+}
+
+void sim_say(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!s->verbose)
+		return;
+	printf("%9" PRId64 ".%03d ", s->now_ms / 1000, (int)(s->now_ms % 1000));
+	va_start(ap, fmt);
+	(void)vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+uint64_t sim_below(struct sim *s, uint64_t n) { return prng_below(&s->rng, n); }
+bool sim_chance(struct sim *s, uint32_t ppm) { return prng_below(&s->rng, 1000000) < ppm; }
+int64_t sim_span(struct sim *s, int64_t from, int64_t to)
+{
+	ENSURE(from <= to);
+	return from + (int64_t)prng_below(&s->rng, (uint64_t)(to - from) + 1);
+}
+
+/* ---- events: a binary heap, ties in the order they were made ------------------------------------------ */
+
+static bool earlier(const struct sim_event *a, const struct sim_event *b)
+{
+	return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->n < b->n;
+}
+
+static void event_push(struct sim *s, struct sim_event e)
+{
+	uint32_t i = s->heap_n++;
+
+	if (s->heap_n > s->heap_cap) {
+		s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 256;
+		s->heap = xrealloc(s->heap, s->heap_cap * sizeof *s->heap);
+	}
+	e.n = s->event_n++;
+	for (; i && earlier(&e, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+		s->heap[i] = s->heap[(i - 1) / 2];
+	s->heap[i] = e;
+}
+
+static struct sim_event event_pop(struct sim *s)
+{
+	struct sim_event top = s->heap[0], last = s->heap[--s->heap_n];
+	uint32_t i = 0;
+
+	for (;;) {
+		uint32_t k = 2 * i + 1;
+
+		if (k >= s->heap_n)
+			break;
+		if (k + 1 < s->heap_n && earlier(&s->heap[k + 1], &s->heap[k]))
+			k++;
+		if (!earlier(&s->heap[k], &last))
+			break;
+		s->heap[i] = s->heap[k];
+		i = k;
+	}
+	s->heap[i] = last;
+	return top;
+}
+
+void sim_wake(struct sim *s, uint16_t who, int64_t at_ms)
+{
+	if (at_ms == T_NEVER)
+		return;
+	if (at_ms < s->now_ms)
+		at_ms = s->now_ms;
+	if (s->wake_ms[who] <= at_ms)
+		return; /* it will look by itself then */
+	s->wake_ms[who] = at_ms;
+	event_push(s, (struct sim_event){.at_ms = at_ms, .kind = EV_WAKE, .who = who});
+}
+
+/* ---- the network ------------------------------------------------------------------------------------------ */
+
+struct sim_msg *sim_msg_new(uint8_t type, uint16_t link)
+{
+	struct sim_msg *m = xcalloc(1, sizeof *m);
+
+	m->type = type;
+	m->link = link;
+	return m;
+}
+
+void sim_msg_free(struct sim_msg *m)
+{
+	if (!m)
+		return;
+	free(m->wants);
+	free(m->acks);
+	buf_done(&m->body);
+	free(m);
+}
+
+static struct sim_msg *msg_copy(const struct sim_msg *m)
+{
+	struct sim_msg *c = xmalloc(sizeof *c);
+
+	*c = *m;
+	c->body = (struct buf)BUF_INIT;
+	buf_add(&c->body, m->body.data, m->body.len);
+	c->wants = m->wants_n ? xmalloc(m->wants_n * sizeof *m->wants) : NULL;
+	if (m->wants_n)
+		memcpy(c->wants, m->wants, m->wants_n * sizeof *m->wants);
+	c->acks = m->acks_n ? xmalloc(m->acks_n * sizeof *m->acks) : NULL;
+	if (m->acks_n)
+		memcpy(c->acks, m->acks, m->acks_n * sizeof *m->acks);
+	return c;
+}
+
+static int64_t delay(struct sim *s)
+{
+	if (!s->healed && sim_chance(s, (uint32_t)s->k.slow_ppm))
+		return sim_span(s, 1, s->k.slow_max_ms);
+	return sim_span(s, 1, s->healed ? 5 : s->k.delay_max_ms);
+}
+
+void sim_send(struct sim *s, struct sim_msg *m)
+{
+	const struct sim_link *l = &s->link[m->link];
+
+	m->to_daemon = m->type == M_COMMAND || m->type == M_LOOK || m->type == M_HELLO || m->type == M_REPORT ||
+		       m->type == M_HEARTBEAT;
+	if ((m->to_daemon ? l->cut_up_ms : l->cut_down_ms) > s->now_ms) {
+		s->n.partitioned++;
+		sim_msg_free(m);
+		return;
+	}
+	if (!s->healed && sim_chance(s, s->k.drop_ppm)) {
+		s->n.dropped++;
+		sim_msg_free(m);
+		return;
+	}
+	if (!s->healed && sim_chance(s, s->k.dup_ppm)) {
+		s->n.duplicated++;
+		event_push(s, (struct sim_event){
+				      .at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = msg_copy(m)});
+	}
+	event_push(s, (struct sim_event){.at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = m});
+}
+
+static void deliver(struct sim *s, struct sim_msg *m)
+{
+	s->n.delivered++;
+	sim_trace(s, ((uint64_t)m->type << 32) ^ m->link ^ (uint64_t)s->now_ms << 8);
+	if (m->to_daemon) {
+		daemon_receive(s, m);
+		return;
+	}
+	if (m->link < SIM_MACHINES_MAX)
+		machine_receive(s, m);
+	else
+		user_receive(s, m);
+	sim_msg_free(m);
+}
+
+/* ---- knobs ----------------------------------------------------------------------------------------------------- */
+
+static void draw_knobs(struct sim *s)
+{
+	struct sim_knobs *k = &s->k;
+	static const int64_t hours[] = {1, 1, 2, 2, 4};
+
+	k->machines = (uint32_t)sim_span(s, 3, sim_chance(s, 300000) ? SIM_MACHINES_MAX : 8);
+	k->devices = sim_chance(s, 500000) ? 4 : sim_chance(s, 500000) ? 8 : 2;
+	k->flavors = 1 + sim_chance(s, 300000);
+	k->researchers = (uint32_t)sim_span(s, 1, 4);
+	k->providers = (uint32_t)sim_span(s, 1, SIM_PROVIDERS_MAX);
+	k->projects = (uint32_t)sim_span(s, 1, SIM_PROJECTS_MAX);
+	k->faults_ms = hours[sim_below(s, ARRAY_LEN(hours))] * MS_PER_HOUR / 2;
+	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
+	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
+	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
+	k->slow_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 50000) : 0;
+	k->slow_max_ms = 2 * MS_PER_MIN;
+	k->fault_every_ms = sim_chance(s, 100000) ? 0 : sim_span(s, 10 * MS_PER_S, 10 * MS_PER_MIN);
+	for (int i = 0; i < FAULTS; i++)
+		k->weight[i] = sim_chance(s, 600000) ? (uint32_t)sim_span(s, 1, 10) : 0;
+	k->weight[FAULT_COMPARE] = 3;
+	k->sync_max_ms = sim_chance(s, 500000) ? 5 : 500;
+	k->think_max_ms = sim_chance(s, 500000) ? 20 * MS_PER_S : 3 * MS_PER_MIN;
+	k->heartbeat_ms = 10 * MS_PER_S;
+	k->suspect_ms = 30 * MS_PER_S;
+	k->unreachable_ms = 90 * MS_PER_S;
+	k->fail_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
+	k->stuck_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
+	k->clock_ppm = sim_chance(s, 500000) ? 500 : (uint32_t)sim_span(s, 1000, 50000);
+	k->division_changes = sim_chance(s, 400000);
+	k->restores = sim_chance(s, 200000);
+	k->declares_dead = sim_chance(s, 300000);
+	if (!k->restores)
+		k->weight[FAULT_RESTORE] = k->weight[FAULT_BACKUP] = 0;
+	else
+		k->weight[FAULT_RESTORE] = 1;
+}
+
+/* ---- faults ----------------------------------------------------------------------------------------------------- */
+
+static void cut(struct sim *s, uint16_t link, int64_t ms)
+{
+	uint64_t how = sim_below(s, 3); /* both ways, or one */
+
+	if (how != 1)
+		s->link[link].cut_up_ms = s->now_ms + ms;
+	if (how != 2)
+		s->link[link].cut_down_ms = s->now_ms + ms;
+	s->n.partitions++;
+}
+
+static uint16_t any_link(struct sim *s)
+{
+	uint64_t i = sim_below(s, s->k.machines + s->users_n);
+
+	return (uint16_t)(i < s->k.machines ? i : SIM_MACHINES_MAX + i - s->k.machines);
+}
+
+static void stall_holder(struct sim *s)
+{
+	struct sim_user *u = &s->user[sim_below(s, s->users_n)];
+	struct sim_holder *h = &u->holder[sim_below(s, SIM_HOLDERS_MAX)];
+
+	if (u->kind != USER_PROVIDER || !h->lease || h->stall_until_ms > s->now_ms)
+		return;
+	/* a machine that stands still, its clocks too: the wall clock is set when it comes back */
+	h->stalled_ms = sim_span(s, 3 * MS_PER_S, 45 * MS_PER_MIN);
+	h->stall_until_ms = s->now_ms + h->stalled_ms;
+	s->n.holder_stalls++;
+}
+
+static void fault(struct sim *s)
+{
+	uint32_t sum = 0, at = 0;
+	uint64_t pick;
+	uint16_t m = (uint16_t)sim_below(s, s->k.machines);
+
+	for (int i = 0; i < FAULTS; i++)
+		sum += s->k.weight[i];
+	pick = sim_below(s, sum);
+	while (pick >= s->k.weight[at])
+		pick -= s->k.weight[at++];
+	sim_say(s, "fault %u", at);
+	switch ((enum fault)at) {
+	case FAULT_DAEMON_CRASH:
+		daemon_crash(s);
+		s->d.start_at_ms = s->now_ms + sim_span(s, 10, 30 * MS_PER_S);
+		break;
+	case FAULT_DAEMON_LONG:
+		daemon_crash(s);
+		s->d.start_at_ms = s->now_ms + sim_span(s, MS_PER_MIN, 2 * MS_PER_HOUR);
+		break;
+	case FAULT_DAEMON_PAUSE:
+		daemon_pause(s, sim_span(s, 100, 10 * MS_PER_MIN));
+		break;
+	case FAULT_BACKUP: daemon_backup(s); break;
+	case FAULT_RESTORE:
+		if (s->d.backups_n && s->lost_ids_n < ARRAY_LEN(s->lost_ids)) {
+			daemon_crash(s);
+			daemon_restore(s, (uint32_t)sim_below(s, s->d.backups_n));
+			s->d.start_at_ms = s->now_ms + sim_span(s, 10, 10 * MS_PER_MIN);
+		}
+		break;
+	case FAULT_WALL_STEP:
+		s->d.wall_off_ms = sim_span(s, -2 * MS_PER_HOUR, 2 * MS_PER_HOUR);
+		s->n.wall_steps++;
+		break;
+	case FAULT_AGENT_CRASH: agent_crash(s, m, sim_span(s, 1, sim_chance(s, 300000) ? 20 * MS_PER_MIN : 5000)); break;
+	case FAULT_DUPLICATE: agent_duplicate(s, m); break;
+	case FAULT_REBOOT: machine_reboot(s, m, sim_span(s, MS_PER_S, 10 * MS_PER_MIN)); break;
+	case FAULT_CUT_ONE: cut(s, any_link(s), sim_span(s, 100, 2 * MS_PER_MIN)); break;
+	case FAULT_CUT_LONG: cut(s, any_link(s), sim_span(s, MS_PER_MIN, MS_PER_HOUR)); break;
+	case FAULT_CUT_HALF:
+		for (uint16_t i = 0; i < s->k.machines; i++)
+			if (sim_chance(s, 500000))
+				cut(s, i, sim_span(s, MS_PER_S, 10 * MS_PER_MIN));
+		break;
+	case FAULT_HOLDER_STALL: stall_holder(s); break;
+	case FAULT_COMPARE:
+		daemon_compare(s);
+		daemon_redecide(s);
+		break;
+	case FAULTS: UNREACHABLE();
+	}
+}
+
+static void fault_wake(struct sim *s)
+{
+	if (s->healed || !s->k.fault_every_ms)
+		return;
+	if (s->now_ms >= s->next_fault_ms) {
+		fault(s);
+		s->next_fault_ms = s->now_ms + sim_span(s, 1, 2 * s->k.fault_every_ms);
+	}
+	sim_wake(s, WAKE_FAULT, s->next_fault_ms);
+}
+
+/* ---- the run ---------------------------------------------------------------------------------------------------------- */
+
+struct sim *sim_new(uint64_t seed, enum sim_canary canary)
+{
+	struct sim *s = xcalloc(1, sizeof *s);
+
+	s->seed = seed;
+	s->canary = canary;
+	s->hash = seed;
+	prng_seed(&s->rng, seed);
+	for (size_t i = 0; i < ARRAY_LEN(s->wake_ms); i++)
+		s->wake_ms[i] = T_NEVER;
+	draw_knobs(s);
+	users_setup(s);
+	return s;
+}
+
+void sim_free(struct sim *s)
+{
+	if (!s)
+		return;
+	while (s->heap_n)
+		sim_msg_free(event_pop(s).msg);
+	daemon_free(s);
+	for (uint16_t i = 0; i < SIM_MACHINES_MAX; i++)
+		machine_free(s, i);
+	for (uint16_t i = 0; i < SIM_USERS_MAX; i++)
+		user_free(s, i);
+	free(s->heap);
+	free(s->ack);
+	free(s->started);
+	free(s);
+}
+
+static void run_until(struct sim *s, int64_t until_ms)
+{
+	while (!s->failed && s->heap_n && s->heap[0].at_ms <= until_ms) {
+		struct sim_event e = event_pop(s);
+
+		ENSURE(e.at_ms >= s->now_ms);
+		s->now_ms = e.at_ms;
+		s->step++;
+		if (e.kind == EV_MSG) {
+			deliver(s, e.msg);
+			continue;
+		}
+		if (s->wake_ms[e.who] != e.at_ms)
+			continue; /* woken earlier since */
+		s->wake_ms[e.who] = T_NEVER;
+		if (e.who < SIM_MACHINES_MAX)
+			machine_wake(s, e.who);
+		else if (e.who < SIM_MACHINES_MAX + SIM_USERS_MAX)
+			user_wake(s, (uint16_t)(e.who - SIM_MACHINES_MAX));
+		else if (e.who == WAKE_DAEMON)
+			daemon_turn(s);
+		else
+			fault_wake(s);
+	}
+	if (!s->failed && s->now_ms < until_ms)
+		s->now_ms = until_ms;
+}
+
+static void heal(struct sim *s)
+{
+	s->healed = true;
+	sim_say(s, "heal");
+	memset(s->link, 0, sizeof s->link);
+	s->d.paused_until_ms = 0;
+	if (!s->d.up && s->d.start_at_ms > s->now_ms)
+		s->d.start_at_ms = s->now_ms;
+	s->wake_ms[WAKE_DAEMON] = T_NEVER;
+	sim_wake(s, WAKE_DAEMON, s->now_ms);
+	for (uint16_t i = 0; i < s->k.machines; i++) {
+		struct sim_machine *m = &s->machine[i];
+
+		m->dead_wanted = false;
+		if (!m->up && m->boot_at_ms > s->now_ms)
+			m->boot_at_ms = s->now_ms;
+		if (m->agent_at_ms != T_NEVER && m->agent_at_ms > s->now_ms)
+			m->agent_at_ms = s->now_ms;
+		sim_wake(s, i, s->now_ms);
+	}
+	for (uint16_t i = 0; i < s->users_n; i++)
+		sim_wake(s, (uint16_t)(SIM_MACHINES_MAX + i), s->now_ms);
+}
+
+/* What is not as it should be once faults are over; empty if all is well. */
+static bool unsettled(struct sim *s, int64_t t, char *out, size_t out_size)
+{
+	const struct core *c = s->d.core;
+
+	if (!s->d.up)
+		return snprintf(out, out_size, "the daemon is down") > 0;
+	if (core_cluster(c)->safe_mode)
+		return snprintf(out, out_size, "the daemon is still in safe mode") > 0;
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_NODE, id)) != 0;)
+		if (core_node(c, (uint32_t)id)->state != NODE_READY)
+			return snprintf(out, out_size, "node %" PRIu64 " is not ready (state %u)", id,
+					core_node(c, (uint32_t)id)->state) > 0;
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_ALLOC, id)) != 0;) {
+		const struct alloc *a = core_alloc(c, id);
+
+		if (a->state == ALLOC_BINDING && a->bind_by_ms + MS_PER_MIN < t)
+			return snprintf(out, out_size, "allocation %" PRIu64 " is stuck binding", id) > 0;
+		if (a->state == ALLOC_STOPPING && a->stop_at_ms + 20 * MS_PER_MIN < t)
+			return snprintf(out, out_size, "allocation %" PRIu64 " is stuck stopping", id) > 0;
+		if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && a->limit_ms + 20 * MS_PER_MIN < t)
+			return snprintf(out, out_size, "allocation %" PRIu64 " runs beyond its limit", id) > 0;
+	}
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;)
+		if (!core_claim(c, id)->offered && core_claim(c, id)->created_ms + 2 * MS_PER_HOUR < t)
+			return snprintf(out, out_size, "claim %" PRIu64 " is neither filled nor dropped", id) > 0;
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_JOB, id)) != 0;) {
+		const struct job *j = core_job(c, id);
+
+		if (j->state == JOB_EARMARKED && !core_claim(c, j->claim))
+			return snprintf(out, out_size, "job %" PRIu64 " waits for a claim that is gone", id) > 0;
+	}
+	for (uint32_t u = 0; u < s->users_n; u++)
+		for (int h = 0; h < SIM_HOLDERS_MAX; h++) {
+			const struct sim_holder *sh = &s->user[u].holder[h];
+			const struct lease *l = sh->lease ? core_lease(c, sh->lease) : NULL;
+
+			if (!l || lease_terminal(l->state) || sh->quit)
+				continue;
+			if (l->state == LEASE_GRACE)
+				return snprintf(out, out_size, "lease %" PRIu64 " stays in grace though it is renewed",
+						l->id) > 0;
+		}
+	return false;
+}
+
+/* Every device of every machine: what the daemon thinks is held has somebody, or is being given back. */
+static void devices_consistent(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->k.machines && !s->failed; i++) {
+		const struct sim_machine *m = &s->machine[i];
+
+		for (uint32_t p = 0; p < m->proc_n; p++) {
+			const struct sim_proc *pr = &m->proc[p];
+			const struct alloc *a = core_alloc(s->d.core, pr->alloc);
+			bool known = false;
+
+			for (uint32_t k = 0; a && k < a->parts_n; k++)
+				known |= a->parts[k].index == pr->part && a->parts[k].node == m->node;
+			if (pr->live && !known)
+				sim_violation(s, "liveness: unit %" PRIu64 "/%u still runs on %s, unknown to the daemon",
+					      pr->alloc, pr->part, m->name);
+		}
+	}
+}
+
+bool sim_run(struct sim *s)
+{
+	char why[160] = "";
+	int64_t heal_until;
+
+	s->next_fault_ms = s->now_ms + (s->k.fault_every_ms ? sim_span(s, 1, 2 * s->k.fault_every_ms) : 0);
+	sim_wake(s, WAKE_FAULT, s->next_fault_ms);
+	run_until(s, s->now_ms + s->k.faults_ms);
+	if (!s->failed)
+		heal(s);
+	/* bounded: the longest time limit, a recall, grace and back-offs fit well inside */
+	heal_until = s->now_ms + 6 * MS_PER_HOUR;
+	run_until(s, s->now_ms + 75 * MS_PER_MIN);
+	while (!s->failed && s->now_ms < heal_until && unsettled(s, daemon_t(s), why, sizeof why))
+		run_until(s, s->now_ms + 15 * MS_PER_MIN);
+	if (!s->failed && unsettled(s, daemon_t(s), why, sizeof why))
+		sim_violation(s, "liveness: %s", why);
+	if (!s->failed)
+		devices_consistent(s);
+	if (!s->failed)
+		daemon_compare(s);
+	if (!s->failed)
+		daemon_redecide(s);
+	if (!s->failed)
+		acks_check(s);
+	s->n.virtual_ms = (uint64_t)s->now_ms;
+	return !s->failed;
+}

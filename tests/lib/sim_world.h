@@ -1,0 +1,399 @@
+/* sim_world.h - a whole cluster in one process: daemon, machines, users, network, in virtual time
+ *
+ *   users ──┐ delay, loss, copies,   ┌─ daemon: the real core over a store in memory
+ *           ├─ disorder, partitions ─┤      decide, apply, commit, only then send
+ *   agents ─┘                        └─ crash, pause, lost batch, older backup
+ *
+ * One thread, one clock (`now_ms`, true time), one seeded generator. An observer sees what no program
+ * in a real cluster can: the true set of live processes on every device. Whatever must never happen
+ * goes through sim_violation(), which ends the run and keeps seed, step and what it was.
+ *
+ * Parts: sim_world.c events, network, faults; sim_daemon.c daemon and store; sim_agent.c machines,
+ * agents, observer; sim_users.c admins, researchers, providers. The run itself: tests/sim/.
+ *
+ * Source: FoundationDB's simulation, TigerBeetle's VOPR: safety under faults first, then heal and
+ * require liveness within bounded virtual time; knobs drawn anew for each seed (swarm testing).
+ */
+#ifndef SLUIS_TESTS_LIB_SIM_WORLD_H
+#define SLUIS_TESTS_LIB_SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/core.h"
+#include "proto/base/buf.h"
+#include "proto/base/prng.h"
+#include "proto/client/holder.h"
+#include "proto/wire/message.h"
+
+enum {
+	SIM_MACHINES_MAX = 20,
+	SIM_USERS_MAX = 12,
+	SIM_HOLDERS_MAX = 6, /* leases one provider holds at a time */
+	SIM_RECENT_MAX = 24, /* jobs a researcher remembers */
+	SIM_PROJECTS_MAX = 4,
+	SIM_PROVIDERS_MAX = 3,
+	SIM_BACKUPS_MAX = 3,
+	SIM_REPLY_RENEWALS_MAX = SIM_HOLDERS_MAX,
+};
+
+/* ---- bugs planted in the harness itself: each has to be caught ---------------------------------- */
+#define SIM_CANARY_TABLE(X)                                                                        \
+	X(CANARY_ACK_BEFORE_COMMIT, "ack-before-commit")                                           \
+	X(CANARY_DOUBLE_START, "double-start")                                                     \
+	X(CANARY_FREE_ON_TIMEOUT, "free-on-timeout")                                               \
+	X(CANARY_EXPIRE_DURING_DOWNTIME, "expire-during-downtime")                                 \
+	X(CANARY_NEW_KEY_ON_RETRY, "new-key-on-retry")                                             \
+	X(CANARY_FORGET_FACT, "forget-fact")                                                       \
+	X(CANARY_RELEASE_TOO_EARLY, "release-too-early")
+enum sim_canary {
+	CANARY_NONE = 0,
+#define X(name, text) name,
+	SIM_CANARY_TABLE(X)
+#undef X
+	CANARY_COUNT,
+};
+extern const char *const sim_canary_name[];
+
+/* ---- faults and work, counted ---------------------------------------------------------------------- */
+#define SIM_COUNT_TABLE(X)                                                                         \
+	X(delivered, "messages")                                                                   \
+	X(dropped, "messages")                                                                     \
+	X(duplicated, "messages")                                                                  \
+	X(partitioned, "messages")                                                                 \
+	X(partitions, "partitions")                                                                \
+	X(daemon_crashes, "crashes")                                                               \
+	X(batches_lost, "batches")                                                                 \
+	X(batches_kept, "batches") /* synced, but the daemon died before it could answer */        \
+	X(daemon_pauses, "pauses")                                                                 \
+	X(restores, "restores")                                                                    \
+	X(wall_steps, "steps")                                                                     \
+	X(agent_crashes, "crashes")                                                                \
+	X(tables_lost, "tables")                                                                   \
+	X(duplicate_agents, "agents")                                                              \
+	X(reboots, "reboots")                                                                      \
+	X(unkillable, "processes")                                                                 \
+	X(bind_failures, "units")                                                                  \
+	X(machines_declared_dead, "machines")                                                      \
+	X(holder_stalls, "stalls")                                                                 \
+	X(decisions, "decisions")                                                                  \
+	X(refusals, "commands")                                                                    \
+	X(replays, "commands")                                                                     \
+	X(commits, "batches")                                                                      \
+	X(state_compares, "compares")                                                              \
+	X(redecided, "commands")                                                                   \
+	X(fresh_looks, "looks") /* a rebuilt core asked whether the running one overlooked something */ \
+	X(starts, "units")                                                                         \
+	X(jobs, "jobs")                                                                            \
+	X(jobs_ended, "jobs")                                                                      \
+	X(leases, "leases")                                                                        \
+	X(renewals, "renewals")                                                                    \
+	X(expiries, "leases")                                                                      \
+	X(claims, "claims")                                                                        \
+	X(recalls, "allocations")                                                                  \
+	X(device_ms, "ms")
+struct sim_counts {
+#define X(name, unit) uint64_t name;
+	SIM_COUNT_TABLE(X)
+#undef X
+	uint64_t virtual_ms;
+};
+
+/* ---- knobs: drawn per seed -------------------------------------------------------------------------- */
+struct sim_knobs {
+	uint32_t machines, devices, flavors, researchers, providers, projects;
+	int64_t faults_ms; /* how long faults go on; healing follows */
+	uint32_t drop_ppm, dup_ppm;
+	int64_t delay_max_ms, slow_ppm, slow_max_ms; /* some messages take much longer: disorder */
+	int64_t fault_every_ms; /* mean; 0: none */
+	uint32_t weight[16];    /* of each class of fault; see sim_world.c */
+	int64_t sync_max_ms;
+	int64_t think_max_ms;
+	int64_t heartbeat_ms, suspect_ms, unreachable_ms;
+	uint32_t fail_ppm;  /* units that cannot be prepared */
+	uint32_t stuck_ppm; /* processes that survive SIGKILL for a while */
+	uint32_t clock_ppm; /* holders' clocks run wrong by up to this */
+	bool division_changes, restores, declares_dead;
+};
+
+/* ---- messages ------------------------------------------------------------------------------------------ */
+enum sim_msg_type {
+	M_COMMAND = 1, M_REPLY, M_LOOK, M_LOOKED, /* users */
+	M_HELLO, M_WELCOME, M_DESIRED, M_REPORT, M_ACK, M_HEARTBEAT, M_HEARTBEAT_ACK, M_GOODBYE, /* agents */
+};
+struct sim_want { /* a unit of a DESIRED, as far as a model of an agent needs it */
+	uint64_t alloc, owner, devices;
+	uint16_t part;
+	uint8_t phase, kind;
+	uint16_t tasks;
+	int64_t time_left_ms, stop_in_ms;
+};
+struct sim_msg {
+	uint8_t type; /* enum sim_msg_type */
+	bool to_daemon;
+	uint16_t link;  /* machine, or SIM_MACHINES_MAX + user */
+	uint8_t agent;  /* which agent process of the machine */
+	uint16_t cmd;   /* enum command_type */
+	uint64_t req;
+	uint8_t key[16];
+	int32_t code;
+	uint64_t seq;   /* log position of the reply; 0: nothing was logged */
+	uint64_t id, fence, renew_seq;
+	uint64_t epoch, session, rev, incarnation, counter;
+	struct renew_result renewal[SIM_REPLY_RENEWALS_MAX];
+	uint32_t renewals_n, wants_n, acks_n;
+	struct sim_want *wants; /* owned */
+	struct ack_row *acks;   /* owned */
+	struct buf body;        /* owned: an encoded command */
+};
+struct sim_msg *sim_msg_new(uint8_t type, uint16_t link);
+void sim_msg_free(struct sim_msg *m); /* accepts NULL */
+
+/* ---- the daemon and its store ------------------------------------------------------------------------- */
+struct sim_bytes { uint8_t kind; uint64_t id; bool deleted; uint32_t len; uint8_t *data; };
+struct sim_log { /* one decided command with what it caused */
+	uint64_t seq;
+	int64_t t_ms, up_ms; /* up_ms: time in which the daemon could receive, up to then */
+	uint16_t type;
+	uint8_t via;
+	uint32_t principal;
+	uint64_t cred;
+	uint8_t key[16], body_hash[16];
+	uint32_t body_len;
+	uint8_t *body;
+	uint32_t facts_n;
+	struct sim_bytes *facts;
+};
+struct sim_table { struct sim_bytes *row; uint32_t n, cap; }; /* ascending by id */
+struct sim_store {
+	struct sim_table table[RECORD_KINDS];
+	struct sim_log *log;
+	uint32_t log_n, log_cap;
+	uint64_t epoch;
+	bool restored;
+};
+struct sim_backup { struct sim_table table[RECORD_KINDS]; uint64_t seq; };
+struct sim_batch {
+	struct sim_log *rec;
+	uint32_t rec_n, rec_cap;
+	struct sim_msg **out;
+	uint32_t out_n, out_cap;
+};
+struct sim_session {
+	uint64_t session; /* 0: not greeted since the daemon's start */
+	uint64_t incarnation, counter, rev;
+	uint8_t agent;
+	int64_t heard_ms;
+	bool dirty;       /* what is wanted may have changed */
+	uint64_t digest;  /* of what was sent last */
+	uint32_t orphans_n;
+	struct sim_want orphans[64]; /* units there that the core does not know: to be stopped */
+};
+struct sim_daemon {
+	bool up;
+	struct core *core;
+	struct decision dec;
+	struct arena arena;
+	struct sim_store store;
+	struct sim_backup backup[SIM_BACKUPS_MAX];
+	uint32_t backups_n;
+	struct sim_batch cur, fly;
+	int64_t fly_until_ms; /* 0: nothing is being synced */
+	int64_t t_base_ms, true_base_ms; /* logical = t_base + now - true_base */
+	int64_t wall_off_ms;
+	uint64_t seq, session_next;
+	int64_t turn_ms, paused_until_ms, start_at_ms;
+	struct sim_msg **inbox;
+	uint32_t inbox_n, inbox_cap;
+	struct sim_session node[SIM_MACHINES_MAX];
+	int64_t up_since_ms, up_total_ms; /* time in which it could receive */
+	int64_t scan_ms;
+	uint64_t alloc_max; /* highest allocation id ever made, lost futures included */
+};
+
+/* ---- machines ------------------------------------------------------------------------------------------- */
+struct sim_proc { /* a slot of the execution layer: kept from the start until it is released */
+	uint64_t alloc, owner, devices;
+	uint16_t part;
+	bool live, stuck;
+	int64_t started_ms, end_ms; /* T_NEVER: runs until it is stopped */
+	int64_t shed_ms;            /* when it lets go of `shed`; T_NEVER */
+	uint64_t shed;
+	int32_t exit_code;
+};
+struct sim_row { /* an agent's row, in memory and on its disk */
+	uint64_t alloc, owner, devices;
+	uint16_t part;
+	uint8_t state, phase, kind; /* enum unit_state, enum unit_phase */
+	uint8_t acked;              /* last state acknowledged; UINT8_MAX: none */
+	bool started;
+	uint16_t tasks;
+	int64_t time_left_ms, prepare_at_ms, stop_at_ms, kill_ms;
+	int32_t exit_code;
+};
+struct sim_rows { struct sim_row *row; uint32_t n, cap; };
+struct sim_agent {
+	bool up;
+	uint64_t incarnation;
+	uint64_t epoch, session, rev; /* session 0: not welcome yet */
+	uint64_t counter;
+	struct sim_rows rows;
+	int64_t hello_ms, beat_ms, report_ms, heard_ms; /* when next */
+	bool changed; /* report soon */
+	int64_t dies_ms; /* a duplicate that goes away by itself; T_NEVER */
+};
+struct sim_machine {
+	uint32_t node, principal; /* ids in the core */
+	uint64_t cred;
+	char name[NAME_BYTES];
+	uint16_t flavor;   /* index */
+	uint32_t boot;
+	bool up;
+	int64_t boot_at_ms;
+	struct sim_proc *proc;
+	uint32_t proc_n, proc_cap;
+	/* the disk */
+	struct sim_rows disk;
+	uint64_t device_epoch[8];
+	uint64_t epoch_seen, incarnation;
+	struct sim_agent agent[2];
+	int64_t agent_at_ms; /* when the agent starts again; T_NEVER */
+	bool dead_wanted;    /* an admin saw to it that it is off */
+};
+
+/* ---- users ------------------------------------------------------------------------------------------------ */
+enum sim_user_kind { USER_ADMIN, USER_RESEARCHER, USER_PROVIDER };
+struct sim_holder {
+	uint64_t lease; /* 0: slot free */
+	struct holder h;
+	int64_t boot_base_ms, rate_ppm;
+	int64_t stalled_ms, stall_total_ms;
+	int64_t stall_until_ms, wall_extra_ms;
+	uint64_t req, req_seq, look_req;
+	uint8_t key[16];
+	bool firm, quit;
+	int64_t next_ms;
+};
+struct sim_user {
+	uint8_t kind;
+	uint32_t principal;
+	uint64_t cred;
+	char name[NAME_BYTES];
+	uint32_t at; /* index of its provider or project */
+	/* the command on its way */
+	uint16_t cmd; /* 0: none */
+	uint8_t key[16];
+	struct buf body;
+	char tag[NAME_BYTES];
+	uint64_t req;
+	int64_t retry_ms, first_ms;
+	uint32_t tries;
+	int64_t next_ms;
+	uint64_t recent[SIM_RECENT_MAX];
+	uint32_t recent_n, made;
+	struct sim_holder holder[SIM_HOLDERS_MAX];
+};
+
+/* An acknowledged command: it has to be in the log for good. */
+struct sim_ack { uint64_t seq; uint16_t cmd; uint8_t hash[16]; uint64_t id; uint32_t user; char tag[NAME_BYTES]; };
+
+/* ---- the world --------------------------------------------------------------------------------------------- */
+struct sim_event { int64_t at_ms; uint64_t n; uint8_t kind; uint16_t who; struct sim_msg *msg; };
+struct sim_link { int64_t cut_up_ms, cut_down_ms; }; /* partitioned until, towards and from the daemon */
+struct sim {
+	uint64_t seed;
+	enum sim_canary canary;
+	bool verbose;
+	int64_t now_ms;
+	struct prng rng;
+	struct sim_knobs k;
+	struct sim_counts n;
+	bool healed;
+	bool failed;
+	char what[400];
+	uint64_t step, hash, event_n, req_n;
+	struct sim_event *heap;
+	uint32_t heap_n, heap_cap;
+	int64_t wake_ms[SIM_MACHINES_MAX + SIM_USERS_MAX + 2];
+	struct sim_link link[SIM_MACHINES_MAX + SIM_USERS_MAX];
+	struct sim_daemon d;
+	struct sim_machine machine[SIM_MACHINES_MAX];
+	struct sim_user user[SIM_USERS_MAX];
+	uint32_t users_n;
+	uint32_t division_n; /* draws of the division so far */
+	struct sim_ack *ack;
+	uint32_t ack_n, ack_cap;
+	uint64_t *started; /* (alloc, part) ever begun: open addressing */
+	uint32_t started_n, started_cap;
+	struct { uint64_t from, to; } lost_ids[8]; /* allocations of a future that a restore undid */
+	uint32_t lost_ids_n;
+	int64_t next_fault_ms;
+};
+
+/* Draw knobs, build the cluster. `canary` plants a bug in the harness. */
+struct sim *sim_new(uint64_t seed, enum sim_canary canary);
+void sim_free(struct sim *s);
+/* Run to the end: faults, healing, the final checks. False if something was violated (s->what). */
+bool sim_run(struct sim *s) NODISCARD;
+
+/* Ends the run; the first one counts. */
+void sim_violation(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Fold a number into the trace's hash. */
+void sim_trace(struct sim *s, uint64_t x);
+/* One line about what happens, when verbose. */
+void sim_say(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+uint64_t sim_below(struct sim *s, uint64_t n);
+bool sim_chance(struct sim *s, uint32_t ppm);
+int64_t sim_span(struct sim *s, int64_t from, int64_t to); /* inclusive */
+
+/* Give a message to the network, which frees it. */
+void sim_send(struct sim *s, struct sim_msg *m);
+enum { WAKE_DAEMON = SIM_MACHINES_MAX + SIM_USERS_MAX, WAKE_FAULT };
+/* Call this part (machine, SIM_MACHINES_MAX + user, WAKE_*) at `at_ms`, if not sooner. */
+void sim_wake(struct sim *s, uint16_t who, int64_t at_ms);
+
+/* sim_daemon.c */
+void daemon_boot(struct sim *s);  /* from the store */
+void daemon_crash(struct sim *s); /* the batch that is being synced may or may not be there later */
+void daemon_pause(struct sim *s, int64_t ms);
+void daemon_restore(struct sim *s, uint32_t backup);
+void daemon_backup(struct sim *s);
+void daemon_receive(struct sim *s, struct sim_msg *m);
+void daemon_turn(struct sim *s);
+void daemon_free(struct sim *s);
+int64_t daemon_t(const struct sim *s);
+/* Before the simulation starts: decide, apply and commit at once. Returns the result's code. */
+int daemon_now(struct sim *s, struct command *cmd, struct result *ret);
+/* Memory = store = re-applied log; a rebuilt core sees nothing that the running one overlooked. */
+void daemon_compare(struct sim *s);
+/* Decide a stretch of the log again from the state before it; the facts must be the same. */
+void daemon_redecide(struct sim *s);
+/* Could the daemon receive something, in total, up to now. */
+int64_t daemon_uptime(const struct sim *s);
+
+/* sim_agent.c */
+void machine_wake(struct sim *s, uint16_t m);
+void machine_receive(struct sim *s, struct sim_msg *msg);
+void machine_reboot(struct sim *s, uint16_t m, int64_t off_ms);
+void agent_crash(struct sim *s, uint16_t m, int64_t off_ms);
+void agent_duplicate(struct sim *s, uint16_t m);
+void machine_free(struct sim *s, uint16_t m);
+void machine_hello_fill(struct sim *s, const struct sim_machine *m, const struct sim_agent *a, struct arena *arena,
+			struct cmd_node_hello *h);
+/* Called for each allocation that has become durable: is somebody else still living on its devices? */
+void observer_allocated(struct sim *s, const struct alloc *a);
+
+/* sim_users.c */
+void users_setup(struct sim *s);
+void user_wake(struct sim *s, uint16_t u);
+void user_receive(struct sim *s, struct sim_msg *m);
+void user_free(struct sim *s, uint16_t u);
+void division_fill(struct sim *s, struct cmd_division_apply *a, struct arena *arena);
+/* No holder may believe in a lease that has ended by time. */
+void holders_check(struct sim *s, const struct lease *l);
+void acks_check(struct sim *s);
+/* Everything that was promised after a restore of the log's first `seq` records is void. */
+void acks_forget(struct sim *s, uint64_t seq);
+
+#endif

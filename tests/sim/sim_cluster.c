@@ -1,0 +1,249 @@
+/* sim_cluster.c - the fault simulation: one process, virtual time, a seed per run
+ *
+ *   sim_cluster                          regressions, canaries, then seeds for about 20 s (at most 200)
+ *   sim_cluster --seed=0x5eed [--verbose] one run
+ *   sim_cluster --seeds=20000 [--from=N] so many seeds, with figures
+ *   sim_cluster --canary=NAME            a bug planted in the harness: how soon is it caught?
+ *
+ * Without it nobody would know whether a device is ever given twice, an acknowledged command ever
+ * lost or a renewed lease ever expired when daemons, agents, disks, clocks and networks misbehave
+ * together. See tests/lib/sim_world.h.
+ */
+#include "tests/lib/sim_world.h"
+
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CHECK_SEEDS = 200, CANARY_SEEDS = 400 };
+static const int64_t CHECK_MS = 20 * MS_PER_S;
+#ifndef SIM_SEEDS_FILE
+#define SIM_SEEDS_FILE "tests/sim/seeds/regressions"
+#endif
+
+static struct sim_counts total;
+static volatile sig_atomic_t running_hi, running_lo;
+
+/* An ENSURE of the code under test: say which seed before going down. */
+static void on_abort(int sig)
+{
+	static const char digit[] = "0123456789abcdef";
+	uint64_t seed = (uint64_t)(uint32_t)running_hi << 32 | (uint32_t)running_lo;
+	char text[] = "\nan assertion failed\n  make sim SEED=0x0000000000000000\n";
+	ssize_t done;
+
+	for (int i = 0; i < 16; i++)
+		text[sizeof text - 3 - (size_t)i] = digit[seed >> (4 * i) & 15];
+	done = write(STDOUT_FILENO, text, sizeof text - 1);
+	(void)done; /* on the way down */
+	(void)signal(sig, SIG_DFL);
+	(void)raise(sig);
+}
+
+static bool run_one(uint64_t seed, enum sim_canary canary, bool verbose, uint64_t *ret_hash, char *what, size_t what_size)
+{
+	struct sim *s;
+	bool ok;
+
+	running_hi = (sig_atomic_t)(uint32_t)(seed >> 32);
+	running_lo = (sig_atomic_t)(uint32_t)seed;
+	s = sim_new(seed, canary);
+	s->verbose = verbose;
+	ok = sim_run(s);
+	*ret_hash = s->hash;
+	if (!ok && canary == CANARY_NONE) {
+		printf("seed 0x%" PRIx64 " step %" PRIu64 " at %" PRId64 ".%03d s: %s\n  make sim SEED=0x%" PRIx64 "\n",
+		       seed, s->step, s->now_ms / 1000, (int)(s->now_ms % 1000), s->what, seed);
+		(void)fflush(stdout);
+	}
+	if (what)
+		(void)snprintf(what, what_size, "%s", s->what);
+	if (canary == CANARY_NONE) {
+#define X(name, unit) total.name += s->n.name;
+		SIM_COUNT_TABLE(X)
+#undef X
+		total.virtual_ms += s->n.virtual_ms;
+	}
+	sim_free(s);
+	return ok;
+}
+
+static void figures(uint64_t seeds, uint64_t failed, int64_t ms)
+{
+	printf("seeds: %" PRIu64 " seeds\n", seeds);
+	printf("violations: %" PRIu64 " seeds\n", failed);
+	printf("seeds_per_s: %" PRIu64 ".%" PRIu64 " seeds/s\n", seeds * 1000 / (uint64_t)(ms ? ms : 1),
+	       seeds * 10000 / (uint64_t)(ms ? ms : 1) % 10);
+	printf("simulated: %" PRIu64 " hours\n", total.virtual_ms / (uint64_t)MS_PER_HOUR);
+	printf("device_time: %" PRIu64 " hours\n", total.device_ms / (uint64_t)MS_PER_HOUR);
+#define X(name, unit)                                                                              \
+	if (strcmp(#name, "device_ms") != 0)                                                       \
+		printf("%s: %" PRIu64 " %s\n", #name, total.name, unit);
+	SIM_COUNT_TABLE(X)
+#undef X
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail for this clock */
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Spread counters over all 64 bits. */
+static uint64_t seed_at(uint64_t i)
+{
+	uint64_t z = i * UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	return z ^ z >> 27;
+}
+
+/* Seeds until the planted bug is caught; 0 if it never is. */
+static uint32_t canary_hunt(enum sim_canary canary, char *what, size_t what_size)
+{
+	uint64_t hash;
+
+	for (uint32_t i = 0; i < CANARY_SEEDS; i++)
+		if (!run_one(seed_at(i + 1), canary, false, &hash, what, what_size))
+			return i + 1;
+	return 0;
+}
+
+static int canaries(uint32_t *passed, uint32_t *failed)
+{
+	for (int c = 1; c < CANARY_COUNT; c++) {
+		char what[400] = "";
+		uint32_t n = canary_hunt((enum sim_canary)c, what, sizeof what);
+
+		if (n) {
+			printf("canary %s: caught by seed %u: %s\n", sim_canary_name[c], n, what);
+			(*passed)++;
+		} else {
+			printf("canary %s: NOT caught in %d seeds\n", sim_canary_name[c], CANARY_SEEDS);
+			(*failed)++;
+		}
+	}
+	return 0;
+}
+
+/* Seeds that once found something. Returns how many failed. */
+static void regressions(uint32_t *passed, uint32_t *failed)
+{
+	FILE *f = fopen(SIM_SEEDS_FILE, "r");
+	char line[256];
+	uint64_t hash;
+
+	if (!f) {
+		printf("%s is not here: run from the repository's root for the regressions\n", SIM_SEEDS_FILE);
+		return;
+	}
+	while (fgets(line, sizeof line, f)) {
+		if (line[0] != '0')
+			continue;
+		if (run_one(strtoull(line, NULL, 0), CANARY_NONE, false, &hash, NULL, 0))
+			(*passed)++;
+		else
+			(*failed)++;
+	}
+	(void)fclose(f); /* only read */
+}
+
+static int check(void)
+{
+	int64_t start = now_ms();
+	uint32_t passed = 0, failed = 0;
+	uint64_t first, again;
+
+	regressions(&passed, &failed);
+	(void)run_one(seed_at(1), CANARY_NONE, false, &first, NULL, 0);
+	(void)run_one(seed_at(1), CANARY_NONE, false, &again, NULL, 0);
+	printf("trace of seed 0x%" PRIx64 ": %016" PRIx64 ", again %016" PRIx64 "\n", seed_at(1), first, again);
+	if (first == again)
+		passed++;
+	else
+		failed++;
+	(void)canaries(&passed, &failed);
+	for (uint64_t i = 0; i < CHECK_SEEDS && now_ms() - start < CHECK_MS; i++) {
+		if (run_one(seed_at(i + 1), CANARY_NONE, false, &first, NULL, 0))
+			passed++;
+		else
+			failed++;
+	}
+	figures(passed + failed, failed, now_ms() - start);
+	printf("%u passed, %u failed\n", passed, failed);
+	return failed != 0;
+}
+
+static int roam(uint64_t seeds, uint64_t from)
+{
+	int64_t start = now_ms();
+	uint64_t failed = 0, hash;
+
+	printf("seeds from %" PRIu64 ", %" PRIu64 " of them\n", from, seeds);
+	for (uint64_t i = 0; i < seeds; i++)
+		failed += !run_one(seed_at(from + i), CANARY_NONE, false, &hash, NULL, 0);
+	figures(seeds, failed, now_ms() - start);
+	return failed != 0;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seeds = 0, from = 1, seed = 0, hash;
+	enum sim_canary canary = CANARY_NONE;
+	bool verbose = false, one = false;
+	int64_t start = now_ms();
+	bool ok;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strncmp(argv[i], "--seed=", 7)) {
+			seed = strtoull(argv[i] + 7, NULL, 0);
+			one = true;
+		} else if (!strncmp(argv[i], "--seeds=", 8)) {
+			seeds = strtoull(argv[i] + 8, NULL, 0);
+		} else if (!strncmp(argv[i], "--from=", 7)) {
+			from = strtoull(argv[i] + 7, NULL, 0);
+		} else if (!strncmp(argv[i], "--canary=", 9)) {
+			for (int c = 1; c < CANARY_COUNT; c++)
+				if (!strcmp(argv[i] + 9, sim_canary_name[c]))
+					canary = (enum sim_canary)c;
+			if (!canary) {
+				fprintf(stderr, "sim_cluster: no canary '%s'\n", argv[i] + 9);
+				return 2;
+			}
+		} else if (!strcmp(argv[i], "--verbose")) {
+			verbose = true;
+		} else {
+			fprintf(stderr, "usage: sim_cluster [--seed=N [--verbose] | --seeds=N [--from=N] | --canary=NAME]\n");
+			return 2;
+		}
+	}
+	(void)signal(SIGABRT, on_abort); /* for the seed only: failing to set it changes nothing */
+	if (canary && !one) {
+		char what[400] = "";
+		uint32_t n = canary_hunt(canary, what, sizeof what);
+
+		if (n)
+			printf("caught by seed %u: %s\n", n, what);
+		else
+			printf("not caught in %d seeds\n", CANARY_SEEDS);
+		return !n;
+	}
+	if (seeds)
+		return roam(seeds, from);
+	if (!one)
+		return check();
+	printf("seed 0x%" PRIx64 "\n", seed);
+	ok = run_one(seed, canary, verbose, &hash, NULL, 0);
+	printf("trace: %016" PRIx64 " hash\n", hash);
+	figures(1, !ok, now_ms() - start);
+	return !ok;
+}
