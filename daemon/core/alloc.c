@@ -74,12 +74,14 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 {
 	const struct alloc *now = peek(c, d, RECORD_ALLOC, id);
 	struct alloc *a;
-	int64_t rums;
+	int64_t rums, until = t;
 
 	if (!now || !now->start_ms || now->charged_until_ms >= t)
 		return;
+	if (until > now->limit_ms)
+		until = now->limit_ms; /* a node that is late to give back costs nobody's budget */
 	a = EDIT(c, d, RECORD_ALLOC, alloc, id);
-	rums = rums_of(c, a->flavor, a->shape, a->units, t - a->charged_until_ms);
+	rums = rums_of(c, a->flavor, a->shape, a->units, until > a->charged_until_ms ? until - a->charged_until_ms : 0);
 	a->charged_until_ms = t;
 	usage_add(c, d, t, a->qnode, a->flavor, a->klass == CLASS_GUARANTEED ? rums : 0,
 		  a->klass == CLASS_LOAN ? rums : 0, 0);
@@ -149,14 +151,21 @@ void alloc_stop(const struct core *c, struct decision *d, int64_t t, uint64_t id
 {
 	const struct alloc *now = peek(c, d, RECORD_ALLOC, id);
 	struct alloc *a;
+	bool outranks;
 
 	if (!now)
 		return;
-	if (now->state == ALLOC_STOPPING && now->stop_at_ms <= t + grace_ms)
+	/* the holder's own word decides what follows, however far the stop is; what ended by itself has ended */
+	outranks = now->state != ALLOC_STOPPING || ((cause == END_CANCEL || cause == END_REQUEUE) &&
+						    now->stop_cause != END_EXIT && now->stop_cause != END_OOM);
+	if (now->state == ALLOC_STOPPING && now->stop_at_ms <= t + grace_ms) {
+		if (outranks)
+			EDIT(c, d, RECORD_ALLOC, alloc, id)->stop_cause = cause;
 		return;
+	}
 	alloc_charge(c, d, t, id);
 	a = EDIT(c, d, RECORD_ALLOC, alloc, id);
-	if (a->state != ALLOC_STOPPING || cause == END_CANCEL || cause == END_REQUEUE) {
+	if (outranks) {
 		a->stop_cause = cause;
 		a->claim = claim;
 	}

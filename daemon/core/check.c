@@ -79,7 +79,8 @@ static int check_quota(const struct core *c, struct err *err)
 			EACH(c, claims, claim_s, m)
 				if (m->r.flavor == f && m->r.shape == s) {
 					usage[qnode_of(c, m->r.qnode)->at] += m->r.units;
-					guaranteed[qnode_of(c, m->r.qnode)->at] += m->r.units;
+					if (m->r.klass == CLASS_GUARANTEED)
+						guaranteed[qnode_of(c, m->r.qnode)->at] += m->r.units;
 				}
 			for (uint32_t i = 0; i < t->nodes_n; i++)
 				same &= usage[i] == t->cell[i].usage_at && guaranteed[i] == t->cell[i].guaranteed_at &&

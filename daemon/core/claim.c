@@ -135,6 +135,11 @@ static void recall(const struct core *c, struct decision *d, int64_t t, uint64_t
 			e->state_since_ms = t;
 			e->recall_at_ms = t + exempt + a->notice_ms;
 			e->claim = claim;
+			/* a lease goes as a whole: half of one is nothing its holder asked for */
+			EACH(c, allocs, alloc_s, o)
+				if (o->r.owner_kind == OWNER_LEASE && o->r.owner == a->owner && o->r.id != alloc)
+					alloc_stop(c, d, t, o->r.id, END_RECALL,
+						   o->r.state == ALLOC_BINDING ? 0 : exempt + a->notice_ms, claim);
 		}
 	}
 }
@@ -143,8 +148,10 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 		     bool offered)
 {
 	struct plan p = {.c = c, .d = d, .ask = ask->place};
-	struct cost *cost;
-	uint32_t n = loans_by_cost(c, t, ask->place.flavor, &d->arena, &cost), lo = 0, hi = n;
+	struct cost *cost = NULL;
+	/* a loan recalls nobody */
+	uint32_t n = ask->klass == CLASS_LOAN ? 0 : loans_by_cost(c, t, ask->place.flavor, &d->arena, &cost);
+	uint32_t lo = 0, hi = n;
 	bool *out = arena_alloc(&d->arena, n + 1);
 	struct cluster *cl;
 	struct claim *m;
@@ -222,6 +229,16 @@ void claim_drop(const struct core *c, struct decision *d, uint64_t id)
 	drop(d, RECORD_CLAIM, id);
 }
 
+void claims_drop_on(const struct core *c, struct decision *d, uint32_t node)
+{
+	EACH(c, claims, claim_s, m)
+		for (uint32_t i = 0; i < m->r.parts_n; i++)
+			if (m->r.parts[i].node == node) {
+				claim_drop(c, d, m->r.id);
+				break;
+			}
+}
+
 bool claim_ready(const struct core *c, const struct claim *m)
 {
 	if (m->offered)
@@ -229,7 +246,7 @@ bool claim_ready(const struct core *c, const struct claim *m)
 	for (uint32_t i = 0; i < m->parts_n; i++) {
 		const struct node_s *n = node_of(c, m->parts[i].node);
 
-		if (n->held & m->parts[i].devices)
+		if (n->r.state != NODE_READY || (n->held & m->parts[i].devices))
 			return false;
 		for (int w = 0; w < CORE_WORDS; w++)
 			if (n->cores_held[w] & m->parts[i].cores[w])

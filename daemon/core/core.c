@@ -567,7 +567,8 @@ static void trees_rebuild(struct core *c)
 		if (!t->cell)
 			continue;
 		t->cell[qnode_of(c, m->r.qnode)->at].usage_at += m->r.units;
-		t->cell[qnode_of(c, m->r.qnode)->at].guaranteed_at += m->r.units;
+		if (m->r.klass == CLASS_GUARANTEED)
+			t->cell[qnode_of(c, m->r.qnode)->at].guaranteed_at += m->r.units;
 	}
 	for (int r = 0; r < RESOURCES_MAX; r++)
 		if (c->tree[r].cell)
@@ -612,9 +613,12 @@ int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shap
 	}
 	if (quota_covers(t, q->at, units, &at))
 		return 0;
-	if (at == q->at)
+	if (at == q->at && t->cell[at].borrowing)
 		return REASON_BORROWING;
-	return REASON_LEAF_FULL;
+	for (uint32_t i = q->at; i; i = t->parent[i])
+		if (t->cell[t->parent[i]].own)
+			return at == q->at ? REASON_LEAF_FULL : REASON_ANCESTOR_FULL;
+	return REASON_LEAF_FULL; /* nothing above it has anything to give */
 }
 
 int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape)
@@ -741,17 +745,23 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 			mask_andnot(n->cores_claimed, p->cores);
 		}
 	}
-	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units, true);
+	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
+	       m->klass == CLASS_GUARANTEED);
 	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner))
 		lease_of(c, m->owner)->claims_n += add ? 1 : UINT32_MAX;
 }
 
 /* ---- timers ------------------------------------------------------------------------------------ */
 
-/* A pending job sleeps until eligible_ms (begin, back-off, cool-down); waking it clears the field. */
+/* A pending job sleeps until eligible_ms (begin, back-off, cool-down); waking it clears the field. What
+ * waits is given up once it could no longer end before its deadline. */
 static int64_t job_due(const struct job *j)
 {
-	return j->state == JOB_PENDING && j->eligible_ms ? j->eligible_ms : T_NEVER;
+	int64_t due = j->state == JOB_PENDING && j->eligible_ms ? j->eligible_ms : T_NEVER;
+
+	if (job_waits(j) && j->spec.deadline_ms && j->spec.deadline_ms - j->spec.time_limit_ms + 1 < due)
+		due = j->spec.deadline_ms - j->spec.time_limit_ms + 1;
+	return due;
 }
 
 /* The notice before a job's time limit. */
@@ -841,7 +851,7 @@ static void job_count(struct core *c, const struct job *j, bool add)
 		return;
 	if (job_waits(j))
 		q->pending += add ? 1 : UINT32_MAX;
-	else if (!job_terminal(j->state))
+	else if (!job_terminal(j->state) && !j->spec.array_step) /* an array runs as its children */
 		q->running += add ? 1 : UINT32_MAX;
 }
 
@@ -1133,6 +1143,8 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 		if (at < due)
 			due = at;
 	}
+	if (c->scratch->wake_ms && c->scratch->wake_ms < due)
+		due = c->scratch->wake_ms;
 	return due < t_ms ? t_ms : due;
 }
 

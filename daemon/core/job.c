@@ -63,6 +63,9 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 		const struct stage *s = &q->stages[i];
 		int64_t left = s->amount_rums - s->held_rums - s->spent_rums;
 
+		if (s->state == STAGE_RELEASED && s->from_ms > t &&
+		    (!c->scratch->wake_ms || s->from_ms < c->scratch->wake_ms))
+			c->scratch->wake_ms = s->from_ms; /* time alone opens it */
 		if (s->state != STAGE_RELEASED || s->from_ms > t || (s->to_ms && s->to_ms <= t))
 			continue;
 		open = true;
@@ -96,11 +99,26 @@ static void job_settle(const struct core *c, struct decision *d, struct job *j, 
 
 /* ---- starting ------------------------------------------------------------------------------------ */
 
+/* Could the nodes that were not blamed hold it, were they idle? If not, a blamed one is better than none. */
+static bool others_hold(const struct core *c, const struct place_ask *want)
+{
+	struct place_ask ask = *want;
+	struct arena arena = {0};
+	struct part *parts;
+	uint32_t n;
+	bool ok;
+
+	ask.over = PLACE_EMPTY;
+	ask.klass = CLASS_LOAN;
+	ok = place(c, &ask, &arena, &parts, &n) == 0;
+	arena_done(&arena);
+	return ok;
+}
+
 void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, struct place_ask *ask)
 {
 	const struct job_spec *s = &j->spec;
 
-	(void)c;
 	*ask = (struct place_ask){
 		.flavor = s->flavor,
 		.shape = s->shape,
@@ -114,6 +132,8 @@ void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, str
 		.excluded = j->excluded,
 		.excluded_n = j->excluded_n,
 	};
+	if (j->excluded_n && !others_hold(c, ask))
+		ask->excluded_n = 0;
 	if (s->cpus_per_task) {
 		uint32_t tasks = s->tasks_per_node ? s->tasks_per_node :
 				 s->tasks_per_unit ? s->tasks_per_unit * (s->per_node ? s->per_node : 1U) : 1;
@@ -231,6 +251,10 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 		return;
 	for (uint32_t i = 0; i < a->parts_n; i++)
 		all &= a->parts[i].state == PART_EXITED || !a->parts[i].tasks;
+	if (all) {
+		alloc_charge(c, d, t, a->id);
+		a->charged_until_ms = T_NEVER; /* cleaning up is not charged */
+	}
 	if (failed && !j->exit_code && !j->exit_signal) {
 		const struct node *n = core_node(c, p->node);
 
@@ -265,6 +289,7 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 		     const char *text)
 {
 	const struct node *n = core_node(c, node);
+	bool nothing_ran = a->state == ALLOC_BINDING;
 	uint64_t id = a->id;
 
 	if (a->owner_kind == OWNER_JOB) {
@@ -281,6 +306,10 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 		(void)snprintf(l->end_reason, sizeof l->end_reason, "%s: %.60s", n ? n->name : "?", text);
 	}
 	alloc_stop(c, d, t, id, END_BIND, 0, 0);
+	/* behind the barrier nothing has run, so the job need not wait for a node that may be dead: it goes
+	 * back in line at once, the devices follow on evidence */
+	if (nothing_ran && a->owner_kind == OWNER_JOB)
+		job_alloc_gone(c, d, t, peek(c, d, RECORD_ALLOC, id));
 }
 
 static void trim_finished(const struct core *c, struct decision *d)
@@ -310,7 +339,7 @@ void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j,
 
 			parent->array_live--;
 			if (!parent->array_live && parent->state == JOB_RUNNING) {
-				parent->state = JOB_COMPLETED;
+				parent->state = parent->end_cause == END_CANCEL ? JOB_CANCELLED : JOB_COMPLETED;
 				parent->end_ms = t;
 			}
 		}
@@ -327,23 +356,29 @@ static void job_again(const struct core *c, struct decision *d, struct job *j, i
 	j->requeue_wanted = false;
 }
 
-/* Work thrown away by a recall: from the last checkpoint (or the start) to the notice. */
-static int64_t lost_work(const struct core *c, struct decision *d, int64_t t, struct job *j, const struct alloc *a)
+/* Work thrown away with an attempt: all that was charged since its last checkpoint. Refunded up to
+ * REFUND_CAP_MS when policy stopped it, in full when the infrastructure failed. Returns the refund in
+ * the attempt's own price. */
+static int64_t lost_work(const struct core *c, struct decision *d, int64_t t, struct job *j, const struct alloc *a,
+			 bool capped)
 {
-	int64_t since = j->checkpoint_ms > a->start_ms ? j->checkpoint_ms : a->start_ms, lost, refund;
+	int64_t since = j->checkpoint_ms > a->start_ms ? j->checkpoint_ms : a->start_ms;
+	int64_t charged = j->attempt_guaranteed_rums + j->attempt_loan_rums, lost, refund, guaranteed;
+	int64_t cap = rums_of(c, a->flavor, a->shape, a->units, REFUND_CAP_MS);
 
 	if (!a->start_ms)
 		return 0;
-	lost = rums_of(c, a->flavor, a->shape, a->units, t > since ? t - since : 0);
-	refund = min64(lost, rums_of(c, a->flavor, a->shape, a->units, REFUND_CAP_MS));
-	refund = min64(refund, j->attempt_guaranteed_rums + j->attempt_loan_rums);
-	if (!j->checkpoint_ms && t - a->start_ms > REFUND_CAP_MS)
-		refund = 0;
+	lost = charged - rums_of(c, a->flavor, a->shape, a->units, since - a->start_ms);
+	if (lost < 0)
+		lost = 0;
+	refund = capped ? min64(lost, cap) : lost;
+	if (capped && since == a->start_ms && charged > cap)
+		refund = 0; /* it could have saved and never said so */
 	j->lost_rums += lost;
 	j->refunded_rums += refund;
 	usage_refund(c, d, t, a, refund);
-	/* at the attempt's own rate */
-	return j->attempt_loan_rums ? rated(c, &j->spec, 0, refund) : rated(c, &j->spec, refund, 0);
+	guaranteed = min64(refund, j->attempt_guaranteed_rums); /* what was promoted came last */
+	return rated(c, &j->spec, guaranteed, refund - guaranteed);
 }
 
 void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
@@ -358,6 +393,8 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 	j->end_cause = cause;
 	if (j->requeue_wanted)
 		cause = END_REQUEUE;
+	if (cause == END_RECALL || cause == END_DRAIN || cause == END_INFRA)
+		job_settle(c, d, j, lost_work(c, d, t, j, a, cause != END_INFRA));
 	if (j->spec.no_requeue && (cause == END_RECALL || cause == END_DRAIN)) {
 		job_end(c, d, t, j, JOB_PREEMPTED, "recalled, and --no-requeue was asked for");
 		return;
@@ -374,10 +411,8 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 		return;
 	case END_RECALL:
 	case END_DRAIN: {
-		int64_t stopped = a->charged_until_ms == T_NEVER ? a->stop_at_ms - a->notice_ms : t;
-		int64_t refund = lost_work(c, d, stopped < t ? stopped : t, j, a), wait = 0;
+		int64_t wait = 0;
 
-		job_settle(c, d, j, refund);
 		if (cause == END_RECALL) {
 			wait = c->cluster.cooldown_ms << (j->recalls < 6 ? j->recalls : 6);
 			j->recalls++;
@@ -398,7 +433,7 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 	case END_INFRA:
 		j->infra_retries++;
 		if (j->infra_retries > j->spec.retries_infra || j->spec.no_requeue)
-			job_end(c, d, t, j, JOB_NODE_FAIL, "a node was lost");
+			job_end(c, d, t, j, JOB_NODE_FAIL, NULL);
 		else
 			job_again(c, d, j, 0);
 		return;
@@ -420,21 +455,22 @@ void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	struct job *j = EDIT(c, d, RECORD_JOB, job, id);
 	uint64_t alloc = j->alloc;
 
-	/* the old attempt keeps its devices until there is evidence; a new one may start elsewhere */
+	/* the old attempt keeps its devices until there is evidence; a new one may start elsewhere, unless
+	 * it was being stopped for good already */
 	alloc_stop(c, d, t, alloc, END_INFRA, 0, 0);
-	j->end_cause = END_INFRA;
-	j->infra_retries++;
 	(void)snprintf(j->end_text, sizeof j->end_text, "node %.60s was lost", node);
-	if (j->infra_retries > j->spec.retries_infra || j->spec.no_requeue)
-		job_end(c, d, t, j, JOB_NODE_FAIL, NULL);
-	else
-		job_again(c, d, j, 0);
+	job_alloc_gone(c, d, t, peek(c, d, RECORD_ALLOC, alloc));
 }
 
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
-	(void)t;
-	EDIT(c, d, RECORD_JOB, job, id)->eligible_ms = 0;
+	const struct job *j = core_job(c, id);
+
+	if (j->spec.deadline_ms && j->spec.deadline_ms - j->spec.time_limit_ms < t)
+		job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, id), JOB_DEADLINE,
+			"it could no longer end before its deadline");
+	else
+		EDIT(c, d, RECORD_JOB, job, id)->eligible_ms = 0;
 	return true;
 }
 
@@ -566,9 +602,9 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	}
 	if (!s->units || s->units > (uint32_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX)
 		return err_set(err, ERR_RANGE, "a job needs at least one device or node");
-	if (s->shape >= SHAPE_COUNT || s->klass > JOB_URGENT)
-		return err_set(err, ERR_INVAL, "unknown shape or class");
-	if (s->time_limit_ms <= 0)
+	if (s->shape >= SHAPE_COUNT || s->klass > JOB_URGENT || s->loan > LOAN_ONLY || s->mode > JOB_COMMAND)
+		return err_set(err, ERR_INVAL, "unknown shape, class, loan or mode");
+	if (s->time_limit_ms <= 0 || s->time_limit_ms > SPAN_MAX_MS)
 		return err_set(err, ERR_RANGE, "the time limit must be positive");
 	if (q->r.time_ms_max && s->time_limit_ms > q->r.time_ms_max) {
 		err_set(err, ERR_NEVER, "the time limit is over the project's %" PRId64 " h",
@@ -576,8 +612,10 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		err_hint(err, "--time %" PRId64 "h", q->r.time_ms_max / MS_PER_HOUR);
 		return err_reason(err, REASON_TIME_LIMIT);
 	}
-	if (s->notice_ms < 0 || s->exempt_ms < 0 || s->begin_ms < 0)
-		return err_set(err, ERR_RANGE, "times must not be negative");
+	if (s->notice_ms < 0 || s->exempt_ms < 0 || s->begin_ms < 0 || s->signal_ms < 0 || s->deadline_ms < 0 ||
+	    s->notice_ms > SPAN_MAX_MS || s->exempt_ms > SPAN_MAX_MS || s->signal_ms > SPAN_MAX_MS ||
+	    s->begin_ms > INSTANT_MAX_MS || s->deadline_ms > INSTANT_MAX_MS)
+		return err_set(err, ERR_RANGE, "times must not be negative, nor beyond all bounds");
 	if (s->per_node && s->units % s->per_node)
 		return err_set(err, ERR_INVAL, "%u devices do not divide into %u per node", s->units, s->per_node);
 	if (s->array_step && (s->array_last < s->array_first || s->array_last - s->array_first >= ARRAY_MAX))
@@ -591,7 +629,7 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 			err_set(err, ERR_NEVER, "it depends on job %" PRIu64 ", which is not known", s->deps[i].job);
 			return err_reason(err, REASON_DEPENDENCY_NEVER);
 		}
-	if (q->r.pending_jobs_max && q->pending >= q->r.pending_jobs_max) {
+	if (!j->id && q->r.pending_jobs_max && q->pending >= q->r.pending_jobs_max) {
 		err_set(err, ERR_NOROOM, "%s has %u jobs waiting, its limit", q->r.name, q->pending);
 		return err_reason(err, REASON_JOB_LIMIT);
 	}
@@ -697,6 +735,7 @@ static void cancel_one(const struct core *c, struct decision *d, int64_t t, uint
 	if (!j || job_terminal(j->state))
 		return;
 	if (j->alloc && peek(c, d, RECORD_ALLOC, j->alloc)) {
+		EDIT(c, d, RECORD_JOB, job, id)->requeue_wanted = false;
 		alloc_stop(c, d, t, j->alloc, END_CANCEL, now ? 0 : min64(j->spec.notice_ms, 30 * MS_PER_S), 0);
 		return;
 	}
@@ -708,6 +747,7 @@ static int decide_cancel(const struct core *c, int64_t t, const struct command *
 	const struct job *j = core_job(c, cmd->job_control.job);
 
 	if (j->spec.array_step) {
+		EDIT(c, d, RECORD_JOB, job, j->id)->end_cause = END_CANCEL; /* whichever child ends it */
 		EACH(c, jobs, job_s, child)
 			if (child->r.array == j->id)
 				cancel_one(c, d, t, child->r.id, cmd->job_control.now);
@@ -733,6 +773,7 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 {
 	const struct cmd_job_update *u = &cmd->job_update;
 	const struct job *old = core_job(c, u->job);
+	const struct qnode *q = core_qnode(c, old->spec.project);
 	struct job *j;
 
 	if (job_terminal(old->state))
@@ -753,15 +794,20 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 	if (u->time_limit_ms) {
 		const struct alloc *a = core_alloc(c, old->alloc);
 
-		if (u->time_limit_ms < 0)
+		if (u->time_limit_ms < 0 || u->time_limit_ms > SPAN_MAX_MS)
 			return err_set(err, ERR_RANGE, "the time limit must be positive");
+		if (q->time_ms_max && u->time_limit_ms > q->time_ms_max) {
+			err_set(err, ERR_NEVER, "the time limit is over the project's %" PRId64 " h",
+				q->time_ms_max / MS_PER_HOUR);
+			return err_reason(err, REASON_TIME_LIMIT);
+		}
 		if (a && a->start_ms && a->start_ms + u->time_limit_ms <= t)
 			return err_set(err, ERR_RANGE, "it has run longer than that already");
 		j->spec.time_limit_ms = u->time_limit_ms;
-		if (a && j->held_rums) { /* the hold follows the limit */
-			struct qnode *q = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);
-			int64_t hold = job_hold(c, &j->spec, a->klass), more = hold - j->held_rums;
-			struct stage *s = &q->stages[j->held_stage];
+		if (j->held_rums) { /* the hold follows the limit; a claim has one already */
+			struct qnode *e = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);
+			int64_t hold = job_hold(c, &j->spec, a ? a->klass : CLASS_GUARANTEED), more = hold - j->held_rums;
+			struct stage *s = &e->stages[j->held_stage];
 
 			if (more > s->amount_rums - s->held_rums - s->spent_rums) {
 				err_set(err, ERR_BUDGET, "the stage does not cover the longer time");
@@ -816,10 +862,21 @@ int decide_job(const struct core *c, int64_t t, const struct command *cmd, struc
 	case CMD_JOB_REQUEUE:
 		if (job_waits(j))
 			return 0;
+		if (j->spec.array_step) {
+			err_set(err, ERR_STATE, "job %" PRIu64 " is an array", id);
+			return err_hint(err, "requeue the children that should run again");
+		}
 		if (job_terminal(j->state)) {
 			e = EDIT(c, d, RECORD_JOB, job, id);
 			e->state = JOB_PENDING;
 			e->end_ms = 0;
+			if (j->array && core_job(c, j->array)) { /* its array ends once more */
+				struct job *parent = EDIT(c, d, RECORD_JOB, job, j->array);
+
+				parent->array_live++;
+				if (job_terminal(parent->state))
+					parent->state = JOB_RUNNING;
+			}
 			return 0;
 		}
 		if (!j->alloc)

@@ -165,6 +165,7 @@ bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64
 		return true;
 	}
 	n->lost = true;
+	claims_drop_on(c, d, n->id);
 	for (uint32_t i = 0; i < old->units_n; i++) {
 		const struct alloc *a = peek(c, d, RECORD_ALLOC, old->units[i].alloc);
 		const struct job *j = a && a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
@@ -241,6 +242,7 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 			return err_hint(err, "sluisctl node drain %s", found->name);
 		}
 		everything_vanished(c, d, t, found->id);
+		claims_drop_on(c, d, found->id);
 		n = EDIT(c, d, RECORD_NODE, node, found->id);
 		state_set(n, NODE_DOWN, t);
 		TEXT_SET(n->admin_reason, a->reason);
@@ -253,6 +255,7 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 		for (uint64_t id = 0; (id = core_next_id(c, RECORD_CRED, id)) != 0;)
 			if (core_cred(c, id)->principal == found->principal)
 				EDIT(c, d, RECORD_CRED, cred, id)->state = CRED_REVOKED;
+		claims_drop_on(c, d, found->id);
 		drop(d, RECORD_NODE, found->id);
 		return 0;
 	default: UNREACHABLE();

@@ -229,10 +229,10 @@ static void reserve(const struct core *c, int64_t t, const struct job_s *j, stru
 	EACH(c, allocs, alloc_s, a) {
 		int64_t at = a->r.state == ALLOC_STOPPING ? a->r.stop_at_ms : a->r.limit_ms;
 
+		if (a->r.state == ALLOC_BINDING && a->r.owner_kind == OWNER_JOB && core_job(c, a->r.owner))
+			at = a->r.created_ms + core_job(c, a->r.owner)->spec.time_limit_ms;
 		if (a->r.flavor != spec->flavor || at == T_NEVER)
 			continue;
-		if (a->r.state == ALLOC_BINDING)
-			at = a->r.created_ms + job_of(c, a->r.owner)->r.spec.time_limit_ms;
 		end[n].at_ms = at;
 		end[n].devices = in_devices(c, a->r.flavor, a->r.shape, a->r.units);
 		n++;
@@ -623,6 +623,9 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 		c->scratch->claims_done++;
 		if (r->owner_kind == OWNER_LEASE) {
 			lease_claim_filled(c, d, t, r);
+		} else if (!core_job(c, r->owner)->held_rums &&
+			   budget_gate(c, t, core_job(c, r->owner), CLASS_GUARANTEED)) {
+			claim_drop(c, d, r->id); /* a grant came to the project meanwhile and does not cover it */
 		} else {
 			drop(d, RECORD_CLAIM, r->id);
 			job_bind(c, d, t, r->owner, CLASS_GUARANTEED,
@@ -633,18 +636,52 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 	return false;
 }
 
+/* Devices of an offer that was not accepted yet: whoever they are held by may still have to go. */
+static bool on_offer(const struct core *c, const struct alloc *a)
+{
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct node_s *n = node_of(c, a->parts[i].node);
+
+		if (n->claimed & a->parts[i].devices)
+			return true;
+		for (int w = 0; w < CORE_WORDS; w++)
+			if (n->cores_claimed[w] & a->parts[i].cores[w])
+				return true;
+	}
+	return false;
+}
+
+/* Does the stage that holds for `j` carry the full rate as well? ret_more: what is missing to it. */
+static bool stage_carries(const struct core *c, const struct job *j, int64_t *ret_more)
+{
+	const struct qnode *q = core_qnode(c, j->spec.project);
+	const struct stage *s;
+
+	*ret_more = 0;
+	if (!j->held_rums || j->held_stage >= q->stages_n)
+		return true;
+	s = &q->stages[j->held_stage];
+	*ret_more = job_hold(c, &j->spec, CLASS_GUARANTEED) - j->held_rums;
+	return *ret_more <= s->amount_rums - s->held_rums - s->spent_rums;
+}
+
 bool sched_promote(const struct core *c, int64_t t, struct decision *d)
 {
 	EACH(c, loans, alloc_s, a) {
 		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
 		struct alloc *e;
+		int64_t more;
 
 		if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
 			continue;
 		if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
-		    !place_may_guarantee(c, &a->r))
+		    !place_may_guarantee(c, &a->r) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
 			continue;
 		alloc_charge(c, d, t, a->r.id); /* so far as a loan */
+		if (more) {
+			EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[j->held_stage].held_rums += more;
+			EDIT(c, d, RECORD_JOB, job, j->id)->held_rums += more;
+		}
 		e = EDIT(c, d, RECORD_ALLOC, alloc, a->r.id);
 		e->klass = CLASS_GUARANTEED;
 		e->lenders_n = 0;
@@ -688,6 +725,10 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	(void)cmd;
 	if (tick_timers(c, t, d) || tick_live(c, t, d))
 		return;
+	if (s->wake_ms && s->wake_ms <= t) {
+		s->wake_ms = 0;
+		s->work |= WORK_JOBS;
+	}
 	if ((s->work & WORK_CLAIMS) && sched_claims(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_CLAIMS;

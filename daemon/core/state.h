@@ -17,6 +17,9 @@
 #define FAIR_HALF_LIFE_MS (14 * MS_PER_DAY)
 #define IDEM_KEEP_MS (30 * MS_PER_DAY)
 #define RECALL_SLO_DEFAULT_MS (15 * MS_PER_MIN)
+/* Spans and instants from outside stay below these, so that no sum of a few of them overflows. */
+#define SPAN_MAX_MS (36500 * MS_PER_DAY)
+#define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
 	SCHED_BUDGET = 4096,  /* jobs looked at in one pass */
@@ -156,6 +159,7 @@ struct scratch {
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
 	int64_t ordered_ms;
+	int64_t wake_ms; /* a stage somebody waits for opens then; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
 };
 
@@ -305,6 +309,8 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 		     uint32_t units, bool offered);
 void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t id); /* an offered one */
 void claim_drop(const struct core *c, struct decision *d, uint64_t id);
+/* Its devices are not to be had there any more: each claim is planned anew over other nodes. */
+void claims_drop_on(const struct core *c, struct decision *d, uint32_t node);
 bool claim_ready(const struct core *c, const struct claim *claim);
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */

@@ -304,7 +304,7 @@ int cw_hello(struct core_world *w, uint32_t node)
 	h->devices = dev;
 	h->devices_n = n->gpus;
 	for (uint32_t i = 0; i < n->gpus; i++) {
-		(void)snprintf(dev[i].pci, sizeof dev[i].pci, "0000:%02x:00.0", i + 1);
+		(void)snprintf(dev[i].pci, sizeof dev[i].pci, "0000:%02x:00.0", (i + 1) & 0xffu);
 		(void)snprintf(dev[i].uuid, sizeof dev[i].uuid, "GPU-%u-%u", node, i);
 		(void)snprintf(dev[i].vendor, sizeof dev[i].vendor, "nvidia");
 		(void)snprintf(dev[i].model, sizeof dev[i].model, "%s", n->model);
@@ -499,8 +499,9 @@ void cw_exit(struct core_world *w, uint64_t job, int32_t code)
 
 /* ---- restart ------------------------------------------------------------------------------------------- */
 
-void cw_reload(struct core_world *w)
+void cw_reload(struct core_world *w, int64_t down_ms)
 {
+	struct command cmd = internal(CMD_RECOVER);
 	struct core *again = core_new(), *old = w->core;
 	uint64_t before = cw_digest(w);
 
@@ -516,6 +517,8 @@ void cw_reload(struct core_world *w)
 		stop(w, "an invariant does not hold after a restart");
 	if (cw_digest(w) != before)
 		stop(w, "a restart changed the records");
+	cmd.recover.down_ms = down_ms;
+	must(w, &cmd);
 }
 
 static uint64_t mix(uint64_t h, const void *p, size_t n)

@@ -98,8 +98,9 @@ bool cw_agents(struct core_world *w);
 void cw_settle(struct core_world *w);
 /* To t + ms, stopping at every instant at which the core asked for a tick; settles at each. */
 void cw_advance(struct core_world *w, int64_t ms);
-/* A new core from the records of the old one, as after a restart; must pass core_check. */
-void cw_reload(struct core_world *w);
+/* A new core from the records of the old one, as after a restart that took down_ms of w->t: checked,
+ * equal in its records, and told by CMD_RECOVER. */
+void cw_reload(struct core_world *w, int64_t down_ms);
 /* Digest of all records: equal states, equal numbers. */
 uint64_t cw_digest(const struct core_world *w);
 
