@@ -1,0 +1,18 @@
+# bench: every tests/bench/bench_*, figures as "name: value unit"
+#
+#   make bench                                    all of them, minutes; state below /tmp
+#   make bench BENCH_DIR=/dev/shm                 state in memory: what the disk costs is the difference
+#   build/release/tests/bench_daemon --only s     one part of one of them; see its first comment
+#
+# A speed is read by a person beside the machine and the bare libraries of the same run; it never fails a
+# test. BENCH_DIR decides the file system of the state.
+
+BENCH_DIR ?= /tmp
+$(B)/tests/bench_daemon: | $(BIN)/sluisd
+
+bench: $(BINS) $(BENCH_BINS) ## print the figures of every benchmark, the machine first
+	@printf 'machine: %s, %s cores, %s, state on %s\n' \
+		"$$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$$(nproc)" "$$(uname -sr)" \
+		"$$(stat -f -c %T $(BENCH_DIR))"
+	@for b in $(sort $(BENCH_BINS)); do echo "# $${b##*/}"; BENCH_DIR=$(BENCH_DIR) $$b || exit 1; done
+.PHONY: bench
