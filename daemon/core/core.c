@@ -1206,7 +1206,8 @@ static int decide_by_type(const struct core *c, int64_t t, const struct command 
 int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, struct decision *d, struct err *err)
 {
 	static const uint8_t no_key[16];
-	bool keyed = memcmp(cmd->idem_key, no_key, 16) != 0;
+	/* renew_seq tells a repeated renewal already, and its answer carries more than an id */
+	bool keyed = memcmp(cmd->idem_key, no_key, 16) != 0 && cmd->type != CMD_LEASE_RENEW;
 	uint64_t id = keyed ? idem_id(cmd->principal, cmd->idem_key) : 0;
 	int rc;
 

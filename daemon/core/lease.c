@@ -435,12 +435,21 @@ static int64_t renew_after(const struct core *c, const struct lease *l, const st
 	return base - jitter + (jitter ? (int64_t)(h % (uint64_t)(2 * jitter + 1)) : 0);
 }
 
+/* When the lease ends whatever its holder does; logical time. */
+static int64_t contract_end(const struct lease *l)
+{
+	int64_t end = l->term_end_ms && !l->spec.auto_extend ? l->term_end_ms : T_NEVER;
+
+	return l->state == LEASE_RECALLING ? min64(end, l->recall_at_ms) : end;
+}
+
 static void renew_answer(const struct core *c, int64_t t, const struct lease *l, const struct renewal *r,
 			 struct renew_result *res)
 {
 	res->state = l->state;
 	res->fence = l->fence;
-	res->ttl_ms = r ? r->expires_live_ms - live_ms(c, t) : 0;
+	/* downtime since has moved the liveness deadline, but never the contract's */
+	res->ttl_ms = r ? min64(r->expires_live_ms - live_ms(c, t), contract_end(l) - t) : 0;
 	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) : MS_PER_S;
 	res->term_left_ms = l->term_end_ms ? l->term_end_ms - t : 0;
 	res->recall_in_ms = l->state == LEASE_RECALLING && l->recall_at_ms != T_NEVER ? l->recall_at_ms - t : -1;
@@ -492,9 +501,7 @@ static void renew_one(const struct core *c, int64_t t, const struct command *cmd
 		return;
 	}
 	until = live_ms(c, t) + (it->ttl_ms > 0 ? min64(it->ttl_ms, l->spec.ttl_ms) : l->spec.ttl_ms);
-	until = min64(until, live_ms(c, l->term_end_ms));
-	if (l->state == LEASE_RECALLING && l->recall_at_ms != T_NEVER)
-		until = min64(until, live_ms(c, l->recall_at_ms));
+	until = min64(until, live_ms(c, contract_end(l)));
 	r = EDIT(c, d, RECORD_RENEWAL, renewal, it->lease);
 	r->renew_seq = it->renew_seq;
 	r->renewed_ms = t;
