@@ -222,8 +222,10 @@ void claim_drop(const struct core *c, struct decision *d, uint64_t id)
 			struct job *e = EDIT(c, d, RECORD_JOB, job, m->owner);
 
 			e->claim = 0;
-			if (e->state == JOB_EARMARKED)
+			if (e->state == JOB_EARMARKED) {
 				e->state = JOB_PENDING;
+				job_settle(c, d, e, 0); /* what the claim held of its budget */
+			}
 		}
 	}
 	drop(d, RECORD_CLAIM, id);

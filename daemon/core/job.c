@@ -82,7 +82,7 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 	return *ret_left > 0 ? REASON_HOLD_TOO_LARGE : REASON_STAGE_EXHAUSTED;
 }
 
-static void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund)
+void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund)
 {
 	if (j->held_rums) {
 		struct qnode *q = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);

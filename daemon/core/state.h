@@ -349,6 +349,8 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, uint32_t node,
 		     const char *text);
+/* Return what the attempt holds of its stage, capturing what it used, less `refund`. */
+void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund);
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text);
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
