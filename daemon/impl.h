@@ -6,6 +6,7 @@
  *     agents.c   sessions of nodes: greeting, reports, liveness, DESIRED    │
  *     relay.c    questions handed on to agents                              │
  *     query.c    answers from memory and store                              ┘
+ *     archive.c  old log records → files
  *     events.c   committed facts → lines of the journal
  *     startup.c  store → state, keys, doors;   clock.c  logical time
  *
@@ -126,7 +127,9 @@ struct server {
 	uint64_t session_next;
 	uint32_t *dirty; /* nodes whose DESIRED changed in this step */
 	size_t dirty_n, dirty_cap;
-	struct loop_timer liveness;
+	struct loop_timer liveness, archive;
+	uint64_t archived; /* the log is in files up to here, if archive_known */
+	bool archive_known;
 	struct mono liveness_at;
 
 	struct relays *relays;
@@ -217,6 +220,8 @@ void relays_answered(struct server *s, uint32_t node, uint64_t req, const struct
 /* ---- query.c ---------------------------------------------------------------------------------- */
 struct queries *queries_new(struct server *s, struct err *err);
 void queries_free(struct server *s);
+/* Does a backup or a verify read the store right now? */
+bool queries_busy(const struct server *s);
 void query_answer(struct server *s, const struct request *r);
 /* Send `view`, the struct of schema_of_view(type), in as many frames as it needs. */
 void view_send(struct server *s, struct link_door *door, const struct link_peer *peer, uint64_t req,
@@ -230,6 +235,9 @@ void queries_wake(struct server *s);
 /* Note what `f` changes, before it is applied; the line is written after the commit. */
 void events_note(struct server *s, const struct fact *f, uint64_t seq);
 void events_tell(struct server *s);
+
+/* ---- archive.c -------------------------------------------------------------------------------- */
+void archive_on_timer(struct loop *loop, struct loop_timer *timer, void *server);
 
 /* ---- startup.c -------------------------------------------------------------------------------- */
 /* Fill the settings of CMD_INIT from sluisd.conf. Returns whether they differ from the cluster's. */

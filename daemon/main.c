@@ -108,14 +108,12 @@ static int restore(const struct options *o)
 
 static int load(const struct options *o, struct daemon_conf *ret_conf)
 {
-	static const int level[] = {[LEVEL_ERROR] = LOG_ERR, [LEVEL_WARNING] = LOG_WARNING,
-				    [LEVEL_NOTICE] = LOG_NOTICE, [LEVEL_INFO] = LOG_INFO,
-				    [LEVEL_DEBUG] = LOG_DEBUG};
 	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
 
 	if (daemon_conf_load(o->server.config, o->server.sets, o->server.sets_n, ret_conf, &errs) == 0) {
-		log_set_level(level[ret_conf->log.level]);
+		log_set_level(server_level(ret_conf));
+		log_set_prefix(ret_conf->log.format == LOG_JOURNAL);
 		return 0;
 	}
 	config_errors_print(&errs, &text);

@@ -354,6 +354,8 @@ static void work_answer(struct server *s, struct work *w)
 	view_send(s, w->door, &w->peer, w->req, w->type, &v);
 }
 
+bool queries_busy(const struct server *s) { return s->queries->work.running; }
+
 static void work_join(struct work *w)
 {
 	if (!w->running)

@@ -468,7 +468,7 @@ static void restart_lines(const struct daemon_conf *old, const struct daemon_con
 			log_event(LOG_WARNING, "restart needed", "key=%s", line[i].key);
 }
 
-static int level_of(const struct daemon_conf *conf)
+int server_level(const struct daemon_conf *conf)
 {
 	static const int level[] = {[LEVEL_ERROR] = LOG_ERR, [LEVEL_WARNING] = LOG_WARNING,
 				    [LEVEL_NOTICE] = LOG_NOTICE, [LEVEL_INFO] = LOG_INFO,
@@ -495,8 +495,10 @@ static void on_reload(struct loop *loop, int signo, void *arg)
 	restart_lines(&s->conf, &conf);
 	daemon_conf_done(&s->conf);
 	s->conf = conf;
-	s->log_level = level_of(&conf);
+	s->log_level = server_level(&conf);
 	log_set_level(s->log_level);
+	log_set_prefix(conf.log.format == LOG_JOURNAL);
+	s->archive_known = false; /* perhaps another folder now */
 	if (settings_fill(s, &init, &s->turn_arena))
 		server_command(s, CMD_INIT)->init = init;
 	log_event(LOG_NOTICE, "reloaded", "level=%d", s->log_level);
@@ -559,6 +561,8 @@ static int start(struct server *s, struct err *err)
 	loop_timer_after(s->loop, &s->tick, 0);
 	loop_timer_after(s->loop, &s->second, 0);
 	loop_timer_after(s->loop, &s->minute, 0);
+	s->archive = (struct loop_timer)LOOP_TIMER_INIT(archive_on_timer, s);
+	loop_timer_after(s->loop, &s->archive, 0);
 	if (notify_watchdog_ms() > 0)
 		loop_timer_after(s->loop, &s->watchdog, 0);
 	loop_set_idle(s->loop, on_idle, s);

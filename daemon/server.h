@@ -42,4 +42,7 @@ int server_run(struct server *s) NODISCARD;
 
 void server_free(struct server *s); /* accepts NULL */
 
+/* LOG_* of log.level. */
+int server_level(const struct daemon_conf *conf);
+
 #endif

@@ -514,7 +514,7 @@ int server_open(struct daemon_conf *conf, const struct server_opts *opts, struct
 	s->conf = *conf;
 	*conf = (struct daemon_conf){0};
 	s->opts = opts;
-	s->log_level = LOG_INFO;
+	s->log_level = server_level(&s->conf);
 	rc = start_steps(s, ret_exit, err);
 	if (rc) {
 		server_free(s);

@@ -18,10 +18,16 @@
 
 static atomic_int log_level = LOG_INFO;
 static atomic_int log_fd = STDERR_FILENO;
+static atomic_bool log_prefix = true;
 
 void log_set_level(int level)
 {
 	log_level = level;
+}
+
+void log_set_prefix(bool prefix)
+{
+	log_prefix = prefix;
 }
 
 void log_set_fd(int fd)
@@ -89,7 +95,7 @@ static void vlog(int level, const char *event, uint64_t dropped, const char *fmt
 
 	if (level > log_level)
 		return;
-	if (!isatty(fd))
+	if (log_prefix && !isatty(fd))
 		(void)append(line, &len, room, "<%d>", level);
 	whole = append(line, &len, room, "%s", event);
 	if (whole && fmt[0] != '\0')

@@ -24,6 +24,8 @@ enum { LOG_LINE_BYTES = 2048, LOG_QUOTE_BYTES = 512 };
 void log_set_level(int level);
 /* LOG_* for "error", "warning", "notice", "info", "debug"; ERR_INVAL. */
 int log_level_parse(const char *name, int *ret_level, struct err *err) NODISCARD;
+/* Whether lines begin with `<N>` where they do not go to a terminal; they do at first. */
+void log_set_prefix(bool prefix);
 /* Write to `fd` (borrowed) instead of stderr. */
 void log_set_fd(int fd);
 

@@ -571,6 +571,34 @@ def reload(d, conf):
     equal(d.admin().query("status")["cluster"], "cluster", "it goes on serving")
 
 
+def archived():
+    """Old records leave for files that follow each other, and the log goes on."""
+    d = Daemon("archived", sets=(f"log.archive_dir={T}/archive", "log.archive_after=1s")).start()
+    admin = d.admin()
+    for version in range(3):
+        admin.command("division_apply", division(version, units=8 + version))
+    head = admin.query("log", limit=1)["head_seq"]
+    time.sleep(1.1)  # age is what is tested: archive_after has no smaller value
+    equal(d.end(), 0, "a daemon with an archive ends")
+    d.start()
+    admin = d.admin()
+    files = wait_for(10, lambda: os.path.isdir(f"{T}/archive") and sorted(os.listdir(f"{T}/archive")))
+    equal(files, [f"log-{1:020d}-{head:020d}.sluis"], "records that are old enough go to one file")
+    ok(wait_for(10, lambda: admin.query("log")["first_seq"] == head + 1), "and the store has forgotten them",
+       admin.query("log")["first_seq"])
+    refused(lambda: admin.query("log", id=1), "ERR_GONE", "who asks for them hears that they are gone")
+    equal(admin.query("division")["version"], 3, "the state is what it was")
+    ok(admin.query("verify", timeout_s=30)["text"].startswith("intact"), "and whole")
+    equal(d.end(signal.SIGKILL), -9, "(killed)")
+    time.sleep(1.1)
+    d.start()
+    ok(wait_for(10, lambda: len(os.listdir(f"{T}/archive")) == 2), "the next file",
+       os.listdir(f"{T}/archive"))
+    names = sorted(os.listdir(f"{T}/archive"))
+    equal(int(names[1].split("-")[1]), head + 1, "begins where the first one ended")
+    d.end()
+
+
 def restored(backup, jobs):
     r = Daemon("restored")
     p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
@@ -661,6 +689,7 @@ def main():
        [line for line in log.splitlines() if not line.startswith("<")][:3])
     equal(d.end(), 0, "it ends when asked to")
     restored(backup, jobs - {max(jobs)})
+    archived()
 
 
 try:
