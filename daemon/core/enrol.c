@@ -8,6 +8,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* More than can have been handed out between a backup and its restore. */
+static const uint64_t RESTORE_FENCE_SKIP = UINT64_C(1) << 32;
+static const uint64_t RESTORE_ID_SKIP = 10000000;
 static const int64_t ROTATE_OVERLAP_MS = 24 * MS_PER_HOUR;
 
 static struct cred *cred_make(const struct core *c, struct decision *d, int64_t t, uint32_t principal)
@@ -97,6 +100,12 @@ int decide_recover(const struct core *c, int64_t t, const struct command *cmd, s
 	cl->no_expiry_until_ms = t + cl->rejoin_grace_ms;
 	cl->last_seen_ms = t;
 	cl->safe_mode = cl->safe_mode || cmd->recover.safe_mode;
+	if (cmd->recover.safe_mode) { /* an older copy: ids of the future that it does not know stay unused */
+		cl->next_alloc += RESTORE_FENCE_SKIP;
+		cl->next_job += RESTORE_ID_SKIP;
+		cl->next_lease += RESTORE_ID_SKIP;
+		cl->next_claim += RESTORE_ID_SKIP;
+	}
 	return 0;
 }
 

@@ -210,6 +210,11 @@ uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t
 	child->array_index = parent->spec.array_first + parent->array_started * parent->spec.array_step;
 	child->spec.array_step = 0;
 	child->spec.deps_n = 0;
+	child->spec.deps = NULL;
+	/* lists of its own: the parent's are freed when the parent's fact is applied */
+	child->spec.requires = arena_copy(&d->arena, parent->spec.requires,
+					  parent->spec.requires_n * sizeof *parent->spec.requires);
+	child->excluded = arena_copy(&d->arena, parent->excluded, parent->excluded_n * sizeof *parent->excluded);
 	child->array_started = child->array_live = 0;
 	child->state = JOB_PENDING;
 	parent->array_started++;
