@@ -644,11 +644,18 @@ int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uin
 
 static void unit_add(struct node_s *n, uint64_t alloc, uint16_t part)
 {
+	uint32_t i;
+
 	if (n->units_n == n->units_cap) {
 		n->units_cap = n->units_cap ? n->units_cap * 2 : 8;
 		n->units = xrealloc(n->units, n->units_cap * sizeof *n->units);
 	}
-	n->units[n->units_n++] = (struct unit_ref){alloc, part};
+	/* by (alloc, part): a list in order of history would differ after a restart, and decisions with it */
+	for (i = n->units_n++; i && (n->units[i - 1].alloc > alloc ||
+				     (n->units[i - 1].alloc == alloc && n->units[i - 1].part > part));
+	     i--)
+		n->units[i] = n->units[i - 1];
+	n->units[i] = (struct unit_ref){alloc, part};
 }
 
 static void unit_remove(struct node_s *n, uint64_t alloc, uint16_t part)
