@@ -275,6 +275,8 @@ static void goodbye(struct shell *s, const struct msg_goodbye *m)
 	log_event(LOG_WARNING, "goodbye", "code=%s text=%s", err_name(m->code), log_quote(m->text ? m->text : ""));
 	if (m->code == ERR_SUPERSEDED)
 		quit(s, EXIT_TAKEN);
+	else if (m->code == ERR_STALE)
+		agent_greet_again(s->agent, shell_now());
 	else
 		agent_disconnected(s->agent, shell_now(), true);
 }
@@ -536,7 +538,11 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 		return code;
 	if (found.cut_bytes)
 		log_event(LOG_WARNING, "table_cut", "bytes=%" PRIu64 " rebuilt=%d", found.cut_bytes, found.rebuilt);
+	/* Rises with every start, and also above what a lost table knew: the newest incarnation is the one that
+	 * sluisd listens to. */
 	incarnation = table_meta_get(s->table, TABLE_INCARNATION) + 1;
+	if (incarnation < (uint64_t)(wall_ms(wall_now()) / MS_PER_S))
+		incarnation = (uint64_t)(wall_ms(wall_now()) / MS_PER_S);
 	code = table_meta_set(s->table, TABLE_INCARNATION, incarnation, err);
 	if (!code)
 		code = table_sync(s->table, err);
@@ -546,7 +552,7 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 		return code;
 	cfg.incarnation = incarnation;
 	cfg.epoch_seen = table_meta_get(s->table, TABLE_CLUSTER_EPOCH);
-	cfg.table_rebuilt = found.rebuilt && (found.cut_bytes > 0 || incarnation > 1 || exec_count(s->exec) > 0);
+	cfg.table_rebuilt = found.rebuilt && (found.cut_bytes > 0 || exec_count(s->exec) > 0); /* else it is new */
 	cfg.port_first = (uint16_t)s->conf.fabric.port_first;
 	cfg.port_last = (uint16_t)s->conf.fabric.port_last;
 	cfg.heartbeat_ms = s->conf.heartbeat_ms;

@@ -1137,6 +1137,14 @@ void agent_connected(struct agent *a, struct agent_now now)
 	push_simple(a, ACTION_HELLO);
 }
 
+void agent_greet_again(struct agent *a, struct agent_now now)
+{
+	if (a->conn != CONN_UP)
+		return; /* a greeting is under way */
+	a->down_ms = now.ms;
+	agent_connected(a, now);
+}
+
 void agent_disconnected(struct agent *a, struct agent_now now, bool refused)
 {
 	if (a->conn != CONN_DOWN)
@@ -1231,10 +1239,23 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 			return; /* what is stopping does not come back */
 		want.phase = r->unit.phase;
 	}
+	if (!fresh && want.phase == UNIT_STOP) {
+		/* A stop of what the daemon no longer knows says nothing else: what the unit is and holds is as we
+		 * have it. */
+		want = r->unit;
+		want.phase = UNIT_STOP;
+		want.stop_cause = u->stop_cause;
+		want.stop_in_ms = u->stop_in_ms;
+		want.time_left_ms = u->time_left_ms;
+		want.claim = u->claim;
+		if (u->signal) {
+			want.signal = u->signal;
+			want.signal_target = u->signal_target;
+		}
+	}
 	if (r->adopted && want.phase != UNIT_PREPARE) { /* now we know again what it is */
 		r->adopted = false;
 		r->text[0] = '\0';
-		want.kind = u->kind;
 		keep(a, r, true);
 	}
 	if (fresh && a->suspicious && want.phase == UNIT_RUN) {

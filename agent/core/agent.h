@@ -148,6 +148,9 @@ void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step);
 
 void agent_connected(struct agent *a, struct agent_now now);
+/* The daemon does not know this session (any more). */
+void agent_greet_again(struct agent *a, struct agent_now now);
+/* `refused`, or told to go: a new connection comes after the back-off. */
 void agent_disconnected(struct agent *a, struct agent_now now, bool refused);
 /* ERR_STALE: a daemon older than one we obeyed (a restored copy, or a second one): nothing it says counts. */
 int agent_welcome(struct agent *a, struct agent_now now, const struct msg_welcome *m, struct err *err) NODISCARD;

@@ -144,15 +144,24 @@ void environ_hostfile(const struct environ_in *in, struct buf *out)
 			 hosts[i].slots ? (unsigned)hosts[i].slots : 1U);
 }
 
+/* Tasks of the gang on one host. `slots` says how many ranks fit there (mpirun, torchrun), which is not the
+ * same when there is one task per node and each has several devices. */
+static uint32_t host_tasks(const struct environ_in *in, const struct unit_host *host, uint32_t hosts_n)
+{
+	if (in->mode != ENVIRON_TASK || in->unit->world <= hosts_n || !host->slots)
+		return 1;
+	return host->slots;
+}
+
 /* Slurm's "2(x3),1". */
-static void counts_text(const struct unit_host *hosts, uint32_t n, struct buf *out)
+static void counts_text(const struct environ_in *in, const struct unit_host *hosts, uint32_t n, struct buf *out)
 {
 	for (uint32_t i = 0; i < n;) {
-		uint32_t k = i;
+		uint32_t k = i, tasks = host_tasks(in, &hosts[i], n);
 
-		while (k < n && hosts[k].slots == hosts[i].slots)
+		while (k < n && host_tasks(in, &hosts[k], n) == tasks)
 			k++;
-		buf_addf(out, "%s%u", i ? "," : "", (unsigned)hosts[i].slots);
+		buf_addf(out, "%s%" PRIu32, i ? "," : "", tasks);
 		if (k - i > 1)
 			buf_addf(out, "(x%" PRIu32 ")", k - i);
 		i = k;
@@ -308,7 +317,6 @@ static void add_rendezvous(const struct environ_in *in, struct envs *e)
 	struct unit_host alone;
 	uint32_t n = hosts_of(in, &alone, &hosts);
 	uint32_t rank = u->rank0 + in->task;
-	bool single = true;
 	const char *master = u->master_address[0] ? u->master_address : hosts[0].address;
 
 	if (!is_job(u)) {
@@ -336,9 +344,7 @@ static void add_rendezvous(const struct environ_in *in, struct envs *e)
 	set(e, "LOCAL_WORLD_SIZE", "%u", (unsigned)u->tasks);
 	set(e, "GROUP_RANK", "%" PRIu32, u->node_rank);
 	set(e, "NODE_RANK", "%" PRIu32, u->node_rank);
-	for (uint32_t i = 0; i < n; i++)
-		single &= hosts[i].slots <= 1;
-	if (!single || u->tasks != 1)
+	if (u->tasks != 1 || u->world != n)
 		return;
 	/* torchrun, one per node, finds these without a flag and makes ranks of its own. */
 	set(e, "PET_NNODES", "%" PRIu32, n);
@@ -355,11 +361,11 @@ static void add_slurm(const struct environ_in *in, struct envs *e, const char *l
 	const struct unit *u = in->unit;
 	const struct unit_host *hosts;
 	struct unit_host alone;
-	uint32_t n = hosts_of(in, &alone, &hosts), cores = cores_of(u), ntasks = u->world ? u->world : 1;
+	uint32_t n = hosts_of(in, &alone, &hosts), cores = cores_of(u), ntasks = u->world > n ? u->world : n;
 	const char *account = strrchr(u->project, '/');
 	CLEANUP(buf_done) struct buf counts = BUF_INIT, gpus = BUF_INIT, gtids = BUF_INIT;
 
-	counts_text(hosts, n, &counts);
+	counts_text(in, hosts, n, &counts);
 	set(e, "SLURM_JOB_ID", "%" PRIu64, u->owner);
 	set(e, "SLURM_JOBID", "%" PRIu64, u->owner);
 	set(e, "SLURM_JOB_NAME", "%s", u->name);
@@ -370,7 +376,7 @@ static void add_slurm(const struct environ_in *in, struct envs *e, const char *l
 	set(e, "SLURM_NTASKS", "%" PRIu32, ntasks);
 	set(e, "SLURM_NPROCS", "%" PRIu32, ntasks);
 	set(e, "SLURM_TASKS_PER_NODE", "%s", buf_cstr(&counts));
-	set(e, "SLURM_NTASKS_PER_NODE", "%u", hosts[0].slots ? (unsigned)hosts[0].slots : 1U);
+	set(e, "SLURM_NTASKS_PER_NODE", "%" PRIu32, host_tasks(in, &hosts[0], n));
 	set(e, "SLURM_CPUS_ON_NODE", "%" PRIu32, cores);
 	if (n > 1)
 		set(e, "SLURM_JOB_CPUS_PER_NODE", "%" PRIu32 "(x%" PRIu32 ")", cores, n);

@@ -92,8 +92,8 @@ static void set_runtimes(struct conf_walk *walk, const struct conf_row *row, str
 }
 
 static const struct conf_row daemon_rows[] = {
-	{.key = "address", .type = CONF_ENDPOINT, .required = true, .offset = AT(daemon.address),
-	 .doc = "where sluisd takes agents"},
+	{.key = "address", .type = CONF_ENDPOINT, .offset = AT(daemon.address),
+	 .doc = "where sluisd takes agents; left out: learnt when the node joins"},
 	{.key = "server_key", .type = CONF_TEXT, .offset = AT(daemon.server_key),
 	 .doc = "sluisd's public key (Z85, 40 characters); left out: learnt when the node joins"},
 };
@@ -162,7 +162,7 @@ static void check(struct conf_walk *walk, struct doc_node *node, void *target)
 			(void)config_errors_add(walk->errs, walk->doc->file, p->line, p->col,
 						"label '%.80s' is longer than %d bytes", p->key, LABEL_BYTES - 1);
 	}
-	if (strchr(c->daemon.address, '*'))
+	if (c->daemon.address && strchr(c->daemon.address, '*'))
 		config_error_try(conf_error(walk, doc_get(doc_get(node, "daemon"), "address"),
 					    "'%s' is no address to connect to", c->daemon.address),
 				 "tcp://ctl.example:8471");

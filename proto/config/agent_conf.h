@@ -17,7 +17,7 @@ struct runtime_conf {
 struct agent_conf {
 	struct arena arena;
 	struct {
-		const char *address; /* tcp://HOST:PORT */
+		const char *address; /* tcp://HOST:PORT; NULL: as learnt when the node joined */
 		const char *server_key; /* public key of sluisd, Z85; NULL before the node joined */
 	} daemon;
 	const char *node;    /* NULL: the host's name */

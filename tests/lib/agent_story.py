@@ -1,0 +1,394 @@
+"""agent_story.py - the story that t1100-agent.sh tells; prints TAP
+
+Environment: T a scratch folder, BIN the folder of the programs.
+"""
+import base64
+import glob
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from zmq.utils import z85
+
+from sluis_client import Client, Refused, token_hash, pack, NEVER
+
+T, BIN = os.environ["T"], os.environ["BIN"]
+LONG = f"600.{os.getpid()}"  # seconds that nobody else sleeps
+tests = failed = 0
+children = []
+
+
+# ---- the harness -------------------------------------------------------------------------------
+
+def ok(cond, what, note=""):
+    global tests, failed
+    tests += 1
+    failed += not cond
+    print(f"{'ok' if cond else 'not ok'} {tests} - {what}", flush=True)
+    if not cond and note != "":
+        print("# " + str(note).replace("\n", "\n# "), flush=True)
+    return bool(cond)
+
+
+def equal(got, want, what):
+    return ok(got == want, what, f"got: {got!r}\nwant: {want!r}")
+
+
+def wait_for(seconds, call):
+    """Polls until `call` returns something true; returns it, or None."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        got = call()
+        if got:
+            return got
+        time.sleep(0.02)
+    return None
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+class Daemon:
+    def __init__(self):
+        self.dir = os.path.join(T, "d")
+        self.args = [os.path.join(BIN, "sluisd")]
+        for s in (f"state_dir={self.dir}", "listen.agents=tcp://127.0.0.1:*", "listen.users=tcp://127.0.0.1:*",
+                  "listen.enrol=tcp://127.0.0.1:*", f"listen.local={self.dir}.sock", "liveness.heartbeat=200ms",
+                  "liveness.suspect=60s", "liveness.unreachable=120s", "leases.rejoin_grace=0s"):
+            self.args += ["--set", s]
+
+    def start(self):
+        path = os.path.join(self.dir, "endpoints.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        with open(self.dir + ".log", "ab") as log:
+            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL)
+        children.append(self.proc)
+        text = wait_for(30, lambda: read(path))
+        if not text:
+            raise SystemExit("Bail out! sluisd did not start:\n" + read(self.dir + ".log"))
+        self.at = json.loads(text)
+        return self
+
+    def admin(self):
+        c = Client(self.at["local"])
+        c.greet()
+        return c
+
+
+class Agent:
+    def __init__(self, name, token, *more):
+        self.dir = os.path.join(T, name)
+        self.args = [os.path.join(BIN, "sluis-agent"), "--config", os.devnull, "--node", name, "--join", token,
+                     "--set", f"state_dir={self.dir}", "--set", "exec.backend=plain", "--set", "reserve.cores=0",
+                     "--set", "reserve.memory=0MiB", "--set", "address=127.0.0.1", "--reconnect-max", "200ms", *more]
+        self.starts = 0
+
+    def start(self):
+        with open(self.dir + ".log", "ab") as log:
+            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL)
+        self.starts += 1
+        children.append(self.proc)
+        return self
+
+    def end(self, sig=signal.SIGTERM):
+        self.proc.send_signal(sig)
+        return self.proc.wait(30)
+
+    def log(self):
+        return read(self.dir + ".log")
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def token(d, admin, uses=4):
+    secret = os.urandom(32)
+    admin.command("token_create", {"hash": token_hash(secret), "role": "node", "uses": uses, "ttl_ms": 600000})
+    return f"sluis-join-1.{b64(z85.decode(d.at['server_key'].encode()))}.{b64(secret)}.{d.at['enrol']}"
+
+
+def division(units):
+    side = {"flavor": 1, "shape": "gpu", "borrowing": NEVER, "lending": NEVER}
+    return {
+        "expect_version": 0,
+        "flavors": [{"name": "h100", "vendor": "nvidia", "model": "*H100*", "weight_milli": 1000,
+                     "devices_per_node": 2, "committed_units": units}],
+        "qnodes": [
+            {"kind": "root", "name": "root", "weight": 1},
+            {"kind": "public", "name": "public", "parent": 1, "weight": 1},
+            {"kind": "sector", "name": "health", "parent": 2, "weight": 1},
+            {"kind": "project", "name": "lungnet", "parent": 3, "weight": 1, "pi": "eva",
+             "quotas": [dict(side, nominal=units // 2)]},
+            {"kind": "private", "name": "private", "parent": 1, "weight": 1},
+            {"kind": "class", "name": "company", "parent": 5, "weight": 1},
+            {"kind": "provider", "name": "chat", "parent": 6, "weight": 1, "tenant": "chat",
+             "quotas": [dict(side, nominal=units - units // 2)]},
+        ],
+    }
+
+
+def submit(admin, payload, units=1, **spec):
+    spec = dict({"shape": "gpu", "klass": "normal", "mode": "command", "units": units, "units_max": units,
+                 "time_limit_ms": 600000, "name": "story", "notice_ms": 5000}, **spec)
+    payload = dict({"cwd": T}, **payload)
+    return admin.command("job_submit", {"spec": spec, "project": "lungnet", "flavor": "h100"},
+                         payload=payload)["result"]["id"]
+
+
+def job(admin, number):
+    return admin.query("jobs", id=number, all=True)["items"][0]
+
+
+def ended(admin, number, seconds=20):
+    """The job once it is over, or as it stands."""
+    over = ("CD", "F", "TO", "CA", "NF", "PR", "OOM", "DL")
+
+    def look():
+        j = job(admin, number)
+        return j if j["state"] in over else None
+    return wait_for(seconds, look) or job(admin, number)
+
+
+def running(admin, number):
+    return wait_for(20, lambda: job(admin, number)["state"] == "R")
+
+
+def output(admin, number, task=0, **more):
+    return admin.query("output", id=number, task=task, **more)["data"].decode()
+
+
+# ---- chapters ------------------------------------------------------------------------------------
+
+def joining(d, admin):
+    text = token(d, admin)
+    agents = [Agent(f"n{i}", text, "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100").start()
+              for i in (1, 2)]
+
+    def ready():
+        nodes = admin.query("nodes")["items"]
+        return len(nodes) == 2 and all(n["state"] == "ready" for n in nodes) and nodes
+    nodes = wait_for(30, ready)
+    if not ok(nodes, "two agents join by a token and are ready", agents[0].log() + agents[1].log()):
+        raise SystemExit(1)
+    equal([n["devices"] for n in nodes], [2, 2], "each with its two devices")
+    p = subprocess.run(agents[0].args, capture_output=True, text=True, timeout=30)
+    ok(p.returncode == 69 and "another sluis-agent" in p.stderr, "a second agent on one state_dir exits 69",
+       (p.returncode, p.stderr))
+    return agents
+
+
+def environment(admin):
+    n = submit(admin, {"argv": ["env"], "env": ["FOO=bar", "RANK=99", "CUDA_VISIBLE_DEVICES=0,1"]}, units=2,
+               tasks_per_unit=1)
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("CD", 0), "a command that ends well is completed")
+    env = [dict(line.split("=", 1) for line in output(admin, n, t).splitlines() if "=" in line) for t in (0, 1)]
+    equal([e.get("RANK") for e in env], ["0", "1"], "each task has its rank, not the user's")
+    equal([e.get("WORLD_SIZE") for e in env], ["2", "2"], "and the size of the world")
+    equal(env[0].get("FOO"), "bar", "and what the user asked for")
+    port = int(env[0].get("MASTER_PORT", "0"))
+    ok(20000 <= port <= 29999 and env[0]["MASTER_PORT"] == env[1].get("MASTER_PORT"),
+       "the rendezvous port comes from the agent's range", port)
+    equal(env[0].get("MASTER_ADDR"), "127.0.0.1", "at the address of rank 0")
+    equal(env[0].get("CUDA_VISIBLE_DEVICES"), env[0].get("SLUIS_DEVICES"), "the devices are the granted ones")
+    ok(env[0].get("CUDA_VISIBLE_DEVICES", "").startswith("EMU-"), "named by UUID", env[0])
+    equal(env[0].get("SLUIS_FENCE", "").split(".")[:2], [str(n), "1"], "the fence names job and attempt")
+
+
+def outcomes(admin):
+    n = submit(admin, {"script": "#!/bin/sh\necho to $1; echo on >&2; exit 3\n", "argv": ["you"]}, mode="script")
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("F", 3), "a script that fails is failed, with its code")
+    equal(output(admin, n), "to you\non\n", "its arguments came, and both streams are read back")
+    equal(output(admin, n, offset=-3), "on\n", "also from the end")
+    n = submit(admin, {"argv": ["/no/such/program"]})
+    equal(ended(admin, n)["job"]["exit_code"], 127, "a program that is not there is 127")
+    n = submit(admin, {"argv": ["sh", "-c", "kill -9 $$"]})
+    equal(ended(admin, n)["job"]["exit_signal"], 9, "a task ended by a signal says which")
+    n = submit(admin, {"argv": ["sh", "-c", "echo hello"], "output": "out-%x-%4j_%t.txt"})
+    equal(ended(admin, n)["state"], "CD", "output goes where -o says")
+    equal(read(os.path.join(T, f"out-story-{n:04}_0.txt")), "hello\n", "with the pattern filled in")
+    equal(output(admin, n), "hello\n", "and is read back from there")
+    n = submit(admin, {"argv": ["true"], "output": "no/such/folder/x"})
+    j = ended(admin, n)
+    ok(j["state"] == "F" and j["job"]["exit_code"] == 126, "an output folder that is not there is 126", j["job"])
+
+
+def gangs(admin):
+    n = submit(admin, {"argv": ["sh", "-c", "[ $SLUIS_NODE_RANK = 1 ] && exit 4; exec sleep " + LONG]}, units=2,
+               per_node=1)
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("F", 4), "one failing member ends the gang")
+    ok(not subprocess.run(["pgrep", "-f", f"^sleep {LONG}$"], capture_output=True, text=True, check=False).stdout,
+       "and nothing of it is left")
+
+
+def notices(admin):
+    program = """import json, os, signal, sys
+def asked(number, frame):
+    with open(os.environ["SLUIS_NOTICE_FILE"]) as f:
+        print("notice", f.read().strip(), flush=True)
+    os.write(int(os.environ["SLUIS_REPORT_FD"]), b'{"step": 4200}\\n')
+    sys.exit(0)
+signal.signal(signal.SIGTERM, asked)
+print("up", flush=True)
+while True:
+    signal.pause()
+"""
+    path = os.path.join(T, "trainer.py")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(program)
+    n = submit(admin, {"argv": [sys.executable, path]})
+    ok(wait_for(20, lambda: running(admin, n) and "up" in output(admin, n)), "a trainer runs")
+    admin.command("job_cancel", {"job": n})
+    j = ended(admin, n)
+    equal(j["state"], "CA", "cancelled, it ends")
+    line = [x for x in output(admin, n).splitlines() if x.startswith("notice ")]
+    notice = json.loads(line[0][7:]) if line else {}
+    ok(notice.get("cause") == "cancel" and 0 < notice.get("seconds", 0) <= 30, "it was told why and until when", line)
+    equal(j["job"]["checkpoint_step"], 4200, "what it reported of its checkpoint arrived")
+    n = submit(admin, {"argv": ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"]})
+    ok(wait_for(20, lambda: running(admin, n) and "up" in output(admin, n)), "a stubborn task runs")
+    begin = time.monotonic()
+    admin.command("job_cancel", {"job": n, "now": True})
+    equal(ended(admin, n)["state"], "CA", "killed, it ends too")
+    ok(time.monotonic() - begin < 5, "without its notice when told so")
+
+
+def inside(admin):
+    n = submit(admin, {"argv": ["sleep", "300"], "env": ["COLOUR=blue"]})
+    running(admin, n)
+    v = admin.query("exec", id=n, payload=pack("payload", {"argv": ["sh", "-c", "echo $SLUIS_JOB_ID; exit 5"]}))
+    ok(v["exec"], "a command enters the running job")
+
+    def done():
+        got = admin.query("exec", id=n, exec=v["exec"])
+        return got if got["ended"] else None
+    got = wait_for(20, done) or {"data": b"", "exit_code": None}
+    equal((got["data"].decode(), got["exit_code"]), (f"{n}\n", 5), "its output and exit code come back")
+    equal(admin.query("signal", id=n, signal=15)["text"], "delivered to 1 of 1 parts", "a signal is delivered")
+    equal(ended(admin, n)["job"]["exit_signal"], 15, "and ends the job")
+
+
+def deaths(admin, agents, d):
+    n = submit(admin, {"argv": ["sh", "-c", "echo run >> survives; while [ ! -e go ]; do sleep 0.05; done; exit 7"]})
+    wait_for(20, lambda: read(os.path.join(T, "survives")))
+    for a in agents:
+        a.end(signal.SIGKILL)
+        a.start()
+    equal(job(admin, n)["state"], "R", "the agents are killed and come back: the job runs on")
+    for a in agents:
+        a.end(signal.SIGKILL)
+    with open(os.path.join(T, "go"), "w", encoding="utf-8"):
+        pass
+    for a in agents:
+        a.start()
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("F", 7), "a task that ended while nobody looked kept its exit code")
+    equal(read(os.path.join(T, "survives")), "run\n", "and it was started once")
+    n = submit(admin, {"argv": ["sh", "-c", "echo run >> outlives; while [ ! -e gone ]; do sleep 0.05; done"]})
+    wait_for(20, lambda: read(os.path.join(T, "outlives")))
+    d.proc.kill()
+    d.proc.wait()
+    port = {k: v for k, v in d.at.items() if k in ("agents", "users", "enrol")}
+    for k, v in port.items():
+        d.args += ["--set", f"listen.{k}={v}"]
+    d.start()
+    admin = d.admin()
+    with open(os.path.join(T, "gone"), "w", encoding="utf-8"):
+        pass
+    equal(ended(admin, n)["state"], "CD", "sluisd is killed and comes back: the job ends well")
+    equal(read(os.path.join(T, "outlives")), "run\n", "started once")
+    return admin
+
+
+def services(admin):
+    spec = {"shape": "gpu", "klass": "firm", "units": 1, "units_per_replica": 1, "term_ms": 3600000, "ttl_ms": 600000,
+            "grace_ms": 600000, "auto_accept": True, "name": "chat"}
+    program = "import http.server,sys; print('up', flush=True); " \
+              "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)" \
+              ".serve_forever()"
+    check = "import sys,urllib.request; urllib.request.urlopen('http://127.0.0.1:%s/' % sys.argv[1], timeout=2)"
+    payload = {"argv": [sys.executable, "-c", program, "{port}"], "cwd": T,
+               "health": [sys.executable, "-c", check, "{port}"], "health_every_ms": 100, "health_timeout_ms": 5000,
+               "health_after_ms": 20000, "health_fail": 3, "backoff_min_ms": 50, "backoff_max_ms": 100,
+               "stop_within_ms": 5000}
+    n = admin.command("lease_request", {"spec": spec, "provider": "chat", "flavor": "h100"},
+                      payload=payload)["result"]["id"]
+
+    def replica(judge):
+        def look():
+            lease = admin.query("leases", id=n)["items"][0]
+            return lease["replicas"] and judge(lease["replicas"][0]) and lease["replicas"][0]
+        return wait_for(30, look)
+    r = replica(lambda x: x["healthy"])
+    if not ok(r, "a service comes up and is healthy", admin.query("leases", id=n)["items"]):
+        return
+    out = subprocess.run(["pgrep", "-f", f"serve_forever.* {r['port']}$"], capture_output=True, text=True,
+                         check=False).stdout.split()
+    ok(out, "its port was put into its command", r)
+    for pid in out:
+        os.kill(int(pid), signal.SIGKILL)
+    ok(replica(lambda x: x["healthy"] and x["restarts"] == 1), "killed, it is started again, and healthy again",
+       admin.query("leases", id=n)["items"])
+    admin.command("lease_release", {"id": n})
+    ok(wait_for(30, lambda: admin.query("leases", id=n, all=True)["items"][0]["state"] in ("released", "ended")),
+       "released, it ends", admin.query("leases", id=n, all=True)["items"])
+
+
+def leaving(admin, agents):
+    n = submit(admin, {"argv": ["sleep", LONG]})
+    running(admin, n)
+    equal([a.end() for a in agents], [0, 0], "asked to stop, the agents exit 0")
+    ok(subprocess.run(["pgrep", "-f", f"^sleep {LONG}$"], capture_output=True, check=False).returncode == 0,
+       "and leave the work alone")
+    for a in agents:
+        a.start()
+    admin.command("job_cancel", {"job": n, "now": True})
+    equal(ended(admin, n)["state"], "CA", "come back, they take it up again")
+    wait_for(10, lambda: not any(os.listdir(os.path.join(a.dir, "exec", "units")) for a in agents))
+    equal([os.listdir(os.path.join(a.dir, "exec", "units")) for a in agents], [[], []], "nothing of any task is left")
+    tags = [f"{int.from_bytes(hashlib.sha256(os.path.realpath(a.dir).encode()).digest()[:4], sys.byteorder):08x}"
+            for a in agents]
+    equal([f for t in tags for f in glob.glob(f"/tmp/sluis-{t}-*")], [], "nor scratch files")
+
+
+def main():
+    d = Daemon().start()
+    admin = d.admin()
+    admin.command("division_apply", division(4))
+    agents = joining(d, admin)
+    environment(admin)
+    outcomes(admin)
+    gangs(admin)
+    notices(admin)
+    inside(admin)
+    services(admin)
+    admin = deaths(admin, agents, d)
+    leaving(admin, agents)
+    for a in agents:
+        a.end()
+    equal(d.proc.terminate() or d.proc.wait(30), 0, "sluisd exits 0")
+
+
+try:
+    main()
+except Refused as e:
+    ok(False, f"refused: {e}")
+finally:
+    for p in children:
+        if p.poll() is None:
+            p.kill()
+print(f"1..{tests}")
+sys.exit(failed > 0)
