@@ -798,7 +798,7 @@ void daemon_crash(struct sim *s)
 		return;
 	sim_say(s, "daemon dies");
 	s->n.daemon_crashes++;
-	if (d->fly_until_ms) {
+	if (d->fly.rec_n) {
 		if (sim_chance(s, 500000)) {
 			batch_commit(s, &d->fly);
 			s->n.batches_kept++;
@@ -810,6 +810,7 @@ void daemon_crash(struct sim *s)
 	batch_done(&d->fly);
 	batch_done(&d->cur);
 	d->fly_until_ms = 0;
+	d->crash_armed = false;
 	for (uint32_t i = 0; i < d->inbox_n; i++)
 		sim_msg_free(d->inbox[i]);
 	d->inbox_n = 0;
@@ -906,6 +907,11 @@ void daemon_turn(struct sim *s)
 		d->fly = d->cur;
 		d->cur = (struct sim_batch){0};
 		d->fly_until_ms = s->now_ms + (d->fly.rec_n ? sim_span(s, 0, s->k.sync_max_ms) : 0);
+		if (d->crash_armed && d->fly.rec_n) { /* between deciding and answering */
+			daemon_crash(s);
+			d->start_at_ms = s->now_ms + sim_span(s, 10, 30 * MS_PER_S);
+			return;
+		}
 		if (d->fly_until_ms <= s->now_ms)
 			fly_land(s);
 	}
@@ -995,7 +1001,8 @@ static bool same_facts(const struct decision *dec, const struct sim_log *r, char
 		same = f->kind == r->facts[i].kind && f->id == r->facts[i].id && !f->any == r->facts[i].deleted &&
 		       buf.len == r->facts[i].len && (!buf.len || !memcmp(buf.data, r->facts[i].data, buf.len));
 		if (!same)
-			(void)snprintf(out, out_size, "fact %u, (%u, %" PRIu64 ")", i, f->kind, f->id);
+			(void)snprintf(out, out_size, "fact %u, (%u, %" PRIu64 ") instead of (%u, %" PRIu64 ")", i, f->kind,
+				       f->id, r->facts[i].kind, r->facts[i].id);
 	}
 	buf_done(&buf);
 	return same;

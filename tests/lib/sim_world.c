@@ -291,6 +291,10 @@ static void fault(struct sim *s)
 	sim_say(s, "fault %u", at);
 	switch ((enum fault)at) {
 	case FAULT_DAEMON_CRASH:
+		if (sim_chance(s, 600000)) {
+			s->d.crash_armed = true;
+			break;
+		}
 		daemon_crash(s);
 		s->d.start_at_ms = s->now_ms + sim_span(s, 10, 30 * MS_PER_S);
 		break;
@@ -411,6 +415,7 @@ static void heal(struct sim *s)
 	sim_say(s, "heal");
 	memset(s->link, 0, sizeof s->link);
 	s->d.paused_until_ms = 0;
+	s->d.crash_armed = false;
 	if (!s->d.up && s->d.start_at_ms > s->now_ms)
 		s->d.start_at_ms = s->now_ms;
 	s->wake_ms[WAKE_DAEMON] = T_NEVER;

@@ -190,7 +190,7 @@ struct sim_session {
 	struct sim_want orphans[64]; /* units there that the core does not know: to be stopped */
 };
 struct sim_daemon {
-	bool up;
+	bool up, crash_armed; /* armed: dies with the next batch in flight */
 	struct core *core;
 	struct decision dec;
 	struct arena arena;
