@@ -29,6 +29,7 @@ enum {
 	IO_THREADS_NODES = 5000,
 	RESERVE_BYTES = 32 << 20, /* preallocated, so that a full disk does not strike mid-commit */
 	BALLAST_BYTES = 16 << 20,
+	STATE_EVERY = 16, /* appends between two writes of state records; the log has them all */
 };
 
 static const int64_t COOLDOWN_MS = 60 * 1000;	    /* doubled with each recall within an hour */
@@ -227,7 +228,8 @@ static int open_store(struct server *s, struct err *err)
 	enum { PLACES_BACK = 20000 };
 	const uint64_t map = (uint64_t)s->conf.map_size_bytes, gib = UINT64_C(1) << 30;
 	struct store_cfg cfg = {.dir = s->conf.state_dir, .create = true, .map_bytes = map < gib ? map : gib,
-				.map_bytes_max = map, .reserve_bytes = RESERVE_BYTES, .ballast_bytes = BALLAST_BYTES};
+				.map_bytes_max = map, .reserve_bytes = RESERVE_BYTES, .ballast_bytes = BALLAST_BYTES,
+				.state_every = STATE_EVERY};
 	struct store_head head;
 	uint64_t from;
 	int rc = store_open(&cfg, &s->store, err);

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -82,7 +83,8 @@ class Daemon:
         except FileNotFoundError:
             pass
         with open(self.log_path, "ab") as log:
-            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL)
+            # SIGXFSZ stays ignored, as Python has it: a write beyond a limit then fails as on a full disk
+            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL, restore_signals=False)
         children.append(self.proc)
 
         def ready():
@@ -599,6 +601,29 @@ def archived():
     d.end()
 
 
+def disk_fails():
+    """No write succeeds any more, in the middle of the run."""
+    d = Daemon("failing").start()
+    admin = d.admin()
+    admin.command("division_apply", division())
+    kept = admin.command("job_submit", job("kept"), payload=SCRIPT)["result"]["id"]
+    key = os.urandom(16)
+    resource.prlimit(d.proc.pid, resource.RLIMIT_FSIZE, (0, 0))
+    try:
+        got = admin.command("job_submit", job("lost"), payload=SCRIPT, idem=key, timeout_s=3)
+    except TimeoutError:
+        got = None
+    equal(got, None, "nobody is answered when the disk did not take it")
+    equal(d.proc.wait(30), 70, "a failed write ends it with 70")
+    d.start()
+    admin = d.admin()
+    jobs = {j["job"]["spec"]["name"]: j["job"]["id"] for j in admin.query("jobs")["items"]}
+    equal(jobs, {"kept": kept}, "the next start has what was acknowledged, and no more")
+    admin.command("job_submit", job("lost"), payload=SCRIPT, idem=key)
+    equal(len(admin.query("jobs")["items"]), 2, "the same command is then accepted")
+    equal(d.end(), 0, "and all is well")
+
+
 def restored(backup, jobs):
     r = Daemon("restored")
     p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
@@ -690,6 +715,7 @@ def main():
     equal(d.end(), 0, "it ends when asked to")
     restored(backup, jobs - {max(jobs)})
     archived()
+    disk_fails()
 
 
 try:
