@@ -20,6 +20,7 @@
 
 static const int64_t LEASE_STOP_MS = 60 * MS_PER_S;
 static const int64_t LEASE_RETRY_MS = 2 * MS_PER_S;
+static const int64_t WAITING_POLL_MS = 10 * MS_PER_S; /* nothing to hold yet, maybe for long */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -448,9 +449,10 @@ static void renew_answer(const struct core *c, int64_t t, const struct lease *l,
 {
 	res->state = l->state;
 	res->fence = l->fence;
-	/* downtime since has moved the liveness deadline, but never the contract's */
+	/* downtime moves the liveness deadline, an extension the contract's: the nearer one is told */
 	res->ttl_ms = r ? min64(r->expires_live_ms - live_ms(c, t), contract_end(l) - t) : 0;
-	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) : MS_PER_S;
+	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) :
+			      l->state == LEASE_REQUESTED ? WAITING_POLL_MS : MS_PER_S;
 	res->term_left_ms = l->term_end_ms ? l->term_end_ms - t : 0;
 	res->recall_in_ms = l->state == LEASE_RECALLING && l->recall_at_ms != T_NEVER ? l->recall_at_ms - t : -1;
 	res->units = lease_of(c, l->id)->units_active;
@@ -501,7 +503,6 @@ static void renew_one(const struct core *c, int64_t t, const struct command *cmd
 		return;
 	}
 	until = live_ms(c, t) + (it->ttl_ms > 0 ? min64(it->ttl_ms, l->spec.ttl_ms) : l->spec.ttl_ms);
-	until = min64(until, live_ms(c, contract_end(l)));
 	r = EDIT(c, d, RECORD_RENEWAL, renewal, it->lease);
 	r->renew_seq = it->renew_seq;
 	r->renewed_ms = t;
