@@ -23,6 +23,7 @@ static const int64_t LEASE_RETRY_MS = 2 * MS_PER_S;
 static const int64_t WAITING_POLL_MS = 10 * MS_PER_S; /* nothing to hold yet, maybe for long */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static uint8_t lease_klass(const struct lease *l)
@@ -125,12 +126,22 @@ void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const 
 	(void)c, (void)d, (void)t, (void)a; /* what is missing is fetched by sched_leases */
 }
 
+/* From the failure on, not from when its devices are back: else it would bind again at once. */
+void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node,
+		       const char *text)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
+
+	l->retry_ms = t + (LEASE_RETRY_MS << (l->bind_failures < 6 ? l->bind_failures : 6));
+	l->bind_failures++;
+	if (!lease_terminal(l->state))
+		(void)snprintf(l->end_reason, sizeof l->end_reason, "%s: %.60s", node, text);
+}
+
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
 {
 	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, a->owner);
 
-	if (a->stop_cause == END_BIND)
-		l->retry_ms = t + (LEASE_RETRY_MS << (l->bind_failures < 6 ? l->bind_failures : 6));
 	if (allocs_left(c, d, a->owner))
 		return;
 	if (l->state == LEASE_RELEASING)
@@ -378,8 +389,9 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 	s->grace_ms = s->grace_ms ? s->grace_ms : c->cluster.lease_grace_ms;
 	s->term_ms = s->term_ms ? s->term_ms : c->cluster.lease_term_ms;
 	s->notice_ms = s->notice_ms ? s->notice_ms : c->cluster.notice_ms;
-	if (s->ttl_ms < MS_PER_S || s->grace_ms < 0 || s->term_ms < s->ttl_ms || s->notice_ms < 0)
-		return err_set(err, ERR_RANGE, "ttl is at least 1 s and term at least ttl");
+	if (s->ttl_ms < MS_PER_S || s->grace_ms < 0 || s->term_ms < s->ttl_ms || s->notice_ms < 0 ||
+	    s->term_ms > SPAN_MAX_MS || s->grace_ms > SPAN_MAX_MS || s->notice_ms > SPAN_MAX_MS)
+		return err_set(err, ERR_RANGE, "ttl is at least 1 s, term at least ttl and at most a hundred years");
 	if (q->term_ms_max && s->term_ms > q->term_ms_max) {
 		err_set(err, ERR_NEVER, "the term is over the provider's %" PRId64 " days", q->term_ms_max / MS_PER_DAY);
 		return err_reason(err, REASON_TIME_LIMIT);
@@ -550,6 +562,11 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 		struct alloc *a = EDIT(c, d, RECORD_ALLOC, alloc, ids[n]);
 		uint32_t stopping = 0;
 
+		if (a->state == ALLOC_BINDING) { /* nothing runs there: bind what is still wanted anew */
+			alloc_stop(c, d, t, a->id, END_CANCEL, 0, 0);
+			excess -= min32(excess, a->units);
+			continue;
+		}
 		for (uint32_t i = a->parts_n; i-- > 0 && excess;) {
 			struct part *p = &a->parts[i];
 
@@ -610,6 +627,11 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 	int64_t cover, all, growth = (int64_t)units - l->spec.units;
 	struct lease *e;
 
+	if (lease_terminal(l->state)) {
+		err_set(err, ERR_GONE, "lease %" PRIu64 " is gone: %s", l->id,
+			l->end_reason[0] ? l->end_reason : "it has ended");
+		return err_hint(err, "request a new one; an ended lease is never brought back");
+	}
 	if (l->state != LEASE_ACTIVE && l->state != LEASE_BINDING && l->state != LEASE_GRANTED &&
 	    l->state != LEASE_GRACE)
 		return err_set(err, ERR_STATE, "lease %" PRIu64 " cannot be resized now", l->id);
@@ -708,8 +730,8 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 		TEXT_SET(e->end_reason, "released by its holder");
 		return 0;
 	case CMD_LEASE_EXTEND:
-		if (cmd->lease_extend.term_ms <= 0)
-			return err_set(err, ERR_RANGE, "the extension must be positive");
+		if (cmd->lease_extend.term_ms <= 0 || cmd->lease_extend.term_ms > SPAN_MAX_MS)
+			return err_set(err, ERR_RANGE, "the extension must be positive, and at most a hundred years");
 		if (core_qnode(c, l->spec.provider)->term_ms_max &&
 		    cmd->lease_extend.term_ms > core_qnode(c, l->spec.provider)->term_ms_max) {
 			err_set(err, ERR_NEVER, "the term is over the provider's limit");

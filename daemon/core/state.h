@@ -353,6 +353,8 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund);
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text);
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
+void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node,
+		       const char *text);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
