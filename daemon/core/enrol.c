@@ -106,6 +106,16 @@ int decide_recover(const struct core *c, int64_t t, const struct command *cmd, s
 		cl->next_lease += RESTORE_ID_SKIP;
 		cl->next_claim += RESTORE_ID_SKIP;
 	}
+	/* nor could a node be heard: what was unreachable has as long as before, and time to greet again */
+	EACH(c, nodes, node_s, n)
+		if (n->r.state == NODE_UNREACHABLE && !n->r.lost) {
+			struct node *e = EDIT(c, d, RECORD_NODE, node, n->r.id);
+			int64_t since = cl->no_expiry_until_ms - cl->lost_after_ms;
+
+			e->state_since_ms += cmd->recover.down_ms;
+			if (e->state_since_ms < since)
+				e->state_since_ms = since;
+		}
 	return 0;
 }
 
@@ -166,6 +176,24 @@ static bool key_known(const struct core *c, const uint8_t key[32])
 	return false;
 }
 
+static uint32_t node_make(const struct core *c, struct decision *d, int64_t t, uint32_t principal, const char *name)
+{
+	struct cluster *cl = edit_cluster(c, d);
+	struct node *n = create(d, RECORD_NODE, cl->next_node);
+
+	n->id = cl->next_node++;
+	TEXT_SET(n->name, name);
+	n->principal = principal;
+	n->state_since_ms = t;
+	return n->id;
+}
+
+/* The agent of a node that was removed: whoever enrols under its name is a new node. */
+static bool gone_node(const struct core *c, const struct principal *p)
+{
+	return p->role == ROLE_NODE && !core_node(c, p->node);
+}
+
 static int decide_enrol(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			struct err *err)
 {
@@ -190,11 +218,13 @@ static int decide_enrol(const struct core *c, int64_t t, const struct command *c
 	if (key_known(c, r->key))
 		return err_set(err, ERR_EXISTS, "this key is enrolled already");
 	old = principal_named(c, r->name);
-	if (old && (old->id == 1 || old->role != tok->role || !tok->name[0])) {
+	if (old && (old->id == 1 || old->role != tok->role || (!tok->name[0] && !gone_node(c, old)))) {
 		err_set(err, ERR_EXISTS, "the name '%s' is taken", r->name);
 		return err_hint(err, "another name, or a token made for it: sluisctl token create ... --name %s", r->name);
 	}
 	if (old) {
+		if (gone_node(c, old))
+			EDIT(c, d, RECORD_PRINCIPAL, principal, old->id)->node = node_make(c, d, t, old->id, r->name);
 		principal = old->id; /* a new key for somebody known: the old ones end */
 		for (uint64_t id = 0; (id = core_next_id(c, RECORD_CRED, id)) != 0;)
 			if (core_cred(c, id)->principal == principal)
@@ -204,16 +234,8 @@ static int decide_enrol(const struct core *c, int64_t t, const struct command *c
 
 		principal = p->id;
 		TEXT_SET(p->provider, tok->provider);
-		if (tok->role == ROLE_NODE) {
-			struct cluster *cl = edit_cluster(c, d);
-			struct node *n = create(d, RECORD_NODE, cl->next_node);
-
-			n->id = cl->next_node++;
-			TEXT_SET(n->name, r->name);
-			n->principal = principal;
-			n->state_since_ms = t;
-			p->node = n->id;
-		}
+		if (tok->role == ROLE_NODE)
+			p->node = node_make(c, d, t, principal, r->name);
 	}
 	cr = cred_make(c, d, t, principal);
 	cr->kind = CRED_CURVE;
