@@ -834,6 +834,15 @@ void daemon_pause(struct sim *s, int64_t ms)
 	s->n.daemon_pauses++;
 }
 
+void daemon_continue(struct sim *s)
+{
+	struct sim_daemon *d = &s->d;
+
+	d->crash_armed = false;
+	if (d->paused_until_ms > s->now_ms)
+		d->paused_until_ms = d->up_since_ms = s->now_ms;
+}
+
 void daemon_backup(struct sim *s)
 {
 	struct sim_daemon *d = &s->d;

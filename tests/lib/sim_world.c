@@ -330,7 +330,8 @@ static void fault(struct sim *s)
 	case FAULT_HOLDER_STALL: stall_holder(s); break;
 	case FAULT_COMPARE:
 		daemon_compare(s);
-		daemon_redecide(s);
+		if (sim_chance(s, 200000))
+			daemon_redecide(s);
 		break;
 	case FAULTS: UNREACHABLE();
 	}
@@ -414,8 +415,7 @@ static void heal(struct sim *s)
 	s->healed = true;
 	sim_say(s, "heal");
 	memset(s->link, 0, sizeof s->link);
-	s->d.paused_until_ms = 0;
-	s->d.crash_armed = false;
+	daemon_continue(s);
 	if (!s->d.up && s->d.start_at_ms > s->now_ms)
 		s->d.start_at_ms = s->now_ms;
 	s->wake_ms[WAKE_DAEMON] = T_NEVER;

@@ -357,6 +357,7 @@ void sim_wake(struct sim *s, uint16_t who, int64_t at_ms);
 void daemon_boot(struct sim *s);  /* from the store */
 void daemon_crash(struct sim *s); /* the batch that is being synced may or may not be there later */
 void daemon_pause(struct sim *s, int64_t ms);
+void daemon_continue(struct sim *s); /* no pause any more, no crash ahead */
 void daemon_restore(struct sim *s, uint32_t backup);
 void daemon_backup(struct sim *s);
 void daemon_receive(struct sim *s, struct sim_msg *m);
