@@ -196,19 +196,23 @@ static void encode_field(const void *obj, const struct field *f, struct buf *out
 
 void schema_encode(const struct schema *schema, const void *obj, struct buf *out)
 {
+	uint64_t present[4] = {0}; /* a key is one byte, so there are at most 256 fields */
 	uint32_t n = 0;
 
+	ENSURE(schema->fields_n <= 256);
 	for (uint32_t i = 0; i < schema->fields_n; i++)
-		n += !field_is_zero(obj, &schema->fields[i]);
+		if (!field_is_zero(obj, &schema->fields[i])) {
+			present[i / 64] |= UINT64_C(1) << (i % 64);
+			n++;
+		}
 	pack_map(out, n);
-	for (uint32_t i = 0; i < schema->fields_n; i++) {
-		const struct field *f = &schema->fields[i];
+	for (uint32_t w = 0; w < 4; w++)
+		for (uint64_t bits = present[w]; bits; bits &= bits - 1) {
+			const struct field *f = &schema->fields[w * 64 + (uint32_t)__builtin_ctzll(bits)];
 
-		if (field_is_zero(obj, f))
-			continue;
-		pack_uint(out, f->key);
-		encode_field(obj, f, out);
-	}
+			pack_uint(out, f->key);
+			encode_field(obj, f, out);
+		}
 }
 
 static void encode_elem(const struct schema *sub, const void *elem, struct buf *out)

@@ -382,6 +382,28 @@ static int64_t daemon_status_kib(const char *key)
 	return kib;
 }
 
+/* CPU time of all threads of sluisd, ns. Unlike a rate it hardly depends on what else the machine does. */
+static int64_t daemon_cpu_ns(void)
+{
+	unsigned long user = 0, sys = 0;
+	char path[64];
+	FILE *f;
+
+	(void)snprintf(path, sizeof path, "/proc/%ld/stat", (long)g.daemon);
+	f = fopen(path, "r");
+	if (f && fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
+		user = sys = 0;
+	if (f)
+		(void)fclose(f);
+	return (int64_t)(user + sys) * (NS_PER_S / sysconf(_SC_CLK_TCK));
+}
+
+static void print_cpu(const char *name, int64_t before, double n)
+{
+	printf("%s_cpu: %.2f us each\n", name, (double)(daemon_cpu_ns() - before) / 1000 / n);
+	(void)fflush(stdout);
+}
+
 /* ---- people and the division -------------------------------------------------------------------------- */
 
 static struct client *admin_open(void)
@@ -885,6 +907,7 @@ static void measure_submissions(const char *key_file)
 	struct mono begin;
 	double rate, cost;
 	uint32_t pipelined = 50000;
+	int64_t cpu;
 
 	stream_open(&s, g.users_at, key_file);
 	(void)submit(&s, 200, 1, false);
@@ -895,11 +918,15 @@ static void measure_submissions(const char *key_file)
 	cost = g.lmdb_per_s > 0 && g.zmq_blocking_per_s > 0 ? 1 / g.lmdb_per_s + 1 / g.zmq_blocking_per_s : 0;
 	print_ratio("submit_blocking", rate, cost > 0 ? 1 / cost : 0, "one bare round trip and one bare commit");
 	series_print(&lat, "submit_blocking");
+	cpu = daemon_cpu_ns();
 	rate = submit(&s, pipelined, WINDOW, false);
 	print_rate("submit_pipelined_1", rate, "1/s");
+	print_cpu("submit_pipelined_1", cpu, pipelined);
 	print_ratio("submit_pipelined_1", rate, g.zmq_pipelined_per_s, "bare_zmq_pipelined_256");
+	cpu = daemon_cpu_ns();
 	rate = submit(&s, pipelined / 2, WINDOW, true);
 	print_rate("submit_pipelined_1_distinct_payloads", rate, "1/s");
+	print_cpu("submit_pipelined_1_distinct_payloads", cpu, pipelined / 2);
 	stream_done(&s);
 
 	(void)snprintf(count, sizeof count, "%u", pipelined);
@@ -963,6 +990,7 @@ static void renew(struct stream *s, struct lease_renew_item *items, uint32_t n, 
 		  uint64_t window, const char *name)
 {
 	struct mono begin = mono_now();
+	int64_t cpu = daemon_cpu_ns();
 	double rate;
 
 	s->results = 0;
@@ -982,6 +1010,7 @@ static void renew(struct stream *s, struct lease_renew_item *items, uint32_t n, 
 		die("renewals are missing", NULL);
 	rate = s->results / seconds_since(begin);
 	print_rate(name, rate, "leases/s");
+	print_cpu(name, cpu, s->results);
 	print_ratio(name, rate, g.lmdb_per_s, "bare_lmdb_commits");
 }
 
