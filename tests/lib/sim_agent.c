@@ -273,7 +273,8 @@ static void hello(struct sim *s, uint16_t at, struct sim_agent *a)
 	machine_hello_fill(s, &s->machine[at], a, &arena, &h);
 	schema_encode(schema_of_command(CMD_NODE_HELLO), &h, &m->body);
 	arena_done(&arena);
-	a->hello_ms = s->now_ms + GREET_MS;
+	a->hello_ms = s->now_ms + (GREET_MS << (a->greetings < 4 ? a->greetings : 4));
+	a->greetings++;
 	sim_send(s, m);
 }
 
@@ -630,6 +631,7 @@ void machine_receive(struct sim *s, struct sim_msg *msg)
 			return; /* an older daemon, or an older greeting */
 		m->epoch_seen = a->epoch = msg->epoch;
 		a->session = msg->session;
+		a->greetings = 0;
 		a->rev = 0;
 		a->heard_ms = s->now_ms;
 		a->beat_ms = s->now_ms + 1000;

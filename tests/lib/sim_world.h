@@ -239,6 +239,7 @@ struct sim_agent {
 	uint64_t counter;
 	struct sim_rows rows;
 	int64_t hello_ms, beat_ms, report_ms, heard_ms; /* when next */
+	uint32_t greetings; /* without an answer: back off */
 	bool changed; /* report soon */
 	int64_t dies_ms; /* a duplicate that goes away by itself; T_NEVER */
 };
