@@ -87,7 +87,7 @@ static void read_amount(struct conf_walk *walk, struct doc_node *n, struct divis
 		return;
 	if (n->count == 0)
 		config_error_try(conf_error(walk, n, "an amount is missing"), "{nodes: 2, gpus: 16}");
-	core = d->flavors.items[f].unit == UNIT_CORE;
+	core = d->flavors.items[f].unit == DIVISION_UNIT_CORE;
 	if (core && ret->gpus != DIVISION_UNSET)
 		config_error_try(conf_error(walk, n, "'%s' is counted in cores, not gpus", n->key), "cores: N");
 	if (!core && ret->cores != DIVISION_UNSET)
@@ -670,7 +670,7 @@ static void check_committed(struct conf_walk *walk, const struct builder *b, siz
 		if (b->nodes[i].kind <= DIVISION_PRIVATE && b->nodes[i].nominal[f].nodes != DIVISION_UNSET)
 			at = i;
 	amount_text(root, &promised);
-	if (fl->unit == UNIT_CORE) {
+	if (fl->unit == DIVISION_UNIT_CORE) {
 		if (root->nodes <= have.nodes && root->cores <= have.cores)
 			return;
 		(void)conf_error_key(walk, nominal_place(b, at),
@@ -1150,7 +1150,7 @@ void division_write(const struct division *d, struct buf *out)
 			buf_addf(out, "memory: %s, ", units_size_print(t, f->memory_mib << 20));
 		if (f->power_w)
 			buf_addf(out, "power: %" PRId64 "W, ", f->power_w);
-		if (f->unit == UNIT_CORE)
+		if (f->unit == DIVISION_UNIT_CORE)
 			buf_addf(out, "unit: core, ");
 		if (f->devices_per_node != 8)
 			buf_addf(out, "devices_per_node: %" PRId64 ", ", f->devices_per_node);

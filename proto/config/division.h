@@ -19,7 +19,7 @@
 /* Whole nodes, single devices, cores; DIVISION_UNSET where the file says nothing. */
 struct division_amount { int64_t nodes, gpus, cores; };
 
-enum division_unit { UNIT_DEVICE, UNIT_CORE };
+enum division_unit { DIVISION_UNIT_DEVICE, DIVISION_UNIT_CORE };
 enum division_class { DIVISION_URGENT, DIVISION_NORMAL, DIVISION_STANDBY, DIVISION_SCAVENGER };
 enum division_every { EVERY_DAY, EVERY_WEEKDAY, EVERY_WEEKEND };
 

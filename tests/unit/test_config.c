@@ -592,7 +592,7 @@ static void the_documented_division_is_read(void **state)
 	assert_int_equal(d->flavors.items[h100].memory_mib, 81920);
 	assert_int_equal(d->flavors.items[h100].power_w, 700);
 	assert_int_equal(d->flavors.items[h100].committed.nodes, 20);
-	assert_int_equal(d->flavors.items[3].unit, UNIT_CORE);
+	assert_int_equal(d->flavors.items[3].unit, DIVISION_UNIT_CORE);
 	assert_int_equal(d->predicates.items[0].claims_count, 2);
 	assert_string_equal(d->predicates.items[0].claims[0].values.items[3], "NO");
 	assert_int_equal(d->nodes[0].kind, DIVISION_ROOT);
