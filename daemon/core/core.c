@@ -87,6 +87,7 @@ void decision_reset(struct decision *d)
 {
 	arena_reset(&d->arena);
 	d->facts_n = 0;
+	d->slots = 0;
 	memset(&d->result, 0, sizeof d->result);
 	d->rule = 0;
 	d->replayed = false;
@@ -96,11 +97,40 @@ void decision_done(struct decision *d)
 {
 	arena_done(&d->arena);
 	free(d->facts);
+	free(d->slot);
 	memset(d, 0, sizeof *d);
+}
+
+/* Most decisions have a handful of facts; a batch of renewals has thousands. */
+enum { FACTS_UNINDEXED = 16 };
+
+static uint32_t slot_of(const struct decision *d, uint8_t kind, uint64_t id)
+{
+	uint32_t i = (uint32_t)hash_u64(kind, id) & (d->slots - 1);
+
+	while (d->slot[i] && (d->facts[d->slot[i] - 1].kind != kind || d->facts[d->slot[i] - 1].id != id))
+		i = (i + 1) & (d->slots - 1);
+	return i;
+}
+
+static void facts_index(struct decision *d)
+{
+	d->slots = 64;
+	while (d->slots < d->facts_n * 4)
+		d->slots *= 2;
+	d->slot = xrealloc(d->slot, d->slots * sizeof *d->slot);
+	memset(d->slot, 0, d->slots * sizeof *d->slot);
+	for (uint32_t i = 0; i < d->facts_n; i++)
+		d->slot[slot_of(d, d->facts[i].kind, d->facts[i].id)] = i + 1;
 }
 
 static struct fact *fact_find(const struct decision *d, uint8_t kind, uint64_t id)
 {
+	if (d->slots) {
+		uint32_t at = d->slot[slot_of(d, kind, id)];
+
+		return at ? &d->facts[at - 1] : NULL;
+	}
 	for (uint32_t i = d->facts_n; i-- > 0;)
 		if (d->facts[i].kind == kind && d->facts[i].id == id)
 			return &d->facts[i];
@@ -114,7 +144,12 @@ static struct fact *fact_add(struct decision *d, uint8_t kind, uint64_t id)
 		d->facts = xrealloc(d->facts, d->facts_cap * sizeof *d->facts);
 	}
 	d->facts[d->facts_n] = (struct fact){.kind = kind, .id = id};
-	return &d->facts[d->facts_n++];
+	if (d->slots)
+		d->slot[slot_of(d, kind, id)] = d->facts_n + 1;
+	d->facts_n++;
+	if (d->facts_n >= FACTS_UNINDEXED && d->facts_n * 2 >= d->slots)
+		facts_index(d);
+	return &d->facts[d->facts_n - 1];
 }
 
 void *edit(const struct core *c, struct decision *d, uint8_t kind, uint64_t id)

@@ -29,6 +29,8 @@ struct decision {
 	struct fact *facts;
 	uint32_t facts_n;
 	uint32_t facts_cap;
+	uint32_t *slot; /* index of facts by (kind, id), once there are many: place + 1; 0 free */
+	uint32_t slots; /* a power of two; 0: not made */
 	struct result result;
 	uint16_t rule; /* row of the authority table that allowed it */
 	bool replayed; /* the idempotency table knew it: `result` is the stored one, no facts */
