@@ -69,7 +69,19 @@ bool may_act_for(const struct core *c, uint32_t principal, uint32_t provider)
 	const struct principal *p = core_principal(c, principal);
 	const struct qnode *q = core_qnode(c, provider);
 
-	return p && q && (p->role == ROLE_ADMIN || (p->role == ROLE_PROVIDER && !strcmp(p->provider, q->name)));
+	char path[TEXT_BYTES];
+
+	if (!p || !q)
+		return false;
+	if (p->role != ROLE_PROVIDER || strcmp(p->provider, q->name) != 0) {
+		core_qnode_path(c, provider, path);
+		return p->role == ROLE_ADMIN || (p->role == ROLE_PROVIDER && !strcmp(p->provider, path));
+	}
+	/* by its last name: whoever had it first; a namesake's key is made for its path */
+	EACH(c, qnodes, qnode_s, o)
+		if (o->r.kind == QNODE_PROVIDER && !strcmp(o->r.name, q->name))
+			return o->r.id == provider;
+	return false;
 }
 
 static bool job_is_own(const struct core *c, const struct principal *p, const struct job *j)
@@ -94,20 +106,25 @@ static uint64_t lease_named(const struct command *cmd)
 					       cmd->object.id;
 }
 
-static int who(const struct core *c, uint32_t principal, uint64_t cred, const struct principal **ret, struct err *err)
+static int who(const struct core *c, int64_t t, uint32_t principal, uint64_t cred, const struct principal **ret,
+	       struct err *err)
 {
 	const struct principal *p = core_principal(c, principal);
 	const struct cred *cr = core_cred(c, cred);
 
 	if (!p || p->disabled)
 		return err_set(err, ERR_REVOKED, "this user is %s", p ? "disabled" : "unknown");
-	if (cr && (cr->state == CRED_REVOKED || cr->principal != principal))
+	if (cred && (!cr || cr->state == CRED_REVOKED || cr->principal != principal))
 		return err_set(err, ERR_REVOKED, "this key is revoked");
+	if (cr && cr->not_after_ms && cr->not_after_ms <= t) {
+		err_set(err, ERR_REVOKED, "this key has ended: it was rotated");
+		return err_hint(err, "use the key that took its place");
+	}
 	*ret = p;
 	return 0;
 }
 
-int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, struct err *err)
+int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *ret_rule, struct err *err)
 {
 	const struct rule *r = NULL;
 	const struct principal *p;
@@ -129,7 +146,7 @@ int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, s
 	if (cmd->via == VIA_INTERNAL || cmd->via == VIA_ENROL ||
 	    (cmd->via == VIA_AGENTS) != (r->relation == NODE_SELF))
 		return err_set(err, ERR_DENIED, "this command cannot come through this door");
-	rc = who(c, cmd->principal, cmd->cred, &p, err);
+	rc = who(c, t, cmd->principal, cmd->cred, &p, err);
 	if (rc)
 		return rc;
 	if (r->relation == JOB_OWN) {
@@ -163,7 +180,7 @@ int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, s
 int core_may_query(const struct core *c, uint32_t principal, const struct query *q, struct err *err)
 {
 	const struct principal *p;
-	int rc = who(c, principal, 0, &p, err);
+	int rc = who(c, 0, principal, 0, &p, err);
 	bool ok = false;
 
 	if (rc)

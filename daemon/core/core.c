@@ -1256,7 +1256,7 @@ int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, s
 	decision_reset(d);
 	if (!c->have_cluster && cmd->type != CMD_INIT)
 		return err_set(err, ERR_STATE, "the cluster is not initialised");
-	rc = authz(c, cmd, &d->rule, err);
+	rc = authz(c, t_ms, cmd, &d->rule, err);
 	if (rc)
 		return rc;
 	if (keyed) {

@@ -6,6 +6,7 @@
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* More than can have been handed out between a backup and its restore. */
@@ -72,12 +73,16 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	cl->urgent_rate_ppm = in->urgent_rate_ppm;
 	cl->last_seen_ms = t;
 	for (uint32_t i = 0; i < cmd->init.uids_n; i++) {
+		uint32_t uid = cmd->init.uids[i].uid;
+		char name[NAME_BYTES] = "admin";
 		struct cred *cr;
 		struct principal *p;
 
-		if (core_cred_of_uid(c, cmd->init.uids[i].uid))
+		if (core_cred_of_uid(c, uid))
 			continue;
-		p = principal_make(c, d, i ? "local-admin-2" : "admin", ROLE_ADMIN);
+		if (i || c->have_cluster)
+			(void)snprintf(name, sizeof name, "admin-%" PRIu32, uid);
+		p = principal_make(c, d, name, ROLE_ADMIN);
 		cr = cred_make(c, d, t, p->id);
 		cr->kind = CRED_UID;
 		cr->uid = cmd->init.uids[i].uid;

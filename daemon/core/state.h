@@ -261,7 +261,7 @@ static inline bool node_is_cpu(const struct node_s *n) { return !n->mask_flavor;
 void node_masks(struct node_s *n); /* derive them from the record */
 
 /* ---- deciding -------------------------------------------------------------------------------- */
-int authz(const struct core *c, const struct command *cmd, uint16_t *ret_rule, struct err *err);
+int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *ret_rule, struct err *err);
 
 int decide_init(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_recover(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
