@@ -448,7 +448,10 @@ static void on_stop(struct loop *loop, int signo, void *arg)
 	loop_stop(loop); /* the turn's idle hook still runs: what has come is decided, saved, answered */
 }
 
-static bool text_differs(const char *a, const char *b) { return (a != NULL) != (b != NULL) || (a && strcmp(a, b) != 0); }
+static bool text_differs(const char *a, const char *b)
+{
+	return (a != NULL) != (b != NULL) || (a && strcmp(a, b) != 0);
+}
 
 /* Which changed lines of sluisd.conf need a restart. */
 static void restart_lines(const struct daemon_conf *old, const struct daemon_conf *now)
