@@ -90,6 +90,8 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	return 0;
 }
 
+static uint64_t id_after(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
 int decide_recover(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
 {
 	struct cluster *cl = edit_cluster(c, d);
@@ -105,11 +107,13 @@ int decide_recover(const struct core *c, int64_t t, const struct command *cmd, s
 	cl->no_expiry_until_ms = t + cl->rejoin_grace_ms;
 	cl->last_seen_ms = t;
 	cl->safe_mode = cl->safe_mode || cmd->recover.safe_mode;
-	if (cmd->recover.safe_mode) { /* an older copy: ids of the future that it does not know stay unused */
-		cl->next_alloc += RESTORE_FENCE_SKIP;
-		cl->next_job += RESTORE_ID_SKIP;
-		cl->next_lease += RESTORE_ID_SKIP;
-		cl->next_claim += RESTORE_ID_SKIP;
+	if (cmd->recover.safe_mode) {
+		/* Perhaps an older copy: ids of the future that it does not know stay unused, also when the
+		 * same copy is restored twice. Time tells two such futures apart. */
+		cl->next_alloc = id_after(cl->next_alloc + RESTORE_FENCE_SKIP, (uint64_t)t << 16);
+		cl->next_job = id_after(cl->next_job + RESTORE_ID_SKIP, (uint64_t)t / 100);
+		cl->next_lease = id_after(cl->next_lease + RESTORE_ID_SKIP, (uint64_t)t / 100);
+		cl->next_claim = id_after(cl->next_claim + RESTORE_ID_SKIP, (uint64_t)t / 100);
 	}
 	/* nor could a node be heard: what was unreachable has as long as before, and time to greet again */
 	EACH(c, nodes, node_s, n)

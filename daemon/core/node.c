@@ -99,8 +99,13 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	if (!h->boot_id[0])
 		return err_set(err, ERR_INVAL, "a greeting needs a boot id");
 	same_boot = !strcmp(old->r.boot_id, h->boot_id);
-	if (same_boot && h->incarnation < old->r.incarnation)
-		return err_set(err, ERR_SUPERSEDED, "a newer agent of %s is connected", old->r.name);
+	/* whatever its boot: a greeting of an earlier boot that was long on its way must not pass for a reboot,
+	 * which is evidence that nothing runs */
+	if (h->incarnation < old->r.incarnation && (same_boot || old->r.state != NODE_DOWN)) {
+		err_set(err, ERR_SUPERSEDED, "a newer agent of %s is connected", old->r.name);
+		return err_hint(err, "if not, its clock is behind: set it and start the agent again, or "
+				     "sluisctl node declare-dead %s", old->r.name);
+	}
 	if (old->r.state == NODE_DOWN && same_boot) {
 		err_set(err, ERR_STATE, "%s was declared dead in this very boot", old->r.name);
 		return err_hint(err, "reboot it: its devices may have been given to others");

@@ -82,7 +82,9 @@ extern const char *const sim_canary_name[];
 	X(commits, "batches")                                                                      \
 	X(state_compares, "compares")                                                              \
 	X(redecided, "commands")                                                                   \
-	X(fresh_looks, "looks") /* a rebuilt core asked whether the running one overlooked something */ \
+	X(ticks_differ, "commands")                                                                \
+	X(fresh_looks, "looks") /* a rebuilt core is asked what it would do next */                \
+	X(fresh_finds, "looks") /* something: the running one looks again only after a fact */     \
 	X(starts, "units")                                                                         \
 	X(jobs, "jobs")                                                                            \
 	X(jobs_ended, "jobs")                                                                      \
@@ -367,7 +369,8 @@ void daemon_free(struct sim *s);
 int64_t daemon_t(const struct sim *s);
 /* Before the simulation starts: decide, apply and commit at once. Returns the result's code. */
 int daemon_now(struct sim *s, struct command *cmd, struct result *ret);
-/* Memory = store = re-applied log; a rebuilt core sees nothing that the running one overlooked. */
+/* Memory = store = rebuilt from the store; counts what a rebuilt core would do that the running one,
+ * which looks again only after a fact, has passed over. */
 void daemon_compare(struct sim *s);
 /* Decide a stretch of the log again from the state before it; the facts must be the same. */
 void daemon_redecide(struct sim *s);
