@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const int64_t AMOUNT_MAX_RUMS = INT64_C(1) << 60;
+
 static bool name_ok(const char *s)
 {
 	if (!*s)
@@ -59,6 +61,12 @@ static int tree_check(const struct cmd_division_apply *a, struct err *err)
 		for (uint32_t k = 0; k < i; k++)
 			if (a->qnodes[k].parent == q->parent && !strcmp(a->qnodes[k].name, q->name))
 				return err_set(err, ERR_EXISTS, "'%s' stands twice under the same parent", q->name);
+		if (q->recall_slo_ms < 0 || q->recall_slo_ms > SPAN_MAX_MS || q->time_ms_max < 0 || q->term_ms_max < 0)
+			return err_set(err, ERR_RANGE, "a time of '%s' is below zero or beyond all bounds", q->name);
+		for (uint32_t k = 0; k < q->stages_n; k++)
+			if (q->stages[k].amount_rums < 0 || q->stages[k].amount_rums > AMOUNT_MAX_RUMS)
+				return err_set(err, ERR_RANGE, "stage '%s' of '%s' has an amount below zero or beyond all bounds",
+					       q->stages[k].name, q->name);
 		for (uint32_t k = 0; k < q->quotas_n; k++) {
 			const struct quota *u = &q->quotas[k];
 
@@ -79,6 +87,9 @@ static int sums_check(const struct cmd_division_apply *a, struct err *err)
 
 		if (!name_ok(fl->name))
 			return err_set(err, ERR_INVAL, "'%s' is no name for a flavor", fl->name);
+		for (uint32_t k = 0; k < f; k++)
+			if (!strcmp(a->flavors[k].name, fl->name))
+				return err_set(err, ERR_EXISTS, "flavor '%s' stands twice", fl->name);
 		if (!fl->devices_per_node || !fl->weight_milli)
 			return err_set(err, ERR_INVAL, "flavor %s needs devices_per_node and weight", fl->name);
 		for (uint32_t i = 0; i < a->qnodes_n; i++)
@@ -145,6 +156,17 @@ static uint32_t child_named(const struct core *c, uint32_t parent, const char *n
 	return 0;
 }
 
+/* Running jobs name the stage they draw on by its place: it must not be taken from under them. */
+static int stages_check(const struct qnode *old, const struct qnode *q, struct err *err)
+{
+	for (uint32_t k = 0; old && k < old->stages_n; k++)
+		if (old->stages[k].held_rums && (k >= q->stages_n || strcmp(q->stages[k].name, old->stages[k].name) != 0)) {
+			err_set(err, ERR_CONFLICT, "running jobs draw on stage '%s' of %s", old->stages[k].name, q->name);
+			return err_hint(err, "leave it at place %u of the grant until they have ended", k + 1);
+		}
+	return 0;
+}
+
 static void stages_keep(const struct qnode *old, struct qnode *q)
 {
 	for (uint32_t i = 0; i < q->stages_n; i++) {
@@ -190,6 +212,9 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 
 		id[i] = i ? child_named(c, parent, in->name) : core_qnode(c, 1) ? 1 : 0;
 		old = id[i] ? core_qnode(c, id[i]) : NULL;
+		rc = stages_check(old, in, err);
+		if (rc)
+			return rc;
 		if (!old)
 			id[i] = cl->next_qnode++;
 		q = create(d, RECORD_QNODE, id[i]);

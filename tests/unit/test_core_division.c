@@ -1,0 +1,397 @@
+/* test_core_division.c - the contract: what may be promised, and what a change of it leaves alone
+ *
+ * Without these more could be promised than is there, a project could lose its name, its spending or
+ * its running work by an edit of the file, or a half-wrong file be half applied.
+ */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "proto/base/ensure.h"
+#include "tests/lib/core_world.h"
+
+#define HOUR MS_PER_HOUR
+#define MIN MS_PER_MIN
+
+static int start(void **state)
+{
+	static struct core_world w;
+
+	cw_start(&w);
+	*state = &w;
+	return 0;
+}
+static int end(void **state)
+{
+	cw_close(*state);
+	return 0;
+}
+#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
+
+static int apply(struct core_world *w)
+{
+	struct command cmd = cw_cmd(w, w->admin, CMD_DIVISION_APPLY);
+
+	cmd.division_apply = w->div;
+	return cw_do(w, &cmd);
+}
+
+static void no_more_is_promised_than_committed(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 9, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), ERR_QUOTA);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 8, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), 0);
+	/* whole nodes count in devices, and may not come out of committed single devices */
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), 0);
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 2, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), ERR_QUOTA);
+	w->flavor[0].committed_units = 8; /* devices enough, nodes enough: 2 + 24 single */
+	assert_int_equal(apply(w), 0);
+	w->flavor[0].committed_nodes = 1;
+	w->flavor[0].committed_units = 64;
+	assert_int_equal(apply(w), ERR_QUOTA); /* devices enough, nodes not */
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, INT64_MAX / 4, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), ERR_RANGE);
+	assert_int_equal(core_cluster(w->core)->division_version, 4); /* refused ones are no versions */
+}
+
+static void versions_guard_against_lost_updates(void **state)
+{
+	struct core_world *w = *state;
+
+	assert_int_equal(core_cluster(w->core)->division_version, 1);
+	w->div.expect_version = 2;
+	assert_int_equal(apply(w), ERR_VERSION_MOVED);
+	w->div.expect_version = 1;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(w->d.result.version, 2);
+	assert_int_equal(apply(w), ERR_VERSION_MOVED);
+}
+
+static void a_wrong_tree_is_refused_as_a_whole(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t before = cw_digest(w);
+	struct qnode keep[CW_QNODES];
+	struct flavor flavor = w->flavor[0];
+
+	memcpy(keep, w->qnode, sizeof keep);
+#define REFUSED(change, code)                                                                      \
+	do {                                                                                       \
+		change;                                                                            \
+		assert_int_equal(apply(w), (code));                                                \
+		assert_true(w->err.msg[0]);                                                        \
+		memcpy(w->qnode, keep, sizeof keep);                                               \
+		w->flavor[0] = flavor;                                                             \
+		w->div.qnodes_n = CW_QNODES;                                                       \
+		w->div.flavors_n = 1;                                                              \
+		assert_int_equal(cw_digest(w), before);                                            \
+		assert_int_equal(core_cluster(w->core)->division_version, 1);                      \
+	} while (0)
+	REFUSED(w->div.qnodes_n = 0, ERR_RANGE);
+	REFUSED(w->div.flavors_n = 0, ERR_RANGE);
+	REFUSED(w->qnode[CW_ROOT].kind = QNODE_PUBLIC, ERR_INVAL);
+	REFUSED(w->qnode[CW_LUNG].name[0] = '\0', ERR_INVAL);
+	REFUSED(strcpy(w->qnode[CW_LUNG].name, "a/b"), ERR_INVAL);
+	REFUSED(strcpy(w->qnode[CW_LUNG].name, "heart"), ERR_EXISTS);
+	REFUSED(w->qnode[CW_LUNG].parent = CW_PRIVATE + 1, ERR_INVAL); /* a project under the private side */
+	REFUSED(w->qnode[CW_LUNG].parent = CW_BETA + 1, ERR_INVAL);	/* a parent that comes later */
+	REFUSED(w->qnode[CW_LUNG].parent = 0, ERR_INVAL);
+	REFUSED(w->qnode[CW_ACME].kind = QNODE_PROJECT, ERR_INVAL);
+	REFUSED(w->flavor[0].name[0] = '\0', ERR_INVAL);
+	REFUSED(w->flavor[0].devices_per_node = 0, ERR_INVAL);
+	REFUSED(w->flavor[0].weight_milli = 0, ERR_INVAL);
+	REFUSED(w->qnode[CW_LUNG].recall_slo_ms = -1, ERR_RANGE);
+	REFUSED(w->qnode[CW_LUNG].recall_slo_ms = INT64_MAX, ERR_RANGE);
+#undef REFUSED
+	{
+		struct quota *u = &w->quota[CW_LUNG][0], was = *u;
+
+		u->nominal = -1;
+		assert_int_equal(apply(w), ERR_INVAL);
+		*u = was;
+		u->borrowing = -1;
+		assert_int_equal(apply(w), ERR_INVAL);
+		*u = was;
+		u->lending = -1;
+		assert_int_equal(apply(w), ERR_INVAL);
+		*u = was;
+		u->flavor = 2;
+		assert_int_equal(apply(w), ERR_INVAL);
+		*u = was;
+		u->shape = SHAPE_COUNT;
+		assert_int_equal(apply(w), ERR_INVAL);
+		*u = was;
+	}
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, -5);
+	assert_int_equal(apply(w), ERR_RANGE);
+	w->stage[CW_LUNG][0].amount_rums = INT64_MAX;
+	assert_int_equal(apply(w), ERR_RANGE);
+	w->qnode[CW_LUNG].stages_n = 0;
+	assert_int_equal(apply(w), 0);
+}
+
+/* A second flavor in the file twice, or a flavor renamed: names are identities. */
+static void flavors_are_kept_by_name(void **state)
+{
+	struct core_world *w = *state;
+
+	w->flavor[1] = w->flavor[0];
+	w->div.flavors_n = 2;
+	assert_int_equal(apply(w), ERR_EXISTS); /* the same name twice */
+	strcpy(w->flavor[1].name, "a100");
+	strcpy(w->flavor[1].model, "NVIDIA A100*");
+	w->flavor[1].committed_nodes = 0;
+	assert_int_equal(apply(w), 0);
+	assert_string_equal(((const struct flavor *)core_record(w->core, RECORD_FLAVOR, 2))->name, "a100");
+	w->div.flavors_n = 1;
+	assert_int_equal(apply(w), 0);
+	assert_true(((const struct flavor *)core_record(w->core, RECORD_FLAVOR, 2))->retired);
+	w->div.flavors_n = 2;
+	assert_int_equal(apply(w), 0);
+	assert_false(((const struct flavor *)core_record(w->core, RECORD_FLAVOR, 2))->retired);
+	assert_int_equal(core_cluster(w->core)->next_flavor, 3); /* its old id */
+}
+
+/* Vendor exact, model by glob, MIG exact, memory at least; the first in id order wins. */
+static void flavors_match_by_globs(void **state)
+{
+	struct core_world *w = *state;
+	static const struct {
+		const char *glob, *model;
+		bool match;
+	} want[] = {
+		{"NVIDIA H100*", "NVIDIA H100 80GB HBM3", true},
+		{"NVIDIA H100", "NVIDIA H100 80GB HBM3", false},
+		{"*H100*", "NVIDIA H100 80GB HBM3", true},
+		{"*H?00*", "NVIDIA H200", true},
+		{"*H?00", "NVIDIA H200 NVL", false},
+		{"*80GB*HBM?", "NVIDIA H100 80GB HBM3", true},
+		{"*80GB*HBM?", "NVIDIA H100 80GB PCIe", false},
+		{"", "anything", true},
+		{"**", "x", true},
+		{"?", "", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		const struct node *n = core_node(w->core, w->node[1].id);
+
+		(void)snprintf(w->flavor[0].model, sizeof w->flavor[0].model, "%s", want[i].glob);
+		(void)snprintf(w->node[1].model, sizeof w->node[1].model, "%s", want[i].model);
+		assert_int_equal(apply(w), 0);
+		w->node[1].boot++;
+		assert_int_equal(cw_hello(w, 1), 0);
+		n = core_node(w->core, w->node[1].id);
+		assert_int_equal(n->devices[0].flavor, want[i].match ? 1 : 0);
+	}
+	/* and a new division matches anew what is there already */
+	strcpy(w->node[1].model, "NVIDIA H100 80GB HBM3");
+	w->node[1].boot++;
+	assert_int_equal(cw_hello(w, 1), 0);
+	strcpy(w->flavor[0].model, "*");
+	w->flavor[0].memory_mib_min = 81921;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_node(w->core, w->node[1].id)->devices[7].flavor, 0);
+	w->flavor[0].memory_mib_min = 81920;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_node(w->core, w->node[1].id)->devices[7].flavor, 1);
+	strcpy(w->flavor[0].mig, "1g.10gb");
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_node(w->core, w->node[1].id)->devices[7].flavor, 0);
+	w->flavor[0].mig[0] = '\0';
+	strcpy(w->flavor[0].vendor, "amd");
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_node(w->core, w->node[1].id)->devices[7].flavor, 0);
+}
+
+/* What leaves the file is retired: nothing new starts, what runs is not touched; the same path brings
+ * back the same id with its spending. */
+static void the_same_path_keeps_its_id_and_spending(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t running, waiting;
+	uint32_t id = cw_id(w, "lung"), n = w->div.qnodes_n;
+	struct qnode lung;
+	struct command cmd;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 100);
+	assert_int_equal(apply(w), 0);
+	running = cw_submit(w, w->alice, "lung", 4, HOUR);
+	cw_settle(w);
+	waiting = cw_submit(w, w->alice, "lung", 8, HOUR);
+	cw_settle(w);
+	/* swap it out: the last of the file takes its place in the array */
+	lung = w->qnode[CW_LUNG];
+	w->qnode[CW_LUNG] = w->qnode[CW_HEART];
+	w->qnode[CW_HEART] = lung;
+	strcpy(w->qnode[CW_HEART].name, "kidney");
+	assert_int_equal(apply(w), 0);
+	assert_true(core_qnode(w->core, id)->retired);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, running), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, waiting), JOB_PENDING);
+	assert_int_equal(cw_reason(w, waiting), REASON_FROZEN);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR);
+	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
+	cw_advance(w, 30 * MIN);
+	cw_exit(w, running, 0);
+	strcpy(w->qnode[CW_HEART].name, "lung");
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(cw_id(w, "lung"), id);
+	assert_false(core_qnode(w->core, id)->retired);
+	assert_int_equal(core_qnode(w->core, id)->stages[0].spent_rums, 2 * HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, waiting), JOB_RUNNING);
+	assert_int_equal(core_qnode(w->core, id)->stages[0].held_rums, 8 * HOUR);
+	assert_int_equal(w->div.qnodes_n, n);
+}
+
+/* Stages are known by name. One that running jobs draw on cannot be taken away, nor change its place. */
+static void a_stage_in_use_stays_where_it_is(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t job;
+	struct stage one, two;
+	const struct qnode *q;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 10);
+	cw_stage(w, CW_LUNG, "two", STAGE_LOCKED, 100);
+	assert_int_equal(apply(w), 0);
+	job = cw_submit(w, w->alice, "lung", 4, HOUR);
+	cw_settle(w);
+	one = w->stage[CW_LUNG][0];
+	two = w->stage[CW_LUNG][1];
+	w->stage[CW_LUNG][0] = two;
+	w->stage[CW_LUNG][1] = one;
+	assert_int_equal(apply(w), ERR_CONFLICT);
+	w->qnode[CW_LUNG].stages_n = 1; /* only "two" */
+	assert_int_equal(apply(w), ERR_CONFLICT);
+	w->qnode[CW_LUNG].stages_n = 2;
+	w->stage[CW_LUNG][0] = one;
+	w->stage[CW_LUNG][1] = two;
+	w->stage[CW_LUNG][0].amount_rums = 20 * HOUR; /* its amount may change, and its state is not the file's */
+	w->stage[CW_LUNG][0].state = STAGE_LOCKED;
+	assert_int_equal(apply(w), 0);
+	q = core_qnode(w->core, cw_id(w, "lung"));
+	assert_int_equal(q->stages[0].held_rums, 4 * HOUR);
+	assert_int_equal(q->stages[0].amount_rums, 20 * HOUR);
+	assert_int_equal(q->stages[0].state, STAGE_RELEASED);
+	cw_advance(w, 30 * MIN);
+	cw_exit(w, job, 0);
+	w->stage[CW_LUNG][0] = two; /* unused now: it may move, and keeps what was spent */
+	w->stage[CW_LUNG][1] = one;
+	assert_int_equal(apply(w), 0);
+	q = core_qnode(w->core, cw_id(w, "lung"));
+	assert_string_equal(q->stages[1].name, "one");
+	assert_int_equal(q->stages[1].spent_rums, 2 * HOUR);
+}
+
+/* A lowered nominal never stops what runs; it binds from the next admission on. */
+static void a_lowered_nominal_binds_the_next(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t running = cw_submit(w, w->alice, "lung", 8, HOUR), next;
+
+	cw_settle(w);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 2, QTY_UNLIMITED, QTY_UNLIMITED);
+	assert_int_equal(apply(w), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, running), JOB_RUNNING);
+	next = cw_submit(w, w->alice, "lung", 1, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, next), JOB_PENDING);
+	cw_exit(w, running, 0);
+	assert_int_equal(cw_job_state(w, next), JOB_RUNNING);
+}
+
+static void names_and_paths(void **state)
+{
+	struct core_world *w = *state;
+	struct err err;
+	uint32_t id, n = CW_QNODES;
+	char path[TEXT_BYTES];
+
+	w->qnode[n] = w->qnode[CW_LUNG]; /* another "lung", in another challenge */
+	w->qnode[n].parent = n + 2;
+	w->qnode[n + 1] = w->qnode[CW_CANCER];
+	strcpy(w->qnode[n + 1].name, "stroke");
+	w->qnode[n + 1].quotas_n = 0;
+	{
+		struct qnode swap = w->qnode[n];
+
+		w->qnode[n] = w->qnode[n + 1];
+		w->qnode[n + 1] = swap;
+		w->qnode[n + 1].parent = n + 1;
+		w->qnode[n + 1].quotas_n = 0;
+	}
+	w->div.qnodes_n = n + 2;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_qnode_find(w->core, "lung", &id, &err), ERR_CONFLICT);
+	assert_non_null(strstr(err.hint, "public/health/cancer/lung"));
+	assert_non_null(strstr(err.hint, "public/health/stroke/lung"));
+	assert_int_equal(core_qnode_find(w->core, "stroke/lung", &id, &err), 0);
+	core_qnode_path(w->core, id, path);
+	assert_string_equal(path, "public/health/stroke/lung");
+	assert_int_equal(core_qnode_find(w->core, "public/health/cancer/lung", &id, &err), 0);
+	assert_int_equal(core_qnode_find(w->core, "heart", &id, &err), 0);
+	assert_int_equal(core_qnode_find(w->core, "nonsense", &id, &err), ERR_NOTFOUND);
+	assert_int_equal(core_qnode_find(w->core, "", &id, &err), ERR_INVAL);
+	core_qnode_path(w->core, 1, path);
+	assert_string_equal(path, "root");
+	/* what was unique and is no longer: the old answer is not remembered */
+	w->div.qnodes_n = CW_QNODES;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_qnode_find(w->core, "lung", &id, &err), 0);
+	w->div.qnodes_n = n + 2;
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(core_qnode_find(w->core, "lung", &id, &err), ERR_CONFLICT);
+}
+
+static void gates_open_stage_by_stage(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_cmd(w, w->gatekeeper, CMD_STAGE_SET);
+
+	cw_stage(w, CW_LUNG, "one", STAGE_LOCKED, 10);
+	assert_int_equal(apply(w), 0);
+	strcpy(cmd.stage_set.project, "lung");
+	strcpy(cmd.stage_set.stage, "two");
+	cmd.stage_set.state = STAGE_RELEASED;
+	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
+	strcpy(cmd.stage_set.stage, "one");
+	cmd.stage_set.state = STAGE_LAPSED + 1;
+	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
+	cmd.stage_set.state = STAGE_RELEASED;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(core_qnode(w->core, cw_id(w, "lung"))->stages[0].state, STAGE_RELEASED);
+	strcpy(cmd.stage_set.project, "nowhere");
+	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STORY(no_more_is_promised_than_committed),
+		STORY(versions_guard_against_lost_updates),
+		STORY(a_wrong_tree_is_refused_as_a_whole),
+		STORY(flavors_are_kept_by_name),
+		STORY(flavors_match_by_globs),
+		STORY(the_same_path_keeps_its_id_and_spending),
+		STORY(a_stage_in_use_stays_where_it_is),
+		STORY(a_lowered_nominal_binds_the_next),
+		STORY(names_and_paths),
+		STORY(gates_open_stage_by_stage),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
