@@ -53,7 +53,7 @@ ALL_CFLAGS := -std=gnu11 $(WARN) $(OPT) $(HARDEN) -pthread $(CFLAGS)
 ALL_LDFLAGS := $(OPT) $(LDHARDEN) -pthread $(LDFLAGS)
 
 # ---- libraries: one per folder, each with the one door it may open --------------------------------
-LIB_DIRS := proto/base proto/model proto/wire proto/link proto/config proto/client \
+LIB_DIRS := proto/base proto/model proto/wire proto/link proto/config proto/client proto/logfile \
 	daemon/core daemon/store daemon/sim agent/core agent/probe agent/exec
 lib_src = $(sort $(wildcard $(1)/*.c))
 lib_a = $(B)/lib/$(subst /,-,$(1)).a
@@ -86,7 +86,7 @@ $(B)/%.o: %.c $(B)/flags
 # The shells of a program are the .c files directly in its folder; a program with several mains
 # names them.
 BIN := $(B)/bin
-PROTO := proto/client proto/config proto/link proto/wire proto/model proto/base
+PROTO := proto/client proto/logfile proto/config proto/link proto/wire proto/model proto/base
 ZMQ := $(call pkg,libzmq libsodium)
 CONF := $(call pkg,yaml-0.1)
 

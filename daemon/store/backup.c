@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/store/bytes.h"
-#include "daemon/store/files.h"
+#include "proto/logfile/bytes.h"
+#include "proto/logfile/files.h"
 #include "daemon/store/impl.h"
 #include "proto/base/ckd.h"
 

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/store/bytes.h"
+#include "proto/logfile/bytes.h"
 #include "proto/base/ensure.h"
 
 enum {

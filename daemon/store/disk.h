@@ -8,8 +8,8 @@
 
 #include <lmdb.h>
 
-#include "daemon/store/pending.h"
-#include "daemon/store/record.h"
+#include "proto/logfile/pending.h"
+#include "proto/logfile/record.h"
 #include "daemon/store/store.h"
 
 struct disk {

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/store/bytes.h"
+#include "proto/logfile/bytes.h"
 #include "daemon/store/impl.h"
 #include "proto/base/ckd.h"
 #include "proto/base/ensure.h"

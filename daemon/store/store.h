@@ -32,46 +32,17 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/err.h"
+#include "proto/logfile/entry.h"
 
 struct MDB_txn;
 struct store;
 
 enum {
 	STORE_SCHEMA = 1, /* layout version this build reads and writes */
-	STORE_HASH_BYTES = 32,
 	STORE_MARK_EVERY = 4096,	   /* records between two digest marks */
-	STORE_VAL_BYTES_MAX = 1 << 20,	   /* one state record */
-	STORE_CMD_BYTES_MAX = 4 << 20,	   /* one command */
-	STORE_FACTS_MAX = 1 << 18,	   /* facts of one record */
-	STORE_RECORD_BYTES_MAX = 64 << 20, /* one encoded log record */
 	STORE_BATCH_RECORDS_MAX = 4096,	   /* records of one append */
 	STORE_BATCH_BYTES_MAX = 128 << 20, /* one encoded batch */
 	STORE_BLOB_BYTES_MAX = 16 << 20,   /* one blob */
-};
-
-/* One changed state record, whole: `val` NULL deletes (kind, id). An empty value is not a delete:
- * point `val` at anything and set `len` 0. Deleting what is not there is allowed and does nothing.
- */
-struct store_fact {
-	uint8_t kind;
-	uint64_t id;
-	const uint8_t *val; /* borrowed */
-	uint32_t len;
-};
-
-/* One command as it was decided, and what it changed. Everything is borrowed for the call. */
-struct store_record {
-	uint64_t seq; /* head + 1, + 2, ... without gaps; the first of a store is 1 */
-	int64_t t_ms; /* the daemon's logical time */
-	uint32_t principal;
-	uint64_t cred; /* credential id */
-	uint16_t rule; /* authorisation rule that allowed it */
-	uint64_t policy_version;
-	uint16_t cmd_type;
-	const uint8_t *cmd;
-	uint32_t cmd_len;
-	const struct store_fact *facts;
-	uint32_t facts_n;
 };
 
 /* Bytes addressed by their SHA-256 (store_blob_hash); appended with the batch that refers to them.
@@ -79,15 +50,6 @@ struct store_record {
 struct store_blob {
 	const uint8_t *data; /* borrowed */
 	uint32_t len;
-};
-
-/* A log record as read back. Pointers are valid until the callback returns. */
-struct store_entry {
-	struct store_record rec;
-	uint8_t prev[STORE_HASH_BYTES]; /* hash of record seq - 1; zeros for the first */
-	uint8_t hash[STORE_HASH_BYTES]; /* checked against the bytes */
-	const uint8_t *raw;		/* the canonical bytes that were hashed */
-	uint32_t raw_len;
 };
 
 struct store_head {
@@ -98,13 +60,6 @@ struct store_head {
 	uint64_t applied_seq;		  /* state tables on disk are this far; <= seq */
 	uint64_t base_seq;		  /* log records up to here were trimmed; 0 = none */
 	bool restored; /* came from a backup and nobody has confirmed it: safe mode */
-};
-
-/* Digest of the state after record `seq`, whose hash is `hash`. */
-struct store_mark {
-	uint64_t seq;
-	uint8_t hash[STORE_HASH_BYTES];
-	uint8_t digest[STORE_HASH_BYTES];
 };
 
 /* Raises the layout of an open environment by one version, inside the one transaction `txn` that
@@ -171,8 +126,6 @@ void store_head(struct store *s, struct store_head *ret_head);
 /* Feed every live record to `cb` in order of (kind, id) and check each record's hash and the
  * digest of them all. `val` is valid until cb returns; cb returns 0, or a negative code that ends
  * the walk and is returned. ERR_CORRUPT names the first bad record. Call it once, at start-up. */
-typedef int store_load_fn(void *ctx, uint8_t kind, uint64_t id, const uint8_t *val, uint32_t len,
-			  struct err *err);
 int store_load(struct store *s, store_load_fn *cb, void *ctx, struct err *err) NODISCARD;
 
 /* Feed the log from record `from` (at least base_seq + 1) to the head to `cb`, in order, each

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/store/pending.h"
-#include "daemon/store/record.h"
+#include "proto/logfile/pending.h"
+#include "proto/logfile/record.h"
 #include "proto/base/ensure.h"
 #include "proto/base/prng.h"
 

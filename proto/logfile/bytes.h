@@ -1,6 +1,6 @@
 /* bytes.h - big-endian integers in byte strings, so that key order is id order */
-#ifndef SLUIS_DAEMON_STORE_BYTES_H
-#define SLUIS_DAEMON_STORE_BYTES_H
+#ifndef SLUIS_PROTO_LOGFILE_BYTES_H
+#define SLUIS_PROTO_LOGFILE_BYTES_H
 
 #include <stdint.h>
 

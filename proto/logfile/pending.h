@@ -6,10 +6,11 @@
  *
  * Also the whole state, when a log is re-applied from nothing (logfile.c).
  */
-#ifndef SLUIS_DAEMON_STORE_PENDING_H
-#define SLUIS_DAEMON_STORE_PENDING_H
+#ifndef SLUIS_PROTO_LOGFILE_PENDING_H
+#define SLUIS_PROTO_LOGFILE_PENDING_H
 
-#include "daemon/store/store.h"
+#include "proto/base/buf.h"
+#include "proto/logfile/entry.h"
 
 struct pending_entry {
 	uint64_t id;

@@ -1,6 +1,6 @@
-/* files.h - writing a file whole or not at all (inside daemon/store only) */
-#ifndef SLUIS_DAEMON_STORE_FILES_H
-#define SLUIS_DAEMON_STORE_FILES_H
+/* files.h - writing a file whole or not at all */
+#ifndef SLUIS_PROTO_LOGFILE_FILES_H
+#define SLUIS_PROTO_LOGFILE_FILES_H
 
 #include <stddef.h>
 

@@ -5,14 +5,14 @@
  *
  * Source: the MessagePack specification; RFC 8949 section 4.2.1 for what "canonical" has to fix.
  */
-#include "daemon/store/record.h"
+#include "proto/logfile/record.h"
 
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/store/bytes.h"
+#include "proto/logfile/bytes.h"
 #include "proto/base/ensure.h"
 
 /* The map's keys, ascending; every one is present. */

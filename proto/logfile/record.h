@@ -4,10 +4,11 @@
  * shortest form, so equal records have equal bytes and one hash (FORMAT.md, "record"). The decoder
  * is a cursor of our own that checks every length against the bytes left; it believes nothing.
  */
-#ifndef SLUIS_DAEMON_STORE_RECORD_H
-#define SLUIS_DAEMON_STORE_RECORD_H
+#ifndef SLUIS_PROTO_LOGFILE_RECORD_H
+#define SLUIS_PROTO_LOGFILE_RECORD_H
 
-#include "daemon/store/store.h"
+#include "proto/base/buf.h"
+#include "proto/logfile/entry.h"
 
 enum { RECORD_VERSION = 1 };
 

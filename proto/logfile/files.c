@@ -1,5 +1,5 @@
 /* files.c - writing a file whole or not at all */
-#include "daemon/store/files.h"
+#include "proto/logfile/files.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* pending.c - the newest version of state records that are not in the state table yet */
-#include "daemon/store/pending.h"
+#include "proto/logfile/pending.h"
 
 #include <stdlib.h>
 #include <string.h>
