@@ -252,7 +252,7 @@ static void reserve(const struct core *c, int64_t t, const struct job_s *j, stru
 	s->extra = free > need ? free - need : 0;
 }
 
-static bool may_pass(const struct core *c, int64_t t, const struct job_spec *spec, struct shadow *s)
+static bool may_pass(const struct core *c, int64_t t, const struct job_spec *spec, const struct shadow *s)
 {
 	int64_t need = in_devices(c, spec->flavor, spec->shape, spec->units);
 
@@ -745,11 +745,13 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)
 {
 	const struct job_spec *s = &j->spec;
+	const struct shadow *shadow = &c->scratch->shadow[s->flavor];
 	struct place_ask ask;
 	struct part *parts;
 	uint32_t n;
 
-	if (gates(c, t, j))
+	/* what the last pass promised stands in the way of all but the one it was promised to */
+	if (gates(c, t, j) || (shadow->job != j->id && !may_pass(c, t, s, shadow)))
 		return false;
 	if (!waits_for_loan_only(s) &&
 	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&

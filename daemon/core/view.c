@@ -481,6 +481,8 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 		}
 	}
 	EACH(c, jobs, job_s, j) {
+		if (j->r.spec.array_step && !job_waits(&j->r))
+			continue; /* its children are the ones that run */
 		v->jobs_running += j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING || j->r.state == JOB_BINDING;
 		v->jobs_pending += job_waits(&j->r) || j->r.state == JOB_EARMARKED;
 	}
