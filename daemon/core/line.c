@@ -120,6 +120,28 @@ static struct line *line_for(struct core *c, const struct job *j)
 	return l;
 }
 
+static void head_note(const struct core *c, struct line *l)
+{
+	const struct timer *first = timer_first(&l->jobs);
+	const struct job *j;
+
+	if (!first || first->id == l->head) {
+		l->head = first ? first->id : 0;
+		return;
+	}
+	j = &job_of(c, first->id)->r;
+	l->head = j->id;
+	l->submit_seq = j->submit_seq;
+	l->submit_ms = j->submit_ms;
+	l->time_limit_ms = j->spec.time_limit_ms;
+	l->project = j->spec.project;
+	l->units = j->spec.units;
+	l->flavor = j->spec.flavor;
+	l->shape = j->spec.shape;
+	l->klass = j->spec.klass;
+	l->loan_only = waits_for_loan_only(&j->spec);
+}
+
 void line_join(struct core *c, struct job_s *j)
 {
 	struct scratch *s = c->scratch;
@@ -129,7 +151,8 @@ void line_join(struct core *c, struct job_s *j)
 	j->line = l;
 	c->dependent_n += j->r.spec.deps_n > 0;
 	timer_set(&l->jobs, &j->wait, RECORD_JOB, j->r.id, (int64_t)j->r.submit_seq);
-	if (timer_first(&l->jobs) != &j->wait || l->fresh)
+	head_note(c, l);
+	if (l->head != j->r.id || l->fresh)
 		return; /* whoever stands before it waits already */
 	if (s->fresh_n == s->fresh_cap) {
 		s->fresh_cap = s->fresh_cap ? s->fresh_cap * 2 : 64;
@@ -146,6 +169,7 @@ void line_leave(struct core *c, struct job_s *j)
 		return;
 	c->dependent_n -= j->r.spec.deps_n > 0;
 	timer_set(&j->line->jobs, &j->wait, RECORD_JOB, j->r.id, T_NEVER);
+	head_note(c, j->line);
 	j->line = NULL;
 }
 

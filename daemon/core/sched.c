@@ -77,8 +77,6 @@ static int64_t usage_now(const struct core *c, int64_t t, uint32_t qnode)
 	return u ? fair_decay(u->decayed_rums, t - u->decayed_at_ms) : 0;
 }
 
-static bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }
-
 struct standing { uint32_t at, sector, project; int64_t sector_usage, project_usage; uint32_t sector_weight, project_weight; };
 
 static int standing_cmp(const void *pa, const void *pb)
@@ -127,18 +125,18 @@ static void rank(const struct core *c, int64_t t, uint32_t *ret)
 	free(sector_usage);
 }
 
-static struct key key_of(const struct core *c, int64_t t, const struct job *j, const uint32_t *ranks)
+static struct key key_of(const struct core *c, int64_t t, const struct line *l, const uint32_t *ranks)
 {
-	const struct job_spec *s = &j->spec;
-	bool old = t - j->submit_ms > c->cluster.age_guard_ms;
-	bool in_quota = !waits_for_loan_only(s) &&
-			!quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED);
+	bool old = t - l->submit_ms > c->cluster.age_guard_ms;
+	bool in_quota = !l->loan_only &&
+			!quota_ask(c, l->project, l->flavor, l->shape, l->units, CLASS_GUARANTEED);
 
 	return (struct key){
-		.rank = (uint64_t)(JOB_SYSTEM - s->klass) << 48 | (uint64_t)!in_quota << 40 |
-			(uint64_t)ranks[qnode_of(c, s->project)->at] << 1 | !old,
-		.area = old ? 0 : (uint64_t)rums_of(c, s->flavor, s->shape, s->units, s->time_limit_ms),
-		.submit = j->submit_seq,
+		.rank = (uint64_t)(JOB_SYSTEM - l->klass) << 48 | (uint64_t)!in_quota << 40 |
+			(uint64_t)ranks[qnode_of(c, l->project)->at] << 1 | !old,
+		.area = old ? 0 : (uint64_t)rums_of(c, l->flavor, l->shape, l->units, l->time_limit_ms),
+		.submit = l->submit_seq,
+		.id = l->head,
 	};
 }
 
@@ -148,29 +146,20 @@ static int key_cmp(const struct key *a, const struct key *b)
 		return a->rank < b->rank ? -1 : 1;
 	if (a->area != b->area)
 		return a->area < b->area ? -1 : 1;
-	return a->submit < b->submit ? -1 : a->submit > b->submit;
+	if (a->submit != b->submit)
+		return a->submit < b->submit ? -1 : 1;
+	return a->id < b->id ? -1 : a->id > b->id; /* children of an array share their submission */
 }
 
 static int pass_cmp(const void *pa, const void *pb)
 {
-	const struct pass_line *a = pa, *b = pb;
-	int c = key_cmp(&a->key, &b->key);
-	uint64_t ia, ib;
-
-	if (c)
-		return c;
-	ia = timer_first(&a->line->jobs)->id; /* children of an array share their submission */
-	ib = timer_first(&b->line->jobs)->id;
-	return ia < ib ? -1 : ia > ib;
+	return key_cmp(&((const struct pass_line *)pa)->key, &((const struct pass_line *)pb)->key);
 }
 
 struct numbered { struct key key; struct job_s *job; };
 static int numbered_cmp(const void *pa, const void *pb)
 {
-	const struct numbered *a = pa, *b = pb;
-	int c = key_cmp(&a->key, &b->key);
-
-	return c ? c : a->job->r.id < b->job->r.id ? -1 : a->job->r.id > b->job->r.id;
+	return key_cmp(&((const struct numbered *)pa)->key, &((const struct numbered *)pb)->key);
 }
 
 void sched_order(const struct core *c, int64_t t)
@@ -189,8 +178,14 @@ void sched_order(const struct core *c, int64_t t)
 		struct job_s *j = job_of(c, c->pending[i]);
 
 		j->order = 0;
-		if (j->r.state == JOB_PENDING)
-			all[n++] = (struct numbered){key_of(c, t, &j->r, ranks), j};
+		if (j->line) {
+			struct line as = *j->line; /* alike, but for its submission */
+
+			as.head = j->r.id;
+			as.submit_seq = j->r.submit_seq;
+			as.submit_ms = j->r.submit_ms;
+			all[n++] = (struct numbered){key_of(c, t, &as, ranks), j};
+		}
 	}
 	if (n)
 		qsort(all, n, sizeof *all, numbered_cmp);
@@ -241,7 +236,7 @@ static void reserve(const struct core *c, int64_t t, const struct job_s *j, stru
 		qsort(end, n, sizeof *end, ending_cmp);
 	s->set = true;
 	s->job = j->r.id;
-	s->key = key_of(c, t, &j->r, c->scratch->rank);
+	s->key = key_of(c, t, j->line, c->scratch->rank);
 	s->at_ms = t;
 	for (uint32_t i = 0; i < n && free < need; i++) {
 		free += end[i].devices;
@@ -511,6 +506,34 @@ static void fresh_forget(struct scratch *s)
 	s->fresh_n = s->fresh_at = 0;
 }
 
+/* Keep the first SCHED_BUDGET lines of the order, in a heap with the last of them on top. */
+static void pass_offer(struct scratch *s, struct pass_line l)
+{
+	uint32_t i;
+
+	if (s->pass_n < SCHED_BUDGET) {
+		for (i = s->pass_n++; i && key_cmp(&s->pass[(i - 1) / 2].key, &l.key) < 0; i = (i - 1) / 2)
+			s->pass[i] = s->pass[(i - 1) / 2];
+		s->pass[i] = l;
+		return;
+	}
+	if (key_cmp(&l.key, &s->pass[0].key) > 0)
+		return;
+	for (i = 0;;) {
+		uint32_t k = 2 * i + 1;
+
+		if (k >= s->pass_n)
+			break;
+		if (k + 1 < s->pass_n && key_cmp(&s->pass[k].key, &s->pass[k + 1].key) < 0)
+			k++;
+		if (key_cmp(&s->pass[k].key, &l.key) < 0)
+			break;
+		s->pass[i] = s->pass[k];
+		i = k;
+	}
+	s->pass[i] = l;
+}
+
 /* Put the lines in order; the walk itself is pass_step, one start per call. */
 static void pass_begin(const struct core *c, int64_t t)
 {
@@ -531,27 +554,23 @@ static void pass_begin(const struct core *c, int64_t t)
 		s->rank_n = c->tree_n;
 	}
 	rank(c, t, s->rank);
-	if (s->pass_cap < c->lines_n) {
-		s->pass_cap = c->lines_cap;
-		s->pass = xrealloc(s->pass, s->pass_cap * sizeof *s->pass);
-	}
+	if (!s->pass)
+		s->pass = xcalloc(SCHED_BUDGET, sizeof *s->pass);
 	for (uint32_t i = 0; i < c->lines_n; i++)
-		s->pass[s->pass_n++] = (struct pass_line){key_of(c, t, &line_head(c, c->lines[i])->r, s->rank), c->lines[i]};
+		pass_offer(s, (struct pass_line){key_of(c, t, c->lines[i], s->rank), c->lines[i]});
 	qsort(s->pass, s->pass_n, sizeof *s->pass, pass_cmp);
 }
 
 static bool line_try(const struct core *c, int64_t t, struct decision *d, const struct line *l)
 {
-	const struct timer *first = timer_first(&l->jobs);
-
-	return first && try_job(c, t, d, job_of(c, first->id), c->scratch->shadow) != WAITS;
+	return l->head && try_job(c, t, d, line_head(c, l), c->scratch->shadow) != WAITS;
 }
 
 static bool pass_step(const struct core *c, int64_t t, struct decision *d)
 {
 	struct scratch *s = c->scratch;
 
-	for (; s->pass_at < s->pass_n && s->pass_at < SCHED_BUDGET; s->pass_at++)
+	for (; s->pass_at < s->pass_n; s->pass_at++)
 		if (line_try(c, t, d, s->pass[s->pass_at].line))
 			return true; /* the next of this line may start, too */
 	return false;
@@ -565,17 +584,15 @@ static bool fresh_step(const struct core *c, int64_t t, struct decision *d)
 
 	for (; s->fresh_at < s->fresh_n; s->fresh_at++) {
 		struct line *l = s->fresh[s->fresh_at];
-		const struct job_s *head = line_head(c, l);
+		const struct shadow *shadow = &s->shadow[l->flavor];
+		struct key key;
 
-		if (head) {
-			const struct shadow *shadow = &s->shadow[head->r.spec.flavor];
-			struct key key;
-
-			if (qnode_of(c, head->r.spec.project)->at >= s->rank_n) {
+		if (l->head) {
+			if (qnode_of(c, l->project)->at >= s->rank_n) {
 				s->work |= WORK_JOBS; /* no pass yet */
 				return false;
 			}
-			key = key_of(c, t, &head->r, s->rank);
+			key = key_of(c, t, l, s->rank);
 			if (shadow->set && key_cmp(&key, &shadow->key) < 0) {
 				s->work |= WORK_JOBS;
 				return false;

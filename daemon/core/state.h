@@ -22,7 +22,7 @@
 #define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
-	SCHED_BUDGET = 4096,  /* jobs looked at in one pass */
+	SCHED_BUDGET = 1024,  /* lines looked at in one pass */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
 	FINISHED_JOBS_MAX = 200000,
 };
@@ -70,8 +70,15 @@ struct job_s {
  * all. A job with conditions of its own (dependencies, begin, an array) is a line of one. */
 struct line {
 	uint64_t hash;
-	bool fresh;          /* in scratch->fresh */
 	struct timers jobs;  /* by submission */
+	/* what the order asks, so that putting lines in order touches no job: */
+	uint64_t head, submit_seq;
+	int64_t submit_ms, time_limit_ms;
+	uint32_t project, units;
+	uint16_t flavor;
+	uint8_t shape, klass;
+	bool loan_only;
+	bool fresh;          /* in scratch->fresh */
 };
 struct alloc_s { struct alloc r; struct timer timer; };
 struct lease_s {
@@ -138,7 +145,7 @@ enum {
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
 
 /* Place of a line in the order: compared as numbers, smaller first. */
-struct key { uint64_t rank, area, submit; };
+struct key { uint64_t rank, area, submit, id; };
 struct pass_line { struct key key; struct line *line; };
 struct shadow { bool set; int64_t at_ms; int64_t extra; uint64_t job; struct key key; };
 /* A request for devices that failed since anything was freed: more units fail, too. */
@@ -150,7 +157,7 @@ struct name_kept { char name[TEXT_BYTES]; uint32_t qnode; };
 struct scratch {
 	uint32_t work; /* WORK_* */
 	struct pass_line *pass;
-	uint32_t pass_n, pass_at, pass_cap;
+	uint32_t pass_n, pass_at; /* SCHED_BUDGET places */
 	struct line **fresh;
 	uint32_t fresh_n, fresh_at, fresh_cap;
 	struct shadow shadow[FLAVORS_MAX + 1];
@@ -381,12 +388,12 @@ void line_join(struct core *c, struct job_s *j);
 void line_leave(struct core *c, struct job_s *j);
 /* Free the empty lines; no pointer to one may be kept. */
 void lines_sweep(struct core *c);
-static inline const struct job_s *line_head(const struct core *c, const struct line *l)
+static inline struct job_s *line_head(const struct core *c, const struct line *l)
 {
-	const struct timer *first = timer_first(&l->jobs);
-
-	return first ? job_of(c, first->id) : NULL;
+	return l->head ? job_of(c, l->head) : NULL;
 }
+/* A job that never has a guarantee: asked for so, or of a class that may only use what is idle. */
+static inline bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }
 uint64_t hash_bytes(uint64_t h, const void *data, size_t n);
 uint64_t hash_u64(uint64_t h, uint64_t v);
 
