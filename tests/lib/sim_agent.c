@@ -53,11 +53,10 @@ static void row_del(struct sim_rows *r, uint64_t alloc, uint16_t part)
 		*row = r->row[--r->n];
 }
 
-/* The first agent of a machine writes the machine's disk; a duplicate has a private copy, lost with it. */
-static void to_disk(struct sim *s, uint16_t at, const struct sim_agent *a, const struct sim_row *row)
+/* One table per machine, whichever of its agents writes. */
+static void to_disk(struct sim *s, uint16_t at, const struct sim_row *row)
 {
-	if (a == &s->machine[at].agent[0])
-		(void)row_put(&s->machine[at].disk, row);
+	(void)row_put(&s->machine[at].disk, row);
 }
 
 /* ---- the observer ----------------------------------------------------------------------------------------- */
@@ -300,7 +299,7 @@ static void row_state(struct sim *s, uint16_t at, struct sim_agent *a, struct si
 	if (r->state == state)
 		return;
 	r->state = state;
-	to_disk(s, at, a, r);
+	to_disk(s, at, r);
 	a->changed = true;
 }
 
@@ -327,7 +326,7 @@ static void row_start(struct sim *s, uint16_t at, struct sim_agent *a, struct si
 	struct sim_machine *m = &s->machine[at];
 
 	r->started = true;
-	to_disk(s, at, a, r); /* intent first */
+	to_disk(s, at, r); /* intent first */
 	if (!s->healed && sim_chance(s, 5000)) {
 		agent_crash(s, at, sim_span(s, 1, 20000));
 		return;
@@ -469,7 +468,7 @@ static void agent_begin(struct sim *s, uint16_t at, uint8_t which)
 					    .acked = UINT8_MAX,
 					    .started = true};
 
-			to_disk(s, at, a, row_put(&a->rows, &r));
+			to_disk(s, at, row_put(&a->rows, &r));
 		}
 	a->heard_ms = s->now_ms;
 	sim_say(s, "%s: agent %u starts, incarnation %" PRIu64, m->name, which, a->incarnation);
@@ -615,7 +614,7 @@ static void want(struct sim *s, uint16_t at, struct sim_agent *a, const struct s
 		r->phase = w->phase;
 	}
 	r->time_left_ms = w->time_left_ms;
-	to_disk(s, at, a, r);
+	to_disk(s, at, r);
 }
 
 void machine_receive(struct sim *s, struct sim_msg *msg)
@@ -657,8 +656,7 @@ void machine_receive(struct sim *s, struct sim_msg *msg)
 				continue;
 			r->acked = r->state;
 			if (r->state == UNIT_RELEASED || r->state == UNIT_LOST) {
-				if (msg->agent == 0)
-					row_del(&m->disk, r->alloc, r->part);
+				row_del(&m->disk, r->alloc, r->part);
 				row_del(&a->rows, r->alloc, r->part);
 			}
 		}
