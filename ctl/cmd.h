@@ -108,6 +108,7 @@ struct fault_line { char key[16]; char text[LINE_BYTES]; };
 
 struct ctl {
 	FILE *out, *errs;
+	const struct ctl_command *cmd; /* the one that runs, or NULL */
 	bool tty;     /* out is a terminal */
 	bool errtty;  /* errs is one, so progress may be shown */
 	bool ascii;   /* no Unicode */

@@ -178,16 +178,17 @@ static void print_sums(struct ctl *c, const struct snapshot *s)
 	}
 }
 
-static void print_change(struct ctl *c, const struct change *ch)
+static void print_change(struct ctl *c, const struct change *ch, int path_width)
 {
 	static const char marks[] = {[CHANGE_NEW] = '+', [CHANGE_GONE] = '-', [CHANGE_UP] = '~', [CHANGE_DOWN] = '~',
 				     [CHANGE_OTHER] = '~'};
 	const char *color = !c->colors ? "" : ch->kind == CHANGE_NEW ? "\033[32m" : ch->kind == CHANGE_GONE ? "\033[31m" : "";
 
-	fprintf(c->out, "%s%c %-34s%s %-24s", color, marks[ch->kind], text_safe(c, ch->path), c->colors && color[0] ? "\033[0m" : "",
-		text_safe(c, ch->field));
+	fprintf(c->out, "%s%c %-*s%s", color, marks[ch->kind], path_width, text_safe(c, ch->path), color[0] ? "\033[0m" : "");
+	if (ch->field[0])
+		fprintf(c->out, "  %-22s", text_safe(c, ch->field));
 	if (ch->was[0] || ch->is[0])
-		fprintf(c->out, " %s%s%s", text_safe(c, ch->was), ch->was[0] && ch->is[0] ? " -> " : "", text_safe(c, ch->is));
+		fprintf(c->out, "  %s%s%s", text_safe(c, ch->was), ch->was[0] && ch->is[0] ? " -> " : "", text_safe(c, ch->is));
 	if (ch->note[0])
 		fprintf(c->out, "   %s", text_safe(c, ch->note));
 	fputc('\n', c->out);
@@ -202,12 +203,15 @@ static void counts(const struct plan *p, uint32_t ret[5])
 
 static void print_diff(struct ctl *c, const struct plan *p)
 {
+	size_t width = 0;
 	uint32_t n[5];
 
 	counts(p, n);
+	for (uint32_t i = 0; i < p->changes_n; i++)
+		width = strlen(p->changes[i].path) > width ? strlen(p->changes[i].path) : width;
 	fprintf(c->out, "division version %" PRIu64 " -> %" PRIu64 "\n", p->now.version, p->now.version + 1);
 	for (uint32_t i = 0; i < p->changes_n; i++)
-		print_change(c, &p->changes[i]);
+		print_change(c, &p->changes[i], (int)width);
 	print_sums(c, &p->is);
 	fprintf(c->out, "%u changed down, %u up, %u otherwise, %u new, %u gone.\n", n[CHANGE_DOWN], n[CHANGE_UP],
 		n[CHANGE_OTHER], n[CHANGE_NEW], n[CHANGE_GONE]);

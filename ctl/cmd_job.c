@@ -227,10 +227,12 @@ static const char *job_why(struct ctl *c, const struct job_view *v)
 static const char *job_time(struct ctl *c, const struct job_view *v)
 {
 	const struct job *j = &v->job;
+	int64_t span;
 
 	if (!j->start_ms || waits(v))
 		return "-";
-	return text_age(c, (job_terminal(j->state) && j->end_ms ? j->end_ms : c->now_ms) - j->start_ms);
+	span = (job_terminal(j->state) && j->end_ms ? j->end_ms : c->now_ms) - j->start_ms;
+	return text_age(c, span > 0 ? span / 1000 * 1000 : 0);
 }
 
 static int64_t devices(const struct job_view *v)

@@ -160,7 +160,14 @@ static void default_try(struct ctl *c, const struct err *err)
 	switch (err->code) {
 	case ERR_UNREACHABLE:
 	case ERR_TIMEOUT: try_next(c, "sluisctl -v cluster info (says where it looked and why)"); break;
-	case ERR_NOTFOUND: try_next(c, "sluisctl help"); break;
+	case ERR_NOTFOUND:
+		if (c->cmd && !strcmp(c->cmd->noun, "job"))
+			try_next(c, "sluisctl queue --all");
+		else if (c->cmd && command_find(c->cmd->noun, "list"))
+			try_next(c, "sluisctl %s list", c->cmd->noun);
+		else
+			try_next(c, "sluisctl help");
+		break;
 	case ERR_STATE:
 	case ERR_CONFLICT: try_next(c, "look at it first: sluisctl status"); break;
 	case ERR_INTERRUPTED: try_next(c, "the same command again"); break;

@@ -285,7 +285,7 @@ static int look(struct keep *k, struct kept *l, struct err *err)
 		l->h.last.state = l->view.lease.state;
 		l->h.last.recall_in_ms = -1;
 		l->looked = true;
-	} else {
+	} else if (l->h.look) {
 		holder_looked(&l->h, boot_now(), l->view.lease.fence, l->view.renew_seq);
 	}
 	return 0;
@@ -412,6 +412,12 @@ static int keep_turn(struct keep *k, struct kept **due, int64_t *ret_wait_ms)
 			(void)look(k, l, &err); /* for the reason only; the lease is gone either way */
 			l->h.state = HOLDER_GONE;
 			print_gone(k, l);
+		}
+		/* More or fewer devices than were seen: which ones? */
+		if (l->looked && l->h.state != HOLDER_GONE && l->h.renewals && l->h.last.units != l->view.units_here &&
+		    l->look_at_ms <= mono_ms(mono_now())) {
+			l->look_at_ms = mono_ms(mono_now()) + LOOK_AGAIN_MS;
+			(void)look(k, l, &err); /* away: seen with the next renewal */
 		}
 		if (l->looked && (l->h.renewals || l->h.state == HOLDER_GONE))
 			tell_change(k, l);

@@ -176,6 +176,7 @@ static void print_smart(const struct table *t, const size_t *cols, size_t n, con
 	ENSURE(s);
 	scols_table_enable_noheadings(s, c->no_header);
 	scols_table_enable_ascii(s, c->ascii);
+	scols_table_enable_minout(s, 1); /* no blanks at the end of lines */
 	scols_table_set_column_separator(s, "  ");
 	scols_table_set_termforce(s, c->tty && !c->wide ? SCOLS_TERMFORCE_ALWAYS : SCOLS_TERMFORCE_NEVER);
 	if (c->tty && !c->wide)

@@ -7,7 +7,10 @@
 
 static int run_once(struct ctl *c, const struct call *call)
 {
-	int status = call->cmd->run(c, call);
+	int status;
+
+	c->cmd = call->cmd;
+	status = call->cmd->run(c, call);
 
 	fflush(c->out);
 	return status;

@@ -54,13 +54,39 @@ static const struct flavor *flavor_like(const struct view_division *d, const cha
 	return n == 1 ? found : NULL;
 }
 
+static const struct qnode_view *project_named(const struct view_division *d, const char *name)
+{
+	for (uint32_t i = 0; i < d->items_n; i++)
+		if (d->items[i].qnode.kind == QNODE_PROJECT &&
+		    (!strcmp(d->items[i].path, name) || !strcmp(d->items[i].qnode.name, name)))
+			return &d->items[i];
+	return NULL;
+}
+
+/* The one flavor that the project itself was promised, or NULL. */
+static const struct flavor *flavor_of_project(const struct view_division *d, const char *project)
+{
+	const struct qnode_view *leaf = project_named(d, project);
+	const struct flavor *found = NULL;
+
+	for (uint32_t k = 0; leaf && k < leaf->qnode.quotas_n; k++)
+		for (uint32_t i = 0; i < d->flavors_n; i++) {
+			if (d->flavors[i].id != leaf->qnode.quotas[k].flavor || !leaf->qnode.quotas[k].nominal)
+				continue;
+			if (found && found != &d->flavors[i])
+				return NULL;
+			found = &d->flavors[i];
+		}
+	return found;
+}
+
 static void flavor_names(const struct view_division *d, char *out, size_t size)
 {
 	size_t at = 0;
 
 	out[0] = '\0';
 	for (uint32_t i = 0; i < d->flavors_n && at < size; i++)
-		at += (size_t)snprintf(out + at, size - at, "%s--flavor %s", i ? ", " : "", d->flavors[i].name);
+		at += (size_t)snprintf(out + at, size - at, "%s--flavor %s", i ? ", or " : "", d->flavors[i].name);
 }
 
 static int flavor_choose(const struct job_options *o, const struct view_division *d, const struct flavor **ret,
@@ -89,7 +115,13 @@ static int flavor_choose(const struct job_options *o, const struct view_division
 		}
 	if (n == 1 && !cores)
 		return 0;
-	*ret = NULL;
+	if (!project_named(d, o->project)) {
+		(void)err_set(err, ERR_NOTFOUND, "there is no project '%.60s'", o->project);
+		return err_hint(err, "sluisctl project list");
+	}
+	*ret = cores ? NULL : flavor_of_project(d, o->project);
+	if (*ret)
+		return 0;
 	(void)err_set(err, ERR_INVAL, "which kind of device?");
 	return err_hint(err, "%s", names[0] ? names : "--flavor NAME: sluisctl division show");
 }
@@ -98,12 +130,8 @@ static int flavor_choose(const struct job_options *o, const struct view_division
  * them as nodes; else as so many devices on each. */
 static bool promised_whole(const struct view_division *d, const char *project, uint16_t flavor)
 {
-	const struct qnode_view *leaf = NULL;
+	const struct qnode_view *leaf = project_named(d, project);
 
-	for (uint32_t i = 0; i < d->items_n; i++)
-		if (d->items[i].qnode.kind == QNODE_PROJECT &&
-		    (!strcmp(d->items[i].path, project) || !strcmp(d->items[i].qnode.name, project)))
-			leaf = &d->items[i];
 	while (leaf) {
 		uint32_t up = leaf->qnode.parent;
 

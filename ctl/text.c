@@ -74,8 +74,14 @@ const char *text_count(struct ctl *c, int64_t n)
 const char *text_age(struct ctl *c, int64_t ms)
 {
 	char out[UNITS_TEXT_BYTES];
+	size_t len;
 
-	return ms < 0 ? "-" : text_f(c, "%s", units_duration_print(out, ms));
+	if (ms < 0)
+		return "-";
+	len = strlen(units_duration_print(out, ms));
+	if (len > 4 && !strncmp(out + len - 3, "00", 2)) /* 15m00s is 15m */
+		out[len - 3] = '\0';
+	return text_f(c, "%s", out);
 }
 
 static bool no_instant(int64_t ms) { return ms <= 0 || ms == T_NEVER; }
