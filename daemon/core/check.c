@@ -161,6 +161,14 @@ static int check_allocs(const struct core *c, struct err *err)
 		if (m->r.owner_kind == OWNER_JOB && (!j || j->claim != m->r.id))
 			return broken(err, "a claim whose job does not know it", m->r.id);
 	}
+	EACH(c, qnodes, qnode_s, q) {
+		uint32_t live = 0;
+
+		EACH(c, leases, lease_s, l)
+			live += l->r.spec.provider == q->r.id && !lease_terminal(l->r.state);
+		if (live != q->leases)
+			return broken(err, "a provider's count of leases is not that of its leases", q->r.id);
+	}
 	EACH(c, leases, lease_s, l) {
 		uint32_t held = 0, allocs = 0;
 

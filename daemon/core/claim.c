@@ -41,14 +41,14 @@ static int id_cmp(const void *pa, const void *pb)
 static uint32_t loans_by_cost(const struct core *c, int64_t t, uint16_t flavor, struct arena *arena,
 			      struct cost **ret)
 {
-	struct cost *cost = arena_alloc(arena, c->allocs.count * sizeof *cost);
+	struct cost *cost = arena_alloc(arena, c->loans.count * sizeof *cost);
 	uint32_t n = 0;
 
-	EACH(c, allocs, alloc_s, a) {
+	EACH(c, loans, alloc_s, a) {
 		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
 		int64_t since, lost;
 
-		if (a->r.klass != CLASS_LOAN || a->r.flavor != flavor)
+		if (a->r.flavor != flavor)
 			continue;
 		since = a->r.start_ms;
 		if (j && j->checkpoint_ms > since)

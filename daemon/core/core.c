@@ -1025,9 +1025,19 @@ static void lease_track(struct core *c, struct lease_s *l)
 		c->scratch->work |= WORK_LEASES;
 }
 
+static void lease_count(struct core *c, const struct lease *l, bool add)
+{
+	struct qnode_s *q = qnode_of(c, l->spec.provider);
+
+	if (q && !lease_terminal(l->state))
+		q->leases += add ? 1 : UINT32_MAX; /* -1 */
+}
+
 static void apply_lease(struct core *c, const struct fact *f)
 {
 	WRAPPER(leases, lease_s, l)
+	if (!fresh)
+		lease_count(c, &l->r, false);
 	if (!f->lease) {
 		ENSURE(!l->allocs_n);
 		timer_set(&c->timers, &l->timer, RECORD_LEASE, f->id, T_NEVER);
@@ -1040,6 +1050,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 	if (!fresh && l->r.state != f->lease->state && f->lease->state == LEASE_EXPIRED)
 		c->scratch->expiries++;
 	own(RECORD_LEASE, &l->r, f->lease);
+	lease_count(c, &l->r, true);
 	lease_timers(c, l);
 	lease_track(c, l);
 }

@@ -359,7 +359,7 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 	const struct flavor *f;
 	struct grant_ask ask;
 	struct cluster *cl;
-	uint32_t live = 0;
+	uint32_t live;
 	int rc = core_qnode_find(c, r->provider, &s->provider, err);
 
 	if (rc)
@@ -396,8 +396,7 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		err_set(err, ERR_NEVER, "the term is over the provider's %" PRId64 " days", q->term_ms_max / MS_PER_DAY);
 		return err_reason(err, REASON_TIME_LIMIT);
 	}
-	EACH(c, leases, lease_s, o)
-		live += o->r.spec.provider == s->provider && !lease_terminal(o->r.state);
+	live = qnode_of(c, s->provider)->leases;
 	if (q->leases_max && live >= q->leases_max) {
 		err_set(err, ERR_NOROOM, "%s has %u leases, its limit", q->name, live);
 		return err_reason(err, REASON_JOB_LIMIT);

@@ -97,7 +97,8 @@ struct claim_s { struct claim r; struct timer timer; };
 struct qnode_s {
 	struct qnode r;
 	uint32_t at; /* index in the quota trees */
-	uint32_t running, pending;
+	uint32_t running, pending; /* jobs */
+	uint32_t leases;           /* that have not ended */
 	struct usage usage;
 };
 struct flavor_s { struct flavor r; };
