@@ -45,7 +45,7 @@ static size_t find(const struct envs *e, const char *name)
 	return SIZE_MAX;
 }
 
-static const char *assignment(struct envs *e, const char *name, const char *fmt, va_list ap)
+static const char *PRINTF_LIKE(3, 0) assignment(struct envs *e, const char *name, const char *fmt, va_list ap)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
 	char text[512];
