@@ -506,6 +506,25 @@ static void requeue_outranks_the_exit_code(void **state)
 	assert_int_equal(core_job(w->core, id)->attempt, 2);
 }
 
+/* It has ended by itself, its devices are not back yet, and then it is asked for once more. */
+static void requeue_after_the_exit_was_seen(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = cw_submit(w, w->alice, "lung", 4, HOUR);
+
+	cw_settle(w);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		w->node[i].manner = CW_STUBBORN;
+	cw_exit(w, id, 0);
+	assert_int_equal(cw_job_state(w, id), JOB_STOPPING);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, id), 0);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		w->node[i].manner = CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
+	assert_int_equal(core_job(w->core, id)->attempt, 2);
+}
+
 static void cancel_in_every_state(void **state)
 {
 	struct core_world *w = *state;
@@ -1405,6 +1424,14 @@ static void promised_nodes_stay_whole(void **state)
 		broken |= UINT64_C(1) << cw_alloc_of(w, OWNER_JOB, id[i])->parts[0].node;
 	}
 	assert_int_equal(__builtin_popcountll(broken), 1);
+	cw_exit(w, id[7], 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR); /* it fits beside nobody, and may break no other node */
+	cmd.job_submit.spec.memory_mib = 1024 * 1024;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id[8] = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id[8]), JOB_PENDING);
+	assert_int_equal(cw_reason(w, id[8]), REASON_FRAGMENTED);
 	cmd = cw_submit_cmd(w, w->bob, "heart", 3, HOUR);
 	cmd.job_submit.spec.shape = SHAPE_NODE;
 	assert_int_equal(cw_do(w, &cmd), 0);
@@ -1477,6 +1504,7 @@ int main(void)
 		STORY(a_blamed_node_is_not_used_again_while_others_are_free),
 		STORY(a_silent_agent_costs_the_bind_timeout),
 		STORY(requeue_outranks_the_exit_code),
+		STORY(requeue_after_the_exit_was_seen),
 		STORY(cancel_in_every_state),
 		STORY(a_cancel_outranks_a_recall_under_way),
 		STORY(an_earmarked_job_can_be_cancelled),

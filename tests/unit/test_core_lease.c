@@ -453,6 +453,21 @@ static void peers_5_two_hours_down_expires_nobody(void **state)
 		assert_int_equal(cw_lease_state(w, id[i]), LEASE_EXPIRED);
 }
 
+/* What was left of the ttl when the daemon went is left when it is back, rejoin grace or not. */
+static void downtime_uses_up_no_ttl(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 4);
+
+	cw_advance(w, MIN);
+	w->t += 2 * HOUR;
+	cw_reload(w, 2 * HOUR);
+	cw_advance(w, 14 * MIN - 1);
+	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
+	cw_advance(w, 1);
+	assert_int_equal(cw_lease_state(w, id), LEASE_GRACE);
+}
+
 static void downtime_is_added_to_every_deadline_and_then_the_rejoin_grace(void **state)
 {
 	struct core_world *w = *state;
@@ -891,6 +906,7 @@ int main(void)
 		STORY(peers_6_renewals_around_the_deadline),
 		STORY(terminal_is_not_free),
 		STORY(peers_5_two_hours_down_expires_nobody),
+		STORY(downtime_uses_up_no_ttl),
 		STORY(downtime_is_added_to_every_deadline_and_then_the_rejoin_grace),
 		STORY(safe_mode_starts_and_expires_nothing),
 		STORY(the_term_ends_the_lease),

@@ -498,6 +498,33 @@ static void claims_do_not_outlive_their_node(void **state)
 		assert_int_not_equal(cw_alloc_of(w, OWNER_JOB, owner)->parts[k].node, w->node[free_node].id);
 }
 
+/* All victims have left, but the node is not well: nothing is bound there until it is heard again. */
+static void a_claim_binds_on_ready_nodes_only(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 32, 24 * HOUR);
+	uint64_t owner;
+	uint32_t node;
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		w->node[i].manner = CW_STUBBORN;
+	owner = cw_submit(w, w->alice, "lung", 8, HOUR);
+	cw_settle(w);
+	node = index_of(w, cw_claim_of(w, OWNER_JOB, owner)->parts[0].node);
+	assert_int_equal(cw_liveness(w, node, NODE_SUSPECT), 0);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		w->node[i].manner = CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, owner), JOB_EARMARKED);
+	assert_int_equal(cw_liveness(w, node, NODE_READY), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, owner), JOB_RUNNING);
+	assert_int_equal(node_of_job(w, owner), node);
+}
+
 static void an_offer_survives_the_removal_of_its_node(void **state)
 {
 	struct core_world *w = *state;
@@ -612,6 +639,7 @@ int main(void)
 		STORY(drain_stops_what_is_left_at_its_deadline),
 		STORY(remove_and_rejoin),
 		STORY(claims_do_not_outlive_their_node),
+		STORY(a_claim_binds_on_ready_nodes_only),
 		STORY(an_offer_survives_the_removal_of_its_node),
 		STORY(a_failed_or_foreign_device_is_not_handed_out),
 		STORY(desired_state_tells_all_a_task_needs),
