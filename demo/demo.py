@@ -32,13 +32,13 @@ cluster: demo
 state_dir: {d}/state
 map_size: 256MiB
 listen:
-  agents: tcp://127.0.0.1:*
-  users:  tcp://127.0.0.1:*
-  enrol:  tcp://127.0.0.1:*
+  agents: {agents}
+  users:  {users}
+  enrol:  {enrol}
   local:  {d}/sluisd.sock
 liveness: {{heartbeat: 1s, suspect: 10s, unreachable: 30s}}
 leases: {{ttl: 10s, grace: 10s, rejoin_grace: 5s, offer: 60s, bind_timeout: 20s}}
-recall: {{slo: 20s, kill_margin: 2s, scrub_max: 1s}}
+recall: {{kill_margin: 2s}}
 """
 AGENT_CONF = """\
 node: {name}
@@ -122,6 +122,10 @@ class Cluster:
                              stdin=subprocess.DEVNULL, cwd=self.d, **kw)
         PROGRAMS.append(p)
         return p
+
+    def configure(self, **listen):
+        with open(self.path("sluisd.conf"), "w") as f:
+            f.write(DAEMON_CONF.format(d=self.d, **listen))
 
     def start_daemon(self):
         before = os.path.exists(self.path("state", "endpoints.json")) and \
@@ -236,9 +240,10 @@ def story(c):
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     torch = subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
 
-    with open(c.path("sluisd.conf"), "w") as f:
-        f.write(DAEMON_CONF.format(d=c.d))
+    anywhere = "tcp://127.0.0.1:*"
+    c.configure(agents=anywhere, users=anywhere, enrol=anywhere)
     ends = c.start_daemon()
+    c.configure(**{k: ends[k] for k in ("agents", "users", "enrol")})  # the same ports after a restart
     say("sluisd up", f"users at {ends.get('users', '?')} (port chosen by the kernel)")
 
     c.join("here", "leaf0")
