@@ -90,6 +90,9 @@ static int unknown_command(struct ctl *c, const char *word)
 {
 	const char *near = command_nearest(word);
 
+	for (size_t i = 0; !near && strlen(word) > 1 && i < 2 * command_count; i++) /* an abbreviation */
+		if (!strncmp(first_word(NULL, i), word, strlen(word)))
+			near = first_word(NULL, i);
 	for (size_t i = 0; i < command_count; i++) /* "cordon" alone: a verb without its noun */
 		if (!near && !strcmp(command_table[i].verb, word))
 			try_next(c, "sluisctl %s %s", command_table[i].noun, word);

@@ -65,6 +65,13 @@ static int fetch(struct ctl *c, struct logfile_writer *w, uint64_t from, uint64_
 			r = fault(c, &err, "the daemon's log is not intact");
 		q.id = v.next_seq;
 		last = v.next_seq > to;
+		if (!r && last && v.head_seq == to) { /* the daemon's digest, for `log replay` to compare with */
+			struct store_mark m = {.seq = to};
+
+			memcpy(m.hash, v.head_hash, sizeof m.hash);
+			memcpy(m.digest, v.digest, sizeof m.digest);
+			logfile_write_mark(w, &m);
+		}
 		progress(c, "record %" PRIu64 " of %" PRIu64, last ? to : v.next_seq - 1, to);
 		scratch_end(c, keep);
 		if (r || last)

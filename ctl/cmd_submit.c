@@ -40,6 +40,21 @@ static int take_apart(struct ctl *c, const struct call *call, struct typed *t)
 	return 0;
 }
 
+/* A mistyped option leaves its value standing where the script should: tell the option, not the value. */
+static int known_options(struct ctl *c, const struct typed *t)
+{
+	for (size_t i = 0; i < t->options_n; i++) {
+		const char *name = t->options[i].name;
+		const char *near = job_option_nearest(name);
+
+		if (job_option_find(name))
+			continue;
+		try_next(c, near ? "--%s" : "sluisctl help submit%s", near ? near : "");
+		return usage_fault(c, "'%s%s': unknown option of submit", name[1] ? "--" : "-", name);
+	}
+	return 0;
+}
+
 static int read_script(struct ctl *c, struct typed *t, struct directives *d)
 {
 	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
@@ -204,6 +219,8 @@ static int submit(struct ctl *c, const struct call *call, struct typed *t, struc
 
 	if (!r)
 		r = take_apart(c, call, t);
+	if (!r)
+		r = known_options(c, t);
 	if (!r && t->file)
 		r = read_script(c, t, d);
 	if (!r)
