@@ -17,7 +17,7 @@ static _Noreturn void stop(const struct core_world *w, const char *what)
 	abort();
 }
 
-/* ---- commands ------------------------------------------------------------------------------------ */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 struct command cw_cmd(const struct core_world *w, struct cw_who who, uint16_t type)
 {
@@ -82,7 +82,7 @@ void cw_tick(struct core_world *w)
 	}
 }
 
-/* ---- making the cluster ---------------------------------------------------------------------------- */
+/* ---- making the cluster ---------------------------------------------------------------------- */
 
 static void key_make(struct core_world *w, uint8_t key[32])
 {
@@ -276,7 +276,7 @@ uint32_t cw_id(const struct core_world *w, const char *path)
 	return id;
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 int cw_hello(struct core_world *w, uint32_t node)
 {
@@ -497,7 +497,7 @@ void cw_exit(struct core_world *w, uint64_t job, int32_t code)
 	cw_settle(w);
 }
 
-/* ---- restart ------------------------------------------------------------------------------------------- */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 void cw_reload(struct core_world *w, int64_t down_ms)
 {
@@ -592,7 +592,7 @@ uint64_t cw_digest(const struct core_world *w)
 	return h;
 }
 
-/* ---- jobs and leases -------------------------------------------------------------------------------------- */
+/* ---- jobs and leases ------------------------------------------------------------------------- */
 
 struct command cw_submit_cmd(const struct core_world *w, struct cw_who who, const char *project, uint32_t units,
 			     int64_t limit_ms)
@@ -703,7 +703,7 @@ struct renew_result cw_renew(struct core_world *w, struct cw_who who, uint64_t l
 	return w->d.result.renewals[0];
 }
 
-/* ---- sums --------------------------------------------------------------------------------------------------- */
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 uint32_t cw_held(const struct core_world *w, uint8_t owner_kind, uint64_t owner)
 {

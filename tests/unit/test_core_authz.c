@@ -417,7 +417,7 @@ static void local_admins_have_names_of_their_own(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_RANGE);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void reading_has_its_rules_too(void **state)
 {

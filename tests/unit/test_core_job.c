@@ -42,7 +42,7 @@ static int64_t stage_spent(const struct core_world *w, const char *path, uint32_
 	return core_qnode(w->core, cw_id(w, path))->stages[i].spent_rums;
 }
 
-/* ---- a plain life --------------------------------------------------------------------------------- */
+/* ---- a plain life ---------------------------------------------------------------------------- */
 
 static void a_job_runs_to_completed(void **state)
 {
@@ -179,7 +179,7 @@ static void exit_zero_within_the_notice_is_completed(void **state)
 	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void a_full_quota_says_501_and_starts_when_freed(void **state)
 {
@@ -411,7 +411,7 @@ static void peers_9_impossible_submits_do_not_block_a_possible_one(void **state)
 	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
 }
 
-/* ---- the gang -------------------------------------------------------------------------------------------- */
+/* ---- the gang -------------------------------------------------------------------------------- */
 
 /* peers' failure 11: half of an 8-way gang's agents nack: nothing runs, nothing leaks. */
 static void peers_11_half_of_a_gang_nacks(void **state)
@@ -489,7 +489,7 @@ static void a_silent_agent_costs_the_bind_timeout(void **state)
 	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
 }
 
-/* ---- stopping -------------------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 /* What a trainer says on notice (save, exit 0) does not make a requeued job a finished one. */
 static void requeue_outranks_the_exit_code(void **state)
@@ -615,7 +615,7 @@ static void an_earmarked_job_can_be_cancelled(void **state)
 	assert_int_equal(cw_job_state(w, loan), JOB_STOPPING);
 }
 
-/* ---- recall -------------------------------------------------------------------------------------------------- */
+/* ---- recall ---------------------------------------------------------------------------------- */
 
 /* The whole story of a loan: idle private capacity serves it, its owner claims it back. */
 static void a_loan_is_recalled_cools_down_and_resumes(void **state)
@@ -890,7 +890,7 @@ static void a_loan_becomes_guaranteed_when_quota_frees(void **state)
 	assert_int_equal(core_job(w->core, loan)->used_guaranteed_rums, 8 * 10 * MIN);
 }
 
-/* ---- budgets ---------------------------------------------------------------------------------------------------- */
+/* ---- budgets --------------------------------------------------------------------------------- */
 
 static void with_stages(struct core_world *w, int64_t gpu_hours, uint8_t state)
 {
@@ -1138,7 +1138,7 @@ static void urgent_costs_its_multiple(void **state)
 	assert_int_equal(w->d.result.hold_rums, 8 * HOUR);
 }
 
-/* ---- arrays ------------------------------------------------------------------------------------------------------- */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint64_t array(struct core_world *w, uint32_t last, uint32_t running_max)
 {
@@ -1240,7 +1240,7 @@ static void an_array_counts_once_against_the_running_limit(void **state)
 	assert_int_equal(core_job(w->core, one)->attempt, 2);
 }
 
-/* ---- idempotency -------------------------------------------------------------------------------------------------- */
+/* ---- idempotency ----------------------------------------------------------------------------- */
 
 /* peers' failure 10: asked twice with one key is one job, before and after a restart. */
 static void peers_10_one_key_one_job(void **state)
@@ -1303,7 +1303,7 @@ static void a_dry_run_decides_the_same_and_changes_nothing(void **state)
 	assert_int_equal(w->d.result.id, id);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refusals_name_their_reason(void **state)
 {

@@ -70,7 +70,7 @@ static void loans_everywhere(struct core_world *w, uint32_t each)
 	assert_int_equal(cw_allocs(w), 32 / each);
 }
 
-/* ---- the table of states (semantics 4.6.3) -------------------------------------------------------- */
+/* ---- the table of states (semantics 4.6.3) --------------------------------------------------- */
 
 static void auto_accept_goes_straight_to_active(void **state)
 {
@@ -285,7 +285,7 @@ static void a_failed_bind_is_tried_again(void **state)
 	assert_int_equal(core_lease(w->core, id)->bind_failures, 0);
 }
 
-/* ---- renewals ------------------------------------------------------------------------------------------ */
+/* ---- renewals -------------------------------------------------------------------------------- */
 
 static void a_renewal_moves_the_deadline_and_never_back(void **state)
 {
@@ -510,7 +510,7 @@ static void safe_mode_starts_and_expires_nothing(void **state)
 	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
 }
 
-/* ---- term ------------------------------------------------------------------------------------------------- */
+/* ---- term ------------------------------------------------------------------------------------ */
 
 static uint64_t with_term(struct core_world *w, int64_t term, bool auto_extend)
 {
@@ -571,7 +571,7 @@ static void auto_extend_goes_on_and_extend_moves_the_end(void **state)
 	assert_int_equal(cw_lease_state(w, id), LEASE_EXPIRED);
 }
 
-/* ---- size --------------------------------------------------------------------------------------------------- */
+/* ---- size ------------------------------------------------------------------------------------ */
 
 /* A claim for more: notice, earmark, in time; the lease itself is never touched. */
 static void growth_within_quota_arrives_within_the_slo(void **state)
@@ -745,7 +745,7 @@ static void shrinking_drops_the_claim_first(void **state)
 	assert_int_equal(cw_held(w, OWNER_LEASE, id), 2);
 }
 
-/* ---- loans ----------------------------------------------------------------------------------------------------- */
+/* ---- loans ----------------------------------------------------------------------------------- */
 
 static void a_loan_lease_is_recalled_with_notice(void **state)
 {
@@ -824,7 +824,7 @@ static void loans_go_cheapest_first_and_no_more_than_needed(void **state)
 	assert_int_equal(core_job(w->core, unsaved)->recalls, 0);
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refusals_name_their_reason(void **state)
 {

@@ -54,7 +54,7 @@ static void partition(struct core_world *w, uint32_t node)
 	cw_settle(w);
 }
 
-/* ---- greeting --------------------------------------------------------------------------------------- */
+/* ---- greeting -------------------------------------------------------------------------------- */
 
 static void a_greeting_brings_devices_with_flavors(void **state)
 {
@@ -122,7 +122,7 @@ static void a_greeting_too_large_is_refused(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
 }
 
-/* ---- evidence ----------------------------------------------------------------------------------------- */
+/* ---- evidence -------------------------------------------------------------------------------- */
 
 static void a_reboot_is_evidence(void **state)
 {
@@ -326,7 +326,7 @@ static void declare_dead_is_guarded(void **state)
 	assert_int_equal(core_node(w->core, w->node[node].id)->state, NODE_READY);
 }
 
-/* ---- topology ------------------------------------------------------------------------------------------- */
+/* ---- topology -------------------------------------------------------------------------------- */
 
 static void a_changed_topology_is_suspect_until_accepted(void **state)
 {
@@ -367,7 +367,7 @@ static void accepting_waits_for_the_old_work(void **state)
 	assert_int_equal(cw_admin_node(w, CMD_NODE_ACCEPT, node, ""), 0);
 }
 
-/* ---- administration --------------------------------------------------------------------------------------- */
+/* ---- administration -------------------------------------------------------------------------- */
 
 static void cordon_keeps_new_work_away_until_lifted(void **state)
 {
@@ -562,7 +562,7 @@ static void a_failed_or_foreign_device_is_not_handed_out(void **state)
 	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
 }
 
-/* ---- what the agent is told -------------------------------------------------------------------------------- */
+/* ---- what the agent is told ------------------------------------------------------------------ */
 
 static void desired_state_tells_all_a_task_needs(void **state)
 {

@@ -293,7 +293,7 @@ static void jobs_are_listed_by_owner_state_and_name(void **state)
 	arena_done(&arena);
 }
 
-/* ---- explain ------------------------------------------------------------------------------------------ */
+/* ---- explain --------------------------------------------------------------------------------- */
 
 /* Make the change that was named, on a new job in the old one's place, and see it start. */
 static void change_starts(struct core_world *w, uint64_t id, const char *option)

@@ -46,7 +46,10 @@ static struct answer asked(const struct core_world *w, const struct place_ask *a
 	return a;
 }
 
-static struct place_ask gpus(uint32_t units) { return (struct place_ask){.flavor = 1, .klass = CLASS_LOAN, .units = units}; }
+static struct place_ask gpus(uint32_t units)
+{
+	return (struct place_ask){.flavor = 1, .klass = CLASS_LOAN, .units = units};
+}
 
 /* `units` of the node's devices taken by a loan that runs on. */
 static void busy(struct core_world *w, uint32_t node, uint32_t units)
@@ -229,6 +232,7 @@ static void linked_devices_are_taken_together(void **state)
 	struct place_ask ask = gpus(2);
 	struct node n = *core_node(w->core, w->node[1].id);
 	struct device dev[8];
+	struct label label[2];
 	struct fact f = {.kind = RECORD_NODE, .id = n.id, .node = &n};
 	struct answer a;
 
@@ -236,6 +240,8 @@ static void linked_devices_are_taken_together(void **state)
 	dev[0].peers = 1u << 3;
 	dev[3].peers = 1u << 0;
 	n.devices = dev;
+	memcpy(label, n.labels, sizeof label);
+	n.labels = label;
 	core_apply(w->core, &f);
 	a = asked(w, &ask);
 	assert_int_equal(a.part[0].node, w->node[1].id);
