@@ -27,6 +27,7 @@
 #include "proto/wire/message.h"
 
 enum {
+	STANDSTILL_MS = 3000,		    /* between two steps: longer is time we were not there */
 	TURN_MESSAGES = 1024,		    /* taken from one door in one turn */
 	STEP_COMMANDS = 2048,		    /* decided for one append */
 	STEP_TICKS = 2000,		    /* actions of the scheduler for one append */
@@ -106,7 +107,8 @@ struct server {
 	uint64_t seq; /* durable head of the log */
 
 	struct clock clock;
-	struct mono turn; /* loop_now() of the reading below */
+	struct mono turn;
+	struct mono last_step; /* turn of the last server_step() */ /* loop_now() of the reading below */
 	int64_t t_ms;	  /* logical time of this turn */
 	struct mono started;
 

@@ -320,6 +320,22 @@ static void request_answer(struct server *s, struct request *r)
 	}
 }
 
+/* A turn is due every second at the latest. One that comes much later means that we were stopped or
+ * starved: nobody could renew meanwhile, so the time counts against nobody. Decided before anything
+ * that the standstill let pile up, timers included. */
+static void standstill_recover(struct server *s)
+{
+	int64_t gap_ms = mono_ms(s->turn) - mono_ms(s->last_step);
+	struct request *r;
+
+	if (!s->running || !s->last_step.ns || gap_ms < STANDSTILL_MS)
+		return;
+	log_event(LOG_WARNING, "standstill", "gap_ms=%" PRId64, gap_ms);
+	server_command(s, CMD_RECOVER)->recover.down_ms = gap_ms;
+	r = s->inbox[--s->inbox_n]; /* it was put last: decide it first, outside the line */
+	request_decide(s, r);
+}
+
 /* Decide → apply → append → answer. Everything that changes state goes through here, and nothing
  * leaves before the append has returned. Returns whether the scheduler has more to do now. */
 static bool server_step(struct server *s)
@@ -329,6 +345,8 @@ static bool server_step(struct server *s)
 	bool more;
 
 	(void)server_now(s);
+	standstill_recover(s);
+	s->last_step = s->turn;
 	while (s->inbox_at < s->inbox_n && !step_full(s, since))
 		request_decide(s, s->inbox[s->inbox_at++]);
 	more = decide_ticks(s);

@@ -32,10 +32,6 @@ enum {
 	STATE_EVERY = 16, /* appends between two writes of state records; the log has them all */
 };
 
-static const int64_t COOLDOWN_MS = 60 * 1000;	    /* doubled with each recall within an hour */
-static const int64_t AGE_GUARD_MS = 24 * 3600 * 1000; /* older jobs go by age, not by size */
-static const uint32_t LOAN_RATE_PPM = 500000;	    /* of the budget: a loan costs half */
-static const uint32_t URGENT_RATE_PPM = 2000000;
 
 static char *path_in(const struct server *s, const char *name)
 {
@@ -91,10 +87,10 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->notice_ms = s->conf.jobs.notice_default_ms;
 	to->job_time_ms = s->conf.jobs.default_time_ms;
 	to->kill_margin_ms = s->conf.recall.kill_margin_ms;
-	to->cooldown_ms = COOLDOWN_MS;
-	to->age_guard_ms = AGE_GUARD_MS;
-	to->loan_rate_ppm = LOAN_RATE_PPM;
-	to->urgent_rate_ppm = URGENT_RATE_PPM;
+	to->cooldown_ms = s->conf.recall.cooldown_ms;
+	to->age_guard_ms = s->conf.jobs.age_guard_ms;
+	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
+	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
 	uids_fill(s, ret, arena);
 	if (!have) {
 		randombytes_buf(to->uid, sizeof to->uid);

@@ -38,7 +38,7 @@ listen:
   local:  {d}/sluisd.sock
 liveness: {{heartbeat: 1s, suspect: 10s, unreachable: 30s}}
 leases: {{ttl: 10s, grace: 10s, rejoin_grace: 5s, offer: 60s, bind_timeout: 20s}}
-recall: {{kill_margin: 2s}}
+recall: {{kill_margin: 2s, cooldown: 5s}}
 """
 AGENT_CONF = """\
 node: {name}

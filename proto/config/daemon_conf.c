@@ -77,6 +77,10 @@ static const struct conf_row jobs_rows[] = {
 	 .doc = "attempts after a non-zero exit, for jobs that name none"},
 	{.key = "finished_keep", .type = CONF_DURATION, .offset = AT(jobs.finished_keep_ms), .preset = "30d", .max = LONG_MS,
 	 .doc = "how long a finished job is listed"},
+	{.key = "age_guard", .type = CONF_DURATION, .offset = AT(jobs.age_guard_ms), .preset = "1d", .min = 1000,
+	 .max = LONG_MS, .doc = "a job that waits longer goes by age, not by size"},
+	{.key = "urgent_percent", .type = CONF_COUNT, .offset = AT(jobs.urgent_percent), .preset = "200", .max = 10000,
+	 .doc = "what class urgent costs a budget, in percent of the normal price"},
 };
 static const struct conf_row recall_rows[] = {
 	{.key = "slo", .type = CONF_DURATION, .offset = AT(recall.slo_ms), .preset = "15m", .min = 100, .max = LONG_MS,
@@ -85,12 +89,16 @@ static const struct conf_row recall_rows[] = {
 	 .max = MS_PER_HOUR, .doc = "from the end of the notice to the proven release"},
 	{.key = "scrub_max", .type = CONF_DURATION, .offset = AT(recall.scrub_max_ms), .preset = "60s", .max = MS_PER_HOUR,
 	 .doc = "longest cleaning of a device, for flavors that name none"},
+	{.key = "cooldown", .type = CONF_DURATION, .offset = AT(recall.cooldown_ms), .preset = "60s", .max = MS_PER_HOUR,
+	 .doc = "how long a recalled job waits for its next loan; doubled with each recall"},
 };
 static const struct conf_row loan_rows[] = {
 	{.key = "notice", .type = CONF_DURATION, .offset = AT(loan.notice_ms), .preset = "2m", .max = MS_PER_DAY,
 	 .doc = "notice before a loan is taken back, where the borrower names none"},
 	{.key = "exempt", .type = CONF_DURATION, .offset = AT(loan.exempt_ms), .preset = "10m", .max = MS_PER_DAY,
 	 .doc = "how long a new loan is left alone"},
+	{.key = "rate", .type = CONF_SHARE, .offset = AT(loan.rate_ppm), .preset = "50 %", .max = 1000000,
+	 .doc = "what a loan costs a budget, of the guaranteed price"},
 };
 static const struct conf_row partition_rows[] = {
 	{.key = "flavor", .type = CONF_NAME, .required = true, .offset = PART(flavor), .doc = "what its nodes carry"},

@@ -51,13 +51,17 @@ struct daemon_conf {
 		int slurm_env; /* enum conf_slurm_env */
 		int64_t retries_infra, retries_user;
 		int64_t finished_keep_ms; /* how long a finished job is listed */
+		int64_t age_guard_ms; /* waiting longer: by age, not by size */
+		int64_t urgent_percent; /* what class urgent costs a budget */
 	} jobs;
 	struct {
 		int64_t slo_ms; /* of tree nodes that name none */
 		int64_t kill_margin_ms, scrub_max_ms;
+		int64_t cooldown_ms; /* before the next loan of a recalled job; doubled each time */
 	} recall;
 	struct {
 		int64_t notice_ms, exempt_ms; /* of loans that name none */
+		int64_t rate_ppm; /* what a loan costs a budget, of the guaranteed price */
 	} loan;
 	struct conf_items partitions; /* struct partition_conf */
 	struct conf_pairs qos;        /* Slurm's QOS name -> class */
