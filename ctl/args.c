@@ -275,7 +275,7 @@ static int take(struct ctl *c, struct call *call, const struct opt *opt, const c
 	return 0;
 }
 
-static bool takes_value(const struct opt *opt) { return opt->value && opt->value[0] != '['; }
+static bool takes_value(const struct opt *opt) { return opt->value && strncmp(opt->value, "[=", 2) != 0; }
 
 /* One long option at words[*i]; moves *i behind its value. */
 static int long_option(struct ctl *c, struct call *call, const char *const *words, size_t n, size_t *i)

@@ -3,7 +3,9 @@
 
 #include "proto/base/ensure.h"
 
-static int64_t at_least_zero(int64_t v) { return v > 0 ? v : 0; }
+enum { DEVICES_MAX = 1 << 30 }; /* of a side; far above any cluster, so that sums never overflow */
+
+static int64_t at_least_zero(int64_t v) { return v > DEVICES_MAX ? DEVICES_MAX : v > 0 ? v : 0; }
 
 static int64_t cells_up(int64_t devices, int64_t cell) { return devices / cell + (devices % cell != 0); }
 
@@ -13,8 +15,7 @@ int64_t bar_cell(const struct bar_side *sides, uint32_t n, uint32_t width)
 
 	ENSURE(width > 0);
 	for (uint32_t i = 0; i < n; i++)
-		while (cell < INT64_MAX / 2 &&
-		       cells_up(at_least_zero(sides[i].nominal), cell) + cells_up(at_least_zero(sides[i].loan), cell) >
+		while (cells_up(at_least_zero(sides[i].nominal), cell) + cells_up(at_least_zero(sides[i].loan), cell) >
 			       (int64_t)width)
 			cell *= 2;
 	return cell;

@@ -142,6 +142,11 @@ struct ctl {
 	char context[NAME_BYTES];
 	char project[TEXT_BYTES];
 
+	/* who answers instead of sluisd; NULL: nobody (tests) */
+	int (*ask_instead)(struct ctl *c, const struct query *q, void *ret_view, struct err *err);
+	int (*tell_instead)(struct ctl *c, uint16_t type, const void *body, struct bytes payload,
+			    struct client_reply *ret_reply, struct err *err);
+
 	/* the fault being told (errors.c) */
 	struct fault_line facts[FACT_LINES_MAX];
 	size_t facts_n;

@@ -52,7 +52,7 @@ static int door_of(struct ctl *c, const struct call *call, const char *answer, s
 		return usage_fault(c, "--enrol: '%s' is no endpoint", enrol);
 	}
 	memcpy(t->server_key, c->server_key, sizeof t->server_key);
-	snprintf(t->endpoint, sizeof t->endpoint, "%s", enrol);
+	memcpy(t->endpoint, enrol, strlen(enrol) + 1);
 	return 0;
 }
 

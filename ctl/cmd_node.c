@@ -13,6 +13,16 @@ static const char *label_of(const struct node *n, const char *key)
 	return "-";
 }
 
+/* "devices" is how many; which ones stands beside it. */
+static void json_fix_node(json_t *item, const void *obj)
+{
+	const struct node_view *v = obj;
+	json_t *inner = json_of(&schema_node, &v->node);
+
+	json_object_set(item, "device_list", json_object_get(inner, "devices"));
+	json_decref(inner);
+}
+
 static bool state_wanted(const char *list, const char *state)
 {
 	size_t len = strlen(state);
@@ -63,7 +73,7 @@ int cmd_node_list(struct ctl *c, const struct call *call)
 			v.items[kept++] = v.items[i];
 	v.items_n = kept;
 	if (c->json)
-		return json_list(c, "node_list", v.seq, &schema_node_view, v.items, v.items_n, NULL);
+		return json_list(c, "node_list", v.seq, &schema_node_view, v.items, v.items_n, json_fix_node);
 	t = table_new(c, cols, ARRAY_LEN(cols));
 	for (uint32_t i = 0; i < v.items_n; i++) {
 		const struct node_view *n = &v.items[i];
@@ -145,8 +155,12 @@ int node_print(struct ctl *c, const char *name)
 		(void)err_hint(&err, "sluisctl node list");
 		return fault(c, &err, NULL);
 	}
-	if (c->json)
-		return json_item(c, "node", v.seq, json_of(&schema_node_view, &v.items[0]));
+	if (c->json) {
+		json_t *item = json_of(&schema_node_view, &v.items[0]);
+
+		json_fix_node(item, &v.items[0]);
+		return json_item(c, "node", v.seq, item);
+	}
 	print_node(c, &v.items[0]);
 	return 0;
 }

@@ -26,7 +26,7 @@ static void print_opt(FILE *f, const struct opt *o)
 	char left[64];
 
 	snprintf(left, sizeof left, "%s%c%s--%s%s%s", o->key ? "-" : " ", o->key ? o->key : ' ', o->key ? ", " : "  ",
-		 o->name, o->value && o->value[0] != '[' ? " " : "", o->value ? o->value : "");
+		 o->name, o->value && strncmp(o->value, "[=", 2) != 0 ? " " : "", o->value ? o->value : "");
 	fprintf(f, "  %-34s %s\n", left, o->doc);
 }
 

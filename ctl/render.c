@@ -1,6 +1,7 @@
 /* render.c - tables, tab-separated text, JSON
  *
- * One set of cells serves three forms: a table by libsmartcols (cut to the width on a terminal only),
+ * One set of cells serves three forms: a table by libsmartcols (cut to the width on a terminal only; it
+ * writes control bytes as \xNN by itself),
  * lines with tabs (--plain), and columns by name. JSON does not come from cells but from the wire's
  * schemas, so it has every field; --json=FIELD,... picks some.
  *
@@ -62,8 +63,7 @@ void table_cell(struct table *t, const char *fmt, ...)
 	vsnprintf((char *)buf_reserve(&b, (size_t)n + 1), (size_t)n + 1, fmt, ap);
 	va_end(ap);
 	b.len = (size_t)n;
-	t->cells[(t->rows_n - 1) * t->cols_n + t->at++] =
-		arena_copy(&t->c->arena, text_safe(t->c, buf_cstr(&b)), strlen(text_safe(t->c, buf_cstr(&b))) + 1);
+	t->cells[(t->rows_n - 1) * t->cols_n + t->at++] = arena_copy(&t->c->arena, buf_cstr(&b), (size_t)n + 1);
 }
 
 static const char *column_name(const void *table, size_t i)
@@ -164,7 +164,8 @@ static void print_plain(const struct table *t, const size_t *cols, size_t n, con
 {
 	for (size_t r = 0; r < t->rows_n; r++)
 		for (size_t i = 0; i < n; i++)
-			fprintf(t->c->out, "%s%c", t->cells[order[r] * t->cols_n + cols[i]], i + 1 < n ? '\t' : '\n');
+			fprintf(t->c->out, "%s%c", text_safe(t->c, t->cells[order[r] * t->cols_n + cols[i]]),
+				i + 1 < n ? '\t' : '\n');
 }
 
 static void print_smart(const struct table *t, const size_t *cols, size_t n, const size_t *order)
@@ -186,7 +187,7 @@ static void print_smart(const struct table *t, const size_t *cols, size_t n, con
 		int flags = (col->flags & COL_RIGHT ? SCOLS_FL_RIGHT : 0) |
 			    (col->flags & COL_SHRINK && c->tty && !c->wide ? SCOLS_FL_TRUNC : 0);
 
-		ENSURE(scols_table_new_column(s, col->title, 0, flags));
+		ENSURE(scols_table_new_column(s, c->no_header ? "" : col->title, 0, flags));
 	}
 	for (size_t r = 0; r < t->rows_n; r++) {
 		struct libscols_line *line = scols_table_new_line(s, NULL);

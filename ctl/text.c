@@ -214,7 +214,8 @@ int job_name_parse(const char *text, struct job_name *ret, struct err *err)
 	}
 	if (!p || *p || !name.id) {
 		(void)err_set(err, ERR_INVAL, "'%.60s' is no job", text);
-		return err_hint(err, "a number: 1042, 1043_7 for a child of an array, 1042.3 for a task");
+		(void)err_hint(err, "a number: 1042, 1043_7 for a child of an array, 1042.3 for a task");
+		return ERR_INVAL;
 	}
 	*ret = name;
 	return 0;
@@ -231,7 +232,8 @@ int id_parse(const char *text, const char *noun, uint64_t *ret, struct err *err)
 	p = digits(p, &v);
 	if (!p || *p || !v) {
 		(void)err_set(err, ERR_INVAL, "'%.60s' is no %s", text, noun);
-		return err_hint(err, "a number, as the list shows it");
+		(void)err_hint(err, "a number, as the list shows it");
+		return ERR_INVAL;
 	}
 	*ret = v;
 	return 0;
@@ -241,7 +243,9 @@ int lease_name_parse(const char *text, uint64_t *ret, struct err *err)
 {
 	int r = id_parse(text, "lease", ret, err);
 
-	return r ? err_hint(err, "a number, as `sluisctl lease list` shows it: 77") : 0;
+	if (r)
+		(void)err_hint(err, "a number, as `sluisctl lease list` shows it: 77");
+	return r;
 }
 
 int opt_duration(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
