@@ -390,6 +390,9 @@ def story(c):
 
     c.ctl("cancel", str(job1), user="eva")
     c.ctl("cancel", str(job2), user="lisa")
+    renewed = field(item(c.lease(lid)), "renewals") or 0
+    say(f"lease {lid} was renewed {renewed} times by its automation, sluisctl lease keep", "and never late")
+    promise("the automation renewed the lease many times", renewed >= 5, str(renewed))
     c.ctl("lease", "release", str(lid), user="chat")
     wait_for("lease keep to notice that its lease is gone", lambda: keep.poll() is not None, 30)
     promise("lease keep ended with status 9: do not restart, ask anew", keep.returncode == 9, str(keep.returncode))

@@ -740,17 +740,22 @@ def main():
     disk_fails()
 
 
-try:
-    main()
-except Exception as e:  # the plan is broken: that is a failure, and says where
-    import traceback
-    traceback.print_exc(file=sys.stdout)
-    ok(False, f"the story came to its end: {e}")
-finally:
-    for p in children:
-        if p.poll() is None:
-            p.kill()
-            p.wait()
-    print(f"1..{tests}")
-sys.stdout.flush()
-os._exit(1 if failed else 0)
+def run():
+    try:
+        main()
+    except Exception as e:  # the plan is broken: that is a failure, and says where
+        import traceback
+        traceback.print_exc(file=sys.stdout)
+        ok(False, f"the story came to its end: {e}")
+    finally:
+        for p in children:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        print(f"1..{tests}")
+    sys.stdout.flush()
+    os._exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    run()
