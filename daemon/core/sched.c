@@ -7,6 +7,15 @@
  * EASY backfill (Lifka 1995) with one reservation per flavor: the first job that lacks only devices is
  * promised the instant at which running work frees enough; others may pass it if they end before that
  * or use devices it will not need.
+ *
+ * Nobody is looked at in vain. Alike jobs stand in one line (line.c), of which the first is tried. Each
+ * applied fact notes what it may have made possible (WORK_*): what frees something orders a pass over the
+ * lines in order, a new job only a look at its own line. A start frees nothing, so a pass goes on behind
+ * it; but it may take the quota of whoever held the reservation, so starts are followed by one more pass.
+ * What did not fit is not tried again before something was freed.
+ *
+ * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole pass at the same
+ * instant finds nothing either.
  */
 #include "daemon/core/state.h"
 
@@ -546,6 +555,7 @@ static void pass_begin(const struct core *c, int64_t t)
 	lines_sweep(mut);
 	memset(s->shadow, 0, sizeof s->shadow);
 	memset(s->failed, 0, sizeof s->failed);
+	s->again = false;
 	if (!c->lines_n)
 		return;
 	(void)tree_of(c, 1, SHAPE_GPU); /* ranks go by tree positions */
@@ -563,7 +573,10 @@ static void pass_begin(const struct core *c, int64_t t)
 
 static bool line_try(const struct core *c, int64_t t, struct decision *d, const struct line *l)
 {
-	return l->head && try_job(c, t, d, line_head(c, l), c->scratch->shadow) != WAITS;
+	if (!l->head || try_job(c, t, d, line_head(c, l), c->scratch->shadow) == WAITS)
+		return false;
+	c->scratch->again = true;
+	return true;
 }
 
 static bool pass_step(const struct core *c, int64_t t, struct decision *d)
@@ -622,6 +635,8 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 		if ((s->work & WORK_FRESH) && fresh_step(c, t, d))
 			return true;
 		s->work &= ~(uint32_t)WORK_FRESH;
+		if (s->again)
+			s->work |= WORK_JOBS;
 	} while (s->work & WORK_JOBS);
 	return false;
 }

@@ -162,6 +162,7 @@ struct scratch {
 	struct line **fresh;
 	uint32_t fresh_n, fresh_at, fresh_cap;
 	struct shadow shadow[FLAVORS_MAX + 1];
+	bool again; /* something started since the pass began: one more */
 	uint32_t *rank; /* of projects, by tree index */
 	uint32_t rank_n;
 	struct failed failed[FAILED_KEPT];

@@ -1,0 +1,183 @@
+/* test_core_sched.c - the scheduler that looks only where something may have become possible
+ *
+ * The shortcut must never leave a job behind: after any story, when the ticks are quiet, ordering a
+ * whole pass over everything starts nothing. And it must really be a shortcut: alike jobs share a line.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/core/state.h"
+#include "proto/base/prng.h"
+#include "tests/lib/core_world.h"
+
+#define HOUR MS_PER_HOUR
+
+static int start(void **state)
+{
+	struct core_world *w = xcalloc(1, sizeof *w);
+
+	cw_start(w);
+	*state = w;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_close(w);
+	free(w);
+	return 0;
+}
+
+/* Forget every shortcut; what does a tick find now? */
+static uint32_t left_behind(struct core_world *w)
+{
+	struct command tick = {.type = CMD_TICK};
+
+	w->core->scratch->work |= WORK_ALL;
+	assert_int_equal(core_decide(w->core, w->t, &tick, &w->d, &w->err), 0);
+	return w->d.facts_n;
+}
+
+static void quiet(struct core_world *w)
+{
+	uint32_t left;
+
+	cw_tick(w);
+	left = left_behind(w);
+	if (left)
+		print_message("kind %u id %llu was left behind\n", w->d.facts[0].kind, (unsigned long long)w->d.facts[0].id);
+	assert_int_equal(left, 0);
+}
+
+static uint64_t any_job(struct core_world *w, struct prng *prng)
+{
+	uint64_t next = core_cluster(w->core)->next_job;
+
+	return next > 1 ? 1 + prng_below(prng, next - 1) : 0;
+}
+
+static void submit_something(struct core_world *w, struct prng *prng)
+{
+	bool lung = prng_below(prng, 2);
+	struct command cmd = cw_submit_cmd(w, lung ? w->alice : w->bob, lung ? "lung" : "heart",
+					   1 + (uint32_t)prng_below(prng, 12), (1 + (int64_t)prng_below(prng, 4)) * HOUR);
+	struct job_spec *s = &cmd.job_submit.spec;
+	struct dependency dep = {.type = (uint8_t)prng_below(prng, 4), .job = any_job(w, prng)};
+
+	s->klass = (uint8_t)prng_below(prng, 4);
+	s->loan = (uint8_t)prng_below(prng, 3);
+	if (!prng_below(prng, 5) && core_job(w->core, dep.job)) {
+		s->deps = &dep;
+		s->deps_n = 1;
+	}
+	if (!prng_below(prng, 8)) {
+		s->array_step = 1;
+		s->array_last = (uint32_t)prng_below(prng, 5);
+		s->array_running_max = (uint32_t)prng_below(prng, 3);
+	}
+	if (!prng_below(prng, 8))
+		s->begin_ms = w->t + (int64_t)prng_below(prng, 3) * HOUR;
+	(void)cw_do(w, &cmd); /* a refusal is a story, too */
+}
+
+static void anything_happens(struct core_world *w, struct prng *prng)
+{
+	uint64_t job = any_job(w, prng);
+
+	switch (prng_below(prng, 9)) {
+	case 0:
+	case 1:
+	case 2: submit_something(w, prng); break;
+	case 3: (void)cw_agents(w); break;
+	case 4:
+		if (job)
+			(void)cw_job(w, w->admin, (uint16_t[]){CMD_JOB_CANCEL, CMD_JOB_HOLD, CMD_JOB_RELEASE,
+							       CMD_JOB_REQUEUE}[prng_below(prng, 4)], job);
+		break;
+	case 5:
+		if (job && core_job(w->core, job) && core_job(w->core, job)->state == JOB_RUNNING)
+			cw_exit(w, job, (int32_t)prng_below(prng, 2));
+		break;
+	case 6: w->t += (int64_t)prng_below(prng, 20 * MS_PER_MIN); break;
+	case 7: (void)cw_lease(w, w->acme, "acme", 1 + (uint32_t)prng_below(prng, 6), (uint8_t)prng_below(prng, 2)); break;
+	case 8: (void)cw_admin_node(w, prng_below(prng, 2) ? CMD_NODE_CORDON : CMD_NODE_UNCORDON,
+				    1 + (uint32_t)prng_below(prng, 4), "test"); break;
+	}
+}
+
+static void no_job_is_left_behind(void **state)
+{
+	struct core_world *w = *state;
+	struct prng prng;
+
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		if (seed > 1) {
+			cw_close(w);
+			memset(w, 0, sizeof *w);
+			cw_start(w);
+		}
+		prng_seed(&prng, seed);
+		for (int i = 0; i < 150; i++) {
+			anything_happens(w, &prng);
+			if (prng_below(&prng, 2))
+				quiet(w);
+		}
+	}
+}
+
+static void alike_jobs_share_a_line(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first, other, odd;
+
+	while (cw_job_state(w, cw_submit(w, w->alice, "lung", 8, HOUR)) != JOB_PENDING)
+		cw_tick(w); /* until nothing is free */
+	cw_tick(w);
+	first = cw_submit(w, w->alice, "lung", 4, HOUR);
+	other = cw_submit(w, w->alice, "lung", 4, HOUR);
+	odd = cw_submit(w, w->alice, "lung", 4, 2 * HOUR);
+	cw_tick(w);
+	assert_ptr_equal(job_of(w->core, first)->line, job_of(w->core, other)->line);
+	assert_ptr_not_equal(job_of(w->core, first)->line, job_of(w->core, odd)->line);
+	assert_ptr_equal(sched_speaker(w->core, job_of(w->core, other)), job_of(w->core, first));
+	/* the reason of the first is told of all */
+	assert_int_not_equal(cw_reason(w, other), 0);
+	assert_int_equal(cw_reason(w, first), cw_reason(w, other));
+	/* and the first to leave hands over */
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, first), 0);
+	assert_ptr_equal(sched_speaker(w->core, job_of(w->core, other)), job_of(w->core, other));
+	assert_null(job_of(w->core, first)->line);
+}
+
+static void a_question_changes_no_decision(void **state)
+{
+	struct core_world *w = *state;
+	uint32_t before;
+
+	for (int i = 0; i < 6; i++)
+		(void)cw_submit(w, i % 2 ? w->alice : w->bob, i % 2 ? "lung" : "heart", 8, HOUR);
+	cw_tick(w);
+	before = w->core->scratch->work;
+	sched_order(w->core, w->t + HOUR);
+	assert_int_equal(w->core->scratch->work, before);
+	quiet(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(no_job_is_left_behind, start, stop),
+		cmocka_unit_test_setup_teardown(alike_jobs_share_a_line, start, stop),
+		cmocka_unit_test_setup_teardown(a_question_changes_no_decision, start, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
