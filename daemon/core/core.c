@@ -1075,6 +1075,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	struct lease_s *owner = any->owner_kind == OWNER_LEASE ? lease_of(c, any->owner) : NULL;
 	uint32_t parts_n = a->r.parts_n;
 	uint8_t klass = a->r.klass, state = a->r.state;
+	int64_t limit_ms = a->r.limit_ms, stop_at_ms = a->r.stop_at_ms;
 
 	if (!fresh)
 		alloc_account(c, &a->r, false);
@@ -1096,6 +1097,11 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		c->scratch->work |= WORK_ALL;
 	else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE)
 		c->scratch->work |= WORK_PROMOTE;
+	if (fresh)
+		c->scratch->work |= WORK_AGAIN;
+	else if (c->scratch->shadow[a->r.flavor].set &&
+		 (a->r.limit_ms != limit_ms || a->r.stop_at_ms != stop_at_ms))
+		c->scratch->work |= WORK_JOBS; /* a reservation counted on its end */
 	if (owner)
 		lease_track(c, owner);
 }
@@ -1105,7 +1111,7 @@ static void apply_claim(struct core *c, const struct fact *f)
 	WRAPPER(claims, claim_s, m)
 	if (!fresh)
 		claim_account(c, &m->r, false);
-	c->scratch->work |= f->claim ? WORK_CLAIMS : WORK_ALL;
+	c->scratch->work |= !f->claim ? WORK_ALL : fresh ? WORK_CLAIMS | WORK_AGAIN : WORK_CLAIMS;
 	if (!f->claim) {
 		timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id, T_NEVER);
 		disown(RECORD_CLAIM, &m->r);

@@ -11,7 +11,7 @@
  * Nobody is looked at in vain. Alike jobs stand in one line (line.c), of which the first is tried. Each
  * applied fact notes what it may have made possible (WORK_*): what frees something orders a pass over the
  * lines in order, a new job only a look at its own line. A start frees nothing, so a pass goes on behind
- * it; but it may take the quota of whoever held the reservation, so starts are followed by one more pass.
+ * it; but it may take quota or devices that a reservation counted on, so one more pass follows.
  * What did not fit is not tried again before something was freed.
  *
  * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole pass at the same
@@ -555,7 +555,6 @@ static void pass_begin(const struct core *c, int64_t t)
 	lines_sweep(mut);
 	memset(s->shadow, 0, sizeof s->shadow);
 	memset(s->failed, 0, sizeof s->failed);
-	s->again = false;
 	if (!c->lines_n)
 		return;
 	(void)tree_of(c, 1, SHAPE_GPU); /* ranks go by tree positions */
@@ -573,10 +572,7 @@ static void pass_begin(const struct core *c, int64_t t)
 
 static bool line_try(const struct core *c, int64_t t, struct decision *d, const struct line *l)
 {
-	if (!l->head || try_job(c, t, d, line_head(c, l), c->scratch->shadow) == WAITS)
-		return false;
-	c->scratch->again = true;
-	return true;
+	return l->head && try_job(c, t, d, line_head(c, l), c->scratch->shadow) != WAITS;
 }
 
 static bool pass_step(const struct core *c, int64_t t, struct decision *d)
@@ -625,7 +621,7 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 
 	do {
 		if (s->work & WORK_JOBS) {
-			s->work &= ~(uint32_t)WORK_JOBS;
+			s->work &= ~(uint32_t)(WORK_JOBS | WORK_AGAIN);
 			pass_begin(c, t);
 			s->work |= WORK_PASS;
 		}
@@ -635,7 +631,7 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 		if ((s->work & WORK_FRESH) && fresh_step(c, t, d))
 			return true;
 		s->work &= ~(uint32_t)WORK_FRESH;
-		if (s->again)
+		if (s->work & WORK_AGAIN)
 			s->work |= WORK_JOBS;
 	} while (s->work & WORK_JOBS);
 	return false;
@@ -770,7 +766,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_PROMOTE;
-	if (s->work & (WORK_JOBS | WORK_PASS | WORK_FRESH))
+	if (s->work & (WORK_JOBS | WORK_PASS | WORK_FRESH | WORK_AGAIN))
 		(void)sched_jobs(c, t, d); /* an empty decision says that nothing is left */
 }
 

@@ -141,6 +141,7 @@ enum {
 	WORK_JOBS = 8,   /* something was freed, or order or limits changed: a whole pass */
 	WORK_PASS = 16,  /* a pass is under way: starting a job frees nothing, so it goes on where it was */
 	WORK_FRESH = 32, /* lines with a new head */
+	WORK_AGAIN = 64, /* devices were taken since the pass began: one more when it is over */
 	WORK_ALL = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_JOBS,
 };
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
@@ -162,7 +163,6 @@ struct scratch {
 	struct line **fresh;
 	uint32_t fresh_n, fresh_at, fresh_cap;
 	struct shadow shadow[FLAVORS_MAX + 1];
-	bool again; /* something started since the pass began: one more */
 	uint32_t *rank; /* of projects, by tree index */
 	uint32_t rank_n;
 	struct failed failed[FAILED_KEPT];
