@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -91,6 +92,36 @@ def promise(what, kept, detail=""):
 
 class Failed(Exception):
     pass
+
+
+class Sampler(threading.Thread):
+    """Asks once a second who holds how many H100, for the picture at the end; a dark daemon leaves a gap."""
+
+    def __init__(self, cluster):
+        super().__init__(daemon=True)
+        self.c, self.rows, self.ended = cluster, [], threading.Event()
+
+    def run(self):
+        start = time.monotonic()
+        while not self.ended.wait(1):
+            row = None
+            try:
+                r = self.c.ctl("--json", "status", "--timeout", "1s", check=False)
+                sides = {x["side"]: x for x in json.loads(r.stdout)["item"]["sides"] if x["flavor"] == "h100-80g"}
+                row = (sides["public"].get("guaranteed", 0), sides["public"].get("loan", 0),
+                       sides["private"].get("guaranteed", 0))
+            except (ValueError, KeyError, subprocess.SubprocessError):
+                pass
+            while len(self.rows) < int(time.monotonic() - start):  # a dead daemon takes its time not to answer
+                self.rows.append(row)
+
+    def picture(self):
+        self.ended.set()
+        blocks = " ▁▂▃▄▅▆▇█"
+        print("\n         who held the 20 H100, second by second ('x': sluisd was dead, the work was not)")
+        for i, (name, full) in enumerate((("public, its own", 4), ("public, on loan", 16), ("private", 16))):
+            line = "".join("x" if r is None else blocks[min(8, -(-8 * r[i] // full))] for r in self.rows)
+            print(f"         {name:16} 0..{full:<2} {line}")
 
 
 def wait_for(what, fn, seconds=60, every=0.1):
@@ -256,6 +287,13 @@ def story(c):
     say("nodes joined by one-time tokens: here h1 h2 h3 mi1", "here is this machine; 4 emulated from recordings")
     promise("five nodes joined by tokens", len(nodes) == 5)
 
+    here = next(n for n in nodes if n["name"] == "here")
+    say(f"this machine, read by hwloc: cores {here.get('cores', '?')}, GPUs {here.get('devices', 0)}; "
+        f"h1: {next(n for n in nodes if n['name'] == 'h1').get('devices', 0)} H100, mi1: "
+        f"{next(n for n in nodes if n['name'] == 'mi1').get('devices', 0)} MI250X")
+    sampler = Sampler(c)
+    sampler.start()
+
     division = os.path.join(HERE, "division.yaml")
     diff = c.ctl("division", "diff", "-f", division).stdout
     c.ctl("division", "apply", "-f", division, "--yes")
@@ -401,9 +439,12 @@ def story(c):
     wait_for("all devices to come back", lambda: all(
         not n.get("used") for n in c.json("node", "list")["items"]), 60)
 
+    sampler.picture()
+    print()
     print(c.ctl("usage", "--by", "project").stdout.rstrip())
     print(c.ctl("usage", "--by", "provider").stdout.rstrip())
-    say("the daemon checks its own log: " + c.ctl("log", "verify").stdout.strip().splitlines()[0])
+    own = c.ctl("log", "verify").stdout.strip().splitlines()[0]
+    say("the daemon checks its own log: " + own.replace("the daemon says: ", ""))
     c.ctl("log", "export", c.path("sluis.log"))
     offline = c.ctl("log", "verify", c.path("sluis.log"))
     replay = c.ctl("log", "replay", c.path("sluis.log")).stdout
