@@ -18,6 +18,7 @@ enum { EXIT_BAD = 1, EXIT_USAGE = 2 };
 int cmd_jobs(int argc, char **argv);
 int cmd_pack(int argc, char **argv);
 int cmd_golden(int argc, char **argv);
+int cmd_divide(int argc, char **argv);
 
 /* "sluis-sim: message" and the hint on stderr; returns EXIT_BAD. */
 int fail(const struct err *err);

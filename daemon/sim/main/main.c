@@ -18,6 +18,7 @@ static const struct {
 } commands[] = {
 	{"jobs", cmd_jobs, "run a batch log (SWF) through a queueing policy"},
 	{"pack", cmd_pack, "place a list of pods on a list of GPU nodes"},
+	{"divide", cmd_divide, "share one pool between training jobs and inference leases"},
 	{"golden", cmd_golden, "reproduce the published results, fail if one differs"},
 };
 

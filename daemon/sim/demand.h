@@ -1,0 +1,69 @@
+/* demand.h - how many devices each provider wants, over time
+ *
+ * A recorded curve becomes device counts:
+ *
+ *     wanted(t) = ceil(value(t) × devices per value)      value: requests/s, instances or devices
+ *     leased(t) = the most wanted during the last `scale_down_ms`, and at least one device while
+ *                 anything was wanted during the last `idle_ms`
+ *
+ * which is what an autoscaler does: up at once, down after a delay. For a rate, devices per value is
+ * service time / target load. The curve is taken as periodic: after its end it begins again.
+ *
+ * Three files are understood, told apart by their first line:
+ *     provider,at_s,devices                     steps; the last instant is the end of the curve
+ *     client,window_start_s,rate_rps,...        request rates per window (ServeGen)
+ *     instance_sn,role,app_name,...             life times of service instances (Alibaba 2025, role HN)
+ */
+#ifndef SLUIS_DAEMON_SIM_DEMAND_H
+#define SLUIS_DAEMON_SIM_DEMAND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+#include "proto/base/limits.h"
+
+enum demand_kind { DEMAND_DEVICES = 0, DEMAND_RATE, DEMAND_INSTANCES };
+
+struct demand_point { int64_t at_ms; double value; };
+struct demand_series {
+	char name[NAME_BYTES];
+	struct demand_point *points; /* ascending, the first at 0; a value holds until the next */
+	size_t points_n, points_cap;
+};
+struct demand_curve {
+	enum demand_kind kind;
+	struct demand_series *series; /* in order of first appearance */
+	uint32_t series_n, series_cap;
+	int64_t span_ms;
+};
+
+/* Read `bytes` of `text`; `name` is the file for messages. ret_curve must be zeroed and is freed by
+ * demand_curve_done(), also after an error. ERR_FORMAT with "name:line: what". */
+int demand_parse(const char *name, const char *text, size_t bytes, struct demand_curve *ret_curve,
+		 struct err *err) NODISCARD;
+void demand_curve_done(struct demand_curve *c);
+
+struct demand_step { int64_t at_ms; uint32_t provider; uint32_t units; };
+struct demand {
+	struct demand_step *steps; /* ascending by time, then provider; at 0 whatever is leased then */
+	size_t steps_n, steps_cap;
+	uint32_t providers_n;
+	int64_t span_ms;
+	uint32_t peak;     /* most devices leased at once */
+	double mean;       /* over the span */
+	double grown;      /* devices added by all growth in one span */
+	double per_value;
+};
+
+struct demand_rule {
+	double per_value; /* devices per value; 0: the most for which the peak of the sum is `peak` */
+	uint32_t peak;
+	int64_t scale_down_ms, idle_ms;
+};
+/* ERR_RANGE when the sum would exceed rule->peak. Free with demand_done(). */
+int demand_make(const struct demand_curve *c, const struct demand_rule *rule, struct demand *ret, struct err *err)
+	NODISCARD;
+void demand_done(struct demand *d);
+
+#endif

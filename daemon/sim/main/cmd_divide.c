@@ -1,0 +1,313 @@
+/* cmd_divide.c - sluis-sim divide: training jobs and leases on one divided pool */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/sim/divide.h"
+#include "daemon/sim/divide_report.h"
+#include "daemon/sim/main/cmd.h"
+#include "daemon/sim/text.h"
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+static const char help_text[] =
+	"usage: sluis-sim divide --nodes NxD --jobs FILE --demand FILE --policy POLICY[,...] [OPTION ...]\n"
+	"\n"
+	"  --nodes NxD          N nodes of D devices\n"
+	"  --jobs FILE          training jobs: digest of the Philly trace, or a batch log (SWF)\n"
+	"  --demand FILE        leases: provider,at_s,devices; request rates; or service instances\n"
+	"  --policy POLICY      static, walled, cohort, lyra, sluis, clairvoyant, or several with commas, or all\n"
+	"  --public PERCENT     share of the public side (default 20)\n"
+	"  --peak PERCENT       scale the demand so that its peak is so much of the private side (default 100)\n"
+	"  --rate-device X      devices per request/s or instance instead: service time / target load\n"
+	"  --from DAYS          begin so far into the trace (default 0)\n"
+	"  --days DAYS          jobs submitted in so many days (default 14)\n"
+	"  --checkpoint SECONDS a job saves its state every so often (default 1800; 0: never)\n"
+	"  --restart SECONDS    loading it again takes (default 120)\n"
+	"  --save SECONDS       jobs save on notice, which takes (default 0: they do not)\n"
+	"  --notice SECONDS     before a recalled job is stopped (default 120)\n"
+	"  --recall SECONDS     promised to a lease that grows (default 300)\n"
+	"  --check              walk the invariants of the core once a simulated hour\n"
+	"  -o DIR               write tables and pictures there\n"
+	"  --json               print one JSON object\n";
+
+struct options {
+	const char *jobs, *demand, *out;
+	double rate_device;
+	int64_t public_percent, peak_percent, from_days, days;
+	bool policy[DIVIDE_POLICIES], json;
+	struct divide_setup in;
+};
+
+static int parse_nodes(const char *text, struct divide_setup *in)
+{
+	char *x, *end;
+	unsigned long n, per;
+
+	errno = 0;
+	n = strtoul(text, &x, 10);
+	per = *x == 'x' ? strtoul(x + 1, &end, 10) : 0;
+	if (errno || x == text || *x != 'x' || *end || !n || n > 100000 || !per || per > DEVICES_PER_NODE_MAX ||
+	    text[0] == '-' || x[1] == '-')
+		return usage("--nodes takes NxD, up to 100000x%d, not '%s'", DEVICES_PER_NODE_MAX, text);
+	in->nodes = (uint32_t)n;
+	in->per_node = (uint32_t)per;
+	return 0;
+}
+
+static int parse_policies(char *text, struct options *o)
+{
+	for (char *at = text, *save; (at = strtok_r(at, ",", &save)) != NULL; at = NULL) {
+		size_t k = 0;
+
+		if (strcmp(at, "all") == 0) {
+			for (k = 0; k < DIVIDE_POLICIES; k++)
+				o->policy[k] = true;
+			continue;
+		}
+		while (k < DIVIDE_POLICIES && strcmp(divide_policy_names[k], at) != 0)
+			k++;
+		if (k == DIVIDE_POLICIES)
+			return usage("'%s' is not a policy: static, walled, cohort, lyra, sluis, clairvoyant or all", at);
+		o->policy[k] = true;
+	}
+	return 0;
+}
+
+static int seconds(const char *option, const char *text, int64_t low, int64_t *ret_ms, struct err *err)
+{
+	int r = parse_int(option, text, low, 1000000, ret_ms, err);
+
+	*ret_ms *= MS_PER_S;
+	return r;
+}
+
+/* 0 to go on, or an exit status with *ret_done set. */
+static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
+{
+	enum { NODES = 1, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL,
+	       CHECK, JSON, HELP };
+	static const struct option longs[] = {
+		{"nodes", required_argument, NULL, NODES}, {"jobs", required_argument, NULL, JOBS},
+		{"demand", required_argument, NULL, DEMAND}, {"policy", required_argument, NULL, POLICY},
+		{"public", required_argument, NULL, PUBLIC}, {"peak", required_argument, NULL, PEAK},
+		{"rate-device", required_argument, NULL, RATE}, {"from", required_argument, NULL, FROM},
+		{"days", required_argument, NULL, DAYS}, {"checkpoint", required_argument, NULL, CHECKPOINT},
+		{"restart", required_argument, NULL, RESTART}, {"save", required_argument, NULL, SAVE},
+		{"notice", required_argument, NULL, NOTICE}, {"recall", required_argument, NULL, RECALL},
+		{"check", no_argument, NULL, CHECK}, {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP},
+		{NULL, 0, NULL, 0},
+	};
+	struct err err;
+	bool any = false;
+	char *end;
+	int c, r = 0;
+
+	*ret_done = true;
+	while (r == 0 && (c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
+		int bad = 0;
+
+		switch (c) {
+		case NODES: r = parse_nodes(optarg, &o->in); break;
+		case JOBS: o->jobs = optarg; break;
+		case DEMAND: o->demand = optarg; break;
+		case POLICY: r = parse_policies(optarg, o); break;
+		case PUBLIC: bad = parse_int("--public", optarg, 1, 99, &o->public_percent, &err); break;
+		case PEAK: bad = parse_int("--peak", optarg, 1, 100, &o->peak_percent, &err); break;
+		case RATE:
+			errno = 0;
+			o->rate_device = strtod(optarg, &end);
+			if (errno || *end || !(o->rate_device > 0 && o->rate_device < 1e6))
+				r = usage("--rate-device takes a number above 0, not '%s'", optarg);
+			break;
+		case FROM: bad = parse_int("--from", optarg, 0, 10000, &o->from_days, &err); break;
+		case DAYS: bad = parse_int("--days", optarg, 1, 1000, &o->days, &err); break;
+		case CHECKPOINT: bad = seconds("--checkpoint", optarg, 0, &o->in.checkpoint_ms, &err); break;
+		case RESTART: bad = seconds("--restart", optarg, 0, &o->in.restart_ms, &err); break;
+		case SAVE: bad = seconds("--save", optarg, 0, &o->in.save_ms, &err); break;
+		case NOTICE: bad = seconds("--notice", optarg, 0, &o->in.notice_ms, &err); break;
+		case RECALL: bad = seconds("--recall", optarg, 1, &o->in.recall_slo_ms, &err); break;
+		case CHECK: o->in.check = true; break;
+		case 'o': o->out = optarg; break;
+		case JSON: o->json = true; break;
+		case HELP: (void)fputs(help_text, stdout); return 0;
+		default: return EXIT_USAGE; /* getopt has said why */
+		}
+		if (bad)
+			return usage("%s", err.msg);
+	}
+	if (r)
+		return r;
+	if (optind < argc)
+		return usage("'%s' is not an option", argv[optind]);
+	for (size_t k = 0; k < DIVIDE_POLICIES; k++)
+		any |= o->policy[k];
+	if (!o->in.nodes || !o->jobs || !o->demand || !any)
+		return usage("--nodes, --jobs, --demand and --policy are needed");
+	*ret_done = false;
+	return 0;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int load(struct options *o, struct divide_report *r, struct divide_trace *trace, struct demand *demand,
+		struct err *err)
+{
+	CLEANUP(buf_done) struct buf jobs = BUF_INIT, curve_text = BUF_INIT;
+	CLEANUP(demand_curve_done) struct demand_curve curve = {0};
+	uint32_t all = o->in.nodes * o->in.per_node;
+	struct divide_pick pick = {.from_ms = o->from_days * MS_PER_DAY, .span_ms = o->days * MS_PER_DAY,
+				   .run_ms_max = o->days * MS_PER_DAY};
+	struct demand_rule rule = {.per_value = o->rate_device, .scale_down_ms = 5 * MS_PER_MIN, .idle_ms = MS_PER_HOUR};
+	int rc;
+
+	o->in.public_units = (uint32_t)((uint64_t)all * (uint64_t)o->public_percent / 100);
+	o->in.private_units = all - o->in.public_units;
+	o->in.window_ms = o->days * MS_PER_DAY;
+	pick.units_max = o->in.public_units;
+	rule.peak = (uint32_t)((uint64_t)o->in.private_units * (uint64_t)o->peak_percent / 100);
+	r->jobs_name = base_name(o->jobs);
+	r->demand_name = base_name(o->demand);
+	rc = text_load(o->jobs, &jobs, r->jobs_sha256, err);
+	if (rc == 0)
+		rc = divide_trace_parse(o->jobs, (const char *)jobs.data, jobs.len, &pick, trace, err);
+	if (rc == 0)
+		rc = text_load(o->demand, &curve_text, r->demand_sha256, err);
+	if (rc == 0)
+		rc = demand_parse(o->demand, (const char *)curve_text.data, curve_text.len, &curve, err);
+	if (rc)
+		return rc;
+	return demand_make(&curve, &rule, demand, err);
+}
+
+static int write_file(const char *dir, const char *name, struct buf *b, struct err *err)
+{
+	char path[4096];
+	FILE *f;
+	bool failed;
+
+	if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
+		return err_set(err, ERR_RANGE, "the path '%s' is too long", dir);
+	f = fopen(path, "w");
+	if (!f)
+		return err_set_errno(err, ERR_IO, "cannot write '%s'", path);
+	failed = fwrite(b->data, 1, b->len, f) != b->len;
+	failed |= fclose(f) != 0;
+	buf_reset(b);
+	return failed ? err_set(err, ERR_IO, "cannot write '%s'", path) : 0;
+}
+
+static int write_run(const char *dir, const struct divide_report *r, size_t i, struct err *err)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	const char *policy = divide_policy_names[r->runs[i].policy];
+	char name[64];
+	int rc;
+
+	divide_jobs_csv(&b, r->in, &r->runs[i]);
+	(void)snprintf(name, sizeof name, "jobs-%s.csv", policy);
+	rc = write_file(dir, name, &b, err);
+	if (rc == 0) {
+		divide_minutes_csv(&b, r->in, &r->runs[i]);
+		(void)snprintf(name, sizeof name, "minutes-%s.csv", policy);
+		rc = write_file(dir, name, &b, err);
+	}
+	if (rc == 0) {
+		divide_picture_division(&b, r, i);
+		(void)snprintf(name, sizeof name, "division-%s.svg", policy);
+		rc = write_file(dir, name, &b, err);
+	}
+	if (rc == 0 && r->results[i].recalls_n) {
+		divide_picture_recalls(&b, r, i);
+		(void)snprintf(name, sizeof name, "recalls-%s.svg", policy);
+		rc = write_file(dir, name, &b, err);
+	}
+	return rc;
+}
+
+static int write_all(const char *dir, const struct divide_report *r, struct err *err)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	int rc = 0;
+
+	if (mkdir(dir, 0777) && errno != EEXIST)
+		return err_set_errno(err, ERR_IO, "cannot make '%s'", dir);
+	for (size_t i = 0; i < r->runs_n && rc == 0; i++)
+		rc = write_run(dir, r, i, err);
+	if (rc)
+		return rc;
+	divide_json(&b, r);
+	rc = write_file(dir, "summary.json", &b, err);
+	if (rc == 0) {
+		divide_picture_wait(&b, r);
+		rc = write_file(dir, "wait.svg", &b, err);
+	}
+	if (rc == 0) {
+		divide_picture_compare(&b, r);
+		rc = write_file(dir, "compare.svg", &b, err);
+	}
+	return rc;
+}
+
+static int simulate(struct options *o, struct divide_report *r, struct divide_run *runs, struct divide_result *results,
+		    struct err *err)
+{
+	for (size_t k = 0; k < DIVIDE_POLICIES; k++) {
+		struct progress progress;
+		int rc;
+
+		if (!o->policy[k])
+			continue;
+		progress_begin(&progress, divide_policy_names[k]);
+		rc = divide_run(&o->in, (enum divide_policy)k, progress_step, &progress, &runs[r->runs_n++], err);
+		progress_end(&progress);
+		if (rc)
+			return rc;
+		divide_measure(&o->in, &runs[r->runs_n - 1], &results[r->runs_n - 1]);
+	}
+	r->bound_s = divide_jct_bound_s(&o->in);
+	return o->out ? write_all(o->out, r, err) : 0;
+}
+
+int cmd_divide(int argc, char **argv)
+{
+	CLEANUP(buf_done) struct buf out = BUF_INIT;
+	struct options o = {.public_percent = 20, .peak_percent = 100, .days = 14,
+			    .in = {.checkpoint_ms = 30 * MS_PER_MIN, .restart_ms = 2 * MS_PER_MIN,
+				   .notice_ms = 2 * MS_PER_MIN, .recall_slo_ms = 5 * MS_PER_MIN,
+				   .ttl_ms = 15 * MS_PER_MIN}};
+	CLEANUP(divide_trace_done) struct divide_trace trace = {0};
+	CLEANUP(demand_done) struct demand demand = {0};
+	struct divide_run runs[DIVIDE_POLICIES] = {{0}};
+	struct divide_result results[DIVIDE_POLICIES];
+	struct divide_report report = {.in = &o.in, .runs = runs, .results = results};
+	struct err err = {0};
+	bool done;
+	int status = parse_options(argc, argv, &o, &done);
+
+	if (done)
+		return status;
+	o.in.trace = &trace;
+	o.in.demand = &demand;
+	if (load(&o, &report, &trace, &demand, &err) || simulate(&o, &report, runs, results, &err)) {
+		status = fail(&err);
+	} else {
+		if (o.json)
+			divide_json(&out, &report);
+		else
+			divide_text(&out, &report);
+		status = print_out(&out);
+	}
+	for (size_t i = 0; i < report.runs_n; i++)
+		divide_run_done(&runs[i]);
+	return status;
+}
