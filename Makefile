@@ -16,7 +16,7 @@ VERSION := 0.1.0
 .SUFFIXES:
 .SECONDARY:
 
-PKGS := libzmq msgpack hwloc lmdb libsodium yaml-0.1 jansson smartcols libzstd
+PKGS := libzmq msgpack hwloc lmdb libsodium yaml-0.1 jansson smartcols libzstd libsystemd
 PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 pkg = $(shell pkg-config --libs $(1) 2>/dev/null)
 
@@ -98,7 +98,10 @@ sluis-sim_DIRS := daemon/sim daemon/store daemon/core $(PROTO)
 sluis-sim_LIBS := $(ZMQ) $(CONF) $(call pkg,lmdb msgpack jansson) -lm
 sluis-agent_SRC := $(wildcard agent/*.c)
 sluis-agent_DIRS := agent/core agent/probe agent/exec $(PROTO)
-sluis-agent_LIBS := $(ZMQ) $(CONF) $(call pkg,hwloc msgpack) -ldl
+sluis-agent_LIBS := $(ZMQ) $(CONF) $(call pkg,hwloc msgpack libsystemd) -ldl
+sluis-execd_SRC := $(wildcard agent/execd/*.c)
+sluis-execd_DIRS := agent/exec proto/link proto/base
+sluis-execd_LIBS := $(call pkg,libsystemd)
 sluis-shim_SRC := $(wildcard agent/shim/*.c)
 sluis-shim_DIRS := agent/exec proto/base
 # static where libc.a is at hand: half the cost of a start, and no library upgrade under a running task
@@ -107,7 +110,7 @@ sluisctl_SRC := $(wildcard ctl/*.c)
 sluisctl_DIRS := $(PROTO)
 sluisctl_LIBS := $(ZMQ) $(CONF) $(call pkg,msgpack jansson smartcols)
 
-PROGRAMS := sluisd sluis-sim sluis-agent sluis-shim sluisctl
+PROGRAMS := sluisd sluis-sim sluis-agent sluis-execd sluis-shim sluisctl
 have = $(if $($(1)_SRC),$(BIN)/$(1))
 BINS := $(foreach p,$(PROGRAMS),$(call have,$(p)))
 

@@ -19,10 +19,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "agent/exec/devices.h"
 #include "agent/exec/unit.h"
 #include "proto/base/ensure.h"
 
-static int write_file(const char *dir, const char *file, const char *text)
+int exec_cgroup_write(const char *dir, const char *file, const char *value)
 {
 	char path[PATH_MAX];
 	ssize_t n;
@@ -32,9 +33,28 @@ static int write_file(const char *dir, const char *file, const char *text)
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	n = write(fd, text, strlen(text));
+	n = write(fd, value, strlen(value));
 	(void)close(fd);
-	return n == (ssize_t)strlen(text) ? 0 : -1;
+	return n == (ssize_t)strlen(value) ? 0 : -1;
+}
+
+unsigned exec_cgroup_caps(const char *controllers)
+{
+	static const struct {
+		const char *name;
+		unsigned cap;
+	} known[] = {{"memory", EXEC_CAP_MEMORY}, {"cpuset", EXEC_CAP_CPUSET}, {"pids", EXEC_CAP_PIDS}, {"cpu", EXEC_CAP_CPU}};
+	unsigned caps = 0;
+
+	for (const char *at = controllers; *at; at += strspn(at, " \n")) {
+		size_t n = strcspn(at, " \n");
+
+		for (size_t i = 0; i < ARRAY_LEN(known); i++)
+			if (strlen(known[i].name) == n && !strncmp(at, known[i].name, n))
+				caps |= known[i].cap;
+		at += n;
+	}
+	return caps;
 }
 
 static bool read_file(const char *dir, const char *file, char *ret_text, size_t bytes)
@@ -87,16 +107,14 @@ static int cgroup_open(struct exec_site *site, struct err *err)
 		return ERR_UNSUPPORTED;
 	}
 	/* Each on its own: one that is not on offer must not keep the others out. */
-	(void)write_file(real, "cgroup.subtree_control", "+memory");
-	(void)write_file(real, "cgroup.subtree_control", "+cpuset");
-	(void)write_file(real, "cgroup.subtree_control", "+pids");
-	site->caps = EXEC_CAP_TRACK;
-	if (read_file(real, "cgroup.subtree_control", text, sizeof(text))) {
-		if (strstr(text, "memory"))
-			site->caps |= EXEC_CAP_MEMORY;
-		if (strstr(text, "cpuset"))
-			site->caps |= EXEC_CAP_CPUSET;
-	}
+	(void)exec_cgroup_write(real, "cgroup.subtree_control", "+memory");
+	(void)exec_cgroup_write(real, "cgroup.subtree_control", "+cpuset");
+	(void)exec_cgroup_write(real, "cgroup.subtree_control", "+pids");
+	(void)exec_cgroup_write(real, "cgroup.subtree_control", "+cpu");
+	site->suffix = xstrdup("");
+	site->caps = EXEC_CAP_TRACK | (device_filter_possible() ? EXEC_CAP_DEVICES : 0);
+	if (read_file(real, "cgroup.subtree_control", text, sizeof(text)))
+		site->caps |= exec_cgroup_caps(text);
 	return 0;
 }
 
@@ -106,6 +124,7 @@ static int cgroup_prepare(struct exec_site *site, const struct exec_task *task, 
 	char place[PATH_MAX];
 	char text[32];
 	const char *failed = NULL;
+	int code;
 
 	place_of(site, task->name, place);
 	/* One of this name is left from a unit whose directory is gone. Empty or not, rmdir knows. */
@@ -113,35 +132,53 @@ static int cgroup_prepare(struct exec_site *site, const struct exec_task *task, 
 		return err_set_errno(err, errno == EBUSY ? ERR_BUSY : ERR_SYS, "cannot make the cgroup '%s'", place);
 	(void)snprintf(text, sizeof(text), "%" PRIu64, task->mem_bytes);
 	if (task->mem_bytes && (site->caps & EXEC_CAP_MEMORY)) {
-		if (write_file(place, "memory.max", text))
+		if (exec_cgroup_write(place, "memory.max", text))
 			failed = "memory.max";
-		(void)write_file(place, "memory.oom.group", "1"); /* absent before Linux 4.19 */
+		if (!site->shim_inside)
+			(void)exec_cgroup_write(place, "memory.oom.group", "1"); /* absent before Linux 4.19 */
 	}
-	if (task->cpus && (site->caps & EXEC_CAP_CPUSET) && write_file(place, "cpuset.cpus", task->cpus))
+	(void)snprintf(text, sizeof(text), "%" PRIu32, task->tasks_max);
+	if (task->tasks_max && (site->caps & EXEC_CAP_PIDS) && exec_cgroup_write(place, "pids.max", text))
+		failed = "pids.max";
+	(void)snprintf(text, sizeof(text), "%" PRIu64 " 100000", (uint64_t)task->cpu_percent * 1000);
+	if (task->cpu_percent && (site->caps & EXEC_CAP_CPU) && exec_cgroup_write(place, "cpu.max", text))
+		failed = "cpu.max";
+	if (task->cpus && (site->caps & EXEC_CAP_CPUSET) && exec_cgroup_write(place, "cpuset.cpus", task->cpus))
 		failed = "cpuset.cpus";
-	if (task->mems && (site->caps & EXEC_CAP_CPUSET) && write_file(place, "cpuset.mems", task->mems))
+	if (task->mems && (site->caps & EXEC_CAP_CPUSET) && exec_cgroup_write(place, "cpuset.mems", task->mems))
 		failed = "cpuset.mems";
 	if (failed) {
 		(void)err_set_errno(err, ERR_SYS, "cannot set %s of '%s'", failed, task->name);
 		(void)rmdir(place);
 		return ERR_SYS;
 	}
+	if (task->devices && (site->caps & EXEC_CAP_DEVICES) && (code = device_filter_attach(place, task->devices, err))) {
+		(void)rmdir(place);
+		return code;
+	}
 	unit_put(records, "cgroup", place);
 	return 0;
 }
 
-static bool cgroup_alive(const struct exec_trace *trace)
+bool exec_cgroup_alive(const char *cgroup)
 {
 	char text[256];
 
-	if (!read_file(trace->cgroup, "cgroup.events", text, sizeof(text)))
-		return access(trace->cgroup, F_OK) == 0; /* no cgroup: none in it; unreadable: assume the worst */
+	if (!read_file(cgroup, "cgroup.events", text, sizeof(text)))
+		return access(cgroup, F_OK) == 0; /* no cgroup: none in it; unreadable: assume the worst */
 	return strstr(text, "populated 0") == NULL;
 }
 
-static void cgroup_kill(const struct exec_trace *trace)
+static bool cgroup_alive(struct exec_site *site, const struct exec_trace *trace)
 {
-	(void)write_file(trace->cgroup, "cgroup.kill", "1"); /* cgroup_alive tells whether it worked */
+	(void)site;
+	return exec_cgroup_alive(trace->cgroup);
+}
+
+static void cgroup_kill(struct exec_site *site, const struct exec_trace *trace)
+{
+	(void)site;
+	(void)exec_cgroup_write(trace->cgroup, "cgroup.kill", "1"); /* cgroup_alive tells whether it worked */
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -152,8 +189,9 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
-static int cgroup_forget(const struct exec_trace *trace, struct err *err)
+static int cgroup_forget(struct exec_site *site, const struct exec_trace *trace, struct err *err)
 {
+	(void)site;
 	/* A task that may write here can have made cgroups of its own. */
 	(void)nftw(trace->cgroup, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	if (!access(trace->cgroup, F_OK))

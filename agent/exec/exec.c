@@ -34,6 +34,7 @@
 
 #include "agent/exec/backend.h"
 #include "agent/exec/procfs.h"
+#include "agent/exec/service.h"
 #include "agent/exec/unit.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
@@ -153,15 +154,6 @@ static uint64_t name_hash(const char *name)
 	for (; *name; name++)
 		h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
 	return h;
-}
-
-static int name_check(const char *name, struct err *err)
-{
-	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-
-	if (!n || name[n] || n >= EXEC_NAME_BYTES || name[0] == '.')
-		return err_set(err, ERR_INVAL, "'%.80s' is no unit name", name);
-	return 0;
 }
 
 static struct known *known_find(const struct exec *exec, const char *name)
@@ -412,7 +404,7 @@ static int open_slots(struct exec *exec, struct err *err)
 
 		if (unit_part_get(exec->slots_fd, slot, UNIT_INTENT, &intent, NULL) || !unit_get(&intent, "unit") ||
 				!unit_get(&intent, "boot") || !unit_get(&intent, "nonce") ||
-				name_check(unit_get(&intent, "unit"), NULL))
+				unit_name_check(unit_get(&intent, "unit"), NULL))
 			continue; /* empty, or torn before its sync: nothing was started on it */
 		same_boot = !strcmp(unit_get(&intent, "boot"), exec->boot_id);
 		dir = unit_dir(exec, unit_get(&intent, "unit"));
@@ -464,7 +456,7 @@ static int scan_units(struct exec *exec, struct err *err)
 	while ((e = readdir(dir))) {
 		if (!strncmp(e->d_name, ".new-", 5) || !strncmp(e->d_name, ".old-", 5)) {
 			(void)remove_tree(exec->units_fd, e->d_name); /* next time, if not now */
-		} else if (!name_check(e->d_name, NULL)) {
+		} else if (!unit_name_check(e->d_name, NULL)) {
 			struct known *k = known_add(exec, e->d_name);
 
 			k->slot = slot_of(exec, k->name);
@@ -478,17 +470,34 @@ static int scan_units(struct exec *exec, struct err *err)
 	return 0;
 }
 
+static const struct exec_ops *const backends[] = {
+	[EXEC_PLAIN] = &exec_plain_ops,
+	[EXEC_CGROUP2] = &exec_cgroup2_ops,
+	[EXEC_SYSTEMD] = &exec_systemd_ops,
+	[EXEC_EXECD] = &exec_execd_ops,
+};
+
+/* Tasks of other users find their notice by its path; what else is here stays closed by its own mode. */
+static int open_for_users(struct exec *exec, struct err *err)
+{
+	if (exec->ops == &exec_execd_ops && (chmod(exec->run_dir, 0711) || fchmod(exec->units_fd, 0711)))
+		return err_set_errno(err, ERR_SYS, "cannot let users pass '%s'", exec->run_dir);
+	return 0;
+}
+
 int exec_open(const struct exec_cfg *cfg, struct exec **ret_exec, struct err *err)
 {
 	struct exec *exec = xcalloc(1, sizeof(*exec));
 	int code;
 
 	exec->lock_fd = exec->units_fd = exec->bell_fd = exec->epoll_fd = exec->null_fd = exec->slots_fd = -1;
-	exec->ops = cfg->backend == EXEC_CGROUP2 ? &exec_cgroup2_ops : &exec_plain_ops;
+	exec->ops = backends[cfg->backend];
 	exec->report_bytes_max = cfg->report_bytes_max ? cfg->report_bytes_max : UINT64_C(64) << 20;
 	exec->shim_path = realpath(cfg->shim_path, NULL);
 	if (cfg->cgroup_root)
 		exec->site.cgroup_root = xstrdup(cfg->cgroup_root);
+	if (cfg->execd_socket)
+		exec->site.execd_socket = xstrdup(cfg->execd_socket);
 	if (!exec->shim_path || access(exec->shim_path, X_OK))
 		code = err_set_errno(err, ERR_UNSUPPORTED, "cannot execute the shim '%s'", cfg->shim_path);
 	else
@@ -497,6 +506,8 @@ int exec_open(const struct exec_cfg *cfg, struct exec **ret_exec, struct err *er
 		code = open_dirs(exec, cfg->run_dir, err);
 	if (!code)
 		code = exec->ops->open(&exec->site, err);
+	if (!code)
+		code = open_for_users(exec, err);
 	if (!code)
 		code = open_slots(exec, err);
 	if (!code)
@@ -532,7 +543,10 @@ void exec_close(struct exec *exec)
 	close_fd(&exec->slots_fd);
 	free(exec->slot_used);
 	close_fd(&exec->lock_fd);
+	service_bus_close(exec->site.bus);
 	free(exec->site.cgroup_root);
+	free(exec->site.execd_socket);
+	free(exec->site.suffix);
 	free(exec->run_dir);
 	free(exec->shim_path);
 	free(exec);
@@ -548,7 +562,7 @@ static int check_task(const struct exec_task *task, struct err *err)
 {
 	uint64_t bits[UNIT_CPU_WORDS];
 	size_t bytes = 0;
-	int code = name_check(task->name, err);
+	int code = unit_name_check(task->name, err);
 
 	if (code)
 		return code;
@@ -608,11 +622,15 @@ static void describe(const struct exec *exec, const struct exec_task *task, size
 	unit_put(b, "stdin", task->stdin_path ? task->stdin_path : "/dev/null");
 	(void)snprintf(path, sizeof(path), "%s/units/%s/stdout", exec->run_dir, task->name);
 	unit_put(b, "stdout", out ? out : path);
+	if (!out)
+		unit_put(b, "own_out", "1");
 	if (!err && (out || task->stderr_to_stdout)) {
 		unit_put(b, "stderr", out ? out : path);
 	} else {
 		(void)snprintf(path, sizeof(path), "%s/units/%s/stderr", exec->run_dir, task->name);
 		unit_put(b, "stderr", err ? err : path);
+		if (!err)
+			unit_put(b, "own_err", "1");
 	}
 	if (!task->truncate)
 		unit_put(b, "append", "1");
@@ -654,7 +672,8 @@ static int listen_in(int dir)
 	struct sockaddr_un a = sock_address(dir);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	if (fd >= 0 && (bind(fd, (const struct sockaddr *)&a, sizeof(a)) || listen(fd, 16)))
+	/* The mode before the name: nobody else ever finds it open. */
+	if (fd >= 0 && (fchmod(fd, 0600) || bind(fd, (const struct sockaddr *)&a, sizeof(a)) || listen(fd, 16)))
 		close_fd(&fd);
 	return fd;
 }
@@ -695,6 +714,8 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 				task->name);
 	if (!code)
 		code = unit_write(dir, "task", &records, err);
+	if (!code && unit_get(&records, "notice_for_all") && fchmod(dir, 0711))
+		code = err_set_errno(err, ERR_SYS, "cannot open the directory of '%s'", task->name);
 	if (!code) {
 		/* Above the numbers they get in the shim, so that dup2 there hits neither. */
 		int lock = openat(dir, "task", O_RDONLY | O_CLOEXEC);
@@ -716,11 +737,28 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		close_fd(&ret_prep->listen_fd);
 		(void)remove_tree(exec->units_fd, fresh);
 		if (trace.cgroup)
-			(void)exec->ops->forget(&trace, NULL); /* empty; the next start of the name clears it too */
+			(void)exec->ops->forget(&exec->site, &trace, NULL); /* empty; the next start of the name clears it too */
 		slot_give(exec, slot);
 		return code;
 	}
 	known_add(exec, task->name)->slot = (int64_t)slot;
+	return 0;
+}
+
+/* Its directory and what we know; the place is somebody else's matter by now. */
+static int remove_unit(struct exec *exec, const char *name, struct err *err)
+{
+	struct known *k = known_find(exec, name);
+	char old[EXEC_NAME_BYTES + 8];
+
+	/* Out of the way in one step: a half-removed unit would read as a lost one. */
+	(void)snprintf(old, sizeof(old), ".old-%s", name);
+	(void)remove_tree(exec->units_fd, old); /* only there if an earlier release was cut short */
+	if (renameat(exec->units_fd, name, exec->units_fd, old))
+		return err_set_errno(err, ERR_IO, "cannot remove the directory of '%s'", name);
+	if (k)
+		known_drop(exec, k);
+	(void)remove_tree(exec->units_fd, old); /* the rest is for the next exec_open */
 	return 0;
 }
 
@@ -730,7 +768,29 @@ static void undo(struct exec *exec, struct prep *prep)
 
 	close_fd(&prep->lock_fd);
 	close_fd(&prep->listen_fd);
-	(void)!exec_release(exec, name, NULL); /* UNSTARTED now; if it stays, that is what it says */
+	/* UNSTARTED now; if it stays, that is what it says. A place made by others, and perhaps another's, is
+	 * not touched. */
+	(void)!(exec->ops->launch ? remove_unit(exec, name, NULL) : exec_release(exec, name, NULL));
+}
+
+/* Second half, by systemd or execd. Nothing is known of the shim until it writes its status. */
+static int launch_elsewhere(struct exec *exec, struct prep *prep, struct err *err)
+{
+	char path[PATH_MAX];
+	const struct exec_launch l = {.task = prep->task, .shim_path = exec->shim_path, .task_path = path,
+		.lock_fd = prep->lock_fd, .listen_fd = prep->listen_fd};
+	int code;
+
+	(void)snprintf(path, sizeof(path), "%s/units/%s/task", exec->run_dir, prep->task->name);
+	code = exec->ops->launch(&exec->site, &l, err);
+	if (code) {
+		undo(exec, prep);
+		return code;
+	}
+	close_fd(&prep->lock_fd);
+	close_fd(&prep->listen_fd);
+	reattach(exec, known_find(exec, prep->task->name));
+	return 0;
 }
 
 /* Second half: the shim. */
@@ -803,7 +863,7 @@ int exec_start_batch(struct exec *exec, const struct exec_task *const *tasks, si
 				undo(exec, &preps[i]);
 				*code = synced;
 			} else {
-				*code = launch(exec, &preps[i], first ? NULL : err);
+				*code = (exec->ops->launch ? launch_elsewhere : launch)(exec, &preps[i], first ? NULL : err);
 			}
 			if (!first)
 				first = *code;
@@ -849,6 +909,16 @@ static bool part_read(const struct exec *exec, const struct buf *task, enum unit
 	return nonce && !strcmp(nonce, unit_get(task, "nonce"));
 }
 
+/* By number and start time: of a shim that said it had begun. */
+static bool shim_dead(const struct buf *status)
+{
+	pid_t pid = (pid_t)unit_get_u64(status, "shim");
+	struct proc p;
+
+	return pid > 0 && (!proc_read(pid, &p) || p.start != unit_get_u64(status, "shim_start") || p.state == 'Z' ||
+				 p.state == 'X');
+}
+
 /* The lock is asked first: whatever a dead shim wrote is then there to be read. */
 static int view_read(struct exec *exec, const char *name, struct view *ret, struct err *err)
 {
@@ -864,6 +934,10 @@ static int view_read(struct exec *exec, const char *name, struct view *ret, stru
 	if (!ret->has_task || !unit_get(&ret->task, "slot") || !unit_get(&ret->task, "nonce"))
 		return 0;
 	ret->has_status = part_read(exec, &ret->task, UNIT_STATUS, &ret->status);
+	if (ret->shim_alive && unit_get(&ret->task, "place") && ret->has_status && shim_dead(&ret->status)) {
+		ret->shim_alive = false; /* it is systemd that still holds the lock */
+		ret->has_status = part_read(exec, &ret->task, UNIT_STATUS, &ret->status); /* its last word */
+	}
 	ret->has_exit = part_read(exec, &ret->task, UNIT_EXIT, &ret->exit);
 	/* Not yet synced, as long as the shim lives and has not said so. */
 	phase = ret->has_status ? unit_get(&ret->status, "phase") : NULL;
@@ -879,7 +953,8 @@ static struct exec_trace view_trace(const struct view *v, const char *name)
 	return (struct exec_trace){
 		.name = name,
 		.key = unit_get(&v->task, "nonce"),
-		.cgroup = unit_get(&v->task, "cgroup"),
+		.cgroup = unit_get(&v->task, unit_get(&v->task, "place") ? "place" : "cgroup"),
+		.execd = unit_get(&v->task, "execd"),
 		.shim = (pid_t)unit_get_u64(&v->status, "shim"),
 	};
 }
@@ -887,6 +962,8 @@ static struct exec_trace view_trace(const struct view *v, const char *name)
 /* The backend the unit was started with, which a later agent may not be configured for. */
 static const struct exec_ops *view_ops(const struct view *v)
 {
+	if (unit_get(&v->task, "place"))
+		return unit_get(&v->task, "execd") ? &exec_execd_ops : &exec_systemd_ops;
 	return unit_get(&v->task, "cgroup") ? &exec_cgroup2_ops : &exec_plain_ops;
 }
 
@@ -918,7 +995,7 @@ static void fill_exit(const struct buf *b, struct exec_status *ret)
 		(void)snprintf(ret->error, sizeof(ret->error), "%s", error);
 }
 
-static void judge(const struct exec *exec, const char *name, const struct view *v, struct exec_status *ret)
+static void judge(struct exec *exec, const char *name, const struct view *v, struct exec_status *ret)
 {
 	const char *boot = v->has_task ? unit_get(&v->task, "boot") : NULL;
 	/* No legible description: it was visible only once complete, so a machine has crashed since. */
@@ -951,14 +1028,14 @@ static void judge(const struct exec *exec, const char *name, const struct view *
 	if (!ret->empty && !v->shim_alive) {
 		struct exec_trace trace = view_trace(v, name);
 
-		ret->empty = !view_ops(v)->alive(&trace);
+		ret->empty = !view_ops(v)->alive(&exec->site, &trace);
 	}
 }
 
 int exec_status(struct exec *exec, const char *name, struct exec_status *ret, struct err *err)
 {
 	CLEANUP(view_done) struct view v;
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	v = (struct view){0};
 	*ret = (struct exec_status){.state = EXEC_NONE, .empty = true};
@@ -999,8 +1076,14 @@ static int ask(struct exec *exec, const char *name, const char *request, size_t 
 	p = (struct pollfd){.fd = fd, .events = POLLIN};
 	while ((n = poll(&p, 1, ANSWER_MS)) < 0 && errno == EINTR)
 		;
-	if (!n)
+	if (!n) {
+		CLEANUP(view_done) struct view v;
+
+		/* systemd may hold the socket of a dead one open for a moment */
+		if (!view_read(exec, name, &v, NULL) && !v.shim_alive)
+			return err_set(err, ERR_GONE, "the shim of '%s' is gone", name);
 		return err_set(err, ERR_TIMEOUT, "the shim of '%s' has not confirmed", name);
+	}
 	n = recv(fd, reply, sizeof(reply) - 1, 0);
 	if (n <= 0)
 		return err_set(err, ERR_GONE, "the shim of '%s' has left", name);
@@ -1016,7 +1099,7 @@ int exec_signal(struct exec *exec, const char *name, int signo, bool all, struct
 {
 	char request[64];
 	int n;
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	if (code)
 		return code;
@@ -1029,7 +1112,7 @@ int exec_signal(struct exec *exec, const char *name, int signo, bool all, struct
 int exec_notice(struct exec *exec, const char *name, const char *json, int signo, bool all, struct err *err)
 {
 	CLEANUP(buf_done) struct buf request = BUF_INIT;
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	if (code)
 		return code;
@@ -1047,7 +1130,7 @@ int exec_kill(struct exec *exec, const char *name, struct err *err)
 {
 	CLEANUP(view_done) struct view v;
 	struct exec_status status;
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	v = (struct view){0};
 	if (code)
@@ -1063,7 +1146,7 @@ int exec_kill(struct exec *exec, const char *name, struct err *err)
 	if (!status.empty && !v.shim_alive) {
 		struct exec_trace trace = view_trace(&v, name);
 
-		view_ops(&v)->kill(&trace);
+		view_ops(&v)->kill(&exec->site, &trace);
 	}
 	return 0;
 }
@@ -1081,14 +1164,22 @@ void exec_list(struct exec *exec, void (*fn)(void *ctx, const char *name), void 
 	}
 }
 
+/* A shim that has said all leaves at once. */
+static void wait_shim(const struct known *k)
+{
+	struct pollfd p = {.fd = k ? k->pidfd : -1, .events = POLLIN};
+
+	while (p.fd >= 0 && poll(&p, 1, ANSWER_MS) < 0 && errno == EINTR)
+		;
+}
+
 int exec_release(struct exec *exec, const char *name, struct err *err)
 {
 	CLEANUP(view_done) struct view v;
 	struct exec_status status;
 	struct exec_trace trace;
 	struct known *k;
-	char old[EXEC_NAME_BYTES + 8];
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	v = (struct view){0};
 	if (code)
@@ -1107,17 +1198,11 @@ int exec_release(struct exec *exec, const char *name, struct err *err)
 	if (!status.empty)
 		return err_set(err, ERR_STATE, "'%s' still has processes", name);
 	trace = view_trace(&v, name);
-	if (trace.cgroup && (code = view_ops(&v)->forget(&trace, err)))
+	if (unit_get(&v.task, "place"))
+		wait_shim(k); /* the last process of its cgroup */
+	if (trace.cgroup && (code = view_ops(&v)->forget(&exec->site, &trace, err)))
 		return code;
-	/* Out of the way in one step: a half-removed unit would read as a lost one. */
-	(void)snprintf(old, sizeof(old), ".old-%s", name);
-	(void)remove_tree(exec->units_fd, old); /* only there if an earlier release was cut short */
-	if (renameat(exec->units_fd, name, exec->units_fd, old))
-		return err_set_errno(err, ERR_IO, "cannot remove the directory of '%s'", name);
-	if (k)
-		known_drop(exec, k);
-	(void)remove_tree(exec->units_fd, old); /* the rest is for the next exec_open */
-	return 0;
+	return remove_unit(exec, name, err);
 }
 
 /* ---- waiting ---------------------------------------------------------------------------------------------------- */
@@ -1141,6 +1226,8 @@ static void read_bell(struct exec *exec)
 			exec->bell[exec->bell_len] = 0;
 			exec->bell_len = 0;
 			k = known_find(exec, exec->bell);
+			if (k && k->pidfd < 0 && exec->ops->launch)
+				reattach(exec, k);
 			if (k)
 				known_changed(exec, k);
 		}
@@ -1232,7 +1319,7 @@ int exec_log_read(struct exec *exec, const char *name, enum exec_stream stream, 
 	CLEANUP(close_fd) int dir = -1;
 	CLEANUP(close_fd) int fd = -1;
 	const char *file;
-	int code = name_check(name, err);
+	int code = unit_name_check(name, err);
 
 	v = (struct view){0};
 	if (code)

@@ -52,6 +52,8 @@ enum {
 enum exec_backend {
 	EXEC_PLAIN,   /* subreaper, session, affinity: unprivileged */
 	EXEC_CGROUP2, /* one cgroup per unit below cgroup_root, which must be writable */
+	EXEC_SYSTEMD, /* one transient service per unit in sluis.slice; for who may start system services */
+	EXEC_EXECD,   /* sluis-execd does the same, or its own cgroups, for an agent without privilege */
 };
 
 /* What the backend can enforce here (exec_caps). */
@@ -59,13 +61,18 @@ enum exec_cap {
 	EXEC_CAP_MEMORY = 1, /* memory.max */
 	EXEC_CAP_CPUSET = 2, /* cpuset.cpus, cpuset.mems: the task cannot widen its own affinity */
 	EXEC_CAP_TRACK = 4,  /* no process can leave the unit, whatever happens to the shim */
+	EXEC_CAP_PIDS = 8,   /* tasks_max */
+	EXEC_CAP_DEVICES = 16, /* `devices`: the kernel refuses to open any other */
+	EXEC_CAP_CPU = 32,   /* cpu_percent */
+	EXEC_CAP_USER = 64,  /* uid: tasks as other users */
 };
 
 struct exec_cfg {
 	const char *run_dir; /* made (0700) if absent; must survive a reboot, so not below /run */
 	enum exec_backend backend;
 	const char *cgroup_root; /* EXEC_CGROUP2 only: a delegated cgroup, made if absent */
-	const char *shim_path;   /* the program sluis-shim */
+	const char *execd_socket; /* EXEC_EXECD only: where sluis-execd listens */
+	const char *shim_path;   /* the program sluis-shim; with execd it is execd that says which */
 	uint64_t report_bytes_max; /* per unit, kept in the run dir; 0: 64 MiB */
 };
 
@@ -86,6 +93,15 @@ struct exec_task {
 	const char *cpus;        /* "0-3,8"; NULL: not bound */
 	const char *mems;        /* NUMA nodes, bound strictly; NULL: not bound */
 	uint64_t mem_bytes;      /* limit where EXEC_CAP_MEMORY; 0: none */
+	uint32_t tasks_max;      /* processes and threads, with the shim, where EXEC_CAP_PIDS; 0: no limit */
+	uint32_t cpu_percent;    /* of one CPU, where EXEC_CAP_CPU; 0: no limit */
+	/* Device nodes the task may open besides null, zero, full, random, urandom, tty and ptys, where
+	 * EXEC_CAP_DEVICES; NULL at the end. NULL: any that file modes allow. */
+	const char *const *devices;
+	/* Run as this user, with its groups, where EXEC_CAP_USER; 0: as the agent. Files that the task
+	 * names are opened as this user, those in the unit directory as the agent. */
+	uid_t uid;
+	bool private_tmp; /* an empty /tmp of its own, with systemd */
 };
 
 enum exec_state {
@@ -116,7 +132,7 @@ struct exec_status {
 	int exit_code;   /* 0-255, or -1 if ended by a signal */
 	int exit_signal; /* 0, or the signal */
 	bool core;       /* dumped core */
-	bool oom;        /* the cgroup counted an oom kill */
+	bool oom;        /* the cgroup counted an oom kill; what was left of the unit is killed too */
 	bool setup_failed; /* never executed: exit_code is 127 (no such command) or 126, see `error` */
 	uint64_t user_us, system_us, maxrss_kib; /* leader and the children it waited for */
 	uint64_t reports_dropped; /* lines over 4 KiB, or beyond report_bytes_max */
@@ -138,7 +154,7 @@ unsigned exec_caps(const struct exec *exec); /* of enum exec_cap */
 /* Start one task. On 0 the unit is known and its shim exists (state STARTING, soon RUNNING or EXITED).
  *
  * Returns ERR_EXISTS for a name that is known, whatever its state: never a second process. On any other
- * error no unit is left behind and nothing has run: ERR_INVAL, ERR_TOOBIG, ERR_NOROOM, ERR_IO, ERR_SYS.
+ * error no unit is left behind and nothing has run: ERR_DENIED by execd, ERR_UNSUPPORTED, ERR_INVAL, ERR_TOOBIG, ERR_NOROOM, ERR_IO, ERR_SYS.
  * A released name is unknown again: whoever releases remembers that the attempt is over.
  * Cost: one directory, one fdatasync, one posix_spawn.
  */

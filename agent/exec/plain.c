@@ -54,17 +54,19 @@ static size_t find(const struct exec_trace *trace, struct proc **ret)
 	return kept;
 }
 
-static bool plain_alive(const struct exec_trace *trace)
+static bool plain_alive(struct exec_site *site, const struct exec_trace *trace)
 {
 	struct proc *found = NULL;
 	size_t n = find(trace, &found);
 
+	(void)site;
 	free(found);
 	return n > 0;
 }
 
-static void plain_kill(const struct exec_trace *trace)
+static void plain_kill(struct exec_site *site, const struct exec_trace *trace)
 {
+	(void)site;
 	/* All are stopped before any dies, so none can fork while we look. */
 	for (int pass = 0; pass < 8; pass++) {
 		struct proc *found = NULL;
@@ -80,9 +82,9 @@ static void plain_kill(const struct exec_trace *trace)
 	}
 }
 
-static int plain_forget(const struct exec_trace *trace, struct err *err)
+static int plain_forget(struct exec_site *site, const struct exec_trace *trace, struct err *err)
 {
-	(void)trace, (void)err;
+	(void)site, (void)trace, (void)err;
 	return 0;
 }
 

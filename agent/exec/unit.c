@@ -10,9 +10,19 @@
 #include <unistd.h>
 
 #include "agent/exec/crc32c.h"
+#include "agent/exec/exec.h"
 #include "proto/base/ensure.h"
 
 enum { SUM_BYTES = 4 + 8 + 1 }; /* "sum=XXXXXXXX\0" */
+
+int unit_name_check(const char *name, struct err *err)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	if (!n || name[n] || n >= EXEC_NAME_BYTES || name[0] == '.')
+		return err_set(err, ERR_INVAL, "'%.80s' is no unit name", name);
+	return 0;
+}
 
 void unit_put(struct buf *b, const char *key, const char *value)
 {

@@ -28,8 +28,13 @@
  * written and synced with zeros beforehand: overwriting those is one data write and needs no commit of the
  * file system's journal. And few files per unit, because making and removing them is what costs.
  *
- *   task     unit boot slots slot nonce backend(plain|cgroup2) bell [cgroup] cwd stdin stdout stderr
- *            [append=1] [kill_rest=1] [cpus] [mems] report_max, arg... env...
+ *   task     unit boot slots slot nonce backend(plain|cgroup2|systemd|execd) bell [cgroup] [place [execd]]
+ *            cwd stdin stdout stderr [own_out=1] [own_err=1] [notice_for_all=1] [append=1] [kill_rest=1]
+ *            [cpus] [mems] report_max, arg... env...
+ *
+ * `cgroup`: the shim stays outside and puts its child there. `place`: the cgroup the shim itself was started
+ * in, by systemd or execd (which is the one behind the socket `execd`). own_out, own_err: in the unit
+ * directory, so opened as the agent; all other files are opened as the user of the task.
  *
  * Requests on `sock`, one per connection: "status", "signal N leader|all", "kill",
  * "notice N leader|all\n{json}". Answer: "ok...", "gone", or "err TEXT".
@@ -54,6 +59,9 @@ enum {
 	UNIT_PARTS = 4,
 	UNIT_SLOT_BYTES = UNIT_PART_BYTES * UNIT_PARTS,
 };
+
+/* 0 for 1-64 of [A-Za-z0-9._-] without a '.' in front; ERR_INVAL. */
+int unit_name_check(const char *name, struct err *err) NODISCARD;
 
 /* Add one record. */
 void unit_put(struct buf *b, const char *key, const char *value);

@@ -13,6 +13,11 @@
  *    "no children" (ECHILD) is "no process left", and a walk down from here finds every one.
  *  - It blocks all signals. Only SIGKILL ends it early; the agent then sees the lock free.
  *  - It waits for nobody: one poll loop, and no write in it that could block on the task.
+ *
+ * `sluis-shim --service` finds lock and socket as its stdin and stdout, and itself in the unit's cgroup.
+ * Its real user may then be another than its effective one, which is the agent: files and status are
+ * written as the agent, signals reach the task because the kernel compares real users, and the child
+ * becomes that user for good. No capability is needed for any of this.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,6 +68,8 @@ struct shim {
 	size_t line_len;
 	bool line_too_long;
 	int events; /* cgroup.events, or -1 */
+	bool service; /* our own cgroup is the unit's */
+	int oom_events; /* memory.events of it, or -1 */
 	int conns[CONNS_MAX], next_conn;
 	bool running, ended, exit_written, empty;
 	bool killing;
@@ -123,27 +130,66 @@ static int write_status(const struct shim *shim, const char *phase)
 	return put_part(shim, UNIT_STATUS, &b);
 }
 
-/* Did the kernel kill something in our cgroup for memory? */
-static bool oom_happened(const struct shim *shim)
+/* A file of our own cgroup: of cgroup2 (legacy false), or of cgroup1's memory. -1 if there is none. */
+static int open_own(bool legacy, const char *file)
+{
+	static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	char line[4200], path[4400];
+	const char *own = NULL;
+	int fd = -1;
+
+	while (f && !own && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		own = legacy ? strstr(line, ":memory:") : !strncmp(line, "0::", 3) ? line + 2 : NULL;
+	}
+	if (f)
+		(void)fclose(f);
+	if (!own)
+		return -1;
+	if (legacy) {
+		(void)snprintf(path, sizeof(path), "/sys/fs/cgroup/memory%s/%s", own + 8, file);
+		return open(path, O_RDONLY | O_CLOEXEC);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(mounts) && fd < 0; i++) {
+		(void)snprintf(path, sizeof(path), "%s%s/%s", mounts[i], own + 1, file);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return fd;
+}
+
+static int open_oom_count(const struct shim *shim)
 {
 	const char *cgroup = unit_get(&shim->task, "cgroup");
 	char path[4200];
+	int fd;
+
+	if (cgroup) {
+		(void)snprintf(path, sizeof(path), "%s/memory.events", cgroup);
+		return open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (!shim->service)
+		return -1;
+	fd = open_own(false, "memory.events");
+	return fd >= 0 ? fd : open_own(true, "memory.oom_control");
+}
+
+/* Did the kernel kill something in the unit's cgroup for memory? */
+static bool oom_happened(const struct shim *shim)
+{
 	char text[512];
 	const char *at;
 	ssize_t n;
-	int fd;
+	int fd = open_oom_count(shim);
 
-	if (!cgroup)
-		return false;
-	(void)snprintf(path, sizeof(path), "%s/memory.events", cgroup);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	n = read(fd, text, sizeof(text) - 1);
 	(void)close(fd);
 	text[n > 0 ? n : 0] = 0;
 	at = strstr(text, "oom_kill ");
-	return at && strtoull(at + 9, NULL, 10) > 0;
+	/* not the end of oom_kill_disable */
+	return at && (at == text || at[-1] == '\n') && strtoull(at + 9, NULL, 10) > 0;
 }
 
 static uint64_t usec(struct timeval t) { return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec; }
@@ -196,9 +242,9 @@ static _Noreturn void child_fail(int exit_code, const char *what, const char *de
 	_exit(exit_code);
 }
 
-static void child_open(int as, const char *path, int flags)
+static void child_open(int as, const char *path, int flags, mode_t mode)
 {
-	int fd = open(path, flags | O_NOCTTY | O_CLOEXEC, 0666);
+	int fd = open(path, flags | O_NOCTTY | O_CLOEXEC, mode);
 
 	if (fd < 0)
 		child_fail(126, "cannot open", path);
@@ -256,26 +302,63 @@ static char **child_vector(const struct buf *task, const char *key)
 	return v;
 }
 
-static _Noreturn void child(const struct buf *task, int error_fd, int notice, int reports)
+/* Our real user and group, for good. */
+static void child_user(void)
 {
+	uid_t uid = getuid();
+	gid_t gid = getgid();
+
+	if (uid == geteuid() && gid == getegid())
+		return;
+	if (setresgid(gid, gid, gid) || setresuid(uid, uid, uid) || geteuid() != uid || getegid() != gid)
+		child_fail(126, "cannot become", "the user of the task");
+	(void)prctl(PR_SET_DUMPABLE, 1); /* else our own /proc belongs to root up to exec */
+}
+
+/* The shim is spared as long as anything else can be killed; the task is not. */
+static void child_mortal(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)!write(fd, "0", 1); /* raising it is always allowed */
+	(void)close(fd);
+}
+
+static _Noreturn void child(const struct shim *shim, int error_fd, int notice, int reports)
+{
+	const struct buf *task = &shim->task;
 	int flags = O_WRONLY | O_CREAT | (unit_get(task, "append") ? O_APPEND : O_TRUNC);
 	const char *out = unit_get(task, "stdout");
 	const char *err = unit_get(task, "stderr");
 	const char *cwd = unit_get(task, "cwd");
+	bool own_out = unit_get(task, "own_out") != NULL, own_err = unit_get(task, "own_err") != NULL;
+	mode_t own_mode = unit_get(task, "notice_for_all") ? 0600 : 0666; /* others can pass the directory then */
 	char **argv = child_vector(task, "arg");
 	sigset_t none;
 
 	child_error_fd = error_fd;
 	(void)setpgid(0, 0); /* a ^C in it, or its own kill(0), is not ours */
 	child_place(task);
+	if (own_out)
+		child_open(1, out, flags, own_mode);
+	if (own_err)
+		child_open(2, err, flags, own_mode);
+	child_user();
+	if (shim->service)
+		child_mortal();
 	if (chdir(cwd))
 		child_fail(126, "cannot change to directory", cwd);
-	child_open(0, unit_get(task, "stdin"), O_RDONLY);
-	child_open(1, out, flags);
-	if (strcmp(out, err))
-		child_open(2, err, flags);
-	else if (dup2(1, 2) < 0) /* one description: both share the offset */
-		child_fail(126, "cannot set up", err);
+	child_open(0, unit_get(task, "stdin"), O_RDONLY, 0);
+	if (!own_out)
+		child_open(1, out, flags, 0666);
+	if (!strcmp(out, err)) { /* one description: both share the offset */
+		if (dup2(1, 2) < 0)
+			child_fail(126, "cannot set up", err);
+	} else if (!own_err) {
+		child_open(2, err, flags, 0666);
+	}
 	/* The lock and the socket are closed by exec. */
 	if (dup2(notice, UNIT_NOTICE_FD) < 0 || dup2(reports, UNIT_REPORT_FD) < 0)
 		child_fail(126, "cannot set up", "notice and report pipes");
@@ -329,11 +412,18 @@ static int start(struct shim *shim)
 			return -1;
 		shim->events = private_fd(shim->events);
 	}
+	if (shim->service) {
+		shim->oom_events = open_own(false, "memory.events");
+		if (shim->oom_events >= 0)
+			shim->oom_events = private_fd(shim->oom_events);
+	}
 	if (write_status(shim, "claimed"))
 		return -1;
+	if (shim->service)
+		ring(shim); /* the agent does not know our number */
 	shim->leader = fork();
 	if (!shim->leader)
-		child(&shim->task, error_w, notice_r, report_w);
+		child(shim, error_w, notice_r, report_w);
 	if (shim->leader < 0) {
 		(void)snprintf(shim->error, sizeof(shim->error), "cannot fork: %s", strerror(errno));
 		shim->ended = true;
@@ -435,7 +525,8 @@ static void kill_begin(struct shim *shim)
 static const char *give_notice(struct shim *shim, int signo, bool all, const char *json)
 {
 	size_t n = strlen(json);
-	int fd = open(".notice", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	mode_t mode = unit_get(&shim->task, "notice_for_all") ? 0644 : 0600;
+	int fd = open(".notice", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 
 	if (shim->ended && !all)
 		return "gone";
@@ -635,7 +726,7 @@ static bool settle(struct shim *shim)
 		ring(shim);
 		if (empty)
 			return true;
-		if (unit_get(&shim->task, "kill_rest"))
+		if (unit_get(&shim->task, "kill_rest") || (shim->service && oom_happened(shim)))
 			kill_begin(shim);
 		reap(shim);
 	}
@@ -649,10 +740,21 @@ static bool settle(struct shim *shim)
 	return true;
 }
 
+/* One process died of memory: the unit as a whole has failed (as memory.oom.group would have it, which
+ * would take us along). Reading re-arms the descriptor. */
+static void see_oom(struct shim *shim)
+{
+	char text[512];
+
+	(void)!pread(shim->oom_events, text, sizeof(text), 0);
+	if (oom_happened(shim))
+		kill_begin(shim);
+}
+
 static void loop(struct shim *shim, int signals)
 {
 	while (!settle(shim)) {
-		struct pollfd fds[5 + CONNS_MAX];
+		struct pollfd fds[6 + CONNS_MAX];
 		struct signalfd_siginfo info;
 		int wait_ms = -1;
 
@@ -662,6 +764,7 @@ static void loop(struct shim *shim, int signals)
 		fds[1] = (struct pollfd){.fd = UNIT_LISTEN_FD, .events = POLLIN};
 		fds[2] = (struct pollfd){.fd = shim->child_error, .events = POLLIN};
 		fds[3] = (struct pollfd){.fd = shim->reports, .events = POLLIN};
+		fds[5 + CONNS_MAX] = (struct pollfd){.fd = shim->killing ? -1 : shim->oom_events, .events = POLLPRI};
 		fds[4] = (struct pollfd){.fd = shim->ended ? shim->events : -1, .events = POLLPRI};
 		if (shim->ended && !shim->exit_written)
 			wait_ms = RETRY_MS;
@@ -669,7 +772,7 @@ static void loop(struct shim *shim, int signals)
 			wait_ms = RETRY_MS;
 		if (shim->killing)
 			wait_ms = shim->kill_wait_ms;
-		if (!poll(fds, 5 + CONNS_MAX, wait_ms) && shim->killing) {
+		if (!poll(fds, 6 + CONNS_MAX, wait_ms) && shim->killing) {
 			kill_pass(shim);
 			if (shim->kill_wait_ms < RETRY_MS) /* what cannot die now is looked at less often */
 				shim->kill_wait_ms *= 2;
@@ -678,6 +781,8 @@ static void loop(struct shim *shim, int signals)
 			(void)!read(signals, &info, sizeof(info));
 		if (fds[2].revents)
 			read_child_error(shim);
+		if (fds[5 + CONNS_MAX].revents & POLLPRI)
+			see_oom(shim);
 		if (fds[3].revents)
 			read_reports(shim);
 		for (int i = 0; i < CONNS_MAX; i++)
@@ -690,13 +795,24 @@ static void loop(struct shim *shim, int signals)
 
 int main(int argc, char **argv)
 {
-	struct shim shim = {.child_error = -1, .notice = -1, .reports = -1, .report_file = -1, .events = -1};
+	struct shim shim = {.child_error = -1, .notice = -1, .reports = -1, .report_file = -1, .events = -1,
+		.oom_events = -1};
 	sigset_t all;
 	int signals;
 
+	if (argc == 3 && !strcmp(argv[1], "--service")) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (null < 0 || (null = fcntl(null, F_DUPFD_CLOEXEC, PRIVATE_FD)) < 0 || dup2(0, UNIT_LOCK_FD) < 0 ||
+				dup2(1, UNIT_LISTEN_FD) < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+			return 71;
+		shim.service = true;
+		argv++;
+		argc--;
+	}
 	if (argc != 2) {
 		(void)fprintf(stderr, "sluis-shim %s: started by sluis-agent, one per task\n"
-			"usage: sluis-shim TASKFILE\n", SLUIS_VERSION);
+			"usage: sluis-shim [--service] TASKFILE\n", SLUIS_VERSION);
 		return 64;
 	}
 	(void)sigfillset(&all);

@@ -33,6 +33,7 @@ RULES = {
     "agent/probe": ["proto"],
     "agent/exec": ["proto"],
     "agent/shim": ["agent/exec", "proto/base"],
+    "agent/execd": ["agent/exec", "proto/link", "proto/base"],
     "agent": ["agent/core", "agent/probe", "agent/exec", "proto"],
     "ctl": ["proto"],
     "tests": ["tests", "proto", "daemon", "agent", "ctl"],
