@@ -30,7 +30,7 @@ install: $(BINS) ## install below $(DESTDIR)$(PREFIX)
 	$(if $(INSTALL_BIN),install -m 755 $(INSTALL_BIN) "$(D)$(bindir)/")
 	$(if $(INSTALL_LIBEXEC),install -m 755 $(INSTALL_LIBEXEC) "$(D)$(libexecdir)/")
 	for m in $(MANUALS); do install -D -m 644 $$m "$(D)$(mandir)/man$${m##*.}/$${m##*/}" || exit 1; done
-	for u in $(UNITS); do n=$${u##*/}; sed -e 's#@sbindir@#$(sbindir)#g' -e 's#@bindir@#$(bindir)#g' $$u \
+	for u in $(UNITS); do n=$${u##*/}; sed -e 's#@sbindir@#$(sbindir)#g' -e 's#@bindir@#$(bindir)#g' -e 's#@libexecdir@#$(libexecdir)#g' $$u \
 		> "$(D)$(unitdir)/$${n%.in}" && chmod 644 "$(D)$(unitdir)/$${n%.in}" || exit 1; done
 	install -m 644 systemd/sluis.sysusers "$(D)$(PREFIX)/lib/sysusers.d/sluis.conf"
 	install -m 644 systemd/sluis.tmpfiles "$(D)$(PREFIX)/lib/tmpfiles.d/sluis.conf"

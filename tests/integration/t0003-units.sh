@@ -4,14 +4,14 @@
 . "$(dirname "$0")/tap.sh"
 cd "$ROOT" || exit 1
 
-mkdir -p "$T/sbin" "$T/bin" "$T/units"
-for p in sbin/sluisd sbin/sluis-agent bin/sluisctl; do
+mkdir -p "$T/sbin" "$T/bin" "$T/libexec" "$T/units"
+for p in sbin/sluisd sbin/sluis-agent bin/sluisctl libexec/sluis-execd; do
 	printf '#!/bin/sh\n' >"$T/$p"
 	chmod +x "$T/$p"
 done
 for f in systemd/*.in; do
 	u=$T/units/$(basename "$f" .in)
-	sed -e "s#@sbindir@#$T/sbin#g" -e "s#@bindir@#$T/bin#g" "$f" >"$u"
+	sed -e "s#@sbindir@#$T/sbin#g" -e "s#@bindir@#$T/bin#g" -e "s#@libexecdir@#$T/libexec#g" "$f" >"$u"
 done
 is "every placeholder is known" "$(grep -l '@[a-z]*dir@' "$T"/units/*)" ""
 
@@ -27,7 +27,7 @@ if command -v systemd-analyze >/dev/null; then
 	sed 's/^\[Service\]/&\nNoNewPriveleges=yes/' "$T/units/sluisd.service" >"$T/units/typo.service"
 	ok "and complains about a misspelt setting" bash -c \
 		"systemd-analyze verify --man=no '$T/units/typo.service' 2>&1 | grep -q typo.service"
-	for want in sluisd:15 sluis-agent:35 sluis-lease@:20 sluis-lease-renew@:20 sluis-backup:20; do
+	for want in sluisd:15 sluis-agent:35 sluis-execd:20 sluis-lease@:20 sluis-lease-renew@:20 sluis-backup:20; do
 		ok "exposure of ${want%:*}.service is at most ${want#*:} tenths" bash -c \
 			"systemd-analyze security --no-pager --offline=true --threshold=${want#*:} '$T/units/${want%:*}.service' >'$T/out' 2>&1"
 		sed -n '/Overall/s/^/# /p' "$T/out"
@@ -68,7 +68,7 @@ ok "make install works below a path with a blank" bash -c \
 is "the units name the installed programs" \
 	"$(sed -n 's/^ExecStart=//p' "$dest/usr/lib/systemd/system/sluisd.service")" /usr/sbin/sluisd
 is "nothing is installed outside PREFIX" "$(ls "$dest")" usr
-for p in sbin/sluisd sbin/sluis-agent bin/sluisctl bin/sluis-sim lib/sluis/sluis-shim; do
+for p in sbin/sluisd sbin/sluis-agent bin/sluisctl bin/sluis-sim lib/sluis/sluis-shim lib/sluis/sluis-execd; do
 	[ -x "$B/bin/${p##*/}" ] || continue
 	ok "$p is installed" test -x "$dest/usr/$p"
 done
