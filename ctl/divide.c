@@ -199,7 +199,12 @@ static int node_of_file(const struct division *d, size_t at, struct arena *arena
 
 int divide_command(const struct division *d, struct arena *arena, struct cmd_division_apply *ret, struct err *err)
 {
-	struct cmd_division_apply a = {.expect_version = (uint64_t)zero_up(d->version)};
+	struct cmd_division_apply a = {
+		.expect_version = (uint64_t)zero_up(d->version),
+		.defaults = {zero_up(d->defaults.job_time_ms), zero_up(d->defaults.job_notice_ms),
+			     zero_up(d->defaults.lease_ttl_ms), zero_up(d->defaults.lease_grace_ms),
+			     zero_up(d->defaults.lease_term_ms)},
+	};
 
 	if (d->flavors.count > FLAVORS_MAX || d->nodes_count > QNODES_MAX) {
 		(void)err_set(err, ERR_RANGE, "%zu flavors and %zu tree nodes", d->flavors.count, d->nodes_count);

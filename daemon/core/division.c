@@ -182,6 +182,16 @@ static void stages_keep(const struct qnode *old, struct qnode *q)
 	}
 }
 
+static int defaults_check(const struct division_defaults *f, struct err *err)
+{
+	const int64_t span[] = {f->job_time_ms, f->job_notice_ms, f->lease_ttl_ms, f->lease_grace_ms, f->lease_term_ms};
+
+	for (size_t i = 0; i < ARRAY_LEN(span); i++)
+		if (span[i] < 0 || span[i] > SPAN_MAX_MS)
+			return err_set(err, ERR_RANGE, "a default of the division is negative or far too long");
+	return 0;
+}
+
 static int apply_division(const struct core *c, const struct command *cmd, struct decision *d, struct err *err)
 {
 	const struct cmd_division_apply *a = &cmd->division_apply;
@@ -196,7 +206,9 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 		return err_hint(err, "sluisctl division diff -f FILE, then set version: %" PRIu64 " in it",
 				c->cluster.division_version);
 	}
-	rc = tree_check(a, err);
+	rc = defaults_check(&a->defaults, err);
+	if (!rc)
+		rc = tree_check(a, err);
 	if (!rc)
 		rc = sums_check(a, err);
 	if (!rc)
@@ -246,6 +258,7 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 	}
 	cl->division_version++;
 	memcpy(cl->division_payload, a->payload, sizeof cl->division_payload);
+	cl->defaults = a->defaults;
 	d->result.version = cl->division_version;
 	d->result.id = cl->division_version;
 	return 0;

@@ -703,7 +703,10 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 		return err_reason(err, REASON_FROZEN);
 	}
 	if (!draft.spec.time_limit_ms)
-		draft.spec.time_limit_ms = c->cluster.job_time_ms;
+		draft.spec.time_limit_ms = or_else(c->cluster.defaults.job_time_ms, c->cluster.job_time_ms);
+	if (!draft.spec.notice_ms)
+		draft.spec.notice_ms = min64(or_else(c->cluster.defaults.job_notice_ms, c->cluster.notice_ms),
+					     draft.spec.time_limit_ms / 2);
 	if (!draft.spec.units_max)
 		draft.spec.units_max = draft.spec.units;
 	rc = submit_check(c, t, d, &draft, err);

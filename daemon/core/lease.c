@@ -385,9 +385,9 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		err_set(err, ERR_INVAL, "%u devices do not divide into replicas of %u", s->units, s->units_per_replica);
 		return err_hint(err, "a replica sits on one node of %u devices", f->devices_per_node);
 	}
-	s->ttl_ms = s->ttl_ms ? s->ttl_ms : c->cluster.lease_ttl_ms;
-	s->grace_ms = s->grace_ms ? s->grace_ms : c->cluster.lease_grace_ms;
-	s->term_ms = s->term_ms ? s->term_ms : c->cluster.lease_term_ms;
+	s->ttl_ms = or_else(s->ttl_ms, or_else(c->cluster.defaults.lease_ttl_ms, c->cluster.lease_ttl_ms));
+	s->grace_ms = or_else(s->grace_ms, or_else(c->cluster.defaults.lease_grace_ms, c->cluster.lease_grace_ms));
+	s->term_ms = or_else(s->term_ms, or_else(c->cluster.defaults.lease_term_ms, c->cluster.lease_term_ms));
 	s->notice_ms = s->notice_ms ? s->notice_ms : c->cluster.notice_ms;
 	if (s->ttl_ms < MS_PER_S || s->grace_ms < 0 || s->term_ms < s->ttl_ms || s->notice_ms < 0 ||
 	    s->term_ms > SPAN_MAX_MS || s->grace_ms > SPAN_MAX_MS || s->notice_ms > SPAN_MAX_MS)

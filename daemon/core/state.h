@@ -399,6 +399,8 @@ static inline bool waits_for_loan_only(const struct job_spec *s) { return s->loa
 uint64_t hash_bytes(uint64_t h, const void *data, size_t n);
 uint64_t hash_u64(uint64_t h, uint64_t v);
 
+static inline int64_t or_else(int64_t value, int64_t otherwise) { return value ? value : otherwise; }
+
 /* names for messages */
 static inline void text_set(char *to, size_t n, const char *from)
 {

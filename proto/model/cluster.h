@@ -9,6 +9,7 @@ struct cluster {
 	uint8_t uid[16];
 	uint64_t division_version;
 	uint8_t division_payload[32]; /* the file as it was applied; zero: none */
+	struct division_defaults defaults;
 	/* next ids; an id is used once, also across restarts */
 	uint64_t next_job;
 	uint64_t next_lease;

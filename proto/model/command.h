@@ -142,6 +142,7 @@ struct cmd_division_apply {
 	uint32_t qnodes_n;
 	struct qnode *qnodes;
 	uint8_t payload[32]; /* the file's text, kept for export and history */
+	struct division_defaults defaults;
 };
 struct cmd_stage_set {
 	char project[TEXT_BYTES];

@@ -37,4 +37,13 @@ struct flavor {
 
 #define QTY_UNLIMITED INT64_MAX
 
+/* What the division says for jobs and leases that name nothing; 0: sluisd's own setting holds. */
+struct division_defaults {
+	int64_t job_time_ms;
+	int64_t job_notice_ms;
+	int64_t lease_ttl_ms;
+	int64_t lease_grace_ms;
+	int64_t lease_term_ms;
+};
+
 #endif

@@ -20,7 +20,7 @@
 	X(flavor) X(quota) X(stage) X(member) X(require) X(qnode) X(usage_row) X(usage)            \
 	X(lease_spec) X(lease) X(renewal) X(dependency) X(node_ref) X(job_spec) X(job)             \
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
-	X(alloc) X(victim) X(claim) X(cluster) X(idem)                                             \
+	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem)                        \
 	/* units and payloads */                                                                   \
 	X(unit_device) X(unit_host) X(unit) X(unit_status) X(string) X(payload)                    \
 	/* command bodies and results */                                                           \

@@ -243,6 +243,14 @@ FIELDS(claim) = {
 #undef T
 SCHEMA(claim);
 
+#define T struct division_defaults
+FIELDS(division_defaults) = {
+	F(1, job_time_ms), F(2, job_notice_ms), F(3, lease_ttl_ms), F(4, lease_grace_ms),
+	F(5, lease_term_ms),
+};
+#undef T
+SCHEMA(division_defaults);
+
 #define T struct cluster
 FIELDS(cluster) = {
 	F(1, name), F(2, uid), F(3, division_version),
@@ -250,7 +258,7 @@ FIELDS(cluster) = {
 	F(4, next_job), F(5, next_lease), F(6, next_alloc), F(7, next_claim), F(8, next_cred),
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
-	F(15, division_payload),
+	F(15, division_payload), SUB(16, defaults, division_defaults),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */

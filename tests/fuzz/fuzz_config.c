@@ -64,7 +64,9 @@ static void script(const char *text, size_t len)
 
 	job_options_init(&o, 0);
 	if (directives_read("fuzz", text, len, &d, &errs) == 0) {
-		(void)directives_resolve(&o, &d, NULL, true, NULL, 0, &errs); /* errs tell */
+		int refused = directives_resolve(&o, &d, NULL, true, NULL, 0, &errs);
+
+		(void)refused; /* errs tell why */
 		directives_done(&d);
 	}
 	job_options_done(&o);

@@ -378,6 +378,31 @@ static void gates_open_stage_by_stage(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
 }
 
+/* Who names no notice or time limit gets the division's; without one sluisd's own setting holds. A
+ * job that got no notice at all would lose its work at every stop. */
+static void the_division_names_defaults(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 1, 0);
+	const struct job *j;
+
+	cmd.job_submit.spec.time_limit_ms = cmd.job_submit.spec.notice_ms = 0;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	j = core_job(w->core, w->d.result.id);
+	assert_int_equal(j->spec.notice_ms, core_cluster(w->core)->notice_ms);
+	assert_int_equal(j->spec.time_limit_ms, core_cluster(w->core)->job_time_ms);
+
+	w->div.defaults = (struct division_defaults){.job_time_ms = 600000, .job_notice_ms = 7000};
+	cw_apply(w);
+	assert_int_equal(cw_do(w, &cmd), 0);
+	j = core_job(w->core, w->d.result.id);
+	assert_int_equal(j->spec.notice_ms, 7000);
+	assert_int_equal(j->spec.time_limit_ms, 600000);
+
+	w->div.defaults.job_notice_ms = -1;
+	assert_int_equal(apply(w), ERR_RANGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +416,7 @@ int main(void)
 		STORY(a_lowered_nominal_binds_the_next),
 		STORY(names_and_paths),
 		STORY(gates_open_stage_by_stage),
+		STORY(the_division_names_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
