@@ -339,13 +339,19 @@ static void growth_note(struct divide_run *r, const struct divide_level *l, int6
 	r->growths[r->growths_n++] = (struct divide_growth){l->at_ms, took_ms, l->units, l->recalled};
 }
 
-/* Device-ms that came after they were due. */
-static void overdue(struct divide_book *b, const struct divide_level *l, int64_t t_ms)
+/* Devices (from, to] of what the provider has in all came, or were given up, only now: short since they were due. */
+static void overdue(struct divide_book *b, const struct divide_level *l, int64_t t_ms, uint32_t from, uint32_t to)
 {
-	if (t_ms - l->at_ms <= b->in->recall_slo_ms)
-		return;
-	b->out->late++;
-	b->out->short_ms += (double)(t_ms - l->at_ms - b->in->recall_slo_ms) * l->units;
+	int64_t after_ms = t_ms - l->at_ms - b->in->recall_slo_ms;
+	uint32_t low = l->level - l->units > from ? l->level - l->units : from, high = l->level < to ? l->level : to;
+
+	if (after_ms > 0 && high > low)
+		b->out->short_ms += (double)after_ms * (high - low);
+}
+
+static bool is_late(const struct divide_book *b, const struct divide_level *l, int64_t t_ms)
+{
+	return t_ms - l->at_ms > b->in->recall_slo_ms;
 }
 
 void divide_book_want(struct divide_book *b, int64_t t_ms, uint32_t p, uint32_t units)
@@ -365,25 +371,28 @@ void divide_book_want(struct divide_book *b, int64_t t_ms, uint32_t p, uint32_t 
 	while (b->open[p].n && b->open[p].at[b->open[p].n - 1].level > units) {
 		struct divide_level *l = &b->open[p].at[b->open[p].n - 1];
 
-		overdue(b, l, t_ms);
-		if (l->level - l->units >= units) { /* not wanted any more at all */
-			growth_note(b->out, l, -1);
-			b->open[p].n--;
+		overdue(b, l, t_ms, units > b->have[p] ? units : b->have[p], l->level);
+		if (l->level - l->units < units && b->have[p] < units) { /* part of it is still wanted */
+			l->units -= l->level - units;
+			l->level = units;
 			continue;
 		}
-		l->units -= l->level - units;
-		l->level = units;
+		b->out->late += is_late(b, l, t_ms);
+		growth_note(b->out, l, -1);
+		b->open[p].n--;
 	}
 }
 
 void divide_book_have(struct divide_book *b, int64_t t_ms, uint32_t p, uint32_t units)
 {
-	uint32_t met = 0;
+	uint32_t met = 0, was = b->have[p];
 
-	b->leased += units - b->have[p];
+	b->leased += units - was;
 	b->have[p] = units;
+	for (uint32_t i = 0; i < b->open[p].n; i++)
+		overdue(b, &b->open[p].at[i], t_ms, was, units);
 	while (met < b->open[p].n && b->open[p].at[met].level <= units) {
-		overdue(b, &b->open[p].at[met], t_ms);
+		b->out->late += is_late(b, &b->open[p].at[met], t_ms);
 		growth_note(b->out, &b->open[p].at[met], t_ms - b->open[p].at[met].at_ms);
 		met++;
 	}
@@ -403,7 +412,8 @@ void divide_book_close(struct divide_book *b, int64_t t_ms)
 {
 	for (uint32_t p = 0; p < b->in->demand->providers_n; p++)
 		for (uint32_t i = 0; i < b->open[p].n; i++) {
-			overdue(b, &b->open[p].at[i], t_ms);
+			overdue(b, &b->open[p].at[i], t_ms, b->have[p], UINT32_MAX);
+			b->out->late += is_late(b, &b->open[p].at[i], t_ms);
 			growth_note(b->out, &b->open[p].at[i], -1);
 		}
 }

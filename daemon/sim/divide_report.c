@@ -245,10 +245,9 @@ void divide_minutes_csv(struct buf *b, const struct divide_setup *in, const stru
 
 static void source(char out[256], const struct divide_report *r, size_t run)
 {
-	(void)snprintf(out, 256, "%s%s%s %.8s, %s %.8s; %" PRIu32 " x %" PRIu32 " devices, sluis-sim " SLUIS_VERSION,
-		       run < r->runs_n ? "policy " : "", run < r->runs_n ? policy_name(r, run) : "",
-		       run < r->runs_n ? ";" : "source:", r->jobs_sha256, r->demand_name, r->demand_sha256, r->in->nodes,
-		       r->in->per_node);
+	(void)snprintf(out, 256, "source: %.60s %.8s, %.60s %.8s; %" PRIu32 " x %" PRIu32 " devices%s%s; sluis-sim " SLUIS_VERSION,
+		       r->jobs_name, r->jobs_sha256, r->demand_name, r->demand_sha256, r->in->nodes, r->in->per_node,
+		       run < r->runs_n ? "; policy " : "", run < r->runs_n ? policy_name(r, run) : "");
 }
 
 void divide_picture_division(struct buf *out, const struct divide_report *r, size_t run)

@@ -12,7 +12,7 @@
 enum { WIDTH = 960, HEIGHT = 420, LEFT = 76, RIGHT = 24, TOP = 64, BOTTOM = 84, PLOT_W = WIDTH - LEFT - RIGHT,
        PLOT_H = HEIGHT - TOP - BOTTOM };
 
-static const char *const colours[] = {"#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999"};
+static const char *const colours[] = {"#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#BBBBBB"};
 
 static void escaped(struct buf *b, const char *text)
 {
