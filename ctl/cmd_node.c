@@ -119,8 +119,8 @@ static void print_node(struct ctl *c, const struct node_view *v)
 	fprintf(c->out, "node %s   %s   %s   %u devices: %u in use, %u free, %u out   cores %u/%u   %u GiB\n",
 		text_safe(c, n->name), v->state, v->flavor, v->devices, v->used, v->free, v->out, v->cores_used, v->cores,
 		n->memory_mib / 1024);
-	fprintf(c->out, "  state     %s since %s; heard %s ago%s\n", node_state_name(n->state),
-		text_time(c, n->state_since_ms), v->heard_ago_ms < 0 ? "never" : text_age(c, v->heard_ago_ms),
+	fprintf(c->out, "  state     %s since %s; %s%s\n", node_state_name(n->state), text_time(c, n->state_since_ms),
+		v->heard_ago_ms < 0 ? "not heard since sluisd started" : text_f(c, "heard %s ago", text_age(c, v->heard_ago_ms)),
 		n->emulated ? "; emulated" : "");
 	if (n->admin != NODE_ENABLED)
 		fprintf(c->out, "  %-9s %s%s%s\n", node_admin_name(n->admin), text_safe(c, n->admin_reason),

@@ -145,7 +145,8 @@ static int print_json(struct ctl *c, const struct client_reply *reply, const str
 	return json_item(c, "job_submitted", reply->seq, item);
 }
 
-static void print_text(struct ctl *c, const struct client_reply *reply, const struct submission *sub,
+/* With --follow the answer is the job's output, so the rest goes beside it. */
+static void print_text(struct ctl *c, FILE *out, const struct client_reply *reply, const struct submission *sub,
 		       const struct job_view *v)
 {
 	const struct job_spec *s = &sub->cmd.spec;
@@ -154,23 +155,23 @@ static void print_text(struct ctl *c, const struct client_reply *reply, const st
 			   : v              ? units_slurm_time_print(limit, v->job.spec.time_limit_ms)
 					    : "default time";
 
-	fprintf(c->out, "%s job %" PRIu64 " (%s, %s, %s, project %s)\n", c->dry_run ? "would submit" : "submitted",
+	fprintf(out, "%s job %" PRIu64 " (%s, %s, %s, project %s)\n", c->dry_run ? "would submit" : "submitted",
 		reply->result.id, text_safe(c, s->name), text_size(c, s->shape, s->units, s->per_node, sub->cmd.flavor),
 		time, reply->result.text[0] ? text_path_last(reply->result.text) : sub->cmd.project);
 	if (reply->result.left_rums >= 0 && reply->result.hold_rums > 0)
-		fprintf(c->out, "holds %s GPU-hours when it starts (%s left)", text_gpuh(c, reply->result.hold_rums),
+		fprintf(out, "holds %s GPU-hours when it starts (%s left)", text_gpuh(c, reply->result.hold_rums),
 			text_gpuh(c, reply->result.left_rums));
 	else
-		fputs("no budget limits it", c->out);
+		fputs("no budget limits it", out);
 	if (v && v->start_p50_ms)
-		fprintf(c->out, "; expected start %s%s%s (p50-p90)", text_time(c, v->start_p50_ms),
+		fprintf(out, "; expected start %s%s%s (p50-p90)", text_time(c, v->start_p50_ms),
 			v->start_p90_ms > v->start_p50_ms ? "-" : "",
 			v->start_p90_ms > v->start_p50_ms ? text_time(c, v->start_p90_ms) : "");
 	else if (v && v->reason)
-		fprintf(c->out, "; waits: %u %s", v->reason, text_safe(c, v->reason_text));
+		fprintf(out, "; waits: %u %s", v->reason, text_safe(c, v->reason_text));
 	else if (v)
-		fprintf(c->out, "; %s", v->state_long);
-	fputc('\n', c->out);
+		fprintf(out, "; %s", v->state_long);
+	fputc('\n', out);
 	for (uint32_t i = 0; i < sub->payload.kept_n; i++)
 		fprintf(c->errs, "kept without effect: %s\n", text_safe(c, sub->kept[i].s));
 }
@@ -250,7 +251,7 @@ static int submit(struct ctl *c, const struct call *call, struct typed *t, struc
 	else if (c->quiet)
 		fprintf(c->out, "%" PRIu64 "\n", reply.result.id);
 	else
-		print_text(c, &reply, &sub, have ? &v : NULL);
+		print_text(c, o->follow ? c->errs : c->out, &reply, &sub, have ? &v : NULL);
 	fflush(c->out);
 	return r || c->dry_run ? r : after(c, o, reply.result.id);
 }

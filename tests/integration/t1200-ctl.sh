@@ -1,0 +1,293 @@
+#!/bin/bash
+# One living sluisd, and everything a person types: enrolment, the division, jobs, leases, the log. A screen that
+# is right about a fake answer and wrong about the daemon's is worth nothing; so here every answer is real.
+# shellcheck disable=SC2016 # $ in single quotes is for the shells that tasks and hooks run
+. "$(dirname "$0")/tap.sh"
+for program in sluisd sluisctl; do
+	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
+done
+unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
+export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
+mkdir "$HOME"
+CTL=$B/bin/sluisctl
+ctl() { "$CTL" --state-dir "$T/d" "$@"; }
+json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
+
+# says DESCRIPTION STATUS TEXT TRY COMMAND...: a mistake: its exit status, what is said, one way out, no answer
+says() {
+	local what=$1 status=$2 text=$3 try=$4 rc
+	shift 4
+	"$@" >"$T/out" 2>"$T/err"
+	rc=$?
+	if [ "$rc" -eq "$status" ] && grep -qF -- "$text" "$T/err" && grep -F -- '  try     ' "$T/err" | grep -qF -- "$try" &&
+		[ "$(grep -c '^  try     ' "$T/err")" -eq 1 ] && [ ! -s "$T/out" ]; then
+		tap_result 0 "$what"
+	else
+		tap_result 1 "$what"
+		{ echo "exit status $rc, wanted $status"; cat "$T/err" "$T/out"; } | sed 's/^/# /'
+	fi
+}
+
+sluisd() { # sluisd: start it, wait for its endpoints
+	rm -f "$T/d/endpoints.json"
+	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set listen.agents=tcp://127.0.0.1:* \
+		--set listen.users=tcp://127.0.0.1:* --set listen.enrol=tcp://127.0.0.1:* --set "listen.local=$T/d.sock" \
+		--set "server_key=$T/server.key" --set map_size=256MiB --set "local_admins=[$(id -u)]" \
+		--set leases.rejoin_grace=0s "$@" >>"$T/d.out" 2>&1 &
+	daemon=$!
+	started "$daemon"
+	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
+}
+
+# ---- before there is a daemon
+says "no daemon: nothing is waited for" 7 "no sluisd has written its endpoints" "sluisd --config" ctl status
+says "no local door" 7 "sluisd does not listen" "systemctl status sluisd" "$CTL" --endpoint "$T/none.sock" status
+ok "a key pair" "$CTL" -q key create "$T/server.key"
+is "kept from others" "$(stat -c %a "$T/server.key")" 600
+says "a key is never overwritten" 5 "cannot make a key" "another name" "$CTL" key create "$T/server.key"
+sluisd
+
+# ---- the cluster and its division
+is "who am I" "$(ctl cluster info --json | json 'o["item"]["role"]')" admin
+ok "healthy" ctl cluster health
+is "in JSON too" "$(ctl cluster health --json | json 'o["item"]["healthy"]')" True
+says "no division to export yet" 4 "no division was applied yet" "division apply" ctl division export
+cat >"$T/division.yaml" <<'Y'
+version: 0
+cluster: t
+flavors:
+  h100-80g: {vendor: nvidia, model: "*H100*", weight: 1000, devices_per_node: 8, scrub_max: 1s}
+committed:
+  h100-80g: {gpus: 8}
+defaults: {job: {notice: 5s}}
+tree:
+  public:
+    nominal: {h100-80g: {gpus: 4}}
+    recall_slo: 30s
+    sectors:
+      health:
+        challenges:
+          lung:
+            projects:
+              lungnet:
+                pi: eva
+                members: [eva]
+                nominal: {h100-80g: {gpus: 4}}
+                grant: {awarded: 10 gpuh, stages: [{name: pilot, amount: 4 gpuh, from: 2026-01-01}, {name: train, amount: 6 gpuh, from: 2026-01-01, after: pilot}]}
+  private:
+    nominal: {h100-80g: {gpus: 4}}
+    recall_slo: 30s
+    classes:
+      company:
+        providers:
+          chat: {tenant: chat-bv, nominal: {h100-80g: {gpus: 4}}}
+Y
+ctl division diff -f "$T/division.yaml" >"$T/diff"
+ok "diff shows what is new" grep -qE '^\+ tree/public/health/lung/lungnet +nominal h100-80g 4 gpus$' "$T/diff"
+ok "and the sums" grep -qF 'sums: h100-80g 8 of 8 devices committed, public 50.0 %, private 50.0 %' "$T/diff"
+ctl division diff --exit-code -f "$T/division.yaml" >/dev/null
+is "diff --exit-code: differs" $? 1
+is "a dry run applies nothing" "$(ctl --dry-run division apply -f "$T/division.yaml" | head -n1 | cut -c1-9)$(ctl division show | head -n1)" \
+	"would do:there is no division yet: sluisctl division apply -f division.yaml"
+ok "apply" ctl division apply -f "$T/division.yaml"
+ctl division diff --exit-code -f "$T/division.yaml" >/dev/null
+is "then nothing differs" $? 0
+ctl division export >"$T/export.yaml"
+is "export writes the version of now" "$(head -n1 "$T/export.yaml")" "version: 1"
+ok "export can be applied again" ctl division apply -f "$T/export.yaml"
+sed 's/^version: 0/version: 1/' "$T/division.yaml" >"$T/old.yaml"
+says "a file written against an old version" 5 "the division is at version 2" "version: 2" ctl division apply -f "$T/old.yaml"
+sed 's/gpus: 4}}$/gpus: 40}}/' "$T/division.yaml" >"$T/much.yaml"
+ctl division apply -f "$T/much.yaml" 2>"$T/err"
+is "promising more than there is" $? 2
+ok "names the line and the inequality" grep -qE "much.yaml:[0-9]+:[0-9]+: error: " "$T/err"
+sed 's/recall_slo/recal_slo/' "$T/division.yaml" >"$T/typo.yaml"
+ctl division diff -f "$T/typo.yaml" 2>"$T/err"
+is "a typo in the file" $? 2
+ok "is named with the near miss" grep -qE '^  try     recall_slo' "$T/err"
+is "project list" "$(ctl project list --plain --columns name,who,budget_left)" "lungnet	eva	4.0"
+ok "project show has the stages" sh -c '"$0" --state-dir "$1" project show lungnet | grep -q "train  *locked  *6.0 GPU-hours"' "$CTL" "$T/d"
+ok "release a stage" ctl project release-stage lungnet train
+is "more is left" "$(ctl project list --plain --columns budget_left)" "10.0"
+says "no such stage" 4 "has no stage 'trian'" "project show lungnet" ctl project release-stage lungnet trian
+says "no such project" 4 "there is no project 'lungnut'" "sluisctl project show lungnet" ctl project show lungnut
+is "provider show" "$(ctl provider show chat --json | json 'o["item"]["tenant"]')" chat-bv
+
+# ---- people
+token=$(ctl -q token create user --name eva --role member)
+is "a token is one line" "${token%%.*}" sluis-join-1
+is "listed until it is used" "$(ctl token list --plain --columns role,name,uses)" "member	eva	1"
+ok "accept it" "$CTL" user accept "$token" --name eva
+is "the key is private" "$(stat -c %a "$HOME/.config/sluis/keys/eva.key")" 600
+is "and gone from the list" "$(ctl token list --plain)" ""
+says "a token works once" 3 "the token is unknown, used up or expired" "token create" "$CTL" --key "$T/second.key" user accept "$token" --name eva
+is "the context is in use" "$("$CTL" cluster info --json | json 'o["item"]["principal"]+" "+o["item"]["role"]')" "eva member"
+says "eva is no admin" 3 "eva may not" "ask an admin" "$CTL" node drain n1 --reason x
+says "and reads no keys" 3 "eva may not read this" "ask an admin" "$CTL" key list
+says "a key that nobody knows" 3 "" "try" "$CTL" --key "$T/server.key" status
+ok "-v says where it looked" sh -c '"$0" -v cluster info 2>&1 | grep -q "^endpoint .*context t of"' "$CTL"
+ok "rotate the key" "$CTL" key rotate
+is "the new one works" "$("$CTL" cluster info --json | json 'o["item"]["principal"]')" eva
+chmod 644 "$HOME/.config/sluis/keys/eva.key"
+says "a key that others may read" 3 "" "chmod" "$CTL" status
+chmod 600 "$HOME/.config/sluis/keys/eva.key"
+says "no such context" 4 "there is no context 'u'" "context list" "$CTL" --cluster u status
+ok "contexts" "$CTL" context add other --endpoint tcp://127.0.0.1:1 --server-key "$("$CTL" key create "$T/o.key" 2>/dev/null)" --key "$T/o.key"
+says "a second one of that name" 5 "there is a context 'other' already" "context remove other" "$CTL" context add other --endpoint ipc:///x
+ok "are listed" sh -c '"$0" context list --plain | cut -f2 | tr "\n" " " | grep -q "^t other "' "$CTL"
+ok "and forgotten" "$CTL" -q context remove other
+says "nobody answers there" 7 "no answer from tcp://127.0.0.1:1" "check that sluisd runs" \
+	"$CTL" --endpoint tcp://127.0.0.1:1 --server-key "$("$CTL" key create "$T/p.key" 2>/dev/null)" --key "$T/p.key" --timeout 300ms status
+
+# ---- jobs, before there is a node
+says "more than is installed" 6 "more than is installed (reason 102)" "sluisctl node list" "$CTL" submit -A lungnet --gpus 99 -- true
+says "unknown flavor" 4 "there is no flavor 'v100'" "flavors here: h100-80g" "$CTL" submit -A lungnet --flavor v100 --gpus 1 -- true
+says "unknown job" 4 "there is no job 99" "queue --all" ctl explain 99
+says "cancel nothing" 4 "there is no job 99" "queue --all" ctl cancel 99
+says "logs of nothing" 4 "there is no job 99" "queue --all" ctl logs 99
+says "unknown lease" 4 "there is no lease 99" "lease list" ctl lease show 99
+says "unknown node" 4 "n99" "node list" ctl node uncordon n99
+is "an empty queue" "$(ctl queue)" "0 jobs: 0 running, 0 waiting"
+is "in JSON" "$(ctl queue --json | json 'o["items"]')" "[]"
+cat >"$T/train.sh" <<'S'
+#!/bin/sh
+#SLUIS --project lungnet --flavor h100-80g --gpus 2
+#SBATCH --job-name=lungseg --time=2:00 --mail-type=END
+echo "starts"
+sleep 0.2
+echo "to standard error" >&2
+echo "ends"
+exit 3
+S
+says "a script with a bad line" 2 "" "try" "$CTL" submit "$T/division.yaml"
+sed 's/--mail-type=END/--licenses=matlab/' "$T/train.sh" >"$T/bad.sh"
+"$CTL" submit "$T/bad.sh" 2>"$T/err"
+is "a directive that cannot be kept" $? 2
+ok "is refused with its line" grep -qF "$T/bad.sh:3: error: '--licenses=matlab': sluis has no licenses" "$T/err"
+key=$(python3 -c 'print("5f"*16)')
+
+if [ -x "$B/bin/sluis-agent" ] && [ -x "$B/bin/sluis-shim" ]; then
+	"$B/bin/sluis-agent" --config /dev/null --node n1 --join "$(ctl -q token create node --name n1)" --set "state_dir=$T/n1" \
+		--set exec.backend=plain --set reserve.cores=0 --set reserve.memory=0MiB --set address=127.0.0.1 \
+		--reconnect-max 200ms --topology "$ROOT/demo/topologies/oci-bm-h100.xml" >>"$T/n1.log" 2>&1 &
+	started $!
+	ready() { [ "$(ctl node list --plain --columns node,state,free)" = "n1	ready	8" ]; }
+	ok "a node joins with a token" wait_for 30 ready
+	# ---- jobs
+	id=$("$CTL" -q submit "$T/train.sh")
+	is "submit prints the id" "$id" 1
+	"$CTL" wait "$id" >"$T/out" 2>/dev/null
+	is "wait exits as the job did" $? 3
+	is "and says so" "$(cat "$T/out")" "job 1 failed, exit 3"
+	is "its output" "$("$CTL" logs "$id")" "starts
+to standard error
+ends"
+	is "the last line" "$("$CTL" logs "$id" --tail 1)" "ends"
+	is "it is in the list of all" "$("$CTL" queue --all --plain --columns id,name,state)" "1	lungseg	F"
+	ok "explain has what was kept without effect" sh -c '"$0" explain 1 | grep -q "train.sh:3: --mail-type=END"' "$CTL"
+	is "in JSON" "$("$CTL" job show 1 --json | json 'o["item"]["state"]+" "+o["item"]["project"]')" "failed public/health/lung/lungnet"
+	"$CTL" submit -A lungnet --gpus 2 --tasks-per-gpu 1 --follow -t 1m -- sh -c 'echo "rank $RANK of $WORLD_SIZE"' >"$T/out" 2>/dev/null
+	is "a command runs in every task, followed" "$(head -n1 "$T/out")" "rank 0 of 2"
+	is "the other task" "$("$CTL" logs 2.1)" "rank 1 of 2"
+	long=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
+	again=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
+	is "the same idempotency key never acts twice" "$again" "$long"
+	says "another command under it is refused" 5 "" "try" "$CTL" submit -A lungnet --gpus 1 --idempotency-key "$key" -- true
+	ok "wait --for running" "$CTL" -q wait "$long" --for running --timeout 20s
+	"$CTL" wait "$long" --timeout 200ms >/dev/null 2>"$T/err"
+	is "wait --timeout" $? 8
+	waiting=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m -- true)
+	why() { "$CTL" queue "$waiting" --plain --columns why | grep -q '^501 '; }
+	ok "the next one waits for quota" wait_for 10 why
+	ok "explain says what would start it" sh -c '"$0" explain "$1" | grep -qE "^    --loan ok "' "$CTL" "$waiting"
+	says "a budget that does not suffice" 3 "the budget does not cover it" "project show" "$CTL" submit -A lungnet --gpus 4 -t 300h -- true
+	ok "hold" "$CTL" -q job hold "$waiting"
+	is "held" "$("$CTL" queue "$waiting" --json=code | json 'o["items"][0]["code"]')" PD
+	says "hold what runs" 5 "is not waiting" "try" "$CTL" job hold "$long"
+	ok "release" "$CTL" -q job release "$waiting"
+	ok "update" "$CTL" -q job update "$waiting" --time 5m --name later
+	is "updated" "$("$CTL" job show "$waiting" --json | json 'str(o["item"]["time_limit_ms"])+o["item"]["name"]')" 300000later
+	ok "signal" "$CTL" -q job signal "$long" --signal CONT
+	ok "checkpointed" "$CTL" -q job checkpointed "$long" --step 210
+	is "noted" "$("$CTL" job show "$long" --json | json 'o["item"]["checkpoint_step"]')" 210
+	ok "cancel all of mine" "$CTL" -q cancel --me --now
+	"$CTL" wait "$long" >/dev/null 2>&1
+	is "an ended job has a status" "$([ $? -ne 0 ] && echo yes)" yes
+	# ---- leases
+	lease=$(ctl -q lease request --provider chat --flavor h100-80g --gpus 2 --ttl 3s --grace 60s --auto-accept --wait=20s 2>/dev/null)
+	is "lease request --wait" "$lease" 1
+	is "lease show" "$(ctl lease show 1 --json | json 'o["item"]["state"]')" active
+	ctl lease exec 1 -- sh -c 'echo inside; exit 5' >"$T/out" 2>&1
+	is "lease exec exits as the command did" $? 5
+	is "and prints what it printed" "$(cat "$T/out")" inside
+	says "more than its provider can have" 6 "can ever hold: 4" "--class loan could have up to 8" ctl lease request --provider chat --flavor h100-80g --gpus 5
+	says "who is that" 4 "" "division show" ctl lease request --provider chta --flavor h100-80g --gpus 1
+	ctl lease keep 1 --state-file "$T/lease.json" --on-change 'echo "$SLUIS_LEASE $SLUIS_LEASE_STATE $SLUIS_LEASE_UNITS" >>'"$T/hook" >"$T/keep" 2>"$T/keep.err" &
+	keeper=$!
+	started "$keeper"
+	ok "lease keep renews" wait_for 20 grep -q '^lease 1 renewed seq 2, ttl ' "$T/keep"
+	is "the state file" "$(json 'str(o["lease"])+o["state"]+o["holder"]+o["devices"][0]["node"]' <"$T/lease.json")" 1activeheldn1
+	is "the hook ran once" "$(cat "$T/hook")" "1 active 2"
+	ok "grow it" ctl -q lease resize 1 --gpus 4 --wait=20s
+	ok "the hook hears of it" wait_for 20 grep -qx '1 active 4' "$T/hook"
+	two() { [ "$(json 'sum(d["devices"] for d in o["devices"])' <"$T/lease.json")" = 4 ]; }
+	ok "and the file" wait_for 20 two
+	users=$(json 'o["users"]' <"$T/d/endpoints.json") agents=$(json 'o["agents"]' <"$T/d/endpoints.json")
+	kill -KILL "$daemon"
+	ok "the daemon dies: keep says so and stays" wait_for 20 grep -q 'trying on' "$T/keep.err"
+	ok "past its deadline it claims nothing" wait_for 20 sh -c 'python3 -c "import json,sys; o=json.load(open(sys.argv[1])); sys.exit(o[\"holder\"] != \"lapsed\" or o[\"deadline_unix\"] is not None)" "$0"' "$T/lease.json"
+	sluisd --set "listen.users=$users" --set "listen.agents=$agents" # as a service has it: where it was before
+	ok "the daemon is back: keep goes on" wait_for 30 grep -q 'sluisd answers again' "$T/keep.err"
+	held() { [ "$(json 'o["holder"]' <"$T/lease.json")" = held ]; }
+	ok "and holds again" wait_for 20 held
+	is "nothing expired" "$(ctl status --json | json 'o["item"]["expiries"]')" 0
+	ok "release it" ctl -q lease release 1
+	wait "$keeper"
+	is "keep ends with 9" $? 9
+	ok "and says why" grep -q '^lease 1 has ended (releas' "$T/keep"
+	says "renew what is gone" 9 "lease 1 is gone" "lease request --like 1" ctl lease renew 1
+	says "resize what is gone" 5 "" "try" ctl lease resize 1 --gpus 1
+	ctl lease request --like 1 --ttl 30s --wait=20s -q >"$T/out" 2>/dev/null
+	is "a new one like it" "$(cat "$T/out")" 2
+	ok "declining needs an offer" sh -c '! "$0" --state-dir "$1" lease decline 2 2>/dev/null' "$CTL" "$T/d"
+	# ---- screens
+	ctl status >"$T/out"
+	ok "status shows the bar" grep -qE '^  private +4 \(50 %\) +████ +4$' "$T/out"
+	ok "plain ASCII when asked" sh -c '! "$0" --state-dir "$1" --color never status | LC_ALL=C grep -q "[^ -~]"' "$CTL" "$T/d"
+	timeout -s INT 2 "$CTL" --state-dir "$T/d" top --interval 300ms >"$T/out" 2>/dev/null
+	ok "top redraws" test "$(grep -c 'healthy' "$T/out")" -ge 2
+	is "usage" "$(ctl usage --by provider --json | json 'o["items"][-1]["path"]')" private/company/chat
+	says "a dead node is proven by its boot id" 2 "runs another boot" "its last boot id" ctl node declare-dead n1 --boot-id 00 --yes
+	ok "explain a node" sh -c '"$0" --state-dir "$1" explain n1 | grep -q "lease-2"' "$CTL" "$T/d"
+	ok "if it were lost" sh -c '"$0" --state-dir "$1" deficit show --if-lost n1 | grep -q "lease-2"' "$CTL" "$T/d"
+	ok "drain, and back" sh -c '"$0" --state-dir "$1" -q node drain n1 --reason t && "$0" --state-dir "$1" node list --plain | cut -f2 | grep -qx draining && "$0" --state-dir "$1" -q node uncordon n1' "$CTL" "$T/d"
+else
+	skip "jobs, leases and screens with a node" "there is no $B/bin/sluis-agent"
+fi
+
+# ---- what is remembered
+ok "log export" ctl -q log export "$T/log"
+says "never over another file" 5 "exists already" "another name" ctl log export "$T/log"
+ok "log verify, offline" "$CTL" log verify "$T/log"
+ctl log verify --json >"$T/daemon.json"
+is "the daemon says the same head" "$(json 'o["item"]["hash"]' <"$T/daemon.json")" "$("$CTL" log verify "$T/log" --json | json 'o["item"]["head"]')"
+is "re-applied: the same digest" "$("$CTL" log replay "$T/log" --json | json 'o["item"]["digest"]')" "$(json 'o["item"]["digest"]' <"$T/daemon.json")"
+python3 - "$T/log" "$T/forged" <<'P'
+import sys
+b = bytearray(open(sys.argv[1], "rb").read())
+b[len(b) // 2] ^= 1
+open(sys.argv[2], "wb").write(b)
+P
+says "one flipped bit" 1 "not intact" "another copy" "$CTL" log verify "$T/forged"
+ok "backup" ctl -q backup create b1
+is "listed" "$(ctl backup list --plain --columns file)" b1
+ok "verified" "$CTL" -q backup verify "$T/d/backup/b1"
+head -c 5000 "$T/d/backup/b1" >"$T/cut"
+says "a backup cut short" 1 "is not intact" "backup list" "$CTL" backup verify "$T/cut"
+says "a backup has a plain name" 2 "no name for a backup" "plain file name" ctl backup create ../b2
+ok "disable eva" ctl -q user disable eva --reason left
+says "refused from the next message on" 3 "" "try" "$CTL" status
+kill -TERM "$daemon"
+wait "$daemon"
+is "sluisd stops when asked" $? 0
+done_testing

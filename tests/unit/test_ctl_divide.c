@@ -1,0 +1,374 @@
+/* test_ctl_divide.c - the contract on its way from a file to the daemon, and what `diff` says of it
+ *
+ * The file says totals, the daemon counts own parts; a slip here would hand out capacity twice or not at all.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctl/divide.h"
+#include "proto/base/ensure.h"
+#include "proto/base/instant.h"
+
+static const char base_text[] =
+	"version: 12\n"
+	"cluster: t\n"
+	"flavors:\n"
+	"  h100: {vendor: nvidia, model: \"H100*\", memory: 80GiB, weight: 1000, devices_per_node: 8, scrub_max: 60s}\n"
+	"  cpu: {unit: core, weight: 4}\n"
+	"committed:\n"
+	"  h100: {nodes: 14, gpus: 48}\n"
+	"  cpu: {cores: 64}\n"
+	"predicates:\n"
+	"  dutch: {jurisdiction: [NL]}\n"
+	"  eu: {jurisdiction: [NL, DE]}\n"
+	"tree:\n"
+	"  public:\n"
+	"    nominal: {h100: {nodes: 2, gpus: 16}}\n"
+	"    recall_slo: 15m\n"
+	"    sectors:\n"
+	"      health:\n"
+	"        nominal: {h100: {nodes: 2}}\n"
+	"        weight: 2\n"
+	"        challenges:\n"
+	"          lung:\n"
+	"            projects:\n"
+	"              lungnet:\n"
+	"                pi: eva\n"
+	"                members: [eva, ann]\n"
+	"                require: [dutch]\n"
+	"                borrowing_limit: {h100: {gpus: 16}}\n"
+	"                limits: {running_jobs: 50, time_max: 48h}\n"
+	"                grant:\n"
+	"                  awarded: 4000 gpuh\n"
+	"                  stages:\n"
+	"                    - {name: pilot, amount: 400 gpuh, from: 2026-01-01, to: 2026-04-01}\n"
+	"                    - {name: train, amount: 3000 gpuh, from: 2026-04-01, to: 2026-12-01, after: pilot}\n"
+	"  private:\n"
+	"    nominal: {h100: {nodes: 12, gpus: 32}}\n"
+	"    lending_limit: {h100: {nodes: 8}}\n"
+	"    classes:\n"
+	"      company:\n"
+	"        nominal: {h100: {nodes: 12}}\n"
+	"        providers:\n"
+	"          bluecloud: {tenant: b, nominal: {h100: {nodes: 8}}}\n";
+
+struct made {
+	struct division *d;
+	struct cmd_division_apply cmd;
+	struct snapshot snap;
+	struct arena arena;
+	struct err err;
+	int code;
+};
+
+/* base_text with every `from` replaced by `to`. */
+static void make(struct made *m, const char *from, const char *to)
+{
+	struct config_errors errs = CONFIG_ERRORS_INIT;
+	struct buf b = BUF_INIT;
+
+	memset(m, 0, sizeof *m);
+	for (const char *p = base_text; *p;) {
+		if (from && !strncmp(p, from, strlen(from))) {
+			buf_addf(&b, "%s", to);
+			p += strlen(from);
+		} else {
+			buf_add(&b, p++, 1);
+		}
+	}
+	if (division_read_bytes("t.yaml", b.data, b.len, &m->d, &errs))
+		fail_msg("line %u: %s", errs.list[0].line, errs.list[0].text);
+	config_errors_done(&errs);
+	buf_done(&b);
+	m->code = divide_command(m->d, &m->arena, &m->cmd, &m->err);
+	if (!m->code)
+		snapshot_of_command(&m->cmd, &m->arena, &m->snap);
+}
+
+static void done(struct made *m)
+{
+	division_free(m->d);
+	arena_done(&m->arena);
+}
+
+static const struct qnode *named(const struct cmd_division_apply *a, const char *name)
+{
+	for (uint32_t i = 0; i < a->qnodes_n; i++)
+		if (!strcmp(a->qnodes[i].name, name))
+			return &a->qnodes[i];
+	fail_msg("there is no %s", name);
+	return NULL;
+}
+
+static const struct quota *quota_of(const struct qnode *q, uint16_t flavor, uint8_t shape)
+{
+	for (uint32_t i = 0; i < q->quotas_n; i++)
+		if (q->quotas[i].flavor == flavor && q->quotas[i].shape == shape)
+			return &q->quotas[i];
+	return NULL;
+}
+
+static void test_own_parts_limits_and_parents(void **state)
+{
+	const struct quota *u;
+	struct made m;
+
+	(void)state;
+	make(&m, NULL, NULL);
+	assert_int_equal(m.code, 0);
+	assert_int_equal(m.cmd.expect_version, 12);
+	assert_int_equal(m.cmd.qnodes[0].kind, QNODE_ROOT);
+	assert_int_equal(m.cmd.qnodes[0].parent, 0);
+	for (uint32_t i = 1; i < m.cmd.qnodes_n; i++)
+		assert_true(m.cmd.qnodes[i].parent >= 1 && m.cmd.qnodes[i].parent <= i);
+	u = quota_of(named(&m.cmd, "public"), 1, SHAPE_NODE); /* both nodes are health's */
+	assert_int_equal(u ? u->nominal : 0, 0);
+	u = quota_of(named(&m.cmd, "public"), 1, SHAPE_GPU);
+	assert_int_equal(u->nominal, 16);
+	assert_int_equal(u->borrowing, QTY_UNLIMITED);
+	assert_int_equal(u->lending, QTY_UNLIMITED);
+	assert_int_equal(quota_of(named(&m.cmd, "health"), 1, SHAPE_NODE)->nominal, 2);
+	u = quota_of(named(&m.cmd, "lungnet"), 1, SHAPE_GPU);
+	assert_int_equal(u->nominal, 0);
+	assert_int_equal(u->borrowing, 16);
+	assert_int_equal(quota_of(named(&m.cmd, "private"), 1, SHAPE_NODE)->lending, 8);
+	assert_int_equal(quota_of(named(&m.cmd, "company"), 1, SHAPE_NODE)->nominal, 4); /* 12 less bluecloud's 8 */
+	assert_int_equal(quota_of(named(&m.cmd, "bluecloud"), 1, SHAPE_NODE)->nominal, 8);
+	assert_int_equal(named(&m.cmd, "public")->recall_slo_ms, 15 * MS_PER_MIN);
+	assert_int_equal(named(&m.cmd, "health")->weight, 2);
+	assert_string_equal(named(&m.cmd, "lungnet")->pi, "eva");
+	assert_int_equal(named(&m.cmd, "lungnet")->members_n, 2);
+	assert_int_equal(named(&m.cmd, "lungnet")->running_jobs_max, 50);
+	assert_int_equal(named(&m.cmd, "lungnet")->time_ms_max, 48 * MS_PER_HOUR);
+	assert_string_equal(named(&m.cmd, "lungnet")->requires[0].value, "NL");
+	assert_string_equal(named(&m.cmd, "bluecloud")->tenant, "b");
+	done(&m);
+}
+
+/* The sums that the daemon will check are the sums of the file. */
+static void test_totals_come_back(void **state)
+{
+	struct divide_sums sums;
+	struct made m;
+
+	(void)state;
+	make(&m, NULL, NULL);
+	assert_int_equal(m.snap.nodes[0].qty[0][SHAPE_NODE].nominal, 14);
+	assert_int_equal(m.snap.nodes[0].qty[0][SHAPE_GPU].nominal, 48);
+	sums = divide_sums(&m.snap, 0);
+	assert_int_equal(sums.committed, 160);
+	assert_int_equal(sums.public_devices, 32);
+	assert_int_equal(sums.private_devices, 128);
+	done(&m);
+}
+
+static void test_flavors_and_grants(void **state)
+{
+	const struct qnode *q;
+	struct made m;
+
+	(void)state;
+	make(&m, NULL, NULL);
+	assert_string_equal(m.cmd.flavors[0].name, "h100");
+	assert_int_equal(m.cmd.flavors[0].unit, UNIT_DEVICE);
+	assert_true(m.cmd.flavors[0].memory_mib_min <= 81559); /* what an 80 GiB device says it has */
+	assert_int_equal(m.cmd.flavors[0].committed_nodes, 14);
+	assert_int_equal(m.cmd.flavors[0].committed_units, 48);
+	assert_int_equal(m.cmd.flavors[0].scrub_ms_max, 60000);
+	assert_int_equal(m.cmd.flavors[1].unit, UNIT_CORE);
+	assert_int_equal(m.cmd.flavors[1].committed_units, 64);
+	q = named(&m.cmd, "lungnet");
+	assert_int_equal(q->stages_n, 2);
+	assert_int_equal(q->stages[0].state, STAGE_RELEASED);
+	assert_int_equal(q->stages[1].state, STAGE_LOCKED); /* it comes after another */
+	assert_int_equal(q->stages[0].amount_rums, 400 * MS_PER_HOUR);
+	assert_int_equal(q->stages[1].to_ms, INT64_C(1796083200000));
+	done(&m);
+}
+
+/* A rule of sovereignty that would not be enforced must not look as if it were. */
+static void test_rules_that_cannot_be_enforced_are_refused_or_told(void **state)
+{
+	CLEANUP(buf_done) struct buf notes = BUF_INIT;
+	struct made m;
+
+	(void)state;
+	make(&m, "require: [dutch]", "require: [eu]");
+	assert_int_equal(m.code, ERR_UNSUPPORTED);
+	assert_non_null(strstr(m.err.msg, "one of several values of jurisdiction cannot be enforced"));
+	assert_true(m.err.hint[0] != '\0');
+	done(&m);
+	make(&m, "        nominal: {h100: {nodes: 12}}\n", "        nominal: {h100: {nodes: 12}}\n        concentration_cap: 60 %\n");
+	divide_notes(m.d, &notes);
+	assert_non_null(strstr(buf_cstr(&notes), "concentration_cap of company is kept in the file, not enforced"));
+	done(&m);
+}
+
+/* ---- diff ------------------------------------------------------------------------------------ */
+
+/* What the daemon would show after `a` was applied: ids, and use of one node. */
+static void as_view(const struct cmd_division_apply *a, struct arena *arena, struct view_division *v)
+{
+	*v = (struct view_division){.version = 12, .flavors_n = a->flavors_n, .items_n = a->qnodes_n};
+	v->flavors = arena_copy(arena, a->flavors, a->flavors_n * sizeof *a->flavors);
+	v->items = arena_alloc(arena, a->qnodes_n * sizeof *v->items);
+	for (uint32_t i = 0; i < a->flavors_n; i++)
+		v->flavors[i].id = (uint16_t)(10 + i);
+	for (uint32_t i = 0; i < a->qnodes_n; i++) {
+		/* the last first: parents need not come before their children */
+		struct qnode_view *n = &v->items[a->qnodes_n - 1 - i];
+
+		n->qnode = a->qnodes[i];
+		n->qnode.id = i + 1;
+		if (!i)
+			n->qnode.parent = 1;
+		n->qnode.quotas = arena_copy(arena, a->qnodes[i].quotas, (a->qnodes[i].quotas_n + 1) * sizeof(struct quota));
+		n->uses = arena_alloc(arena, (a->qnodes[i].quotas_n + 1) * sizeof *n->uses);
+		n->uses_n = a->qnodes[i].quotas_n;
+		for (uint32_t k = 0; k < n->qnode.quotas_n; k++) {
+			n->qnode.quotas[k].flavor = (uint16_t)(n->qnode.quotas[k].flavor + 9);
+			n->uses[k].usage_guaranteed = 4;
+		}
+	}
+}
+
+static const struct change *change_of(const struct change *list, uint32_t n, const char *path, const char *field)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!strcmp(list[i].path, path) && !strcmp(list[i].field, field))
+			return &list[i];
+	return NULL;
+}
+
+static uint32_t diff(struct made *was, struct made *is, struct change **ret)
+{
+	struct view_division v;
+	struct snapshot s;
+	uint32_t n = 0;
+
+	as_view(&was->cmd, &was->arena, &v);
+	snapshot_of_view(&v, &was->arena, &s);
+	assert_int_equal(s.nodes_n, was->cmd.qnodes_n);
+	divide_diff(&s, &is->snap, &is->arena, ret, &n);
+	return n;
+}
+
+static void test_what_was_applied_differs_in_nothing(void **state)
+{
+	struct change *list;
+	struct made was, is;
+
+	(void)state;
+	make(&was, NULL, NULL);
+	make(&is, NULL, NULL);
+	assert_int_equal(diff(&was, &is, &list), 0);
+	done(&was);
+	done(&is);
+}
+
+static void test_a_lowered_nominal_says_who_is_touched(void **state)
+{
+	const struct change *ch;
+	struct change *list;
+	struct made was, is;
+	uint32_t n;
+
+	(void)state;
+	make(&was, NULL, NULL);
+	make(&is, "{tenant: b, nominal: {h100: {nodes: 8}}}", "{tenant: b, nominal: {h100: {nodes: 3}}}");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 1); /* company's total stays, only its own part moved */
+	ch = change_of(list, n, "tree/private/company/bluecloud", "nominal h100");
+	assert_non_null(ch);
+	assert_int_equal(ch->kind, CHANGE_DOWN);
+	assert_string_equal(ch->was, "8 nodes");
+	assert_string_equal(ch->is, "3 nodes");
+	assert_int_equal(strncmp(ch->note, "in use 4: what is above it goes on", 34), 0);
+	done(&was);
+	done(&is);
+}
+
+static void test_new_gone_and_changed_rows(void **state)
+{
+	const struct change *ch;
+	struct change *list;
+	struct made was, is;
+	uint32_t n;
+
+	(void)state;
+	make(&was, NULL, NULL);
+	make(&is, "          bluecloud: {tenant: b, nominal: {h100: {nodes: 8}}}\n",
+	     "          polder: {tenant: p, nominal: {h100: {nodes: 1}}}\n");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 2);
+	ch = change_of(list, n, "tree/private/company/polder", "");
+	assert_int_equal(ch->kind, CHANGE_NEW);
+	assert_string_equal(ch->is, "nominal h100 1 node");
+	ch = change_of(list, n, "tree/private/company/bluecloud", "");
+	assert_int_equal(ch->kind, CHANGE_GONE);
+	done(&is);
+	make(&is, "amount: 400 gpuh", "amount: 500 gpuh");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 1);
+	assert_int_equal(list[0].kind, CHANGE_UP);
+	assert_string_equal(list[0].field, "stage pilot");
+	assert_string_equal(list[0].is, "500 gpuh");
+	done(&is);
+	make(&is, "members: [eva, ann]", "members: [eva, tom]");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 2);
+	assert_string_equal(list[0].is, "tom");
+	assert_string_equal(list[1].was, "ann");
+	done(&is);
+	make(&is, "borrowing_limit: {h100: {gpus: 16}}", "weight: 3");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 2);
+	assert_string_equal(change_of(list, n, "tree/public/health/lung/lungnet", "borrowing_limit h100")->is, "no limit");
+	assert_string_equal(change_of(list, n, "tree/public/health/lung/lungnet", "weight")->is, "3");
+	done(&is);
+	make(&is, "recall_slo: 15m", "recall_slo: 5m");
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].was, "15m");
+	done(&is);
+	done(&was);
+}
+
+static void test_first_division_is_all_new(void **state)
+{
+	static const struct view_division nothing;
+	struct change *list;
+	struct snapshot s;
+	struct made is;
+	uint32_t n;
+
+	(void)state;
+	make(&is, NULL, NULL);
+	snapshot_of_view(&nothing, &is.arena, &s);
+	assert_int_equal(s.nodes_n, 0);
+	divide_diff(&s, &is.snap, &is.arena, &list, &n);
+	assert_int_equal(n, is.cmd.qnodes_n + is.cmd.flavors_n);
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(list[i].kind, CHANGE_NEW);
+	done(&is);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_own_parts_limits_and_parents),
+		cmocka_unit_test(test_totals_come_back),
+		cmocka_unit_test(test_flavors_and_grants),
+		cmocka_unit_test(test_rules_that_cannot_be_enforced_are_refused_or_told),
+		cmocka_unit_test(test_what_was_applied_differs_in_nothing),
+		cmocka_unit_test(test_a_lowered_nominal_says_who_is_touched),
+		cmocka_unit_test(test_new_gone_and_changed_rows),
+		cmocka_unit_test(test_first_division_is_all_new),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
