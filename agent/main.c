@@ -37,6 +37,7 @@ static const char program[] = "sluis-agent " SLUIS_VERSION;
 struct options {
 	const char *config;
 	bool config_given, check;
+	bool join_only; /* become known, then end: the service goes on */
 	const char *join, *gpus;
 	int64_t fence_ms, backoff_ms;
 	const char *sets[SETS_MAX];
@@ -661,7 +662,7 @@ static int connect_daemon(struct shell *s, const struct options *opts, struct er
 	s->conf.daemon.address = arena_copy(&s->conf.arena, endpoint, strlen(endpoint) + 1);
 	if (!endpoint[0] || !key[0]) {
 		code = err_set(err, ERR_CONFIG, "this node belongs to no cluster yet");
-		(void)err_hint(err, "sluis-agent --join TOKEN, with a token from sluisctl node token");
+		(void)err_hint(err, "sluis-agent --join TOKEN, with a token from sluisctl token create node");
 		goto out;
 	}
 	code = link_z85_decode(key, server, err);
@@ -818,7 +819,7 @@ static int set_up(struct shell *s, const struct options *opts, struct err *err)
 
 static void usage(FILE *out)
 {
-	(void)fputs("usage: sluis-agent [--config FILE] [--set PATH=VALUE]... [--node NAME] [--join TOKEN]\n"
+	(void)fputs("usage: sluis-agent [--config FILE] [--set PATH=VALUE]... [--node NAME] [--join TOKEN [--join-only]]\n"
 		    "                   [--topology FILE.xml | --synthetic TEXT [--gpus COUNTxMODEL]]\n"
 		    "                   [--fence-after TIME] [--reconnect-max TIME] [--log LEVEL] [--check-config]\n",
 		    out);
@@ -841,13 +842,14 @@ static void add_set(struct options *o, const char *fmt, const char *value)
 /* 0; -1: stop with EXIT_FINE; EXIT_USAGE. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
+	enum { O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
 	       O_HELP, O_VERSION };
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, O_CONFIG}, {"set", required_argument, NULL, O_SET},
 		{"topology", required_argument, NULL, O_TOPOLOGY}, {"synthetic", required_argument, NULL, O_SYNTHETIC},
 		{"gpus", required_argument, NULL, O_GPUS}, {"node", required_argument, NULL, O_NODE},
-		{"join", required_argument, NULL, O_JOIN}, {"check-config", no_argument, NULL, O_CHECK},
+		{"join", required_argument, NULL, O_JOIN}, {"join-only", no_argument, NULL, O_JOIN_ONLY},
+		{"check-config", no_argument, NULL, O_CHECK},
 		{"fence-after", required_argument, NULL, O_FENCE}, {"reconnect-max", required_argument, NULL, O_RECONNECT},
 		{"log", required_argument, NULL, O_LOG}, {"help", no_argument, NULL, O_HELP},
 		{"version", no_argument, NULL, O_VERSION}, {NULL, 0, NULL, 0},
@@ -868,6 +870,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case O_GPUS: o->gpus = optarg; break;
 		case O_NODE: add_set(o, "node=%", optarg); break;
 		case O_JOIN: o->join = optarg; break;
+		case O_JOIN_ONLY: o->join_only = true; break;
 		case O_CHECK: o->check = true; break;
 		case O_FENCE: code = units_duration(optarg, &o->fence_ms, &err); break;
 		case O_RECONNECT: code = units_duration(optarg, &o->backoff_ms, &err); break;
@@ -885,7 +888,7 @@ static int parse(int argc, char **argv, struct options *o)
 		(void)fprintf(stderr, "sluis-agent: error: %s\n", err.msg);
 		return EXIT_USAGE;
 	}
-	if (optind < argc || o->backoff_ms <= 0) {
+	if (optind < argc || o->backoff_ms <= 0 || (o->join_only && !o->join)) {
 		usage(stderr);
 		return EXIT_USAGE;
 	}
@@ -930,7 +933,7 @@ int main(int argc, char **argv)
 	}
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for a signal that exists */
 	code = set_up(&s, &opts, &err);
-	if (!code)
+	if (!code && !opts.join_only)
 		code = serve(&s, &err);
 	if (code) {
 		log_event(LOG_ERR, "failed", "error=%s%s%s", log_quote(err.msg), err.hint[0] ? " hint=" : "",

@@ -20,7 +20,7 @@ INSTALL_LIBEXEC := $(filter %/sluis-shim %/sluis-execd,$(BINS))
 MANUALS = $(shell find proto daemon agent ctl systemd -name '*.[158]')
 UNITS := $(wildcard systemd/*.in)
 DOCS := $(wildcard README.md ARCHITECTURE.md HACKING.md CHANGES.md LICENSE proto/PROTOCOL.md daemon/store/FORMAT.md)
-EXAMPLES := $(wildcard demo/division.yaml demo/train.py demo/serve.py)
+EXAMPLES := $(wildcard systemd/*.conf.example demo/division.yaml demo/train.py demo/serve.py)
 TOPOLOGIES := $(wildcard demo/topologies/*)
 
 install: $(BINS) ## install below $(DESTDIR)$(PREFIX)
