@@ -14,7 +14,7 @@ static int check_nodes(const struct core *c, struct err *err)
 {
 	EACH(c, nodes, node_s, n) {
 		uint64_t held = 0, loaned = 0, claimed = 0, cores[CORE_WORDS] = {0};
-		uint32_t units = 0, fraction = 0, memory = 0;
+		uint32_t units = 0, fraction = 0, memory = 0, memory_claimed = 0;
 
 		EACH(c, allocs, alloc_s, a)
 			for (uint32_t i = 0; i < a->r.parts_n; i++) {
@@ -42,11 +42,15 @@ static int check_nodes(const struct core *c, struct err *err)
 					if (claimed & m->r.parts[i].devices)
 						return broken(err, "I11: a device is claimed twice", m->r.id);
 					claimed |= m->r.parts[i].devices;
+					memory_claimed += m->r.parts[i].memory_mib;
 				}
 		if (held != n->held || loaned != n->loaned || claimed != n->claimed || units != n->units_n ||
 		    fraction != n->fraction_parts || memory != n->memory_held_mib ||
+		    memory_claimed != n->memory_claimed_mib ||
 		    memcmp(cores, n->cores_held, sizeof cores) != 0)
 			return broken(err, "what a node holds differs from its allocations", n->r.id);
+		if (memory > node_memory_mib(&n->r))
+			return broken(err, "a node's memory is given out twice", n->r.id);
 		if (n->r.devices_n < 64 && held >> n->r.devices_n)
 			return broken(err, "a device is held that the node does not have", n->r.id);
 	}

@@ -89,7 +89,14 @@ static bool plan_try(struct plan *p, const struct cost *cost, const bool *out, u
 	return place(p->c, &p->ask, &p->d->arena, &p->parts, &p->parts_n) == 0;
 }
 
-static void victims_of_parts(const struct core *c, struct decision *d, struct claim *m)
+static bool among(const uint64_t *ids, uint32_t n, uint64_t id)
+{
+	return bsearch(&id, ids, n, sizeof *ids, id_cmp) != NULL;
+}
+
+/* Whoever holds a device or a core of the claim, and whoever the plan needs gone for the memory alone:
+ * those of the plan's `ids` that sit on its nodes. */
+static void victims_of_parts(const struct core *c, struct decision *d, struct claim *m, const struct plan *plan)
 {
 	m->victims = arena_alloc(&d->arena, VICTIMS_PER_CLAIM_MAX * sizeof *m->victims);
 	for (uint32_t i = 0; i < m->parts_n; i++) {
@@ -104,7 +111,8 @@ static void victims_of_parts(const struct core *c, struct decision *d, struct cl
 				if (a->parts[k].index == n->units[u].part)
 					p = &a->parts[k];
 			ENSURE(p);
-			hit = (p->devices & m->parts[i].devices) != 0;
+			hit = (p->devices & m->parts[i].devices) != 0 ||
+			      among(plan->ask.victims, plan->ask.victims_n, a->id);
 			for (int w = 0; w < CORE_WORDS; w++)
 				hit |= (p->cores[w] & m->parts[i].cores[w]) != 0;
 			for (uint32_t k = 0; k < m->victims_n; k++)
@@ -191,7 +199,7 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 	m->offered = offered;
 	m->parts = p.parts;
 	m->parts_n = p.parts_n;
-	victims_of_parts(c, d, m);
+	victims_of_parts(c, d, m, &p);
 	if (!offered)
 		for (uint32_t i = 0; i < m->victims_n; i++)
 			recall(c, d, t, m->victims[i].alloc, m->id);
@@ -247,8 +255,13 @@ bool claim_ready(const struct core *c, const struct claim *m)
 		return false;
 	for (uint32_t i = 0; i < m->parts_n; i++) {
 		const struct node_s *n = node_of(c, m->parts[i].node);
+		uint64_t memory = n->memory_held_mib;
 
 		if (n->r.state != NODE_READY || (n->held & m->parts[i].devices))
+			return false;
+		for (uint32_t k = 0; k < m->parts_n; k++)
+			memory += m->parts[k].node == n->r.id ? m->parts[k].memory_mib : 0;
+		if (memory > node_memory_mib(&n->r))
 			return false;
 		for (int w = 0; w < CORE_WORDS; w++)
 			if (n->cores_held[w] & m->parts[i].cores[w])

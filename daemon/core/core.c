@@ -782,9 +782,11 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 		if (add) {
 			n->claimed |= p->devices;
 			mask_or(n->cores_claimed, p->cores);
+			n->memory_claimed_mib += p->memory_mib;
 		} else {
 			n->claimed &= ~p->devices;
 			mask_andnot(n->cores_claimed, p->cores);
+			n->memory_claimed_mib -= p->memory_mib;
 		}
 	}
 	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,

@@ -109,19 +109,47 @@ uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor)
 	return m;
 }
 
+/* A loan on claimed devices or cores, or one told to go for a claim. With `ask`: not one that its plan
+ * counts as gone already. */
+uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const struct place_ask *ask)
+{
+	uint32_t owed = n->memory_claimed_mib;
+
+	for (uint32_t i = 0; owed && i < n->units_n; i++) {
+		const struct alloc *a = core_alloc(c, n->units[i].alloc);
+
+		if (a->klass != CLASS_LOAN ||
+		    (ask && ask->over == PLACE_OVER_LOANS && may_recall(c, ask, a->id)))
+			continue;
+		for (uint32_t k = 0; k < a->parts_n; k++) {
+			const struct part *p = &a->parts[k];
+			bool goes = a->state == ALLOC_STOPPING && a->claim;
+
+			if (p->index != n->units[i].part)
+				continue;
+			goes |= (p->devices & n->claimed) != 0;
+			for (int w = 0; w < CORE_WORDS; w++)
+				goes |= (p->cores[w] & n->cores_claimed[w]) != 0;
+			if (goes)
+				owed -= p->memory_mib < owed ? p->memory_mib : owed;
+		}
+	}
+	return owed;
+}
+
 static void cand_fill(const struct placing *p, struct cand *cd)
 {
 	const struct place_ask *ask = p->ask;
 	const struct node *n = &cd->n->r;
 	uint64_t mask = node_flavor_mask(cd->n, ask->flavor);
-	uint32_t memory = n->memory_mib - (n->memory_reserved_mib < n->memory_mib ? n->memory_reserved_mib : n->memory_mib);
+	uint32_t memory = node_memory_mib(n);
 
 	memcpy(cd->cores, cd->n->cores_usable, sizeof cd->cores);
 	cd->devices = mask;
 	cd->memory_mib = memory;
 	if (ask->over != PLACE_EMPTY) {
 		uint64_t held = cd->n->held, cores[CORE_WORDS];
-		uint32_t memory_held = cd->n->memory_held_mib;
+		uint64_t memory_held = (uint64_t)cd->n->memory_held_mib + node_memory_owed(p->c, cd->n, ask);
 
 		memcpy(cores, cd->n->cores_held, sizeof cores);
 		if (ask->over == PLACE_OVER_LOANS)
@@ -140,7 +168,7 @@ static void cand_fill(const struct placing *p, struct cand *cd)
 		cd->devices = mask & ~held & ~cd->n->claimed;
 		mask_andnot(cd->cores, cores);
 		mask_andnot(cd->cores, cd->n->cores_claimed);
-		cd->memory_mib = memory > memory_held ? memory - memory_held : 0;
+		cd->memory_mib = memory > memory_held ? (uint32_t)(memory - memory_held) : 0;
 	}
 	if (p->flavor->unit == UNIT_CORE)
 		cd->avail = node_is_cpu(cd->n) ? mask_count(cd->cores) : 0;
@@ -245,7 +273,7 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 		p->breakable--;
 		cd->breaks = false;
 	}
-	total_memory = n->memory_mib > n->memory_reserved_mib ? n->memory_mib - n->memory_reserved_mib : 0;
+	total_memory = node_memory_mib(n);
 	if (p->flavor->unit == UNIT_CORE) {
 		take_cores(cores, cd->cores, NULL, units);
 		memory = usable ? (uint32_t)((uint64_t)total_memory * units / usable) : 0;

@@ -676,6 +676,10 @@ static bool on_offer(const struct core *c, const struct alloc *a)
 			if (n->cores_claimed[w] & a->parts[i].cores[w])
 				return true;
 	}
+	EACH(c, claims, claim_s, m) /* it may be the memory alone that is wanted */
+		for (uint32_t i = 0; m->r.offered && i < m->r.victims_n; i++)
+			if (m->r.victims[i].alloc == a->id)
+				return true;
 	return false;
 }
 

@@ -40,6 +40,7 @@ struct node_s {
 	uint64_t cores_claimed[CORE_WORDS];
 	uint64_t cores_loaned[CORE_WORDS];
 	uint32_t memory_held_mib;
+	uint32_t memory_claimed_mib; /* also what the claims' victims still hold of it */
 	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
 	/* of the record, for placing: */
 	uint64_t cores_usable[CORE_WORDS];
@@ -267,6 +268,13 @@ bool place_may_guarantee(const struct core *c, const struct alloc *a);
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
 /* Flavors counted in cores live on nodes that have no device of another flavor. */
 static inline bool node_is_cpu(const struct node_s *n) { return !n->mask_flavor; }
+/* What a node has for jobs. */
+static inline uint32_t node_memory_mib(const struct node *n)
+{
+	return n->memory_mib > n->memory_reserved_mib ? n->memory_mib - n->memory_reserved_mib : 0;
+}
+/* Of the memory claimed on it, what nobody who has to go for a claim leaves behind. */
+uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const struct place_ask *ask);
 void node_masks(struct node_s *n); /* derive them from the record */
 
 /* ---- deciding -------------------------------------------------------------------------------- */

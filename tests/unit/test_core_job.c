@@ -741,6 +741,72 @@ static void peers_1_victims_leave_one_by_one_past_a_thief(void **state)
 	assert_int_equal(cw_job_state(w, firm), JOB_BINDING);
 }
 
+static uint64_t loan_with_memory(struct core_world *w, uint32_t units, uint32_t gib)
+{
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", units, HOUR);
+	uint64_t id;
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	cmd.job_submit.spec.memory_mib = gib * 1024;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	return id;
+}
+
+/* A claim owns the memory of its plan, too: whoever would fit beside it by devices alone waits. Nodes have
+ * 1 TiB. */
+static void memory_is_earmarked_with_the_devices(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 4, HOUR);
+	uint64_t big, small, firm, thief;
+
+	for (uint32_t i = 2; i <= w->nodes_n; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, i, "one node will do"), 0);
+	big = loan_with_memory(w, 4, 600);
+	small = loan_with_memory(w, 3, 10);
+	w->node[1].manner = CW_STUBBORN;
+	cmd.job_submit.spec.memory_mib = 700 * 1024;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	firm = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, firm), JOB_EARMARKED);
+	assert_int_equal(cw_job_state(w, big), JOB_STOPPING);
+	assert_int_equal(cw_job_state(w, small), JOB_RUNNING);
+	thief = loan_with_memory(w, 1, 400); /* a device is free, and 1024 - 610 GiB are */
+	assert_int_equal(cw_job_state(w, thief), JOB_PENDING);
+	w->node[1].manner = CW_OBEY;
+	cw_advance(w, 20 * MS_PER_S);
+	assert_int_equal(cw_job_state(w, firm), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, thief), JOB_PENDING);
+	assert_int_equal(cw_job_state(w, loan_with_memory(w, 1, 300)), JOB_RUNNING);
+}
+
+/* Enough devices are free, but a loan holds the memory: it goes for that. */
+static void a_loan_is_recalled_for_its_memory(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 1, HOUR);
+	uint64_t first, loan, firm;
+
+	for (uint32_t i = 2; i <= w->nodes_n; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, i, "one node will do"), 0);
+	first = loan_with_memory(w, 1, 1);
+	loan = loan_with_memory(w, 1, 900);
+	cw_exit(w, first, 0); /* its device is the one that comes first */
+	w->node[1].manner = CW_STUBBORN;
+	cmd.job_submit.spec.memory_mib = 700 * 1024;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	firm = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, firm), JOB_EARMARKED);
+	assert_int_equal(cw_job_state(w, loan), JOB_STOPPING);
+	w->node[1].manner = CW_OBEY;
+	cw_advance(w, 20 * MS_PER_S);
+	assert_int_equal(cw_job_state(w, firm), JOB_RUNNING);
+}
+
 /* peers' failure 2 (kueue#3948): the nominal sits on the parent, a cousin has borrowed it. */
 static void peers_2_nominal_on_the_parent_is_served_within_the_slo(void **state)
 {
@@ -1510,6 +1576,8 @@ int main(void)
 		STORY(an_earmarked_job_can_be_cancelled),
 		STORY(a_loan_is_recalled_cools_down_and_resumes),
 		STORY(peers_1_victims_leave_one_by_one_past_a_thief),
+		STORY(memory_is_earmarked_with_the_devices),
+		STORY(a_loan_is_recalled_for_its_memory),
 		STORY(peers_2_nominal_on_the_parent_is_served_within_the_slo),
 		STORY(peers_3_protected_low_priority_does_not_stop_the_search),
 		STORY(peers_4_only_the_flavor_that_is_short_is_recalled),
