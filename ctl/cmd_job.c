@@ -380,7 +380,8 @@ int queue_print(struct ctl *c, const struct call *call)
 
 	if (r)
 		return r;
-	qsort(v.items, v.items_n, sizeof *v.items, queue_cmp);
+	if (v.items_n > 1)
+		qsort(v.items, v.items_n, sizeof *v.items, queue_cmp);
 	if (c->json)
 		return json_list(c, "job_list", v.seq, &schema_job_view, v.items, v.items_n, json_fix_job);
 	if (c->quiet) {

@@ -13,6 +13,7 @@
 #include "ctl/cmd.h"
 #include "proto/base/ensure.h"
 
+static void vline(char *to, size_t size, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
 static void vline(char *to, size_t size, const char *fmt, va_list ap)
 {
 	vsnprintf(to, size, fmt, ap);
