@@ -365,7 +365,8 @@ static int request_fill(struct ctl *c, const struct call *call, struct cmd_lease
 		s->shape = nodes ? SHAPE_NODE : SHAPE_GPU;
 		s->units = (uint32_t)(nodes ? nodes : gpus);
 	}
-	s->auto_accept |= call_has(call, "auto-accept");
+	/* who waits for it to be active cannot accept it meanwhile */
+	s->auto_accept |= call_has(call, "auto-accept") || call_has(call, "wait");
 	s->auto_extend |= call_has(call, "auto-extend");
 	if (call_get(call, "service") && take_service(c, call_get(call, "service"), s, payload))
 		return EXIT_USAGE;
