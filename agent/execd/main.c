@@ -317,6 +317,16 @@ static int handle(struct execd *x, const struct asked *a, struct buf *answer, st
 	return code;
 }
 
+/* Closing with something unread would take our answer away from the peer. */
+static void turn_away(int conn)
+{
+	char drop[64];
+
+	(void)shutdown(conn, SHUT_RD); /* nothing more can come */
+	while (recv(conn, drop, sizeof(drop), MSG_DONTWAIT) > 0)
+		; /* descriptors go with it, without ever being ours */
+}
+
 /* ---- one connection --------------------------------------------------------------------------------------------- */
 
 static void take_fds(struct msghdr *m, struct asked *ret)
@@ -377,7 +387,9 @@ static void serve(struct execd *x, int conn)
 	int code = check_peer(x, conn, &peer, &err);
 	bool decoded = false;
 
-	if (!code) {
+	if (code) {
+		turn_away(conn);
+	} else {
 		code = receive(conn, &a, &err);
 		decoded = !code;
 	}
