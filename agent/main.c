@@ -489,13 +489,30 @@ static char *cgroup_root(void)
 	return root;
 }
 
+static const char *const backend_names[] = {
+	[EXEC_PLAIN] = "plain", [EXEC_CGROUP2] = "cgroup2", [EXEC_SYSTEMD] = "systemd", [EXEC_EXECD] = "execd",
+};
+
 static int open_exec(struct shell *s, struct err *err)
 {
 	char *dir = joined(s->conf.state_dir, "exec"), *shim = shim_path(), *cgroup = NULL;
 	struct exec_cfg cfg = {.run_dir = dir, .shim_path = shim};
 	int code = ERR_UNSUPPORTED;
 
-	/* Containment as configured; `systemd`, the default, means the best there is without it. */
+	/* Containment as configured. An execd that is named has to be there; otherwise `systemd`, the default,
+	 * means the best there is. */
+	if (s->conf.exec.execd) {
+		cfg.backend = EXEC_EXECD;
+		cfg.execd_socket = s->conf.exec.execd;
+		code = exec_open(&cfg, &s->exec, err);
+		goto out;
+	}
+	if (s->conf.exec.backend == BACKEND_SYSTEMD && geteuid() == 0) {
+		cfg.backend = EXEC_SYSTEMD;
+		code = exec_open(&cfg, &s->exec, err);
+		if (code != ERR_UNSUPPORTED)
+			goto out;
+	}
 	if (s->conf.exec.backend == BACKEND_CGROUP2 || (s->conf.exec.backend == BACKEND_SYSTEMD && geteuid() == 0)) {
 		cgroup = cgroup_root();
 		cfg.backend = EXEC_CGROUP2;
@@ -513,10 +530,9 @@ static int open_exec(struct shell *s, struct err *err)
 		cfg.backend = EXEC_PLAIN;
 		code = exec_open(&cfg, &s->exec, err);
 	}
-	if (!code)
-		log_event(LOG_INFO, "execution", "backend=%s caps=%u", cfg.backend == EXEC_PLAIN ? "plain" : "cgroup2",
-			  exec_caps(s->exec));
 out:
+	if (!code)
+		log_event(LOG_INFO, "execution", "backend=%s caps=%u", backend_names[cfg.backend], exec_caps(s->exec));
 	free(dir);
 	free(shim);
 	free(cgroup);

@@ -113,6 +113,8 @@ static const struct conf_row reserve_rows[] = {
 static const struct conf_row exec_rows[] = {
 	{.key = "backend", .type = CONF_ENUM, .offset = AT(exec.backend), .preset = "systemd", .names = backend_names,
 	 .doc = "how work is contained"},
+	{.key = "execd", .type = CONF_TEXT, .offset = AT(exec.execd),
+	 .doc = "socket of sluis-execd, which then contains the work; /run/sluis-execd/socket"},
 	{.key = "prolog", .type = CONF_PATH, .offset = AT(exec.prolog), .doc = "folder of programs run before an attempt"},
 	{.key = "epilog", .type = CONF_PATH, .offset = AT(exec.epilog), .doc = "folder of programs run after one"},
 	{.key = "prolog_timeout", .type = CONF_DURATION, .offset = AT(exec.prolog_timeout_ms), .preset = "60s", .min = 100,

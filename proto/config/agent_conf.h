@@ -36,6 +36,7 @@ struct agent_conf {
 	} reserve;
 	struct {
 		int backend; /* enum conf_backend */
+		const char *execd; /* path of its socket; NULL: do without */
 		const char *prolog, *epilog; /* folders of programs, or NULL */
 		int64_t prolog_timeout_ms;
 		struct { struct runtime_conf *items; size_t count; } runtimes;
