@@ -784,16 +784,16 @@ static const struct conf_row retries_rows[] = {
 };
 static const struct conf_schema retries_schema = {.rows = retries_rows, .rows_count = ARRAY_LEN(retries_rows)};
 static const struct conf_row job_rows[] = {
-	{.key = "time", .type = CONF_DURATION, .offset = DIV(defaults.job_time_ms), .preset = "1h", .min = 1000, .max = LONG_MS},
-	{.key = "notice", .type = CONF_DURATION, .offset = DIV(defaults.job_notice_ms), .preset = "2m", .max = MS_PER_DAY},
+	{.key = "time", .type = CONF_DURATION, .offset = DIV(defaults.job_time_ms), .min = 1000, .max = LONG_MS},
+	{.key = "notice", .type = CONF_DURATION, .offset = DIV(defaults.job_notice_ms), .max = MS_PER_DAY},
 	{.key = "retries", .type = CONF_MAP, .sub = &retries_schema},
 	{.key = "class", .type = CONF_ENUM, .offset = DIV(defaults.job_class), .preset = "normal", .names = class_names},
 };
 static const struct conf_schema job_schema = {.rows = job_rows, .rows_count = ARRAY_LEN(job_rows)};
 static const struct conf_row lease_rows[] = {
-	{.key = "ttl", .type = CONF_DURATION, .offset = DIV(defaults.lease_ttl_ms), .preset = "15m", .min = 100, .max = LONG_MS},
-	{.key = "grace", .type = CONF_DURATION, .offset = DIV(defaults.lease_grace_ms), .preset = "15m", .max = LONG_MS},
-	{.key = "term", .type = CONF_DURATION, .offset = DIV(defaults.lease_term_ms), .preset = "30d", .min = 1000, .max = LONG_MS},
+	{.key = "ttl", .type = CONF_DURATION, .offset = DIV(defaults.lease_ttl_ms), .min = 100, .max = LONG_MS},
+	{.key = "grace", .type = CONF_DURATION, .offset = DIV(defaults.lease_grace_ms), .max = LONG_MS},
+	{.key = "term", .type = CONF_DURATION, .offset = DIV(defaults.lease_term_ms), .min = 1000, .max = LONG_MS},
 	{.key = "notice_nonrenew", .type = CONF_DURATION, .offset = DIV(defaults.lease_notice_nonrenew_ms), .preset = "7d",
 	 .max = LONG_MS},
 };
@@ -1128,6 +1128,15 @@ static void write_node(const struct division *d, size_t index, int depth, struct
 	ENSURE(out->len > start);
 }
 
+/* A default that the file leaves to sluisd's own settings (0) is not written. */
+static void default_write(struct buf *out, const char *key, int64_t ms)
+{
+	char t[UNITS_TEXT_BYTES];
+
+	if (ms)
+		buf_addf(out, "%s: %s, ", key, units_duration_exact(t, ms));
+}
+
 void division_write(const struct division *d, struct buf *out)
 {
 	char t[UNITS_TEXT_BYTES];
@@ -1182,14 +1191,16 @@ void division_write(const struct division *d, struct buf *out)
 		}
 		buf_addf(out, "}\n");
 	}
-	buf_addf(out, "\ndefaults:\n  job: {time: %s", units_duration_exact(t, d->defaults.job_time_ms));
-	buf_addf(out, ", notice: %s", units_duration_exact(t, d->defaults.job_notice_ms));
-	buf_addf(out, ", retries: {infra: %" PRId64 ", user: %" PRId64 "}, class: %s}\n", d->defaults.job_retries_infra,
+	buf_addf(out, "\ndefaults:\n  job: {");
+	default_write(out, "time", d->defaults.job_time_ms);
+	default_write(out, "notice", d->defaults.job_notice_ms);
+	buf_addf(out, "retries: {infra: %" PRId64 ", user: %" PRId64 "}, class: %s}\n", d->defaults.job_retries_infra,
 		 d->defaults.job_retries_user, class_names[d->defaults.job_class]);
-	buf_addf(out, "  lease: {ttl: %s", units_duration_exact(t, d->defaults.lease_ttl_ms));
-	buf_addf(out, ", grace: %s", units_duration_exact(t, d->defaults.lease_grace_ms));
-	buf_addf(out, ", term: %s", units_duration_exact(t, d->defaults.lease_term_ms));
-	buf_addf(out, ", notice_nonrenew: %s}\n\n", units_duration_exact(t, d->defaults.lease_notice_nonrenew_ms));
+	buf_addf(out, "  lease: {");
+	default_write(out, "ttl", d->defaults.lease_ttl_ms);
+	default_write(out, "grace", d->defaults.lease_grace_ms);
+	default_write(out, "term", d->defaults.lease_term_ms);
+	buf_addf(out, "notice_nonrenew: %s}\n\n", units_duration_exact(t, d->defaults.lease_notice_nonrenew_ms));
 	write_node(d, 0, 0, out);
 	if (d->deficit_order.count) {
 		buf_addf(out, "\ndeficit:\n  order: ");

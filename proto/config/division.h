@@ -3,7 +3,8 @@
  * In the file a node's `nominal` is a total that contains its children's. Here each tree node has both:
  * `nominal`, what the file says, and `own`, that total minus what the children declare. A flavor that a
  * node's nominal does not name is the sum of its children's; once it names the flavor, a shape it leaves
- * out is 0. A borrowing or lending limit that is left out is no limit, shape by shape.
+ * out is 0. A borrowing or lending limit that is left out is no limit, shape by shape. A default for jobs
+ * or leases that is left out is 0: sluisd's own setting holds.
  *
  * What the file alone can decide is checked here, with line and column: children within their parent,
  * public + private within committed, known flavors and predicates, stages in order and within the award.

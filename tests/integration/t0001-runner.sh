@@ -46,7 +46,7 @@ is "passed, failed and skipped cases count once each" "$last" "1 passed, 1 faile
 is "a failure makes the runner fail" "$rc" 1
 ok "the failing case is named" said "failed: two"
 ok "its last lines are shown" said "--- 0x1 != 0x2"
-ok "the command that replays it is shown" said "replay: B=$T/build VARIANT=release $T/bin/test_mixed"
+ok "the command that replays it is shown" said "replay: B=$T/build VARIANT=${VARIANT:-release} $T/bin/test_mixed"
 ok "the skip's reason is shown" said "test_mixed: three: the moon is away"
 
 fresh
