@@ -4,17 +4,19 @@
  * loans that are told to go (the victims). Nobody else can take any of them (I11). When the last one
  * is free the claim turns into an allocation. Guaranteed work is never a victim.
  *
- * Victims: every loan is considered, cheapest first (class, lost work in powers of two, latest start,
- * id); the shortest prefix that suffices is found by bisection, then whoever is not needed is dropped
- * again in reverse (Kueue's fillBackWorkloads idea). The search is complete: if recalling every loan
- * helps, a plan is found.
+ * Victims: every loan is considered, cheapest first: class, lost work per device that helps in powers of
+ * two, most devices that help, latest start, id. Per device, because a job that holds what many small ones
+ * hold together loses no more than they do, and is one interruption instead of many; devices beyond what
+ * is asked for help nobody. The shortest prefix that suffices is found by bisection, then whoever is not
+ * needed is dropped again in reverse (Kueue's fillBackWorkloads idea). The search is complete: if recalling
+ * every loan helps, a plan is found.
  */
 #include "daemon/core/state.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct cost { uint64_t id; uint32_t klass; uint32_t lost_log2; int64_t start_ms; };
+struct cost { uint64_t id; uint32_t klass; uint32_t lost_log2; int64_t helps; int64_t start_ms; };
 
 static int cost_cmp(const void *pa, const void *pb)
 {
@@ -24,6 +26,8 @@ static int cost_cmp(const void *pa, const void *pb)
 		return a->klass < b->klass ? -1 : 1;
 	if (a->lost_log2 != b->lost_log2)
 		return a->lost_log2 < b->lost_log2 ? -1 : 1;
+	if (a->helps != b->helps)
+		return a->helps > b->helps ? -1 : 1;
 	if (a->start_ms != b->start_ms)
 		return a->start_ms > b->start_ms ? -1 : 1;
 	return a->id < b->id ? -1 : a->id > b->id;
@@ -38,7 +42,13 @@ static int id_cmp(const void *pa, const void *pb)
 	return a < b ? -1 : a > b;
 }
 
-static uint32_t loans_by_cost(const struct core *c, int64_t t, uint16_t flavor, struct arena *arena,
+static int64_t in_devices(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
+{
+	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
+}
+
+/* For somebody who needs `need` devices. */
+static uint32_t loans_by_cost(const struct core *c, int64_t t, uint16_t flavor, int64_t need, struct arena *arena,
 			      struct cost **ret)
 {
 	struct cost *cost = arena_alloc(arena, c->loans.count * sizeof *cost);
@@ -46,14 +56,15 @@ static uint32_t loans_by_cost(const struct core *c, int64_t t, uint16_t flavor, 
 
 	EACH(c, loans, alloc_s, a) {
 		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
-		int64_t since, lost;
+		int64_t since, lost, devices = in_devices(c, a->r.flavor, a->r.shape, a->r.units);
 
 		if (a->r.flavor != flavor)
 			continue;
 		since = a->r.start_ms;
 		if (j && j->checkpoint_ms > since)
 			since = j->checkpoint_ms;
-		lost = a->r.state == ALLOC_ACTIVE ? (t - since) * a->r.units : 0;
+		cost[n].helps = devices < need ? devices : need;
+		lost = a->r.state == ALLOC_ACTIVE && cost[n].helps > 0 ? (t - since) * devices / cost[n].helps : 0;
 		cost[n].id = a->r.id;
 		cost[n].klass = j ? j->spec.klass : JOB_SYSTEM;
 		cost[n].lost_log2 = lost > 0 ? 64 - (uint32_t)__builtin_clzll((uint64_t)lost) : 0;
@@ -158,7 +169,10 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 	struct plan p = {.c = c, .d = d, .ask = ask->place};
 	struct cost *cost = NULL;
 	/* a loan recalls nobody */
-	uint32_t n = ask->klass == CLASS_LOAN ? 0 : loans_by_cost(c, t, ask->place.flavor, &d->arena, &cost);
+	uint32_t n = ask->klass == CLASS_LOAN ?
+			     0 :
+			     loans_by_cost(c, t, ask->place.flavor,
+					   in_devices(c, ask->place.flavor, ask->place.shape, units), &d->arena, &cost);
 	uint32_t lo = 0, hi = n;
 	bool *out = arena_alloc(&d->arena, n + 1);
 	struct cluster *cl;

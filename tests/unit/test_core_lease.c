@@ -606,6 +606,39 @@ static void growth_within_quota_arrives_within_the_slo(void **state)
 	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
 }
 
+/* Six devices are wanted: one job of six that ran ten minutes goes rather than six of one that ran thirty.
+ * By the work of each alone the six would be cheaper, and three times as much would be lost. */
+static void a_claim_weighs_lost_work_by_the_device(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 2), beta, big;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 1, 24 * HOUR);
+
+	(void)cw_submit(w, w->alice, "lung", 8, 24 * HOUR);
+	(void)cw_submit(w, w->bob, "heart", 8, 24 * HOUR);
+	beta = cw_lease(w, w->beta, "beta", 2, LEASE_FIRM);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(cw_do(w, &cmd), 0);
+	cw_advance(w, 10 * MIN); /* in two steps: leases live 15 minutes */
+	assert_int_equal(cw_renew(w, w->acme, id, 1).code, 0);
+	assert_int_equal(cw_renew(w, w->beta, beta, 1).code, 0);
+	cw_advance(w, 10 * MIN);
+	assert_int_equal(cw_renew(w, w->acme, id, 2).code, 0);
+	assert_int_equal(cw_renew(w, w->beta, beta, 2).code, 0);
+	cmd.job_submit.spec.units = cmd.job_submit.spec.units_max = 6;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	big = w->d.result.id;
+	cw_advance(w, 10 * MIN);
+	assert_int_equal(cw_job_state(w, big), JOB_RUNNING);
+	manner(w, CW_STUBBORN);
+	assert_int_equal(cw_resize(w, w->acme, id, 8), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, id)->victims_n, 1);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, id)->victims[0].alloc, core_job(w->core, big)->alloc);
+	manner(w, CW_OBEY);
+}
+
 /* A claim whose victims do not leave in time is marked and counted, and still served first. */
 static void a_late_claim_is_a_breach_on_record(void **state)
 {
@@ -912,6 +945,7 @@ int main(void)
 		STORY(the_term_ends_the_lease),
 		STORY(auto_extend_goes_on_and_extend_moves_the_end),
 		STORY(growth_within_quota_arrives_within_the_slo),
+		STORY(a_claim_weighs_lost_work_by_the_device),
 		STORY(a_late_claim_is_a_breach_on_record),
 		STORY(a_bare_lease_shrinks_by_single_devices),
 		STORY(growth_beyond_what_is_left_says_501),
