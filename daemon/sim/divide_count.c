@@ -250,9 +250,11 @@ static void recall_nodes(struct count *c)
 
 static void lend_nodes(struct count *c)
 {
-	uint32_t allowed = may_lend(c);
+	uint32_t allowed = may_lend(c), leaving = 0;
 
-	for (uint32_t n = 0; n < c->lendable_n && c->lent_n < allowed; n++)
+	for (uint32_t n = 0; n < c->lendable_n; n++) /* on their way back: not there to be lent, nor to be leased */
+		leaving += c->back[n] && c->node_held[n];
+	for (uint32_t n = 0; n < c->lendable_n && c->lent_n + leaving < allowed; n++)
 		if (c->back[n] && !c->node_held[n]) {
 			c->back[n] = false;
 			c->lent_n++;
