@@ -167,10 +167,8 @@ static void preempt_newest(struct count *c)
 static void start_fifo(struct count *c)
 {
 	size_t kept = 0;
-	/* leases in want of devices come first */
-	uint32_t open = idle(c), due = c->book->wanted - c->book->leased;
+	uint32_t open = idle(c); /* leases in want of devices have been served before */
 
-	open = open > due ? open - due : 0;
 	for (size_t i = 0; i < c->queue_n; i++) {
 		uint32_t job = c->queue[i], units = spec(c, job)->units;
 

@@ -387,7 +387,8 @@ static void walls_hold_and_foresight_waits(void **state)
 		sound(&p, &r);
 		assert_int_equal(r.recalls, 0);
 		assert_int_equal(r.late + r.refused, 0);
-		assert_true(r.done[1].first_start_ms >= 600 * MS_PER_MIN);
+		assert_true(r.done[1].first_start_ms >= 600 * MS_PER_MIN); /* an end before the limit is seen at once */
+		assert_true(r.done[1].first_start_ms <= 600 * MS_PER_MIN + 3000);
 		assert_true(r.done[2].first_start_ms < 3 * MS_PER_MIN); /* backfilled beside the first */
 		for (size_t i = 0; i < r.samples_n; i++)
 			assert_int_equal(r.samples[i].loaned, 0);
@@ -398,6 +399,26 @@ static void walls_hold_and_foresight_waits(void **state)
 	assert_int_equal(r.recalls, 0);
 	assert_int_equal(r.done[2].first_start_ms, 2 * MS_PER_MIN);
 	assert_true(r.done[1].first_start_ms >= 600 * MS_PER_MIN);
+	divide_run_done(&r);
+	pool_close(&p);
+}
+
+/* Demand rises and falls again while a node is on its way back: it is lent once more when it is free, and no
+ * other in its place, which a lease may be on. */
+static void a_node_on_its_way_back_is_not_lent_twice(void **state)
+{
+	struct pool p;
+	struct divide_run r;
+
+	(void)state;
+	pool_open(&p, "provider,at_s,devices\nchat,0,4\nchat,3600,8\nchat,3660,4\nchat,86400,4\n", 4, 8);
+	pool_job(&p, 0, 600, 6);
+	pool_job(&p, 1, 115, 6);
+	pool_job(&p, 2, 115, 4);
+	r = played(&p, DIVIDE_LYRA);
+	sound(&p, &r);
+	assert_int_equal(r.recalls, 1);
+	assert_int_equal(r.done[1].end_ms - r.done[1].lost_ms, 116 * MS_PER_MIN); /* back as soon as it had left */
 	divide_run_done(&r);
 	pool_close(&p);
 }
@@ -605,6 +626,7 @@ int main(void)
 		cmocka_unit_test(a_loan_is_recalled),
 		cmocka_unit_test(saving_on_notice_loses_little),
 		cmocka_unit_test(walls_hold_and_foresight_waits),
+		cmocka_unit_test(a_node_on_its_way_back_is_not_lent_twice),
 		cmocka_unit_test(late_growth_is_seen),
 		cmocka_unit_test(a_broken_promise_is_reported),
 		cmocka_unit_test(crowds),

@@ -51,6 +51,8 @@ static void well_formed(struct buf *b)
 			assert_int_not_equal(*end, '\0');
 			if (*end == '"')
 				quoted = !quoted;
+			else if (*end == '=' && !quoted)
+				assert_int_equal(end[1], '"');
 		}
 		if (at[1] == '/') {
 			assert_true(depth > 0);
