@@ -403,6 +403,27 @@ static void walls_hold_and_foresight_waits(void **state)
 	pool_close(&p);
 }
 
+/* A job that ends long before its limit makes room at once, whenever it began. */
+static void early_ends_make_room(void **state)
+{
+	static const enum divide_policy walled[] = {DIVIDE_STATIC, DIVIDE_WALLED};
+	struct pool p;
+
+	(void)state;
+	pool_open(&p, one_rise, 4, 8);
+	pool_job(&p, 0, 1, 1); /* the window begins with the first */
+	pool_job(&p, 300, 30, 8);
+	pool_job(&p, 331, 30, 8);
+	for (size_t k = 0; k < ARRAY_LEN(walled); k++) {
+		struct divide_run r = played(&p, walled[k]);
+
+		sound(&p, &r);
+		assert_true(r.done[2].first_start_ms <= 331 * MS_PER_MIN + 3000);
+		divide_run_done(&r);
+	}
+	pool_close(&p);
+}
+
 /* Demand rises and falls again while a node is on its way back: it is lent once more when it is free, and no
  * other in its place, which a lease may be on. */
 static void a_node_on_its_way_back_is_not_lent_twice(void **state)
@@ -626,6 +647,7 @@ int main(void)
 		cmocka_unit_test(a_loan_is_recalled),
 		cmocka_unit_test(saving_on_notice_loses_little),
 		cmocka_unit_test(walls_hold_and_foresight_waits),
+		cmocka_unit_test(early_ends_make_room),
 		cmocka_unit_test(a_node_on_its_way_back_is_not_lent_twice),
 		cmocka_unit_test(late_growth_is_seen),
 		cmocka_unit_test(a_broken_promise_is_reported),
