@@ -21,6 +21,7 @@ mount_at=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 C=$mount_at/sluis-t1300-$$
 [ -n "$mount_at" ] && mkdir "$C" 2>/dev/null || skip_all "no cgroup2 mount that may be written"
 remove_cgroups() { find "$C" -depth -type d -exec rmdir {} \; 2>/dev/null; }
+end=0
 trap 'end=$?; [ -e "$C/cgroup.kill" ] && echo 1 >"$C/cgroup.kill"; remove_cgroups; (exit $end); tap_end' EXIT
 [ -w "$C/cgroup.kill" ] || skip_all "this kernel has no cgroup.kill (Linux 5.14)"
 
