@@ -792,7 +792,7 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
 	       m->klass == CLASS_GUARANTEED);
 	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner))
-		lease_of(c, m->owner)->claims_n += add ? 1 : UINT32_MAX;
+		lease_of(c, m->owner)->units_claimed += add ? m->units : -m->units;
 }
 
 /* ---- timers ------------------------------------------------------------------------------------ */

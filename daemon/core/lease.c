@@ -277,9 +277,9 @@ bool sched_leases(const struct core *c, int64_t t, struct decision *d)
 		}
 		if (l->r.state != LEASE_GRANTED && l->r.state != LEASE_BINDING && l->r.state != LEASE_ACTIVE)
 			continue;
-		if (l->claims_n)
-			continue; /* it is fetching them already */
-		have = l->units_held;
+		/* what a claim fetches already is as good as there; growth since then gets one of its own, so
+		 * that it does not wait for the first one's victims before its own are told */
+		have = l->units_held + l->units_claimed;
 		if (have < l->r.spec.units && sched_short(c, t, d, l, l->r.spec.units - have))
 			return true;
 	}

@@ -90,7 +90,7 @@ struct lease_s {
 	uint32_t units_held;     /* in allocations that are not being given back */
 	uint32_t units_active;
 	uint32_t allocs_n;
-	uint32_t claims_n;
+	uint32_t units_claimed;  /* being fetched by its claims */
 	uint16_t reason;
 	int64_t reason_since_ms;
 };

@@ -606,6 +606,38 @@ static void growth_within_quota_arrives_within_the_slo(void **state)
 	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
 }
 
+/* A lease that grows again while its first growth is on its way is promised the same time once more: the
+ * second claim does not wait for the first. */
+static void growth_on_growth_is_fetched_at_once(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 2), seq = 0;
+
+	for (int i = 0; i < 15; i++) {
+		struct command cmd = cw_submit_cmd(w, w->bob, "heart", 2, 24 * HOUR);
+
+		cmd.job_submit.spec.loan = LOAN_ONLY;
+		assert_int_equal(cw_do(w, &cmd), 0);
+	}
+	cw_settle(w);
+	renewing(w, id, 10 * MIN, &seq);
+	manner(w, CW_STUBBORN);
+	assert_int_equal(cw_resize(w, w->acme, id, 4), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 1);
+	cw_advance(w, MIN);
+	assert_int_equal(cw_resize(w, w->acme, id, 8), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 2);
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 2); /* and no third for what is on its way */
+	cw_advance(w, MIN);
+	manner(w, CW_OBEY);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 8);
+	assert_int_equal(cw_claims(w), 0);
+}
+
 /* Six devices are wanted: one job of six that ran ten minutes goes rather than six of one that ran thirty.
  * By the work of each alone the six would be cheaper, and three times as much would be lost. */
 static void a_claim_weighs_lost_work_by_the_device(void **state)
@@ -945,6 +977,7 @@ int main(void)
 		STORY(the_term_ends_the_lease),
 		STORY(auto_extend_goes_on_and_extend_moves_the_end),
 		STORY(growth_within_quota_arrives_within_the_slo),
+		STORY(growth_on_growth_is_fetched_at_once),
 		STORY(a_claim_weighs_lost_work_by_the_device),
 		STORY(a_late_claim_is_a_breach_on_record),
 		STORY(a_bare_lease_shrinks_by_single_devices),
