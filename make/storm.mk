@@ -1,0 +1,15 @@
+# storm, hostile: many agents at once, and under attack, against the real sluisd; figures as "name: value unit"
+#
+#   make storm                2,000 agents; AGENTS=10000 is the promise, and takes minutes
+#   make hostile              100 agents while rubbish arrives at every door; SECONDS_EACH=10
+
+PYTHON_ZMQ := for p in python3 /usr/bin/python3; do $$p -c 'import zmq, msgpack' 2>/dev/null && break; done
+
+storm: $(BIN)/sluisd ## AGENTS agents (2000) connect, and come back after kill -9
+	@$(PYTHON_ZMQ); t=$$(mktemp -d) && T=$$t SLUISD=$(abspath $(BIN)/sluisd) PYTHONPATH=tests/lib PYTHONDONTWRITEBYTECODE=1 \
+		$$p tests/lib/storm.py $(or $(AGENTS),2000); rc=$$?; rm -rf "$$t"; exit $$rc
+
+hostile: $(BIN)/sluisd ## rubbish at every door while 100 agents work
+	@B=$(B) SECONDS_EACH=$(or $(SECONDS_EACH),10) tests/integration/t1500-hostile.sh > $(B)/hostile.log; rc=$$?; \
+		sed -n 's/^# //p' $(B)/hostile.log; exit $$rc
+.PHONY: storm hostile

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Rubbish at every door while a hundred agents work: their heartbeats stay quick, no session is lost, memory
+# stays bounded. SECONDS_EACH lengthens the quiet and the hostile stretch.
+. "$(dirname "$0")/tap.sh"
+[ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
+for python in python3 /usr/bin/python3; do
+	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
+	python=
+done
+[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+
+T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
+	"$python" "$ROOT/tests/lib/storm.py" --hostile "${SECONDS_EACH:-4}" >"$T/figures" 2>&1
+RC=$?
+sed 's/^/# /' "$T/figures"
+is "the agents go on as before, in bounded memory" "$RC" 0
+ok "and sluisd ended only when it was asked to" grep -q '^hostile_daemon_died: 0' "$T/figures"
+done_testing

@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+"""storm.py AGENTS | storm.py --hostile [SECONDS] - many agents against the real sluisd, in peace and under attack
+
+AGENTS: each a DEALER with a CURVE key of its own, enrolled at the real door with one token, spread over
+client processes of 2,500 at most. They greet (cold start), sluisd is killed with SIGKILL and started again
+on the same ports, and the time counts from that start until every agent has a WELCOME of the new process.
+--hostile: 100 agents go on while rubbish arrives at every door: bytes that are no ZMTP, 500 connections that
+never speak, senders of a byte at a time, and, from peers with good keys, frames that are too large, nested
+too deep, or announce millions of elements in five bytes.
+
+Prints `name: value unit`; exits 1 when a bound does not hold: t100 of the restart 20 s and 60 kB per agent;
+under attack a heartbeat p99 of twice the quiet one (or 50 ms, where that is more), no session lost, 64 MiB.
+"""
+import multiprocessing
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+import zmq
+
+from daemon_story import Daemon, invite
+from sluis_client import Client, frame, keypair, pack, token_hash, unframe
+
+PER_PROCESS, HEARTBEAT_MS = 2500, 2000
+HALF_OPEN = 500
+GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB = 20.0, 60.0, 64 << 10
+
+
+def quantile(sorted_values, percent):
+    return sorted_values[max(0, (len(sorted_values) * percent + 99) // 100 - 1)]
+
+
+def figure(name, value, unit):
+    print(f"{name}: {value:.3f} {unit}" if isinstance(value, float) else f"{name}: {value} {unit}", flush=True)
+
+
+# ---- one client process ----------------------------------------------------------------------------
+
+class Node:
+    """As much of an agent as a storm needs."""
+
+    def __init__(self, number):
+        self.number, self.keys = number, keypair()
+        self.socket = None
+        self.epoch = self.session = self.welcomed = 0
+        self.next_at = 0.0      # the next heartbeat, or the next HELLO
+        self.sent = {}          # request -> when
+        self.req = 0
+
+    def hello(self, now):
+        devices = [{"pci": f"0000:{i:02x}:00.0", "uuid": f"GPU-{self.number}-{i}", "vendor": "nvidia",
+                    "model": "NVIDIA H100 80GB HBM3", "memory_mib": 81920, "cores": [0xf << (4 * i)]}
+                   for i in range(2)]
+        node = {"boot_id": f"boot-{self.number}", "incarnation": 1, "address": "127.0.0.1", "emulated": True,
+                "digest": b"\7" * 32, "cores_n": 8, "memory_mib": 65536, "devices": devices, "units": []}
+        self.session = 0
+        self.put("HELLO", {"version_min": 1, "version_max": 1, "program": "storm",
+                           "node": pack("cmd_node_hello", node)}, now)
+        self.next_at = now + random.uniform(2, 4)   # again, if nobody answers
+
+    def heartbeat(self, now, every):
+        self.put("HEARTBEAT", {"epoch": self.epoch, "session": self.session, "incarnation": 1,
+                               "rev_seen": self.rev}, now)
+        self.next_at = now + every
+
+    rev = 0
+
+    def put(self, message, body, now):
+        self.req += 1
+        self.sent = {k: v for k, v in self.sent.items() if now - v < 10}
+        self.sent[self.req] = now
+        try:
+            self.socket.send(frame(message, self.req, body), zmq.NOBLOCK)
+        except zmq.Again:
+            pass
+
+
+class Process:
+    """The agents of one process and their loop."""
+
+    def __init__(self, at, numbers, every, pipe):
+        self.at, self.every, self.pipe = at, every, pipe
+        self.nodes = [Node(n) for n in numbers]
+        self.context = zmq.Context(io_threads=1)
+        self.context.max_sockets = 2 * PER_PROCESS + 100
+        self.rtt, self.lost, self.fds = [], 0, {}
+        self.epoll = select.epoll()
+        self.waiting = None     # welcomes before this do not count
+
+    def dealer(self, door, keys):
+        s = self.context.socket(zmq.DEALER)
+        s.linger, s.reconnect_ivl, s.reconnect_ivl_max = 0, 100, 1600
+        s.curve_serverkey = self.at["server_key"].encode()
+        s.curve_publickey, s.curve_secretkey = keys
+        s.connect(self.at[door])
+        return s
+
+    def enrol(self, secret):
+        for first in range(0, len(self.nodes), 100):
+            some = self.nodes[first:first + 100]
+            doors = [self.dealer("enrol", n.keys) for n in some]
+            for door, n in zip(doors, some):
+                door.send(frame("ENROL", 1, {"secret": secret, "name": f"node-{n.number}", "program": "storm"}))
+            for door in doors:
+                if not door.poll(60000):
+                    raise SystemExit("no answer at the enrolment door")
+                message, _, body = unframe(door.recv())
+                if message != "ENROLLED":
+                    raise SystemExit(f"not enrolled: {body}")
+                door.close()
+
+    def drain(self, n):
+        while True:
+            try:
+                message, req, body = unframe(n.socket.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            now = time.monotonic()
+            if message == "WELCOME":
+                n.epoch, n.session, n.welcomed = body["epoch"], body["session"], now
+                n.rev = 0
+                n.next_at = now + random.uniform(0, self.every)
+            elif message == "DESIRED":
+                n.rev = body["rev"]
+            elif message == "HEARTBEAT_ACK" and req in n.sent:
+                self.rtt.append(now - n.sent.pop(req))
+            elif message == "GOODBYE" and n.session:
+                self.lost += 1
+                n.hello(now)
+            elif message == "REPLY" and body.get("code"):
+                raise SystemExit(f"refused: {body}")
+
+    def turn(self):
+        if self.waiting is not None and all(n.welcomed > self.waiting for n in self.nodes):
+            self.pipe.send(sorted(n.welcomed - self.waiting for n in self.nodes))
+            self.waiting = None
+        for fd, _ in self.epoll.poll(0.01):
+            if fd in self.fds:
+                self.drain(self.fds[fd])
+        now = time.monotonic()
+        for n in self.nodes:
+            if n.socket and now >= n.next_at:
+                # two heartbeats without an answer: greet anew
+                if n.session and len(n.sent) < 2:
+                    n.heartbeat(now, self.every)
+                else:
+                    n.sent.clear()
+                    n.hello(now)
+                self.drain(n)   # its descriptor tells of edges only
+
+    def run(self):
+        while True:
+            while self.pipe.poll():
+                order, arg = self.pipe.recv()
+                if order == "end":
+                    os._exit(0)     # thousands of sockets are closed by the kernel
+                if order == "enrol":
+                    self.enrol(arg)
+                    self.pipe.send("enrolled")
+                elif order == "connect":
+                    self.waiting = arg
+                    for n in self.nodes:
+                        n.socket = self.dealer("agents", n.keys)
+                        fd = n.socket.getsockopt(zmq.FD)
+                        self.fds[fd] = n
+                        self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+                        n.hello(time.monotonic())
+                elif order == "restarted":
+                    self.waiting = arg
+                elif order == "rtt":
+                    self.pipe.send((sorted(self.rtt), self.lost))
+                    self.rtt, self.lost = [], 0
+            self.turn()
+
+
+class Fleet:
+    def __init__(self, d, n, every, per_process=PER_PROCESS):
+        self.pipes, self.processes = [], []
+        count = max(2, -(-n // per_process))
+        for i in range(count):
+            ours, theirs = multiprocessing.Pipe()
+            p = multiprocessing.Process(target=lambda i=i, t=theirs: Process(d.at, range(i, n, count), every, t).run(),
+                                        daemon=True)
+            p.start()
+            self.pipes.append(ours)
+            self.processes.append(p)
+
+    def tell(self, order, arg=None):
+        for p in self.pipes:
+            p.send((order, arg))
+
+    def hear(self, timeout_s):
+        until, said = time.monotonic() + timeout_s, []
+        for p in self.pipes:
+            if not p.poll(max(0.0, until - time.monotonic())):
+                raise SystemExit("FAILED: not every agent was answered in time")
+            said.append(p.recv())
+        return said
+
+
+def enrol(d, fleet, n):
+    secret, begin = os.urandom(32), time.monotonic()
+    admin = d.admin()
+    admin.command("token_create", {"hash": token_hash(secret), "role": "node", "uses": n, "ttl_ms": 3600000})
+    fleet.tell("enrol", secret)
+    fleet.hear(900)
+    admin.close()
+    figure("enrolled", n / (time.monotonic() - begin), "agents/s")
+
+
+def status_kb(d, field):
+    with open(f"/proc/{d.proc.pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith(field + ":")).split()[1])
+
+
+def cpu_s(d):
+    with open(f"/proc/{d.proc.pid}/stat", encoding="ascii") as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def print_times(name, times):
+    for percent in (50, 99, 100):
+        figure(f"{name}_t{percent}", quantile(times, percent), "s")
+    return times[-1]
+
+
+# ---- storm -----------------------------------------------------------------------------------------
+
+def storm(n):
+    d = Daemon("storm", sets=(f"liveness.heartbeat={HEARTBEAT_MS}ms", "liveness.suspect=60s",
+                              "liveness.unreachable=120s", "log.level=warning")).start()
+    fleet = Fleet(d, n, HEARTBEAT_MS / 1000)
+    figure("storm_agents", n, f"agents in {len(fleet.processes)} processes")
+    enrol(d, fleet, n)
+    empty_kb, cpu = status_kb(d, "VmRSS"), cpu_s(d)
+    fleet.tell("connect", time.monotonic())
+    print_times("storm_cold", sorted(sum(fleet.hear(300), [])))
+    figure("storm_cold_cpu", cpu_s(d) - cpu, "s")
+    cold_kb = max(0, status_kb(d, "VmHWM") - empty_kb) / n
+    figure("storm_cold_memory", cold_kb, "kB/agent above the daemon without agents")
+    for door in ("agents", "users", "enrol"):
+        d.args += ["--set", f"listen.{door}={d.at[door]}"]
+    d.end(signal.SIGKILL)
+    begin = time.monotonic()
+    fleet.tell("restarted", begin)
+    d.start()
+    figure("storm_restart_listening", time.monotonic() - begin, "s")
+    last = print_times("storm_back", sorted(sum(fleet.hear(300), [])))
+    figure("storm_back_cpu", cpu_s(d), "s")
+    back_kb = status_kb(d, "VmHWM") / n
+    figure("storm_back_memory", back_kb, "kB/agent of the whole daemon")
+    fleet.tell("end")
+    d.end()
+    # below a thousand agents the daemon itself weighs more than they do
+    good = last < GOOD_T100_S and cold_kb < GOOD_KB and (n < 1000 or back_kb < GOOD_KB)
+    return 0 if good else 1
+
+
+# ---- hostile ---------------------------------------------------------------------------------------
+
+def rubbish():
+    """Bodies that a reader must refuse without believing what they announce."""
+    head = b"SLUI" + struct.pack(">BBHQ", 1, 0, 1, 1)
+    yield head + b"\x91" * 4000 + b"\xc0"               # nested too deep
+    yield head + b"\xdd\x7f\xff\xff\xff"                # an array of two milliards
+    yield head + b"\xdf\x00\x98\x96\x80"                # a map of ten millions
+    yield head + b"\xc6\xff\xff\xff\xff"                # four gigabytes of bytes
+    yield head + b"\x81\x01" + b"\xdd\x00\x0f\x42\x40"  # the same, one level down
+    yield head + os.urandom(random.randrange(1, 2000))
+    yield os.urandom(random.randrange(0, 64))
+    yield head + b"\xc6" + struct.pack(">I", 3 << 20) + bytes(3 << 20)  # larger than a frame may be
+
+
+def attack(at, peers, until, pipe):
+    """Everything at once until `until`; tells how much was sent."""
+    where = [(h, int(p)) for h, p in (at[d].removeprefix("tcp://").rsplit(":", 1)
+                                      for d in ("agents", "users", "enrol"))]
+    idle, slow, sent = [], [], {"garbage_connections": 0, "slow_bytes": 0, "bad_frames": 0}
+    for i in range(HALF_OPEN):
+        idle.append(socket.create_connection(where[i % 3], timeout=5))
+    for i in range(30):
+        slow.append(socket.create_connection(where[i % 3], timeout=5))
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15) + b"\x00" + bytes(31)
+    links = [Client(*peer) for peer in peers]
+    for link in links:
+        link.socket.sndhwm = 100
+    n = 0
+    while time.monotonic() < until:
+        n += 1
+        for host in where:
+            try:
+                with socket.create_connection(host, timeout=1) as s:
+                    s.sendall(os.urandom(4096) if n % 2 else greeting + os.urandom(2048))
+                    sent["garbage_connections"] += 1
+            except OSError:
+                pass    # cut off while it speaks: as it should be
+        for i, s in enumerate(slow):
+            try:
+                s.sendall(greeting[n % len(greeting):][:1])
+                sent["slow_bytes"] += 1
+            except OSError:
+                s.close()
+                slow[i] = socket.create_connection(where[i % 3], timeout=5)
+        for i, link in enumerate(links):
+            for data in rubbish():
+                try:
+                    link.socket.send(data, zmq.NOBLOCK)
+                    sent["bad_frames"] += 1
+                except zmq.Again:
+                    pass
+            while link.socket.poll(0):
+                link.socket.recv()
+        time.sleep(0.02)
+    pipe.send(sent)
+    os._exit(0)
+
+
+def hostile(seconds):
+    d = Daemon("hostile", sets=("liveness.suspect=5s", "liveness.unreachable=10s")).start()
+    fleet = Fleet(d, 100, 0.2)
+    enrol(d, fleet, 100)
+    keys, _, _ = invite(d, d.admin(), "member", "eva")
+    node_keys, _, _ = invite(d, d.admin(), "node", "rogue")
+    fleet.tell("connect", time.monotonic())
+    fleet.hear(60)
+    time.sleep(1)
+    fleet.tell("rtt")
+    fleet.hear(10)
+    time.sleep(seconds)
+    fleet.tell("rtt")
+    before = fleet.hear(10)
+    rss = status_kb(d, "VmRSS")
+    peers = [(d.at["users"], d.at["server_key"], *keys), (d.at["agents"], d.at["server_key"], *node_keys),
+             (d.at["enrol"], d.at["server_key"], *keypair()), (d.at["local"],)]
+    ours, theirs = multiprocessing.Pipe()
+    Client.context = None   # the attacker makes its own
+    p = multiprocessing.Process(target=attack, args=(d.at, peers, time.monotonic() + seconds, theirs))
+    p.start()
+    if not ours.poll(seconds + 60):
+        raise SystemExit("FAILED: the attacker did not end")
+    sent = ours.recv()
+    p.join()
+    fleet.tell("rtt")
+    during = fleet.hear(10)
+    growth = status_kb(d, "VmHWM") - rss
+    quiet = quantile(sorted(sum((r for r, _ in before), [])), 99)
+    loaded = sorted(sum((r for r, _ in during), []))
+    lost = sum(n for _, n in during)
+    for name, value in sent.items():
+        figure(f"hostile_{name}", value, "sent")
+    figure("hostile_half_open", HALF_OPEN, "connections")
+    figure("hostile_heartbeats", len(loaded), "answered under attack")
+    figure("hostile_p99_before", quiet * 1000, "ms")
+    figure("hostile_p99_during", quantile(loaded, 99) * 1000, "ms")
+    figure("hostile_sessions_lost", lost, "sessions")
+    figure("hostile_memory_growth", growth, "kB")
+    fleet.tell("end")
+    alive = d.proc.poll() is None and d.end() == 0
+    figure("hostile_daemon_died", int(not alive), "times")
+    good = alive and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, 0.05)
+    return 0 if good and min(sent.values()) > 0 else 1
+
+
+def main():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    multiprocessing.set_start_method("fork")
+    if sys.argv[1:2] == ["--hostile"]:
+        return hostile(float(sys.argv[2]) if len(sys.argv) > 2 else 10.0)
+    return storm(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
