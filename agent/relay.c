@@ -75,9 +75,9 @@ void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m)
 	uint8_t *data = xmalloc(OUTPUT_BYTES_MAX);
 	struct view_output view = {0};
 	char name[AGENT_NAME_BYTES];
-	struct exec_status st;
+	struct exec_status st = {0};
 	struct err err = {0};
-	bool over = true;
+	bool over = true, unit_over = !u || agent_unit_state(s->agent, m->alloc, m->part, NULL) >= UNIT_EXITED;
 	int code;
 
 	if (m->query.type == QUERY_EXEC && m->query.exec) {
@@ -87,9 +87,10 @@ void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m)
 	}
 	/* Tasks are asked for by rank; their files bear it too. */
 	if (u && m->query.task >= u->rank0 && agent_task_name(s->agent, m->alloc, m->part, m->query.task - u->rank0, name))
-		over = is_over(s, name, &st) && u->kind != UNIT_SERVICE;
+		/* a task that exec does not know has ended only if its unit has: else it has not begun */
+		over = u->kind != UNIT_SERVICE && is_over(s, name, &st) && (st.state != EXEC_NONE || unit_over);
 	else if (u)
-		over = agent_unit_state(s->agent, m->alloc, m->part, NULL) >= UNIT_EXITED;
+		over = unit_over;
 	launch_output_path(s, m->alloc, m->part, 't', m->query.task, m->query.stream, &path);
 	code = read_part(buf_cstr(&path), &m->query, over, data, &view, &err);
 	answer(s, req, code, code ? err.msg : NULL, &view);
