@@ -204,8 +204,6 @@ static void part_remove(const struct core *c, struct decision *d, int64_t t, uin
 			job_alloc_gone(c, d, t, a);
 		else
 			lease_alloc_gone(c, d, t, a);
-	} else if (a->owner_kind == OWNER_LEASE) {
-		lease_part_gone(c, d, t, a);
 	}
 }
 

@@ -42,11 +42,6 @@ static int id_cmp(const void *pa, const void *pb)
 	return a < b ? -1 : a > b;
 }
 
-static int64_t in_devices(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
-{
-	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
-}
-
 /* For somebody who needs `need` devices. */
 static uint32_t loans_by_cost(const struct core *c, int64_t t, uint16_t flavor, int64_t need, struct arena *arena,
 			      struct cost **ret)

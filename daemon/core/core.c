@@ -223,7 +223,6 @@ struct core *core_new(void)
 	}                                                                                          \
 	idtab_done(&c->table)
 
-struct plain_s { uint64_t any; };
 static void free_plain(struct idtab *t)
 {
 	void *p;

@@ -28,7 +28,6 @@ static const int64_t REFUND_CAP_MS = 4 * MS_PER_HOUR;
 static const int64_t STOP_GRACE_MS = 5 * MS_PER_S;    /* the rest of a gang, once one task has failed */
 static const int64_t BIND_BACKOFF_MS = 2 * MS_PER_S;  /* doubled with each failure */
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- budget ------------------------------------------------------------------------------------ */
 

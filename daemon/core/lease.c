@@ -22,9 +22,7 @@ static const int64_t LEASE_STOP_MS = 60 * MS_PER_S;
 static const int64_t LEASE_RETRY_MS = 2 * MS_PER_S;
 static const int64_t WAITING_POLL_MS = 10 * MS_PER_S; /* nothing to hold yet, maybe for long */
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static uint8_t lease_klass(const struct lease *l)
 {
@@ -119,11 +117,6 @@ void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, st
 	r->lease = a->owner;
 	r->renewed_ms = t;
 	r->expires_live_ms = max64(r->expires_live_ms, live_ms(c, t) + l->spec.ttl_ms);
-}
-
-void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
-{
-	(void)c, (void)d, (void)t, (void)a; /* what is missing is fetched by sched_leases */
 }
 
 /* From the failure on, not from when its devices are back: else it would bind again at once. */

@@ -8,12 +8,11 @@
 #include "daemon/core/quota.h"
 
 #include "proto/base/ensure.h"
+#include "proto/base/minmax.h"
 #include "proto/model/resource.h"
 
 #include <stddef.h>
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t cell_slack(const struct quota_cell *c) { return c->own - c->usage_at + c->lent_sum; }
 static int64_t cell_up(const struct quota_cell *c)

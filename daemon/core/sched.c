@@ -206,11 +206,6 @@ void sched_order(const struct core *c, int64_t t)
 
 /* ---- one reservation per flavor ------------------------------------------------------------------------- */
 
-static int64_t in_devices(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
-{
-	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
-}
-
 struct ending { int64_t at_ms; int64_t devices; };
 static int ending_cmp(const void *pa, const void *pb)
 {

@@ -12,6 +12,7 @@
 #include "daemon/core/timer.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/base/minmax.h"
 #include "proto/model/reason.h"
 
 #define FAIR_HALF_LIFE_MS (14 * MS_PER_DAY)
@@ -189,6 +190,11 @@ static inline const struct flavor *flavor_of(const struct core *c, uint16_t id)
 	     (var##_it.id = idtab_next(&(core)->table, var##_it.id, &var##_it.p)) != 0;)           \
 		for (struct type *var = var##_it.p; var; var = NULL)
 
+/* Units of a shape as single devices (or cores). */
+static inline int64_t in_devices(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
+{
+	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
+}
 static inline uint32_t resource_index(uint16_t flavor, uint8_t shape)
 {
 	return (uint32_t)flavor * SHAPE_COUNT + shape;
@@ -373,7 +379,6 @@ void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, st
 void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node,
 		       const char *text);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
-void lease_part_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node);
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);

@@ -19,11 +19,6 @@ static void text_add(char *to, size_t n, const char *sep, const char *s)
 	text_set(to + used, n - used, s);
 }
 
-static int64_t devices_of(const struct core *c, uint16_t flavor, uint8_t shape, int64_t units)
-{
-	return shape == SHAPE_NODE ? units * flavor_of(c, flavor)->devices_per_node : units;
-}
-
 static bool mine_or_seen(const struct core *c, uint32_t principal, const struct lease *l)
 {
 	const struct principal *p = core_principal(c, principal);
@@ -388,7 +383,7 @@ static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struc
 
 		for (uint32_t i = 0; t && i < t->nodes_n; i++)
 			if (qnode_under(c, c->tree_id[i], root))
-				v->nominal += devices_of(c, flavor, s, t->cell[i].own);
+				v->nominal += in_devices(c, flavor, s, t->cell[i].own);
 	}
 	EACH(c, allocs, alloc_s, a) {
 		int64_t n = 0;
@@ -396,7 +391,7 @@ static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struc
 		if (a->r.flavor != flavor)
 			continue;
 		for (uint32_t i = 0; i < a->r.parts_n; i++)
-			n += devices_of(c, flavor, a->r.shape, a->r.parts[i].units);
+			n += in_devices(c, flavor, a->r.shape, a->r.parts[i].units);
 		if (qnode_under(c, a->r.qnode, root)) {
 			if (a->r.klass == CLASS_LOAN)
 				v->loan += n;
@@ -405,7 +400,7 @@ static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struc
 		}
 		for (uint32_t i = 0; i < a->r.lenders_n; i++)
 			if (qnode_under(c, a->r.lenders[i].qnode, root))
-				v->lent += devices_of(c, flavor, a->r.shape, a->r.lenders[i].units);
+				v->lent += in_devices(c, flavor, a->r.shape, a->r.lenders[i].units);
 	}
 	v->free = v->nominal - v->guaranteed - v->lent;
 	if (v->free < 0)
@@ -414,11 +409,11 @@ static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struc
 		const struct job *j = core_job(c, c->pending[i]);
 
 		if (j->spec.flavor == flavor && qnode_under(c, j->spec.project, root))
-			v->waiting += devices_of(c, flavor, j->spec.shape, j->spec.units);
+			v->waiting += in_devices(c, flavor, j->spec.shape, j->spec.units);
 	}
 	EACH(c, claims, claim_s, m)
 		if (m->r.flavor == flavor && qnode_under(c, m->r.qnode, root))
-			v->waiting += devices_of(c, flavor, m->r.shape, m->r.units);
+			v->waiting += in_devices(c, flavor, m->r.shape, m->r.units);
 }
 
 static void flavor_view_fill(const struct core *c, const struct flavor *f, struct flavor_view *v)
@@ -692,7 +687,7 @@ static void view_deficit_fill(const struct core *c, const struct query *q, struc
 			const struct quota_tree *t = tree_of(c, f, s);
 
 			for (uint32_t i = 0; t && i < t->nodes_n; i++)
-				promised += devices_of(c, f, s, t->cell[i].own);
+				promised += in_devices(c, f, s, t->cell[i].own);
 		}
 		(void)snprintf(effect, sizeof effect, "%" PRId64 " live, %" PRId64 " lost, %" PRId64 " promised: %s",
 			       live, lost, promised, live - lost >= promised ? "the spare covers it" : "short");
