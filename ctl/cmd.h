@@ -42,6 +42,7 @@ enum {
 	EXIT_TIMEOUT = 8,  /* the time of `wait` passed */
 	EXIT_GONE = 9,     /* the lease is gone: ask anew */
 	EXIT_RECALLED = 10, /* the lease is being recalled (keep --exit-on-recall) */
+	EXIT_PROPOSED = 11, /* nothing changed yet: a second person has to agree */
 	EXIT_INTERRUPTED = 130,
 };
 
@@ -128,6 +129,8 @@ struct ctl {
 	uint8_t idem[IDEM_KEY_BYTES];
 	uint64_t expect_version;
 	bool have_expect;
+	uint64_t approves;      /* the approval that tell() grants, with the body it was proposed with */
+	struct bytes body_sent;
 
 	/* where sluisd is (conn.c) */
 	bool resolved;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,13 +361,40 @@ int tell_err(struct ctl *c, uint16_t type, const void *body, struct bytes payloa
 	     struct client_reply *ret_reply, struct err *err)
 {
 	struct client_command cmd = {.type = type, .body = body, .payload = payload,
-				     .idem_key = c->have_idem ? c->idem : NULL, .dry_run = c->dry_run};
+				     .idem_key = c->have_idem ? c->idem : NULL, .dry_run = c->dry_run,
+				     .approves = c->approves, .body_sent = c->body_sent};
 	int r;
 
 	if (c->tell_instead)
 		return c->tell_instead(c, type, body, payload, ret_reply, err);
 	r = conn_open(c, err);
 	return r ? r : client_command(c->client, &cmd, timeout_ms, ret_reply, &c->arena, err);
+}
+
+/* The daemon agreed, but a second person has to. */
+static int proposed(struct ctl *c, const struct client_reply *reply)
+{
+	uint64_t id = reply->result.approval;
+
+	if (c->json) {
+		json_t *item = json_of(&schema_result, &reply->result);
+
+		json_object_set_new(item, "dry_run", json_boolean(c->dry_run));
+		(void)json_item(c, "proposed", reply->seq, item);
+		return EXIT_PROPOSED;
+	}
+	if (c->quiet) {
+		fprintf(c->out, "%" PRIu64 "\n", id);
+		return EXIT_PROPOSED;
+	}
+	if (c->dry_run) {
+		fputs("would be proposed: a second person has to agree\n", c->out);
+		return EXIT_PROPOSED;
+	}
+	fprintf(c->out, "proposed as approval %" PRIu64 ": a second person has to agree within %s; nothing has changed yet\n",
+		id, text_age(c, APPROVAL_KEEP_MS));
+	next_line(c, "(somebody else) sluisctl approval show %" PRIu64 "; sluisctl approval grant %" PRIu64, id, id);
+	return EXIT_PROPOSED;
 }
 
 int tell(struct ctl *c, uint16_t type, const void *body, struct bytes payload, struct client_reply *ret_reply,
@@ -378,7 +406,7 @@ int tell(struct ctl *c, uint16_t type, const void *body, struct bytes payload, s
 	if (r)
 		return r;
 	if (!tell_err(c, type, body, payload, c->timeout_ms, ret_reply, &err))
-		return 0;
+		return ret_reply->result.approval ? proposed(c, ret_reply) : 0;
 	if (c->client)
 		better_denied(c, &err);
 	return fault(c, &err, "cannot %s", doing);

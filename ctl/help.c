@@ -18,6 +18,7 @@ static const struct { int status; const char *text; } exit_texts[] = {
 	{EXIT_TIMEOUT, "the time of wait passed"},
 	{EXIT_GONE, "the lease is gone: do not restart, ask anew"},
 	{EXIT_RECALLED, "the lease is being recalled (keep --exit-on-recall)"},
+	{EXIT_PROPOSED, "nothing has changed yet: a second person has to agree (approval list)"},
 	{EXIT_INTERRUPTED, "interrupted"},
 };
 

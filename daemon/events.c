@@ -162,6 +162,14 @@ static void note_people(struct server *s, const struct fact *f, const void *old,
 	}
 }
 
+static void note_approval(struct server *s, const struct approval *old, const struct approval *a, uint64_t id, uint64_t seq)
+{
+	const struct approval *any = a ? a : old;
+
+	note(s, LOG_NOTICE, a ? "approval proposed" : "approval ended", "approval=%" PRIu64 " command=%s principal=%" PRIu32
+	     " seq=%" PRIu64, id, any ? command_name(any->cmd) : "-", any ? any->principal : 0, seq);
+}
+
 static void note_qnode(struct server *s, const struct qnode *old, const struct qnode *q, uint64_t seq)
 {
 	char path[TEXT_BYTES];
@@ -198,6 +206,7 @@ void events_note(struct server *s, const struct fact *f, uint64_t seq)
 	case RECORD_NODE: note_node(s, old, f->node, seq); break;
 	case RECORD_CLAIM: note_claim(s, old, f->claim, f->id, seq); break;
 	case RECORD_QNODE: note_qnode(s, old, f->qnode, seq); break;
+	case RECORD_APPROVAL: note_approval(s, old, f->approval, f->id, seq); break;
 	case RECORD_CLUSTER: note_cluster(s, old, f->cluster, seq); break;
 	default: note_people(s, f, old, seq); break;
 	}

@@ -135,10 +135,10 @@ static void *encoded(struct server *s, const struct schema *schema, const void *
 	return arena_copy(&s->batch.arena, s->scratch.data, s->scratch.len);
 }
 
-/* The log keeps a command as a peer would have sent it: type, idempotency key, body. */
+/* The log keeps a command as a peer would have sent it: type, idempotency key, approval, body. */
 static void record_command(struct server *s, const struct command *cmd, struct store_record *rec)
 {
-	struct msg_command logged = {.type = cmd->type};
+	struct msg_command logged = {.type = cmd->type, .approves = cmd->approves};
 	uint32_t len;
 
 	memcpy(logged.idem_key, cmd->idem_key, sizeof logged.idem_key);

@@ -69,6 +69,21 @@ static void uids_fill(const struct server *s, struct cmd_init *init, struct aren
 			init->uids[init->uids_n++].uid = (uint32_t)s->conf.local_admins.items[i];
 }
 
+/* The names were checked when the file was read. */
+static uint32_t dual_control_bits(const struct daemon_conf *conf)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < conf->dual_control.count; i++) {
+#define X(cmd, bit)                                                                                \
+	if (!strcmp(conf->dual_control.items[i], command_name(cmd)))                               \
+		bits |= UINT32_C(1) << (bit);
+		DUAL_CONTROL_TABLE(X)
+#undef X
+	}
+	return bits;
+}
+
 bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 {
 	const struct cluster *have = core_cluster(s->core);
@@ -91,6 +106,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->age_guard_ms = s->conf.jobs.age_guard_ms;
 	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
 	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
+	to->dual_control = dual_control_bits(&s->conf);
 	uids_fill(s, ret, arena);
 	if (!have) {
 		randombytes_buf(to->uid, sizeof to->uid);
@@ -115,6 +131,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	same.age_guard_ms = to->age_guard_ms;
 	same.loan_rate_ppm = to->loan_rate_ppm;
 	same.urgent_rate_ppm = to->urgent_rate_ppm;
+	same.dual_control = to->dual_control;
 	return !schema_equal(&schema_cluster, have, &same) || !uids_known(s, ret);
 }
 

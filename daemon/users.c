@@ -35,13 +35,15 @@ void welcome_fill(struct server *s, const struct request *r, struct msg_welcome 
 	memcpy(w->principal, p->name, sizeof w->principal);
 }
 
-/* What tells a repeated command from another one, over the body as the core sees it. */
-static void command_body_hash_of(struct command *cmd)
+/* The body as the core sees it, and what tells a repeated command from another one. */
+static void command_body_of(struct server *s, struct command *cmd)
 {
 	CLEANUP(buf_done) struct buf body = BUF_INIT;
 
 	schema_encode(schema_of_command(cmd->type), &cmd->tick, &body);
 	command_body_hash(cmd->type, body.data, body.len, cmd->body_hash);
+	cmd->body.data = arena_copy(&s->turn_arena, body.data, body.len);
+	cmd->body.len = (uint32_t)body.len;
 }
 
 /* ---- commands --------------------------------------------------------------------------------- */
@@ -145,7 +147,7 @@ static int take_command(struct server *s, struct request *r, struct err *err)
 	if (rc)
 		return rc;
 	if (r->payload.len) /* its hash is part of what must be the same when the command is repeated */
-		command_body_hash_of(cmd);
+		command_body_of(s, cmd);
 	server_push(s, r);
 	return 0;
 }
@@ -202,7 +204,7 @@ int enrol_take(struct server *s, struct request *r, struct err *err)
 	sha256_add(&hash, cmd->enrol.key, sizeof cmd->enrol.key);
 	sha256_final(&hash, digest);
 	memcpy(cmd->idem_key, digest, sizeof cmd->idem_key);
-	command_body_hash_of(cmd);
+	command_body_of(s, cmd);
 	r->cmd = cmd;
 	server_push(s, r);
 	return 0;

@@ -47,6 +47,7 @@ static const struct rule RULE[] = {
 	{CMD_NODE_DECLARE_DEAD, ADMIN, 0, ANY},
 	{CMD_NODE_REMOVE, ADMIN, 0, ANY},
 	{CMD_RESUME, ADMIN, 0, ANY},
+	{CMD_APPROVAL_REFUSE, R(ROLE_ADMIN) | R(ROLE_GATEKEEPER), 0, ANY},
 	{CMD_JOB_SUBMIT, ADMIN, R(ROLE_MEMBER), DECIDED}, /* membership: decide_submit */
 	{CMD_JOB_CANCEL, OPS, R(ROLE_MEMBER), JOB_OWN},
 	{CMD_JOB_HOLD, OPS, R(ROLE_MEMBER), JOB_OWN},
@@ -126,6 +127,7 @@ static int who(const struct core *c, int64_t t, uint32_t principal, uint64_t cre
 
 int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *ret_rule, struct err *err)
 {
+	static const uint8_t any_cluster[16];
 	const struct rule *r = NULL;
 	const struct principal *p;
 	bool own = false;
@@ -138,6 +140,11 @@ int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *
 		}
 	if (!r)
 		return err_set(err, ERR_UNSUPPORTED, "unknown command %u", cmd->type);
+	if (memcmp(cmd->cluster, any_cluster, sizeof any_cluster) != 0 &&
+	    memcmp(cmd->cluster, c->cluster.uid, sizeof c->cluster.uid) != 0) {
+		err_set(err, ERR_DENIED, "this command was made for another cluster than %s", c->cluster.name);
+		return err_hint(err, "sluisctl context list: the address now leads to another cluster");
+	}
 	if (r->relation == INTERNAL || r->relation == ENROL_DOOR) {
 		if (cmd->via == (r->relation == INTERNAL ? VIA_INTERNAL : VIA_ENROL))
 			return 0;
@@ -201,6 +208,9 @@ int core_may_query(const struct core *c, uint32_t principal, const struct query 
 	case QUERY_LOG:
 	case QUERY_EVENTS:
 	case QUERY_VERIFY: ok = p->role == ROLE_ADMIN || p->role == ROLE_AUDITOR; break;
+	case QUERY_APPROVALS:
+		ok = p->role == ROLE_ADMIN || p->role == ROLE_GATEKEEPER || p->role == ROLE_AUDITOR;
+		break;
 	case QUERY_BACKUP: ok = p->role == ROLE_ADMIN; break;
 	case QUERY_EXPLAIN:
 	case QUERY_OUTPUT:

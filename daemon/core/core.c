@@ -41,6 +41,8 @@ static const struct kind_info KIND[RECORD_KINDS] = {
 			  {L(claim, victims, victims_n, true), L(claim, parts, parts_n, true)}},
 	[RECORD_USAGE] = {sizeof(struct usage), 1, {L(usage, rows, rows_n, true)}},
 	[RECORD_IDEM] = {sizeof(struct idem), 0, {{0}}},
+	[RECORD_APPROVAL] = {sizeof(struct approval), 1,
+			     {{offsetof(struct approval, body.data), offsetof(struct approval, body.len), 1, false}}},
 };
 
 static void **list_ptr(void *rec, const struct list_field *l) { return (void **)(void *)((char *)rec + l->ptr); }
@@ -257,6 +259,7 @@ void core_free(struct core *c)
 	FREE_ALL(jobs, job_s, RECORD_JOB);
 	FREE_ALL(allocs, alloc_s, RECORD_ALLOC);
 	FREE_ALL(claims, claim_s, RECORD_CLAIM);
+	FREE_ALL(approvals, approval_s, RECORD_APPROVAL);
 	free_plain(&c->principals);
 	free_plain(&c->creds);
 	free_plain(&c->tokens);
@@ -365,6 +368,11 @@ const void *core_record(const struct core *c, uint8_t kind, uint64_t id)
 	case RECORD_CLAIM: return claim_of(c, id) ? &claim_of(c, id)->r : NULL;
 	case RECORD_USAGE: return qnode_of(c, id) && qnode_of(c, id)->usage.qnode ? &qnode_of(c, id)->usage : NULL;
 	case RECORD_IDEM: return idem_find(c, id) ? &idem_find(c, id)->r : NULL;
+	case RECORD_APPROVAL: {
+		const struct approval_s *a = idtab_get(&c->approvals, id);
+
+		return a ? &a->r : NULL;
+	}
 	case RECORD_NONE:
 	case RECORD_KINDS: break;
 	}
@@ -391,6 +399,7 @@ uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
 	case RECORD_JOB: t = &c->jobs; break;
 	case RECORD_ALLOC: t = &c->allocs; break;
 	case RECORD_CLAIM: t = &c->claims; break;
+	case RECORD_APPROVAL: t = &c->approvals; break;
 	case RECORD_RENEWAL:
 		for (uint64_t id = after; (id = idtab_next(&c->leases, id, NULL)) != 0;)
 			if (core_renewal(c, id))
@@ -1125,6 +1134,19 @@ static void apply_claim(struct core *c, const struct fact *f)
 		  m->r.breached || m->r.offered ? T_NEVER : m->r.deadline_ms);
 }
 
+static void apply_approval(struct core *c, const struct fact *f)
+{
+	WRAPPER(approvals, approval_s, a)
+	if (!f->approval) {
+		timer_set(&c->timers, &a->timer, RECORD_APPROVAL, f->id, T_NEVER);
+		disown(RECORD_APPROVAL, &a->r);
+		free(idtab_set(&c->approvals, f->id, NULL));
+		return;
+	}
+	own(RECORD_APPROVAL, &a->r, f->approval);
+	timer_set(&c->timers, &a->timer, RECORD_APPROVAL, f->id, a->r.expires_ms);
+}
+
 /* Is `b` the same but for counters? CMD_RECOVER moves last_seen_ms, so a restart orders a whole pass. */
 static bool cluster_same_settings(const struct cluster *a, const struct cluster *b)
 {
@@ -1179,6 +1201,7 @@ void core_apply(struct core *c, const struct fact *f)
 		else
 			idem_del(c, f->id);
 		break;
+	case RECORD_APPROVAL: apply_approval(c, f); break;
 	case RECORD_NONE:
 	case RECORD_KINDS: UNREACHABLE();
 	}
@@ -1226,6 +1249,7 @@ static int decide_by_type(const struct core *c, int64_t t, const struct command 
 	case CMD_INIT: return decide_init(c, t, cmd, d, err);
 	case CMD_RECOVER:
 	case CMD_RESUME: return decide_recover(c, t, cmd, d, err);
+	case CMD_APPROVAL_REFUSE: return decide_approval_refuse(c, t, cmd, d, err);
 	case CMD_ENROL:
 	case CMD_TOKEN_CREATE:
 	case CMD_TOKEN_REVOKE:
@@ -1286,11 +1310,17 @@ int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, s
 				return err_hint(err, "use a new key for a new command");
 			}
 			d->replayed = true;
-			d->result.id = e->r.result_id;
+			*(e->r.proposed ? &d->result.approval : &d->result.id) = e->r.result_id;
 			return 0;
 		}
 	}
-	rc = decide_by_type(c, t_ms, cmd, d, err);
+	rc = cmd->approves ? approval_check(c, t_ms, cmd, err) : 0;
+	if (!rc)
+		rc = decide_by_type(c, t_ms, cmd, d, err);
+	if (!rc && cmd->approves)
+		drop(d, RECORD_APPROVAL, cmd->approves);
+	else if (!rc && approval_needed(c, cmd))
+		rc = approval_propose(c, t_ms, cmd, d, err);
 	if (rc) {
 		decision_reset(d);
 		return rc;
@@ -1303,7 +1333,8 @@ int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, s
 		memcpy(e->key, cmd->idem_key, 16);
 		memcpy(e->body_hash, cmd->body_hash, 16);
 		e->at_ms = t_ms;
-		e->result_id = d->result.id;
+		e->proposed = d->result.approval != 0;
+		e->result_id = e->proposed ? d->result.approval : d->result.id;
 	}
 	return 0;
 }

@@ -53,6 +53,7 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 		cl->next_cred = cl->next_token = cl->next_submit = 1;
 		cl->next_node = cl->next_principal = cl->next_qnode = 1;
 		cl->next_flavor = 1;
+		cl->next_approval = 1;
 		(void)principal_make(c, d, "sluisd", ROLE_NONE); /* id 1: the daemon itself */
 	}
 	TEXT_SET(cl->name, in->name);
@@ -71,6 +72,7 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	cl->renewals_per_s = in->renewals_per_s;
 	cl->loan_rate_ppm = in->loan_rate_ppm;
 	cl->urgent_rate_ppm = in->urgent_rate_ppm;
+	cl->dual_control = in->dual_control;
 	cl->last_seen_ms = t;
 	for (uint32_t i = 0; i < cmd->init.uids_n; i++) {
 		uint32_t uid = cmd->init.uids[i].uid;

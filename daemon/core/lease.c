@@ -736,10 +736,6 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 			e->spec.term_ms = cmd->lease_extend.term_ms;
 		return 0;
 	case CMD_LEASE_REVOKE:
-		if (l->spec.klass == LEASE_FIRM) {
-			err_set(err, ERR_POLICY, "lease %" PRIu64 " is firm: one admin alone cannot revoke it", id);
-			return err_hint(err, "let it end, or agree with its holder: sluisctl lease release %" PRIu64, id);
-		}
 		stop_everything(c, d, t, id, END_CANCEL);
 		e = EDIT(c, d, RECORD_LEASE, lease, id);
 		state_set(e, allocs_left(c, d, id) ? LEASE_REVOKING : LEASE_REVOKED, t);

@@ -731,7 +731,8 @@ static bool tick_timers(const struct core *c, int64_t t, struct decision *d)
 	case RECORD_ALLOC: return tick_alloc_timer(c, t, d, due->id);
 	case RECORD_LEASE: return tick_lease_timer(c, t, d, due->id);
 	case RECORD_CLAIM: return tick_claim_timer(c, t, d, due->id);
-	case RECORD_IDEM: drop(d, RECORD_IDEM, due->id); return true;
+	case RECORD_IDEM:
+	case RECORD_APPROVAL: drop(d, (uint8_t)due->kind, due->id); return true;
 	default: UNREACHABLE();
 	}
 }

@@ -105,13 +105,14 @@ struct qnode_s {
 };
 struct flavor_s { struct flavor r; };
 struct idem_s { struct idem r; struct timer timer; };
+struct approval_s { struct approval r; struct timer timer; };
 struct idem_s *idem_find(const struct core *c, uint64_t id);
 
 struct core {
 	bool have_cluster;
 	struct cluster cluster;
 	struct flavor_s *flavor[FLAVORS_MAX + 1];
-	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims;
+	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims, approvals;
 	struct idem_s **idem; /* open addressing; capacity a power of two */
 	uint32_t idem_n, idem_cap;
 	/* derived */
@@ -294,6 +295,17 @@ int decide_node(const struct core *c, int64_t t, const struct command *cmd, stru
 int decide_job(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_lease(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 void decide_tick(const struct core *c, int64_t t, const struct command *cmd, struct decision *d);
+
+/* ---- dual control (approval.c) ------------------------------------------------------------------ */
+/* Does one person alone not suffice for this command? */
+bool approval_needed(const struct core *c, const struct command *cmd);
+/* May cmd, which names an approval, bring it into effect? 0; ERR_NOTFOUND, ERR_CONFLICT (another command),
+ * ERR_DENIED (the same person), or why the first person may not any more. */
+int approval_check(const struct core *c, int64_t t, const struct command *cmd, struct err *err);
+/* Leave an approval in place of what `d` decided. ERR_NOROOM, ERR_TOOBIG. */
+int approval_propose(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+int decide_approval_refuse(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
+			   struct err *err);
 
 /* ---- life of allocations (alloc.c) ----------------------------------------------------------- */
 struct grant_ask {

@@ -759,6 +759,22 @@ static void view_tokens_fill(const struct core *c, struct view_tokens *v, struct
 	}
 }
 
+static void view_approvals_fill(const struct core *c, int64_t t, struct view_approvals *v, struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->approvals.count * sizeof *v->items);
+	EACH(c, approvals, approval_s, a) {
+		struct approval_view *av = &v->items[v->items_n];
+		const struct principal *p = core_principal(c, a->r.principal);
+
+		if (a->r.expires_ms <= t)
+			continue;
+		v->items_n++;
+		av->approval = a->r;
+		TEXT_SET(av->command, command_name(a->r.cmd));
+		TEXT_SET(av->who, p ? p->name : "-");
+	}
+}
+
 int core_view(const struct core *c, int64_t t, uint32_t principal, const struct query *q, void *ret_view,
 	      struct arena *arena, struct err *err)
 {
@@ -782,6 +798,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_PRINCIPALS: FILL(view_principals, view_principals_fill(c, v, arena))
 	case QUERY_TOKENS: FILL(view_tokens, view_tokens_fill(c, v, arena))
 	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
+	case QUERY_APPROVALS: FILL(view_approvals, view_approvals_fill(c, t, v, arena))
 	case QUERY_DEFICIT: FILL(view_deficit, view_deficit_fill(c, q, v, arena))
 #undef FILL
 	case QUERY_EXPLAIN: {

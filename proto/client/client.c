@@ -27,6 +27,8 @@ struct client {
 	char program[sizeof((struct msg_hello *)0)->program];
 	uint64_t req; /* last request id used */
 	bool greeted;
+	bool have_cluster;
+	uint8_t cluster[16]; /* the one that greeted first: what is asked is for that one */
 	struct msg_welcome welcome;
 };
 
@@ -244,6 +246,9 @@ int client_greet(struct client *c, int timeout_ms, struct err *err)
 			return err_set(err, ERR_VERSION, "%s speaks version %u of the protocol, this program %d",
 				       c->endpoint, (unsigned)c->welcome.version, FRAME_VERSION);
 		c->greeted = true;
+		if (!c->have_cluster)
+			memcpy(c->cluster, c->welcome.uid, sizeof c->cluster);
+		c->have_cluster = true;
 		return 0;
 	}
 	return unreachable(c, timeout_ms, err);
@@ -343,7 +348,8 @@ int client_command(struct client *c, const struct client_command *cmd, int timeo
 	CLEANUP(buf_done) struct buf body = BUF_INIT, b = BUF_INIT;
 	struct mono until = after_ms(timeout_ms);
 	const struct schema *schema = schema_of_command(cmd->type);
-	struct msg_command msg = {.type = cmd->type, .dry_run = cmd->dry_run, .payload = cmd->payload};
+	struct msg_command msg = {.type = cmd->type, .dry_run = cmd->dry_run, .payload = cmd->payload,
+				  .approves = cmd->approves};
 	bool sent = false;
 	int r;
 
@@ -355,7 +361,10 @@ int client_command(struct client *c, const struct client_command *cmd, int timeo
 		if (r)
 			return r;
 	}
-	schema_encode(schema, cmd->body, &body);
+	if (cmd->approves)
+		buf_add(&body, cmd->body_sent.data, cmd->body_sent.len);
+	else
+		schema_encode(schema, cmd->body, &body);
 	if (body.len > FRAME_BYTES_MAX / 2 || cmd->payload.len > PAYLOAD_BYTES_MAX ||
 	    body.len + cmd->payload.len > FRAME_BYTES_MAX - 1024)
 		return err_set(err, ERR_TOOBIG, "the command takes %zu bytes, at most %d",
@@ -373,6 +382,8 @@ int client_command(struct client *c, const struct client_command *cmd, int timeo
 			return unknown_outcome(c, r, timeout_ms, msg.idem_key, err);
 		if (r)
 			return r;
+		/* if the address comes to lead to another cluster, the command is not for that one */
+		memcpy(msg.cluster, c->cluster, sizeof msg.cluster);
 		buf_reset(&b);
 		message_encode(MSG_COMMAND, ++c->req, &msg, &b);
 		r = link_client_send(c->link, b.data, b.len);

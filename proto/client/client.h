@@ -57,6 +57,8 @@ struct client_command {
 	struct bytes payload;     /* may be empty */
 	const uint8_t *idem_key;  /* NULL: a random one, but none for a renewal (renew_seq serves) */
 	bool dry_run;
+	uint64_t approves;        /* grant this approval: `body_sent` goes out instead of `body` */
+	struct bytes body_sent;   /* the approval's own */
 };
 /* Ask for a change. 0: done and durable, *ret_reply is filled from `arena`. The daemon's refusal comes
  * as its own code with message, hint and reason in `err`. Also ERR_UNREACHABLE and ERR_DENIED:

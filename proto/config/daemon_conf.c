@@ -5,6 +5,7 @@
 
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/model/command.h"
 
 #define AT(member) offsetof(struct daemon_conf, member)
 #define PART(member) offsetof(struct partition_conf, member)
@@ -149,6 +150,8 @@ static const struct conf_row rows[] = {
 	 .doc = "secret key of this server"},
 	{.key = "local_admins", .type = CONF_COUNT_LIST, .offset = AT(local_admins), .max = UINT32_MAX - 1,
 	 .doc = "uids that are admins through the local door; the uid that runs sluisd always is"},
+	{.key = "dual_control", .type = CONF_TEXT_LIST, .offset = AT(dual_control),
+	 .doc = "commands that act only when a second person agrees; revoking a firm lease always takes two"},
 	{.key = "liveness", .type = CONF_MAP, .sub = &liveness_schema, .doc = "when silence means something"},
 	{.key = "limits", .type = CONF_MAP, .sub = &limits_schema, .doc = "ceilings; memory is taken at start"},
 	{.key = "leases", .type = CONF_MAP, .sub = &leases_schema, .doc = "lives of leases"},
@@ -164,6 +167,16 @@ static const struct conf_row rows[] = {
 };
 
 const struct conf_schema daemon_conf_schema = {.rows = rows, .rows_count = ARRAY_LEN(rows), .check = check};
+
+static bool may_take_two(const char *name)
+{
+#define X(cmd, bit)                                                                                \
+	if (!strcmp(name, command_name(cmd)))                                                      \
+		return true;
+	DUAL_CONTROL_TABLE(X)
+#undef X
+	return false;
+}
 
 /* What no single key can know. */
 static void check(struct conf_walk *walk, struct doc_node *node, void *target)
@@ -190,6 +203,14 @@ static void check(struct conf_walk *walk, struct doc_node *node, void *target)
 		if (parts[i].is_default && !first)
 			first = &parts[i];
 	}
+	for (size_t i = 0; i < c->dual_control.count; i++)
+		if (!may_take_two(c->dual_control.items[i])) {
+			at = doc_get(node, "dual_control");
+			config_error_try(conf_error(walk, at ? at : node, "'%s' is no command that can take two people",
+						    c->dual_control.items[i]),
+					 "division_apply, stage_set, node_declare_dead, node_remove, token_create, "
+					 "key_revoke, user_disable or resume");
+		}
 	for (size_t i = 0; i < c->qos.count; i++) {
 		const struct conf_pair *p = &c->qos.items[i];
 		size_t k = 1;

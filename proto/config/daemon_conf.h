@@ -36,6 +36,7 @@ struct daemon_conf {
 	} listen;
 	const char *server_key; /* a path, or credential:NAME */
 	struct conf_counts local_admins; /* uids that are admins through the local door */
+	struct conf_texts dual_control; /* names of commands that take two people */
 	struct {
 		int64_t heartbeat_ms, suspect_ms, unreachable_ms;
 	} liveness;

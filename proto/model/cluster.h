@@ -22,6 +22,7 @@ struct cluster {
 	uint32_t next_qnode;
 	uint16_t next_flavor;
 	uint64_t next_submit;
+	uint64_t next_approval;
 	/* liveness */
 	int64_t down_ms;         /* sum of all downtime: live time = logical time - down_ms */
 	int64_t no_expiry_until_ms; /* rejoin grace after a restart */
@@ -33,6 +34,7 @@ struct cluster {
 	int64_t age_guard_ms;
 	uint32_t renewals_per_s;
 	uint32_t loan_rate_ppm, urgent_rate_ppm;
+	uint32_t dual_control; /* bits of DUAL_CONTROL_TABLE: commands that take two */
 };
 
 #endif

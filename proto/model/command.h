@@ -7,6 +7,7 @@
 #ifndef SLUIS_PROTO_MODEL_COMMAND_H
 #define SLUIS_PROTO_MODEL_COMMAND_H
 
+#include "proto/model/approval.h"
 #include "proto/model/cluster.h"
 #include "proto/model/job.h"
 #include "proto/model/lease.h"
@@ -42,6 +43,7 @@
 	X(CMD_NODE_DECLARE_DEAD, 55, node_admin)                                                   \
 	X(CMD_NODE_REMOVE, 56, node_admin)                                                         \
 	X(CMD_RESUME, 57, tick)                                                                    \
+	X(CMD_APPROVAL_REFUSE, 58, object)                                                         \
 	/* jobs */                                                                                 \
 	X(CMD_JOB_SUBMIT, 60, job_submit)                                                          \
 	X(CMD_JOB_CANCEL, 61, job_control)                                                         \
@@ -213,6 +215,9 @@ struct command {
 	uint8_t idem_key[16]; /* all zero: none */
 	uint8_t body_hash[16]; /* of the encoded body, for the idempotency check */
 	bool dry_run;
+	uint64_t approves;   /* the approval that this command, repeated by a second person, brings into effect */
+	uint8_t cluster[16]; /* uid of the cluster it is meant for; all zero: whichever hears it */
+	struct bytes body;   /* as it was sent; borrowed. An approval keeps it */
 	union {
 		struct cmd_tick tick;
 		struct cmd_init init;
@@ -259,6 +264,7 @@ struct result {
 	int64_t left_rums;
 	uint8_t state;
 	char text[TEXT_BYTES];
+	uint64_t approval; /* not done: it waits for a second person under this number */
 	uint32_t renewals_n;
 	struct renew_result *renewals;
 };

@@ -109,6 +109,7 @@ const char *command_name(uint16_t type)
 	case CMD_NODE_DECLARE_DEAD: return "node_declare_dead";
 	case CMD_NODE_REMOVE: return "node_remove";
 	case CMD_RESUME: return "resume";
+	case CMD_APPROVAL_REFUSE: return "approval_refuse";
 	case CMD_JOB_SUBMIT: return "job_submit";
 	case CMD_JOB_CANCEL: return "job_cancel";
 	case CMD_JOB_HOLD: return "job_hold";

@@ -3,6 +3,7 @@
 #define SLUIS_PROTO_MODEL_RECORD_H
 
 #include "proto/model/alloc.h"
+#include "proto/model/approval.h"
 #include "proto/model/cluster.h"
 #include "proto/model/job.h"
 #include "proto/model/lease.h"
@@ -25,7 +26,8 @@
 	X(RECORD_ALLOC, 11, alloc, r->id)                                                          \
 	X(RECORD_CLAIM, 12, claim, r->id)                                                          \
 	X(RECORD_USAGE, 13, usage, r->qnode)                                                       \
-	X(RECORD_IDEM, 14, idem, r->id)
+	X(RECORD_IDEM, 14, idem, r->id)                                                            \
+	X(RECORD_APPROVAL, 15, approval, r->id)
 
 /* A reply remembered under its idempotency key, so that a repeated command does not act twice. */
 struct idem {
@@ -36,6 +38,7 @@ struct idem {
 	int64_t at_ms;
 	int32_t code;
 	uint64_t result_id;
+	bool proposed; /* result_id is an approval's */
 };
 
 enum record_kind {
@@ -43,7 +46,7 @@ enum record_kind {
 #define X(kind, number, type, idexpr) kind = (number),
 	RECORD_TABLE(X)
 #undef X
-	RECORD_KINDS = 15,
+	RECORD_KINDS = 16,
 };
 
 struct fact {

@@ -33,6 +33,7 @@ enum query_type {
 	QUERY_EXEC = 18,    /* → view_output: start a command inside an allocation, relayed */
 	QUERY_SIGNAL = 19,  /* → view_text: relayed to the agents of a job */
 	QUERY_EVENTS = 20,  /* → view_log */
+	QUERY_APPROVALS = 21, /* → view_approvals */
 };
 
 struct query {
@@ -209,6 +210,9 @@ struct view_claims { uint64_t seq; uint32_t items_n; struct claim_view *items; }
 
 struct deficit_view { char who[NAME_BYTES]; char step[32]; char effect[TEXT_BYTES]; };
 struct view_deficit { uint64_t seq; uint32_t items_n; struct deficit_view *items; };
+
+struct approval_view { struct approval approval; char command[32]; char who[NAME_BYTES]; };
+struct view_approvals { uint64_t seq; uint32_t items_n; struct approval_view *items; };
 
 struct view_log { uint64_t first_seq, next_seq, head_seq; uint8_t head_hash[32]; uint8_t digest[32]; struct bytes data; };
 struct view_payload { struct bytes data; };

@@ -36,7 +36,7 @@ SCHEMA(msg_ping);
 #define T struct msg_command
 FIELDS(msg_command) = {
 	F(1, type), F(2, idem_key), F(3, dry_run), BYTES(4, body, FRAME_BYTES_MAX),
-	BYTES(5, payload, PAYLOAD_BYTES_MAX),
+	BYTES(5, payload, PAYLOAD_BYTES_MAX), F(6, approves), F(7, cluster),
 };
 #undef T
 SCHEMA(msg_command);
@@ -205,6 +205,9 @@ int command_decode(const struct msg_command *msg, struct command *cmd, struct ar
 		return err_set(err, ERR_UNSUPPORTED, "unknown command %u", (unsigned)msg->type);
 	cmd->type = msg->type;
 	cmd->dry_run = msg->dry_run;
+	cmd->approves = msg->approves;
+	memcpy(cmd->cluster, msg->cluster, sizeof cmd->cluster);
+	cmd->body = msg->body;
 	memcpy(cmd->idem_key, msg->idem_key, sizeof cmd->idem_key);
 	command_body_hash(msg->type, msg->body.data, msg->body.len, cmd->body_hash);
 	/* All bodies share the address of the anonymous union. */

@@ -60,6 +60,8 @@ struct msg_command {
 	bool dry_run;
 	struct bytes body;    /* by schema_of_command(type) */
 	struct bytes payload; /* what the body names by its hash: a job's payload, a division's text */
+	uint64_t approves;    /* under dual control: the approval it brings into effect */
+	uint8_t cluster[16];  /* uid of the cluster it is meant for; all zero: any */
 };
 
 struct msg_reply {

@@ -20,7 +20,7 @@
 	X(flavor) X(quota) X(stage) X(member) X(require) X(qnode) X(usage_row) X(usage)            \
 	X(lease_spec) X(lease) X(renewal) X(dependency) X(node_ref) X(job_spec) X(job)             \
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
-	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem)                        \
+	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem) X(approval)            \
 	/* units and payloads */                                                                   \
 	X(unit_device) X(unit_host) X(unit) X(unit_status) X(string) X(payload)                    \
 	/* command bodies and results */                                                           \
@@ -38,7 +38,7 @@
 	X(reason_view) X(change_view) X(view_explain) X(view_endpoints)                            \
 	X(principal_view) X(view_principals) X(token_view) X(view_tokens) X(claim_view)            \
 	X(view_claims) X(deficit_view) X(view_deficit) X(view_log) X(view_payload)                 \
-	X(view_text) X(view_output)                                                                \
+	X(view_text) X(view_output) X(approval_view) X(view_approvals)                             \
 	/* inventory */                                                                            \
 	X(inv_numa) X(inv_device) X(inv_link) X(inv_nic) X(inventory)
 

@@ -254,7 +254,7 @@ SCHEMA(renew_result);
 #define T struct result
 FIELDS(result) = {
 	F(1, id), F(2, version), F(3, hold_rums), F(4, left_rums), F(5, state), F(6, text),
-	LIST(7, renewals, RENEWALS_PER_COMMAND_MAX, renew_result),
+	LIST(7, renewals, RENEWALS_PER_COMMAND_MAX, renew_result), F(8, approval),
 };
 #undef T
 SCHEMA(result);

@@ -258,14 +258,14 @@ FIELDS(cluster) = {
 	F(4, next_job), F(5, next_lease), F(6, next_alloc), F(7, next_claim), F(8, next_cred),
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
-	F(15, division_payload), SUB(16, defaults, division_defaults),
+	F(15, division_payload), SUB(16, defaults, division_defaults), F(17, next_approval),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */
 	F(50, lease_ttl_ms), F(51, lease_grace_ms), F(52, lease_term_ms), F(53, lease_offer_ms),
 	F(54, rejoin_grace_ms), F(55, bind_timeout_ms), F(56, lost_after_ms), F(57, notice_ms),
 	F(58, kill_margin_ms), F(59, job_time_ms), F(60, cooldown_ms), F(61, age_guard_ms),
-	F(62, renewals_per_s), F(63, loan_rate_ppm), F(64, urgent_rate_ppm),
+	F(62, renewals_per_s), F(63, loan_rate_ppm), F(64, urgent_rate_ppm), F(65, dual_control),
 };
 #undef T
 SCHEMA(cluster);
@@ -273,10 +273,18 @@ SCHEMA(cluster);
 #define T struct idem
 FIELDS(idem) = {
 	F(1, id), F(2, principal), F(3, key), F(4, body_hash), F(5, at_ms), F(6, code),
-	F(7, result_id),
+	F(7, result_id), F(8, proposed),
 };
 #undef T
 SCHEMA(idem);
+
+#define T struct approval
+FIELDS(approval) = {
+	F(1, id), F(2, cmd), F(3, principal), F(4, cred), F(5, created_ms), F(6, expires_ms),
+	F(7, body_hash), BYTES(8, body, APPROVAL_BODY_BYTES_MAX),
+};
+#undef T
+SCHEMA(approval);
 
 const struct schema *schema_of_record(uint8_t kind)
 {

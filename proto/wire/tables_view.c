@@ -225,6 +225,20 @@ FIELDS(view_deficit) = {
 #undef T
 SCHEMA(view_deficit);
 
+#define T struct approval_view
+FIELDS(approval_view) = {
+	SUB(1, approval, approval), F(2, command), F(3, who),
+};
+#undef T
+SCHEMA(approval_view);
+
+#define T struct view_approvals
+FIELDS(view_approvals) = {
+	F(1, seq), LIST(2, items, LIST_ITEMS_MAX, approval_view),
+};
+#undef T
+SCHEMA(view_approvals);
+
 #define T struct view_log
 FIELDS(view_log) = {
 	F(1, first_seq), F(2, next_seq), F(3, head_seq), F(4, head_hash), F(5, digest),
@@ -315,6 +329,7 @@ const struct schema *schema_of_view(uint16_t query_type)
 	case QUERY_OUTPUT: case QUERY_EXEC: return &schema_view_output;
 	case QUERY_CLAIMS: return &schema_view_claims;
 	case QUERY_DEFICIT: return &schema_view_deficit;
+	case QUERY_APPROVALS: return &schema_view_approvals;
 	case QUERY_BACKUP: case QUERY_VERIFY: case QUERY_SIGNAL: return &schema_view_text;
 	}
 	return NULL;

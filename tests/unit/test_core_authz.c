@@ -48,6 +48,7 @@ static const struct {
 	{CMD_NODE_DECLARE_DEAD, VIA_USERS,           "ynnnnnnnn"},
 	{CMD_NODE_REMOVE, VIA_USERS,                 "ynnnnnnnn"},
 	{CMD_RESUME, VIA_USERS,                      "ynnnnnnnn"},
+	{CMD_APPROVAL_REFUSE, VIA_USERS,             "ynynnnnnn"},
 	{CMD_JOB_SUBMIT, VIA_USERS,                  "ynnnonnnn"},
 	{CMD_JOB_CANCEL, VIA_USERS,                  "yynnonnnn"},
 	{CMD_JOB_HOLD, VIA_USERS,                    "yynnonnnn"},
@@ -155,7 +156,7 @@ static void every_command_every_role_own_and_foreign(void **state)
 #undef X
 	};
 	uint64_t job[2], lease[2];
-	uint32_t cells = 0, doors = 0;
+	uint32_t cells = 0, doors = 0, unexpected = 0;
 
 	job[1] = cw_submit(w, w->alice, "lung", 1, MS_PER_HOUR);
 	job[0] = cw_submit(w, w->bob, "heart", 1, MS_PER_HOUR);
@@ -184,7 +185,7 @@ static void every_command_every_role_own_and_foreign(void **state)
 					fprintf(stderr, "%s by %s on %s: %s\n", command_name(table[c]),
 						role_name((uint8_t)(r + 1)), own ? "its own" : "another's",
 						refused ? "refused" : "allowed");
-				assert_int_equal(refused, !wanted);
+				unexpected += refused == wanted;
 				/* through every other door it is refused, whoever asks; the local one is a users' door */
 				for (uint8_t via = VIA_INTERNAL; via <= VIA_LOCAL; via++) {
 					bool same = via == WANT[c].via || (via == VIA_LOCAL && WANT[c].via == VIA_USERS);
@@ -192,12 +193,14 @@ static void every_command_every_role_own_and_foreign(void **state)
 					if (same)
 						continue;
 					cmd.via = via;
-					assert_int_equal(core_decide(w->core, w->t, &cmd, &w->d, &w->err), ERR_DENIED);
+					unexpected += core_decide(w->core, w->t, &cmd, &w->d, &w->err) != ERR_DENIED;
 					doors++;
 				}
 			}
 	}
-	printf("# %u cells, %u closed doors\n", cells, doors);
+	/* make matrix */
+	printf("authority_cells: %u cells\ndoors_closed: %u tries\nauthority_unexpected: %u cells\n", cells, doors, unexpected);
+	assert_int_equal(unexpected, 0);
 }
 
 static void an_unknown_command_is_no_command(void **state)
@@ -426,12 +429,12 @@ static void reading_has_its_rules_too(void **state)
 	struct cw_who world = public_key(w);
 	static const uint8_t type[] = {QUERY_STATUS, QUERY_JOBS,   QUERY_LEASES,     QUERY_NODES,  QUERY_DIVISION, QUERY_USAGE,
 				       QUERY_CLAIMS, QUERY_DEFICIT, QUERY_ENDPOINTS, QUERY_PAYLOAD, QUERY_PRINCIPALS,
-				       QUERY_TOKENS, QUERY_LOG,	   QUERY_EVENTS,     QUERY_VERIFY, QUERY_BACKUP};
+				       QUERY_TOKENS, QUERY_LOG,	   QUERY_EVENTS,     QUERY_VERIFY, QUERY_BACKUP, QUERY_APPROVALS};
 	struct cw_who who[ROLES] = {w->admin,	w->operator, w->gatekeeper,   w->reviewer, w->alice,
 				    w->acme,	w->auditor,  w->node[1].agent, world};
 	static const char *const may[] = {"yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn",
 					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "ynnnnnynn", "ynnnnnynn",
-					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn"};
+					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn", "ynynnnynn"};
 	struct err err;
 
 	cw_settle(w);
@@ -441,6 +444,7 @@ static void reading_has_its_rules_too(void **state)
 
 			assert_int_equal(core_may_query(w->core, who[r].principal, &q, &err) == 0, may[i][r] == 'y');
 		}
+	printf("reading_cells: %zu cells\n", ARRAY_LEN(type) * ROLES);
 	{
 		struct query q = {.type = QUERY_OUTPUT, .id = job};
 
