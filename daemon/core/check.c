@@ -1,4 +1,8 @@
-/* check.c - invariants that one state can show, recomputed from the records alone */
+/* check.c - invariants that one state can show, recomputed from the records alone
+ *
+ * Each kind of record is walked a fixed number of times and summed up by owner, so that the whole check costs
+ * O(records × log owners) and can follow every decision of a simulation.
+ */
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -10,92 +14,142 @@ static int broken(struct err *err, const char *what, uint64_t id)
 	return err_set(err, ERR_CORRUPT, "%s (%" PRIu64 ")", what, id);
 }
 
-static int check_nodes(const struct core *c, struct err *err)
+/* ---- sums by owner: filled in one walk over allocations, claims and jobs, then compared -------------- */
+
+struct node_sum {
+	uint64_t held, loaned, claimed, cores[CORE_WORDS];
+	uint32_t units, fraction, memory, memory_claimed;
+};
+struct lease_sum { uint32_t held, allocs; };
+struct tree_sum { int64_t *usage, *guaranteed; }; /* by place in the tree */
+
+/* Ids of a table, ascending, so that a record's place is found without changing the record. */
+struct ids { uint64_t *id; uint32_t n; };
+
+static struct ids ids_of(const struct idtab *table, struct arena *arena)
 {
+	struct ids ids = {.id = arena_alloc(arena, (table->count + 1) * sizeof *ids.id)};
+
+	for (uint64_t id = 0; (id = idtab_next(table, id, NULL)) != 0;)
+		ids.id[ids.n++] = id;
+	return ids;
+}
+
+/* Place of `id`; ids->n if it is not there. */
+static uint32_t place_of(const struct ids *ids, uint64_t id)
+{
+	uint32_t lo = 0, hi = ids->n;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (ids->id[mid] < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < ids->n && ids->id[lo] == id ? lo : ids->n;
+}
+
+static int check_nodes(const struct core *c, struct arena *arena, struct err *err)
+{
+	struct ids ids = ids_of(&c->nodes, arena);
+	struct node_sum *sum = arena_alloc(arena, (ids.n + 1) * sizeof *sum);
+	uint32_t at = 0;
+
+	EACH(c, allocs, alloc_s, a)
+		for (uint32_t i = 0; i < a->r.parts_n; i++) {
+			const struct part *p = &a->r.parts[i];
+			struct node_sum *n = &sum[place_of(&ids, p->node)];
+
+			if (n == &sum[ids.n])
+				return broken(err, "an allocation on a node that is gone", a->r.id);
+			if (n->held & p->devices)
+				return broken(err, "I1: a device is in two allocations", a->r.id);
+			for (int w = 0; w < CORE_WORDS; w++)
+				if (n->cores[w] & p->cores[w])
+					return broken(err, "a core is in two allocations", a->r.id);
+			mask_or(n->cores, p->cores);
+			n->held |= p->devices;
+			if (a->r.klass == CLASS_LOAN)
+				n->loaned |= p->devices;
+			else
+				n->fraction += a->r.shape == SHAPE_GPU;
+			n->memory += p->memory_mib;
+			n->units++;
+		}
+	EACH(c, claims, claim_s, m)
+		for (uint32_t i = 0; i < m->r.parts_n; i++) {
+			const struct part *p = &m->r.parts[i];
+			struct node_sum *n = &sum[place_of(&ids, p->node)];
+
+			if (n == &sum[ids.n])
+				return broken(err, "a claim on a node that is gone", m->r.id);
+			if (n->claimed & p->devices)
+				return broken(err, "I11: a device is claimed twice", m->r.id);
+			n->claimed |= p->devices;
+			n->memory_claimed += p->memory_mib;
+		}
 	EACH(c, nodes, node_s, n) {
-		uint64_t held = 0, loaned = 0, claimed = 0, cores[CORE_WORDS] = {0};
-		uint32_t units = 0, fraction = 0, memory = 0, memory_claimed = 0;
+		const struct node_sum *s = &sum[at++];
 
-		EACH(c, allocs, alloc_s, a)
-			for (uint32_t i = 0; i < a->r.parts_n; i++) {
-				const struct part *p = &a->r.parts[i];
-
-				if (p->node != n->r.id)
-					continue;
-				if (held & p->devices)
-					return broken(err, "I1: a device is in two allocations", a->r.id);
-				for (int w = 0; w < CORE_WORDS; w++)
-					if (cores[w] & p->cores[w])
-						return broken(err, "a core is in two allocations", a->r.id);
-				mask_or(cores, p->cores);
-				held |= p->devices;
-				if (a->r.klass == CLASS_LOAN)
-					loaned |= p->devices;
-				else
-					fraction += a->r.shape == SHAPE_GPU;
-				memory += p->memory_mib;
-				units++;
-			}
-		EACH(c, claims, claim_s, m)
-			for (uint32_t i = 0; i < m->r.parts_n; i++)
-				if (m->r.parts[i].node == n->r.id) {
-					if (claimed & m->r.parts[i].devices)
-						return broken(err, "I11: a device is claimed twice", m->r.id);
-					claimed |= m->r.parts[i].devices;
-					memory_claimed += m->r.parts[i].memory_mib;
-				}
-		if (held != n->held || loaned != n->loaned || claimed != n->claimed || units != n->units_n ||
-		    fraction != n->fraction_parts || memory != n->memory_held_mib ||
-		    memory_claimed != n->memory_claimed_mib ||
-		    memcmp(cores, n->cores_held, sizeof cores) != 0)
+		if (s->held != n->held || s->loaned != n->loaned || s->claimed != n->claimed || s->units != n->units_n ||
+		    s->fraction != n->fraction_parts || s->memory != n->memory_held_mib ||
+		    s->memory_claimed != n->memory_claimed_mib ||
+		    memcmp(s->cores, n->cores_held, sizeof s->cores) != 0)
 			return broken(err, "what a node holds differs from its allocations", n->r.id);
-		if (memory > node_memory_mib(&n->r))
+		if (s->memory > node_memory_mib(&n->r))
 			return broken(err, "a node's memory is given out twice", n->r.id);
-		if (n->r.devices_n < 64 && held >> n->r.devices_n)
+		if (n->r.devices_n < 64 && s->held >> n->r.devices_n)
 			return broken(err, "a device is held that the node does not have", n->r.id);
 	}
 	return 0;
 }
 
-static int check_quota(const struct core *c, struct err *err)
+static int check_quota(const struct core *c, struct arena *arena, struct err *err)
 {
+	struct tree_sum sum[RESOURCES_MAX] = {{0}};
+
 	for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
 		for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
 			const struct quota_tree *t = tree_of(c, f, s);
-			struct quota_tree again;
-			int64_t *usage, *guaranteed;
-			bool same = true;
 
 			if (!t)
 				continue;
-			usage = xcalloc(t->nodes_n, sizeof *usage);
-			guaranteed = xcalloc(t->nodes_n, sizeof *guaranteed);
-			again = *t;
-			again.cell = xmalloc(t->nodes_n * sizeof *again.cell);
-			memcpy(again.cell, t->cell, t->nodes_n * sizeof *again.cell);
-			quota_rebuild(&again);
-			EACH(c, allocs, alloc_s, a)
-				for (uint32_t i = 0; a->r.flavor == f && a->r.shape == s && i < a->r.parts_n; i++) {
-					usage[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
-					if (a->r.klass == CLASS_GUARANTEED)
-						guaranteed[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
-				}
-			EACH(c, claims, claim_s, m)
-				if (m->r.flavor == f && m->r.shape == s) {
-					usage[qnode_of(c, m->r.qnode)->at] += m->r.units;
-					if (m->r.klass == CLASS_GUARANTEED)
-						guaranteed[qnode_of(c, m->r.qnode)->at] += m->r.units;
-				}
-			for (uint32_t i = 0; i < t->nodes_n; i++)
-				same &= usage[i] == t->cell[i].usage_at && guaranteed[i] == t->cell[i].guaranteed_at &&
-					again.cell[i].lent_sum == t->cell[i].lent_sum &&
-					again.cell[i].up_sum == t->cell[i].up_sum;
-			free(again.cell);
-			free(usage);
-			free(guaranteed);
-			if (!same)
-				return broken(err, "I16: usage counters differ from the allocations", f);
+			sum[resource_index(f, s)].usage = arena_alloc(arena, t->nodes_n * sizeof(int64_t));
+			sum[resource_index(f, s)].guaranteed = arena_alloc(arena, t->nodes_n * sizeof(int64_t));
 		}
+	EACH(c, allocs, alloc_s, a) {
+		const struct tree_sum *s = &sum[resource_index(a->r.flavor, a->r.shape)];
+
+		for (uint32_t i = 0; s->usage && i < a->r.parts_n; i++) {
+			s->usage[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
+			if (a->r.klass == CLASS_GUARANTEED)
+				s->guaranteed[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
+		}
+	}
+	EACH(c, claims, claim_s, m) {
+		const struct tree_sum *s = &sum[resource_index(m->r.flavor, m->r.shape)];
+
+		if (!s->usage)
+			continue;
+		s->usage[qnode_of(c, m->r.qnode)->at] += m->r.units;
+		if (m->r.klass == CLASS_GUARANTEED)
+			s->guaranteed[qnode_of(c, m->r.qnode)->at] += m->r.units;
+	}
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
+		const struct quota_tree *t = &c->tree[r];
+		struct quota_tree again = *t;
+
+		if (!sum[r].usage)
+			continue;
+		again.cell = arena_copy(arena, t->cell, t->nodes_n * sizeof *t->cell);
+		quota_rebuild(&again);
+		for (uint32_t i = 0; i < t->nodes_n; i++)
+			if (sum[r].usage[i] != t->cell[i].usage_at || sum[r].guaranteed[i] != t->cell[i].guaranteed_at ||
+			    again.cell[i].lent_sum != t->cell[i].lent_sum || again.cell[i].up_sum != t->cell[i].up_sum)
+				return broken(err, "I16: usage counters differ from the allocations", r / SHAPE_COUNT);
+	}
 	return 0;
 }
 
@@ -130,23 +184,37 @@ static int check_jobs(const struct core *c, struct err *err)
 	return 0;
 }
 
-static int check_budgets(const struct core *c, struct err *err)
+static int check_budgets(const struct core *c, struct arena *arena, struct err *err)
 {
-	EACH(c, qnodes, qnode_s, q)
-		for (uint32_t i = 0; i < q->r.stages_n; i++) {
-			int64_t held = 0;
+	struct ids ids = ids_of(&c->qnodes, arena);
+	int64_t **held = arena_alloc(arena, (ids.n + 1) * sizeof(int64_t *)); /* by stage */
+	uint32_t at = 0;
 
-			EACH(c, jobs, job_s, j)
-				if (j->r.spec.project == q->r.id && j->r.held_rums && j->r.held_stage == i)
-					held += j->r.held_rums;
-			if (held != q->r.stages[i].held_rums)
+	EACH(c, qnodes, qnode_s, q)
+		held[at++] = arena_alloc(arena, (q->r.stages_n + 1) * sizeof(int64_t));
+	EACH(c, jobs, job_s, j) {
+		const struct qnode_s *q = j->r.held_rums ? qnode_of(c, j->r.spec.project) : NULL;
+
+		if (q && j->r.held_stage < q->r.stages_n)
+			held[place_of(&ids, q->r.id)][j->r.held_stage] += j->r.held_rums;
+	}
+	at = 0;
+	EACH(c, qnodes, qnode_s, q) {
+		for (uint32_t i = 0; i < q->r.stages_n; i++)
+			if (held[at][i] != q->r.stages[i].held_rums)
 				return broken(err, "I5: a stage's holds are not those of its jobs", q->r.id);
-		}
+		at++;
+	}
 	return 0;
 }
 
-static int check_allocs(const struct core *c, struct err *err)
+static int check_allocs(const struct core *c, struct arena *arena, struct err *err)
 {
+	struct ids leases = ids_of(&c->leases, arena), qnodes = ids_of(&c->qnodes, arena);
+	struct lease_sum *sum = arena_alloc(arena, (leases.n + 1) * sizeof *sum);
+	uint32_t *live = arena_alloc(arena, (qnodes.n + 1) * sizeof *live);
+	uint32_t at = 0;
+
 	EACH(c, allocs, alloc_s, a) {
 		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a))
 			return broken(err, "the list of loans is not what is on loan", a->r.id);
@@ -165,45 +233,44 @@ static int check_allocs(const struct core *c, struct err *err)
 		if (m->r.owner_kind == OWNER_JOB && (!j || j->claim != m->r.id))
 			return broken(err, "a claim whose job does not know it", m->r.id);
 	}
-	EACH(c, qnodes, qnode_s, q) {
-		uint32_t live = 0;
+	EACH(c, allocs, alloc_s, a) {
+		struct lease_sum *l = &sum[a->r.owner_kind == OWNER_LEASE ? place_of(&leases, a->r.owner) : leases.n];
 
-		EACH(c, leases, lease_s, l)
-			live += l->r.spec.provider == q->r.id && !lease_terminal(l->r.state);
-		if (live != q->leases)
-			return broken(err, "a provider's count of leases is not that of its leases", q->r.id);
+		l->allocs++;
+		for (uint32_t i = 0; a->r.state != ALLOC_STOPPING && i < a->r.parts_n; i++)
+			l->held += a->r.parts[i].stop ? 0 : a->r.parts[i].units;
 	}
 	EACH(c, leases, lease_s, l) {
-		uint32_t held = 0, allocs = 0;
+		const struct lease_sum *s = &sum[at++];
 
-		EACH(c, allocs, alloc_s, a)
-			if (a->r.owner_kind == OWNER_LEASE && a->r.owner == l->r.id) {
-				allocs++;
-				for (uint32_t i = 0; a->r.state != ALLOC_STOPPING && i < a->r.parts_n; i++)
-					held += a->r.parts[i].stop ? 0 : a->r.parts[i].units;
-			}
-		if (held != l->units_held || allocs != l->allocs_n)
+		live[place_of(&qnodes, l->r.spec.provider)] += !lease_terminal(l->r.state);
+		if (s->held != l->units_held || s->allocs != l->allocs_n)
 			return broken(err, "a lease's counters differ from its allocations", l->r.id);
-		if (held > l->r.spec.units && !lease_terminal(l->r.state))
+		if (s->held > l->r.spec.units && !lease_terminal(l->r.state))
 			return broken(err, "a lease holds more than it asked for", l->r.id);
 	}
+	at = 0;
+	EACH(c, qnodes, qnode_s, q)
+		if (live[at++] != q->leases)
+			return broken(err, "a provider's count of leases is not that of its leases", q->r.id);
 	return 0;
 }
 
 int core_check(const struct core *c, struct err *err)
 {
+	CLEANUP(arena_done) struct arena arena = {0};
 	int rc = 0;
 
 	if (!c->have_cluster)
 		return 0;
-	rc = check_nodes(c, err);
+	rc = check_nodes(c, &arena, err);
 	if (!rc)
-		rc = check_quota(c, err);
+		rc = check_quota(c, &arena, err);
 	if (!rc)
 		rc = check_jobs(c, err);
 	if (!rc)
-		rc = check_budgets(c, err);
+		rc = check_budgets(c, &arena, err);
 	if (!rc)
-		rc = check_allocs(c, err);
+		rc = check_allocs(c, &arena, err);
 	return rc;
 }
