@@ -1,11 +1,12 @@
 # sim-faults: the fault simulation (tests/sim/sim_cluster.c)
 #
 # make sim SEED=0x5eed [V=1]   one run (V=1: tell everything)
-# make sim SEEDS=20000 [FROM=1]  so many seeds
+# make sim SEEDS=200000 [FROM=1] [JOBS=2]  so many seeds, in so many processes; after each thousand it says
+#                              with which FROM= a run that was cut short goes on
 # make sim                     seeds from a point drawn from the clock: roam
 
 SIM_BIN := $(B)/tests/sim_cluster
 sim: $(SIM_BIN) ## fault simulation: SEED=0x.. one run, SEEDS=n so many; else roam
 	@$(SIM_BIN) $(if $(SEED),--seed=$(SEED) $(if $(V),--verbose),--seeds=$(or $(SEEDS),500) \
-		--from=$(or $(FROM),$(if $(SEEDS),1,$$(date +%s))))
+		--from=$(or $(FROM),$(if $(SEEDS),1,$$(date +%s))) --jobs=$(or $(JOBS),1))
 .PHONY: sim

@@ -3,6 +3,7 @@
 
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/base/minmax.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -209,7 +210,8 @@ static void deliver(struct sim *s, struct sim_msg *m)
 static void draw_knobs(struct sim *s)
 {
 	struct sim_knobs *k = &s->k;
-	static const int64_t hours[] = {1, 1, 2, 2, 4};
+	static const int64_t faults[] = {10, 15, 20, 30, 60}, heal[] = {25, 25, 30, 45};
+	static const uint32_t check[] = {1, 1, 4, 16, 64};
 
 	k->machines = (uint32_t)sim_span(s, 3, sim_chance(s, 300000) ? SIM_MACHINES_MAX : 8);
 	k->devices = sim_chance(s, 500000) ? 4 : sim_chance(s, 500000) ? 8 : 2;
@@ -217,7 +219,9 @@ static void draw_knobs(struct sim *s)
 	k->researchers = (uint32_t)sim_span(s, 1, 4);
 	k->providers = (uint32_t)sim_span(s, 1, SIM_PROVIDERS_MAX);
 	k->projects = (uint32_t)sim_span(s, 1, SIM_PROJECTS_MAX);
-	k->faults_ms = hours[sim_below(s, ARRAY_LEN(hours))] * MS_PER_HOUR / 2;
+	k->faults_ms = faults[sim_below(s, ARRAY_LEN(faults))] * MS_PER_MIN;
+	k->heal_ms = heal[sim_below(s, ARRAY_LEN(heal))] * MS_PER_MIN;
+	k->check_every = check[sim_below(s, ARRAY_LEN(check))];
 	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
 	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
@@ -228,7 +232,7 @@ static void draw_knobs(struct sim *s)
 		k->weight[i] = sim_chance(s, 600000) ? (uint32_t)sim_span(s, 1, 10) : 0;
 	k->weight[FAULT_COMPARE] = 3;
 	k->sync_max_ms = sim_chance(s, 500000) ? 5 : 500;
-	k->think_max_ms = sim_chance(s, 500000) ? 20 * MS_PER_S : 3 * MS_PER_MIN;
+	k->think_max_ms = sim_chance(s, 500000) ? 20 * MS_PER_S : MS_PER_MIN;
 	k->heartbeat_ms = 10 * MS_PER_S;
 	k->suspect_ms = 30 * MS_PER_S;
 	k->unreachable_ms = 90 * MS_PER_S;
@@ -330,7 +334,7 @@ static void fault(struct sim *s)
 	case FAULT_HOLDER_STALL: stall_holder(s); break;
 	case FAULT_COMPARE:
 		daemon_compare(s);
-		if (sim_chance(s, 200000))
+		if (sim_chance(s, 50000))
 			daemon_redecide(s);
 		break;
 	case FAULTS: UNREACHABLE();
@@ -413,6 +417,7 @@ static void run_until(struct sim *s, int64_t until_ms)
 static void heal(struct sim *s)
 {
 	s->healed = true;
+	s->healed_ms = s->now_ms;
 	sim_say(s, "heal");
 	memset(s->link, 0, sizeof s->link);
 	daemon_continue(s);
@@ -438,6 +443,7 @@ static void heal(struct sim *s)
 static bool unsettled(struct sim *s, int64_t t, char *out, size_t out_size)
 {
 	const struct core *c = s->d.core;
+	int64_t healed = t - (s->now_ms - s->healed_ms); /* in the daemon's time */
 
 	if (!s->d.up)
 		return snprintf(out, out_size, "the daemon is down") > 0;
@@ -450,15 +456,15 @@ static bool unsettled(struct sim *s, int64_t t, char *out, size_t out_size)
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_ALLOC, id)) != 0;) {
 		const struct alloc *a = core_alloc(c, id);
 
-		if (a->state == ALLOC_BINDING && a->bind_by_ms + MS_PER_MIN < t)
+		if (a->state == ALLOC_BINDING && max64(a->bind_by_ms, healed) + MS_PER_MIN < t)
 			return snprintf(out, out_size, "allocation %" PRIu64 " is stuck binding", id) > 0;
-		if (a->state == ALLOC_STOPPING && a->stop_at_ms + 20 * MS_PER_MIN < t)
+		if (a->state == ALLOC_STOPPING && max64(a->stop_at_ms, healed) + 12 * MS_PER_MIN < t)
 			return snprintf(out, out_size, "allocation %" PRIu64 " is stuck stopping", id) > 0;
-		if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && a->limit_ms + 20 * MS_PER_MIN < t)
+		if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && max64(a->limit_ms, healed) + MS_PER_MIN < t)
 			return snprintf(out, out_size, "allocation %" PRIu64 " runs beyond its limit", id) > 0;
 	}
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;)
-		if (!core_claim(c, id)->offered && core_claim(c, id)->created_ms + 2 * MS_PER_HOUR < t)
+		if (!core_claim(c, id)->offered && max64(core_claim(c, id)->created_ms, healed) + 25 * MS_PER_MIN < t)
 			return snprintf(out, out_size, "claim %" PRIu64 " is neither filled nor dropped", id) > 0;
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_JOB, id)) != 0;) {
 		const struct job *j = core_job(c, id);
@@ -511,10 +517,10 @@ bool sim_run(struct sim *s)
 	if (!s->failed)
 		heal(s);
 	/* bounded: the longest time limit, a recall, grace and back-offs fit well inside */
-	heal_until = s->now_ms + 6 * MS_PER_HOUR;
-	run_until(s, s->now_ms + 75 * MS_PER_MIN);
+	heal_until = s->now_ms + 4 * MS_PER_HOUR;
+	run_until(s, s->now_ms + s->k.heal_ms);
 	while (!s->failed && s->now_ms < heal_until && unsettled(s, daemon_t(s), why, sizeof why))
-		run_until(s, s->now_ms + 15 * MS_PER_MIN);
+		run_until(s, s->now_ms + 10 * MS_PER_MIN);
 	if (!s->failed && unsettled(s, daemon_t(s), why, sizeof why))
 		sim_violation(s, "liveness: %s", why);
 	if (!s->failed)

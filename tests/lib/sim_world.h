@@ -105,6 +105,8 @@ struct sim_counts {
 struct sim_knobs {
 	uint32_t machines, devices, flavors, researchers, providers, projects;
 	int64_t faults_ms; /* how long faults go on; healing follows */
+	int64_t heal_ms;   /* at least; longer until all is settled, up to a bound */
+	uint32_t check_every; /* decisions from one core_check to the next */
 	uint32_t drop_ppm, dup_ppm;
 	int64_t delay_max_ms, slow_ppm, slow_max_ms; /* some messages take much longer: disorder */
 	int64_t fault_every_ms; /* mean; 0: none */
@@ -330,7 +332,7 @@ struct sim {
 	uint32_t started_n, started_cap;
 	struct { uint64_t from, to; } lost_ids[8]; /* allocations of a future that a restore undid */
 	uint32_t lost_ids_n;
-	int64_t next_fault_ms;
+	int64_t next_fault_ms, healed_ms;
 };
 
 /* Draw knobs, build the cluster. `canary` plants a bug in the harness. */

@@ -2,7 +2,7 @@
  *
  *   sim_cluster                          regressions, canaries, then seeds for about 20 s (at most 200)
  *   sim_cluster --seed=0x5eed [--verbose] one run
- *   sim_cluster --seeds=20000 [--from=N] so many seeds, with figures
+ *   sim_cluster --seeds=20000 [--from=N] [--jobs=K] so many seeds, in K processes, with figures
  *   sim_cluster --canary=NAME            a bug planted in the harness: how soon is it caught?
  *
  * Without it nobody would know whether a device is ever given twice, an acknowledged command ever
@@ -19,10 +19,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { CHECK_SEEDS = 200, CANARY_SEEDS = 400 };
+enum {
+	CHECK_SEEDS = 200,
+	CANARY_SEEDS = 400,
+	JOBS_MAX = 64,
+	CHUNK_SEEDS = 1000, /* a long run can be taken up again after each of these */
+	SEED_S_MAX = 300,   /* a seed that takes longer goes on without end */
+};
 static const int64_t CHECK_MS = 20 * MS_PER_S;
 #ifndef SIM_SEEDS_FILE
 #define SIM_SEEDS_FILE "tests/sim/seeds/regressions"
@@ -31,20 +39,21 @@ static const int64_t CHECK_MS = 20 * MS_PER_S;
 static struct sim_counts total;
 static volatile sig_atomic_t running_hi, running_lo;
 
-/* An ENSURE of the code under test: say which seed before going down. */
-static void on_abort(int sig)
+/* An ENSURE of the code under test, or no end: say which seed before going down. */
+static void on_fatal(int sig)
 {
 	static const char digit[] = "0123456789abcdef";
 	uint64_t seed = (uint64_t)(uint32_t)running_hi << 32 | (uint32_t)running_lo;
-	char text[] = "\nan assertion failed\n  make sim SEED=0x0000000000000000\n";
+	char text[] = "\nan assertion failed, or it goes on without end\n  make sim SEED=0x0000000000000000\n";
 	ssize_t done;
 
+	(void)sig;
 	for (int i = 0; i < 16; i++)
 		text[sizeof text - 3 - (size_t)i] = digit[seed >> (4 * i) & 15];
 	done = write(STDOUT_FILENO, text, sizeof text - 1);
 	(void)done; /* on the way down */
-	(void)signal(sig, SIG_DFL);
-	(void)raise(sig);
+	(void)signal(SIGABRT, SIG_DFL);
+	abort();
 }
 
 static bool run_one(uint64_t seed, enum sim_canary canary, bool verbose, uint64_t *ret_hash, char *what, size_t what_size)
@@ -54,6 +63,7 @@ static bool run_one(uint64_t seed, enum sim_canary canary, bool verbose, uint64_
 
 	running_hi = (sig_atomic_t)(uint32_t)(seed >> 32);
 	running_lo = (sig_atomic_t)(uint32_t)seed;
+	(void)alarm(SEED_S_MAX);
 	s = sim_new(seed, canary);
 	s->verbose = verbose;
 	ok = sim_run(s);
@@ -75,12 +85,14 @@ static bool run_one(uint64_t seed, enum sim_canary canary, bool verbose, uint64_
 	return ok;
 }
 
-static void figures(uint64_t seeds, uint64_t failed, int64_t ms)
+static void figures(uint64_t seeds, uint64_t failed, int64_t ms, int64_t cpu_ms)
 {
 	printf("seeds: %" PRIu64 " seeds\n", seeds);
 	printf("violations: %" PRIu64 " seeds\n", failed);
 	printf("seeds_per_s: %" PRIu64 ".%" PRIu64 " seeds/s\n", seeds * 1000 / (uint64_t)(ms ? ms : 1),
 	       seeds * 10000 / (uint64_t)(ms ? ms : 1) % 10);
+	printf("seeds_per_core_s: %" PRIu64 ".%" PRIu64 " seeds/s of processor time\n",
+	       seeds * 1000 / (uint64_t)(cpu_ms ? cpu_ms : 1), seeds * 10000 / (uint64_t)(cpu_ms ? cpu_ms : 1) % 10);
 	printf("simulated: %" PRIu64 " hours\n", total.virtual_ms / (uint64_t)MS_PER_HOUR);
 	printf("device_time: %" PRIu64 " hours\n", total.device_ms / (uint64_t)MS_PER_HOUR);
 #define X(name, unit)                                                                              \
@@ -90,11 +102,11 @@ static void figures(uint64_t seeds, uint64_t failed, int64_t ms)
 #undef X
 }
 
-static int64_t now_ms(void)
+static int64_t clock_ms(clockid_t clock)
 {
 	struct timespec ts;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail for this clock */
+	(void)clock_gettime(clock, &ts); /* cannot fail for these clocks */
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
@@ -159,7 +171,7 @@ static void regressions(uint32_t *passed, uint32_t *failed)
 
 static int check(void)
 {
-	int64_t start = now_ms();
+	int64_t start = clock_ms(CLOCK_MONOTONIC);
 	uint32_t passed = 0, failed = 0;
 	uint64_t first, again;
 
@@ -172,35 +184,110 @@ static int check(void)
 	else
 		failed++;
 	(void)canaries(&passed, &failed);
-	for (uint64_t i = 0; i < CHECK_SEEDS && now_ms() - start < CHECK_MS; i++) {
+	for (uint64_t i = 0; i < CHECK_SEEDS && clock_ms(CLOCK_MONOTONIC) - start < CHECK_MS; i++) {
 		if (run_one(seed_at(i + 1), CANARY_NONE, false, &first, NULL, 0))
 			passed++;
 		else
 			failed++;
 	}
-	figures(passed + failed, failed, now_ms() - start);
+	figures(passed + failed, failed, clock_ms(CLOCK_MONOTONIC) - start, clock_ms(CLOCK_PROCESS_CPUTIME_ID));
 	printf("%u passed, %u failed\n", passed, failed);
 	return failed != 0;
 }
 
-static int roam(uint64_t seeds, uint64_t from)
-{
-	int64_t start = now_ms();
-	uint64_t failed = 0, hash;
+/* What a process of a long run has done: shared, so that it survives the process. */
+struct worker {
+	pid_t pid;
+	uint64_t next, failed;
+	int64_t cpu_ms;
+	struct sim_counts total;
+};
 
+static void work(struct worker *w, uint64_t until, uint32_t stride)
+{
+	uint64_t hash;
+
+	while (w->next < until) {
+		int64_t cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
+		uint64_t seed = seed_at(w->next);
+
+		w->next += stride; /* should this seed take us down, the next process goes on after it */
+		w->failed++;
+		if (run_one(seed, CANARY_NONE, false, &hash, NULL, 0))
+			w->failed--;
+		w->cpu_ms += clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+		w->total = total;
+	}
+}
+
+static pid_t spawn(struct worker *w, uint64_t until, uint32_t stride)
+{
+	pid_t pid;
+
+	(void)fflush(stdout); /* else its lines would come twice */
+	pid = fork();
+	if (pid < 0) {
+		perror("sim_cluster: fork");
+		exit(2);
+	}
+	if (!pid) {
+		total = w->total;
+		work(w, until, stride);
+		(void)fflush(stdout);
+		_exit(0);
+	}
+	return pid;
+}
+
+static int roam(uint64_t seeds, uint64_t from, uint32_t jobs)
+{
+	struct worker *w = mmap(NULL, JOBS_MAX * sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int64_t start = clock_ms(CLOCK_MONOTONIC), cpu_ms = 0;
+	uint64_t failed = 0;
+
+	if (w == MAP_FAILED) {
+		perror("sim_cluster: mmap");
+		return 2;
+	}
 	printf("seeds from %" PRIu64 ", %" PRIu64 " of them\n", from, seeds);
-	for (uint64_t i = 0; i < seeds; i++)
-		failed += !run_one(seed_at(from + i), CANARY_NONE, false, &hash, NULL, 0);
-	figures(seeds, failed, now_ms() - start);
+	for (uint64_t at = from; at < from + seeds; at += CHUNK_SEEDS) {
+		uint64_t until = from + seeds - at < CHUNK_SEEDS ? from + seeds : at + CHUNK_SEEDS;
+
+		for (uint32_t i = 0; i < jobs; i++) {
+			w[i].next = at + i;
+			w[i].pid = spawn(&w[i], until, jobs);
+		}
+		for (uint32_t i = 0; i < jobs; i++) {
+			int status;
+
+			while (waitpid(w[i].pid, &status, 0) == w[i].pid && !(WIFEXITED(status) && !WEXITSTATUS(status)))
+				w[i].pid = spawn(&w[i], until, jobs);
+		}
+		failed = 0;
+		for (uint32_t i = 0; i < jobs; i++)
+			failed += w[i].failed;
+		if (seeds > CHUNK_SEEDS)
+			printf("to %" PRIu64 ": %" PRIu64 " violations (go on with FROM=%" PRIu64 ")\n", until - 1, failed,
+			       until);
+	}
+	for (uint32_t i = 0; i < jobs; i++) {
+#define X(name, unit) total.name += w[i].total.name;
+		SIM_COUNT_TABLE(X)
+#undef X
+		total.virtual_ms += w[i].total.virtual_ms;
+		cpu_ms += w[i].cpu_ms;
+	}
+	figures(seeds, failed, clock_ms(CLOCK_MONOTONIC) - start, cpu_ms);
+	(void)munmap(w, JOBS_MAX * sizeof *w); /* cannot fail: it is ours */
 	return failed != 0;
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 0, from = 1, seed = 0, hash;
+	uint64_t seeds = 0, from = 1, seed = 0, hash, jobs = 1;
 	enum sim_canary canary = CANARY_NONE;
 	bool verbose = false, one = false;
-	int64_t start = now_ms();
+	int64_t start = clock_ms(CLOCK_MONOTONIC);
 	bool ok;
 
 	for (int i = 1; i < argc; i++) {
@@ -211,6 +298,8 @@ int main(int argc, char **argv)
 			seeds = strtoull(argv[i] + 8, NULL, 0);
 		} else if (!strncmp(argv[i], "--from=", 7)) {
 			from = strtoull(argv[i] + 7, NULL, 0);
+		} else if (!strncmp(argv[i], "--jobs=", 7)) {
+			jobs = strtoull(argv[i] + 7, NULL, 0);
 		} else if (!strncmp(argv[i], "--canary=", 9)) {
 			for (int c = 1; c < CANARY_COUNT; c++)
 				if (!strcmp(argv[i] + 9, sim_canary_name[c]))
@@ -222,11 +311,16 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--verbose")) {
 			verbose = true;
 		} else {
-			fprintf(stderr, "usage: sim_cluster [--seed=N [--verbose] | --seeds=N [--from=N] | --canary=NAME]\n");
+			fprintf(stderr, "usage: sim_cluster [--seed=N [--verbose] | --seeds=N [--from=N] [--jobs=K] | --canary=NAME]\n");
 			return 2;
 		}
 	}
-	(void)signal(SIGABRT, on_abort); /* for the seed only: failing to set it changes nothing */
+	if (!jobs || jobs > JOBS_MAX) {
+		fprintf(stderr, "sim_cluster: --jobs is from 1 to %d\n", JOBS_MAX);
+		return 2;
+	}
+	(void)signal(SIGABRT, on_fatal); /* for the seed only: failing to set it changes nothing */
+	(void)signal(SIGALRM, on_fatal);
 	if (canary && !one) {
 		char what[400] = "";
 		uint32_t n = canary_hunt(canary, what, sizeof what);
@@ -238,12 +332,12 @@ int main(int argc, char **argv)
 		return !n;
 	}
 	if (seeds)
-		return roam(seeds, from);
+		return roam(seeds, from, (uint32_t)jobs);
 	if (!one)
 		return check();
 	printf("seed 0x%" PRIx64 "\n", seed);
 	ok = run_one(seed, canary, verbose, &hash, NULL, 0);
 	printf("trace: %016" PRIx64 " hash\n", hash);
-	figures(1, !ok, now_ms() - start);
+	figures(1, !ok, clock_ms(CLOCK_MONOTONIC) - start, clock_ms(CLOCK_PROCESS_CPUTIME_ID));
 	return !ok;
 }
