@@ -165,7 +165,8 @@ static int instance_row(const char *name, unsigned line, const struct row *r, st
 	return 0;
 }
 
-int demand_parse(const char *name, const char *text, size_t bytes, struct demand_curve *c, struct err *err)
+int demand_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad, struct demand_curve *c,
+		 struct err *err)
 {
 	static const struct {
 		const char *head;
@@ -193,12 +194,13 @@ int demand_parse(const char *name, const char *text, size_t bytes, struct demand
 	c->kind = formats[f].kind;
 	while (lines_next(&l, &line, &n)) {
 		struct row row;
+		struct err why;
 
 		if (!n)
 			continue;
 		row_split(&row, line, n);
-		if (formats[f].row(name, l.number, &row, c, err))
-			return ERR_FORMAT;
+		if (formats[f].row(name, l.number, &row, c, &why) && bad_line(bad, &why, err))
+			return why.code;
 	}
 	if (!c->series_n)
 		return err_set(err, ERR_FORMAT, "%s: nobody wants anything", name);

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/sim/text.h"
 #include "proto/base/err.h"
 #include "proto/base/limits.h"
 
@@ -39,9 +40,10 @@ struct demand_curve {
 };
 
 /* Read `bytes` of `text`; `name` is the file for messages. ret_curve must be zeroed and is freed by
- * demand_curve_done(), also after an error. ERR_FORMAT with "name:line: what". */
-int demand_parse(const char *name, const char *text, size_t bytes, struct demand_curve *ret_curve,
-		 struct err *err) NODISCARD;
+ * demand_curve_done(), also after an error. ERR_FORMAT with "name:line: what"; lines that cannot be read
+ * go to `bad` (text.h). */
+int demand_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		 struct demand_curve *ret_curve, struct err *err) NODISCARD;
 void demand_curve_done(struct demand_curve *c);
 
 struct demand_step { int64_t at_ms; uint32_t provider; uint32_t units; };

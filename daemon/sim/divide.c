@@ -87,48 +87,54 @@ static bool stamp(const char *s, int64_t *ret_s)
 	return true;
 }
 
-static int philly(const char *name, struct lines *l, const struct divide_pick *pick, struct divide_trace *t,
-		  struct err *err)
+static int philly_line(const char *name, unsigned number, const char *line, size_t n, const struct divide_pick *pick,
+		       struct divide_trace *t, struct err *err)
 {
-	const char *line;
-	size_t n;
+	char text[160], *run, *units, *work, *cluster, *end;
+	double run_s;
+	int64_t submit_s;
+	long gpus;
 
-	while (lines_next(l, &line, &n)) {
-		char text[160], *run, *units, *work, *cluster, *end;
-		double run_s;
-		int64_t submit_s;
-		long gpus;
-
-		if (!n)
-			continue;
-		if (n >= sizeof text)
-			return err_set(err, ERR_FORMAT, "%s:%u: the line is too long", name, l->number);
-		memcpy(text, line, n);
-		text[n] = '\0';
-		run = strchr(text, ',');
-		units = run ? strchr(run + 1, ',') : NULL;
-		work = units ? strchr(units + 1, ',') : NULL;
-		cluster = work ? strchr(work + 1, ',') : NULL;
-		if (!cluster || strchr(cluster + 1, ',') || strlen(cluster + 1) >= NAME_BYTES)
-			return err_set(err, ERR_FORMAT, "%s:%u: five fields are expected", name, l->number);
-		*run++ = *units++ = *work++ = *cluster++ = '\0';
-		errno = 0;
-		run_s = strtod(run, &end);
-		if (!stamp(text, &submit_s) || *end || end == run || !isfinite(run_s) || run_s < 0 || run_s > 1e9)
-			return err_set(err, ERR_FORMAT, "%s:%u: no time stamp or no duration", name, l->number);
-		gpus = strtol(units, &end, 10);
-		if (*end || end == units || errno)
-			return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no number of devices", name, l->number, units);
-		job_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
-	}
+	if (n >= sizeof text)
+		return err_set(err, ERR_FORMAT, "%s:%u: the line is too long", name, number);
+	memcpy(text, line, n);
+	text[n] = '\0';
+	run = strchr(text, ',');
+	units = run ? strchr(run + 1, ',') : NULL;
+	work = units ? strchr(units + 1, ',') : NULL;
+	cluster = work ? strchr(work + 1, ',') : NULL;
+	if (!cluster || strchr(cluster + 1, ',') || strlen(cluster + 1) >= NAME_BYTES)
+		return err_set(err, ERR_FORMAT, "%s:%u: five fields are expected", name, number);
+	*run++ = *units++ = *work++ = *cluster++ = '\0';
+	errno = 0;
+	run_s = strtod(run, &end);
+	if (!stamp(text, &submit_s) || *end || end == run || !isfinite(run_s) || run_s < 0 || run_s > 1e9)
+		return err_set(err, ERR_FORMAT, "%s:%u: no time stamp or no duration", name, number);
+	gpus = strtol(units, &end, 10);
+	if (*end || end == units || errno)
+		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no number of devices", name, number, units);
+	job_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
 	return 0;
 }
 
-static int batch_log(const char *name, const char *text, size_t bytes, const struct divide_pick *pick,
-		     struct divide_trace *t, struct err *err)
+static int philly(const char *name, struct lines *l, struct bad_lines *bad, const struct divide_pick *pick,
+		  struct divide_trace *t, struct err *err)
+{
+	const char *line;
+	struct err why;
+	size_t n;
+
+	while (lines_next(l, &line, &n))
+		if (n && philly_line(name, l->number, line, n, pick, t, &why) && bad_line(bad, &why, err))
+			return why.code;
+	return 0;
+}
+
+static int batch_log(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		     const struct divide_pick *pick, struct divide_trace *t, struct err *err)
 {
 	struct swf swf = {0};
-	int r = swf_parse(name, text, bytes, false, &swf, err);
+	int r = swf_parse(name, text, bytes, bad, &swf, err);
 
 	for (size_t i = 0; r == 0 && i < swf.jobs_n; i++) {
 		const struct swf_job *j = &swf.jobs[i];
@@ -153,8 +159,8 @@ static int by_submit(const void *va, const void *vb)
 	return (a->units > b->units) - (a->units < b->units);
 }
 
-int divide_trace_parse(const char *name, const char *text, size_t bytes, const struct divide_pick *pick,
-		       struct divide_trace *t, struct err *err)
+int divide_trace_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		       const struct divide_pick *pick, struct divide_trace *t, struct err *err)
 {
 	static const char head[] = "timestamp,duration,num_gpus,gpu_time,cluster";
 	struct lines l;
@@ -165,9 +171,9 @@ int divide_trace_parse(const char *name, const char *text, size_t bytes, const s
 
 	lines_begin(&l, text, bytes);
 	if (lines_next(&l, &line, &n) && n == strlen(head) && memcmp(line, head, n) == 0)
-		r = philly(name, &l, pick, t, err);
+		r = philly(name, &l, bad, pick, t, err);
 	else
-		r = batch_log(name, text, bytes, pick, t, err);
+		r = batch_log(name, text, bytes, bad, pick, t, err);
 	if (r)
 		return r;
 	if (t->jobs_n)

@@ -59,9 +59,10 @@ struct divide_pick {
 };
 /* Read a digest of the Philly trace ("timestamp,duration,num_gpus,gpu_time,cluster", one tenant per cluster)
  * or a batch log (SWF, one tenant). The requested time of a job without one is the smallest of 15 min,
- * 1 h, 4 h, 12 h, 1, 3, 7, 14, 30, 90 days that is twice its run time. ret_trace must be zeroed. */
-int divide_trace_parse(const char *name, const char *text, size_t bytes, const struct divide_pick *pick,
-		       struct divide_trace *ret_trace, struct err *err) NODISCARD;
+ * 1 h, 4 h, 12 h, 1, 3, 7, 14, 30, 90 days that is twice its run time. Lines that cannot be read go to
+ * `bad` (text.h). ret_trace must be zeroed. */
+int divide_trace_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		       const struct divide_pick *pick, struct divide_trace *ret_trace, struct err *err) NODISCARD;
 void divide_trace_done(struct divide_trace *t);
 
 enum divide_policy {

@@ -103,6 +103,8 @@ void divide_text(struct buf *b, const struct divide_report *r)
 	buf_addf(b, "\nleases      %s: %" PRIu32 " providers, %.4g devices per value, peak %" PRIu32 ", mean %.1f, growth %.0f "
 		 "in %.1f days\n", r->demand_name, d->providers_n, d->per_value, d->peak, d->mean, d->grown,
 		 (double)d->span_ms / (double)MS_PER_DAY);
+	if (r->bad && r->bad->n)
+		buf_addf(b, "bad lines   %zu left out; the first: %s\n", r->bad->n, r->bad->first.msg);
 	buf_addf(b, "recall      notice %.0f s, promised within %.0f s; checkpoint every %.0f min, loading %.0f s",
 		 (double)in->notice_ms / 1000, (double)in->recall_slo_ms / 1000, (double)in->checkpoint_ms / 60000,
 		 (double)in->restart_ms / 1000);
@@ -199,6 +201,7 @@ void divide_json(struct buf *b, const struct divide_report *r)
 	buf_addf(b, ", \"sha256\": \"%s\", \"providers\": %" PRIu32 ", \"devices_per_value\": %.15g, \"peak\": %" PRIu32
 		 ", \"mean\": %.15g, \"growth\": %.15g, \"span_s\": %" PRId64 "},\n", r->demand_sha256, d->providers_n, d->per_value,
 		 d->peak, d->mean, d->grown, d->span_ms / MS_PER_S);
+	buf_addf(b, "  \"bad_lines\": %zu,\n", r->bad ? r->bad->n : 0);
 	buf_addf(b, "  \"machine\": {\"nodes\": %" PRIu32 ", \"devices_per_node\": %" PRIu32 ", \"public\": %" PRIu32 ", \"private\": %"
 		 PRIu32 "},\n", in->nodes, in->per_node, in->public_units, in->private_units);
 	buf_addf(b, "  \"window_s\": %" PRId64 ",\n  \"checkpoint_s\": %" PRId64 ",\n  \"restart_s\": %" PRId64 ",\n  \"save_s\": %" PRId64

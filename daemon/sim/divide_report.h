@@ -11,6 +11,7 @@ struct divide_report {
 	const struct divide_run *runs;
 	const struct divide_result *results; /* one per run */
 	size_t runs_n;
+	const struct bad_lines *bad; /* left out of both files; NULL: none */
 	double bound_s; /* divide_jct_bound_s() */
 	const char *jobs_name, *demand_name; /* without folders */
 	char jobs_sha256[TEXT_HEX_BYTES], demand_sha256[TEXT_HEX_BYTES];

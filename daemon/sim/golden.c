@@ -82,7 +82,7 @@ static int load(const char *data_dir, const char *file, struct swf *swf, struct 
 	buf_addf(&path, "%s/swf/%s", data_dir, file);
 	r = text_load(buf_cstr(&path), &text, NULL, err);
 	if (r == 0)
-		r = swf_parse(file, (const char *)text.data, text.len, false, swf, err);
+		r = swf_parse(file, (const char *)text.data, text.len, NULL, swf, err);
 	if (r == 0)
 		swf_filter(swf, swf->max_procs, false, &dropped);
 	return r;
@@ -147,7 +147,8 @@ static int read_file(const char *data_dir, const char *file, bool pods, struct o
 	r = text_load(buf_cstr(&path), &text, NULL, err);
 	if (r)
 		return r;
-	return (pods ? openb_parse_pods : openb_parse_nodes)(o, file, (const char *)text.data, text.len, err);
+	return (pods ? openb_parse_pods : openb_parse_nodes)(o, file, (const char *)text.data, text.len, NULL,
+							      err);
 }
 
 int golden_load_openb(const char *data_dir, const char *list, struct openb *ret_openb, struct err *err)

@@ -161,7 +161,26 @@ static void *grown(void *array, size_t n, size_t size)
 	return (n & (n - 1)) == 0 ? xrealloc(array, (n ? 2 * n : 1) * size) : array;
 }
 
-static int parse(struct openb *o, bool pods, const char *name, const char *text, size_t bytes, struct err *err)
+static int parse_line(struct openb *o, bool pods, const struct row *row, struct err *err)
+{
+	struct openb_node node = {0};
+	struct openb_pod pod = {0};
+	int r = pods ? parse_pod(o, row, &pod, err) : parse_node(o, row, &node, err);
+
+	if (r)
+		return r;
+	if (pods) {
+		o->pods = grown(o->pods, o->pods_n, sizeof pod);
+		o->pods[o->pods_n++] = pod;
+	} else {
+		o->nodes = grown(o->nodes, o->nodes_n, sizeof node);
+		o->nodes[o->nodes_n++] = node;
+	}
+	return 0;
+}
+
+static int parse(struct openb *o, bool pods, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		 struct err *err)
 {
 	static const char heading[2][5] = {"sn,", "name"};
 	struct lines lines;
@@ -174,40 +193,25 @@ static int parse(struct openb *o, bool pods, const char *name, const char *text,
 		return err_set(err, ERR_FORMAT, "%s:1: no heading of a list of %s", name, pods ? "pods" : "nodes");
 	while (lines_next(&lines, &line, &n)) {
 		struct row row;
-		int r;
+		struct err why;
 
-		if (n == 0)
-			continue;
-		r = cut(name, lines.number, line, n, 5, &row, err);
-		if (r)
-			return r;
-		if (pods) {
-			struct openb_pod p = {0};
-
-			r = parse_pod(o, &row, &p, err);
-			o->pods = grown(o->pods, o->pods_n, sizeof p);
-			o->pods[o->pods_n++] = p;
-		} else {
-			struct openb_node node = {0};
-
-			r = parse_node(o, &row, &node, err);
-			o->nodes = grown(o->nodes, o->nodes_n, sizeof node);
-			o->nodes[o->nodes_n++] = node;
-		}
-		if (r)
-			return r;
+		if (n > 0 && (cut(name, lines.number, line, n, 5, &row, &why) || parse_line(o, pods, &row, &why)) &&
+		    bad_line(bad, &why, err))
+			return why.code;
 	}
 	return 0;
 }
 
-int openb_parse_nodes(struct openb *o, const char *name, const char *text, size_t bytes, struct err *err)
+int openb_parse_nodes(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		      struct err *err)
 {
-	return parse(o, false, name, text, bytes, err);
+	return parse(o, false, name, text, bytes, bad, err);
 }
 
-int openb_parse_pods(struct openb *o, const char *name, const char *text, size_t bytes, struct err *err)
+int openb_parse_pods(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		     struct err *err)
 {
-	return parse(o, true, name, text, bytes, err);
+	return parse(o, true, name, text, bytes, bad, err);
 }
 
 void openb_done(struct openb *o)

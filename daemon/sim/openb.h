@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/sim/text.h"
 #include "proto/base/err.h"
 
 enum { OPENB_GPUS_MAX = 8, OPENB_MODELS_MAX = 32, OPENB_NAME_BYTES = 32, GPU_MILLI = 1000 };
@@ -43,9 +44,11 @@ struct openb {
 };
 
 /* Read a node list, then pod lists: a pod may name models that no node has. `name` is the file for
- * messages ("name:line: what", ERR_FORMAT). openb_done() frees; it accepts a zeroed object. */
-int openb_parse_nodes(struct openb *o, const char *name, const char *text, size_t bytes, struct err *err) NODISCARD;
-int openb_parse_pods(struct openb *o, const char *name, const char *text, size_t bytes, struct err *err) NODISCARD;
+ * messages ("name:line: what", ERR_FORMAT); lines that cannot be read go to `bad` (text.h). openb_done() frees; it accepts a zeroed object. */
+int openb_parse_nodes(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		      struct err *err) NODISCARD;
+int openb_parse_pods(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
+		     struct err *err) NODISCARD;
 void openb_done(struct openb *o);
 
 #endif

@@ -100,7 +100,8 @@ static void add_job(struct swf *swf, const struct swf_job *job)
 	swf->jobs[swf->jobs_n++] = *job;
 }
 
-int swf_parse(const char *name, const char *text, size_t bytes, bool skip_bad, struct swf *ret_swf, struct err *err)
+int swf_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad, struct swf *ret_swf,
+	      struct err *err)
 {
 	struct lines lines;
 	const char *line;
@@ -110,8 +111,8 @@ int swf_parse(const char *name, const char *text, size_t bytes, bool skip_bad, s
 	lines_begin(&lines, text, bytes);
 	while (lines_next(&lines, &line, &n)) {
 		struct swf_job job;
+		struct err why;
 		size_t skip = 0;
-		int r;
 
 		while (skip < n && blank(line[skip]))
 			skip++;
@@ -122,15 +123,10 @@ int swf_parse(const char *name, const char *text, size_t bytes, bool skip_bad, s
 			header_value(line + skip, n - skip, "MaxNodes", &ret_swf->max_nodes);
 			continue;
 		}
-		r = parse_job(name, lines.number, line, line + n, &job, err);
-		if (r == 0) {
+		if (parse_job(name, lines.number, line, line + n, &job, &why) == 0)
 			add_job(ret_swf, &job);
-		} else if (!skip_bad) {
-			(void)err_hint(err, "--skip-bad-lines leaves such lines out and counts them");
-			return r;
-		} else if (ret_swf->bad_lines++ == 0 && err) {
-			ret_swf->bad = *err;
-		}
+		else if (bad_line(bad, &why, err))
+			return why.code;
 	}
 	return 0;
 }

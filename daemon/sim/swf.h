@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/sim/text.h"
 #include "proto/base/err.h"
 
 /* Times in s, sizes in processors, -1 unknown. */
@@ -32,14 +33,12 @@ struct swf {
 	size_t jobs_n;
 	int64_t max_procs; /* from the header, -1 if absent */
 	int64_t max_nodes;
-	size_t bad_lines;   /* skipped, if swf_parse() was told to */
-	struct err bad;     /* the first of them */
 };
 
 /* Read `bytes` of `text`; `name` is the file for messages. A line that is no job and no comment is
- * refused with ERR_FORMAT and "name:line: what", or with `skip_bad` counted and left out.
+ * refused with ERR_FORMAT and "name:line: what", or left out and counted in `bad` (text.h).
  * ret_swf must be zeroed; swf_done() frees it, also after an error. */
-int swf_parse(const char *name, const char *text, size_t bytes, bool skip_bad, struct swf *ret_swf,
+int swf_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad, struct swf *ret_swf,
 	      struct err *err) NODISCARD;
 void swf_done(struct swf *swf);
 

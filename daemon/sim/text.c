@@ -77,3 +77,16 @@ bool lines_next(struct lines *l, const char **ret_line, size_t *ret_bytes)
 	l->number++;
 	return true;
 }
+
+int bad_line(struct bad_lines *bad, const struct err *why, struct err *err)
+{
+	if (bad && bad->skip) {
+		if (bad->n++ == 0)
+			bad->first = *why;
+		return 0;
+	}
+	if (err)
+		*err = *why;
+	(void)err_hint(err, "--bad-lines skip leaves such lines out and counts them");
+	return why->code;
+}

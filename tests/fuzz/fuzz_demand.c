@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void curve(const char *text, size_t bytes, bool scaled)
+static void curve(const char *text, size_t bytes, bool scaled, struct bad_lines bad)
 {
 	struct demand_rule rule = {.peak = 100, .per_value = scaled ? 0 : 0.5, .scale_down_ms = 5 * MS_PER_MIN,
 				   .idle_ms = MS_PER_HOUR};
@@ -24,7 +24,7 @@ static void curve(const char *text, size_t bytes, bool scaled)
 	uint32_t *now;
 	uint64_t sum = 0, peak = 0;
 
-	if (demand_parse("fuzz", text, bytes, &c, &err) || demand_make(&c, &rule, &d, &err)) {
+	if (demand_parse("fuzz", text, bytes, &bad, &c, &err) || demand_make(&c, &rule, &d, &err)) {
 		ENSURE(err.msg[0]);
 		goto out;
 	}
@@ -49,13 +49,13 @@ out:
 	demand_curve_done(&c);
 }
 
-static void trace(const char *text, size_t bytes)
+static void trace(const char *text, size_t bytes, struct bad_lines bad)
 {
 	struct divide_pick pick = {.span_ms = 14 * MS_PER_DAY, .run_ms_max = 14 * MS_PER_DAY, .units_max = 64};
 	struct divide_trace t = {0};
 	struct err err = {0};
 
-	if (divide_trace_parse("fuzz", text, bytes, &pick, &t, &err)) {
+	if (divide_trace_parse("fuzz", text, bytes, &bad, &pick, &t, &err)) {
 		ENSURE(err.msg[0]);
 	} else {
 		ENSURE(t.jobs_n + t.useless_n + t.too_large_n + t.outside_n == t.read_n);
@@ -73,11 +73,13 @@ static void trace(const char *text, size_t bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct bad_lines bad = {.skip = size && data[0] & 64};
+
 	if (size < 1 || size > 4096)
 		return 0;
 	if (data[0] % 3 == 2)
-		trace((const char *)data + 1, size - 1);
+		trace((const char *)data + 1, size - 1, bad);
 	else
-		curve((const char *)data + 1, size - 1, data[0] % 3 == 1);
+		curve((const char *)data + 1, size - 1, data[0] % 3 == 1, bad);
 	return 0;
 }

@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data + 1, *cut;
+	struct bad_lines bad = {.skip = size && data[0] & 64};
 	struct packsim_result result;
 	struct openb o = {0};
 	struct err err = {0};
@@ -24,8 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	cut = memmem(text, size - 1, "\n%\n", 3);
 	nodes = cut ? (size_t)(cut + 1 - text) : size - 1;
-	if (openb_parse_nodes(&o, "nodes", text, nodes, &err) ||
-	    (cut && openb_parse_pods(&o, "pods", cut + 3, size - 1 - nodes - 2, &err))) {
+	if (openb_parse_nodes(&o, "nodes", text, nodes, &bad, &err) ||
+	    (cut && openb_parse_pods(&o, "pods", cut + 3, size - 1 - nodes - 2, &bad, &err))) {
 		ENSURE(err.msg[0]);
 	} else if (o.nodes_n <= 64 && o.pods_n <= 64) {
 		int r = packsim_run(&o, (enum packsim_policy)(data[0] % PACK_COUNT), data[0], 1300, NULL, NULL, &result, &err);

@@ -47,6 +47,7 @@ static void simulate(const struct swf *swf, int64_t procs, uint8_t how)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct swf strict = {0}, lenient = {0};
+	struct bad_lines bad = {.skip = true};
 	struct swf_dropped dropped;
 	struct err err = {0};
 	size_t read_n;
@@ -54,10 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2 || size > 16384)
 		return 0;
-	r = swf_parse("fuzz", (const char *)data + 2, size - 2, false, &strict, &err);
+	r = swf_parse("fuzz", (const char *)data + 2, size - 2, NULL, &strict, &err);
 	ENSURE(r == 0 || (err.code == r && err.msg[0] && err.hint[0]));
-	ENSURE(swf_parse("fuzz", (const char *)data + 2, size - 2, true, &lenient, NULL) == 0);
-	ENSURE((r == 0) == (lenient.bad_lines == 0));
+	ENSURE(swf_parse("fuzz", (const char *)data + 2, size - 2, &bad, &lenient, NULL) == 0);
+	ENSURE((r == 0) == (bad.n == 0));
 	ENSURE(r || strict.jobs_n == lenient.jobs_n);
 	read_n = lenient.jobs_n;
 	swf_filter(&lenient, data[1] + 1, data[0] & 8, &dropped);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/probe/probe.h"
+#include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 #include "proto/model/inventory.h"
 #include "tests/lib/scratch.h"

@@ -28,7 +28,7 @@ static struct demand demand_of(const char *text, const struct demand_rule *rule)
 	struct demand d;
 	struct err err;
 
-	if (demand_parse("demand.csv", text, strlen(text), &c, &err) || demand_make(&c, rule, &d, &err))
+	if (demand_parse("demand.csv", text, strlen(text), NULL, &c, &err) || demand_make(&c, rule, &d, &err))
 		fail_msg("%s", err.msg);
 	demand_curve_done(&c);
 	return d;
@@ -118,7 +118,7 @@ static void demand_is_scaled_to_the_private_side(void **state)
 	assert_true(d.peak <= 50 && d.peak >= 49);
 	assert_true(d.per_value > 4.8 && d.per_value <= 5);
 	demand_done(&d);
-	assert_int_equal(demand_parse("d", text, strlen(text), &c, &err), 0);
+	assert_int_equal(demand_parse("d", text, strlen(text), NULL, &c, &err), 0);
 	rule.per_value = 6;
 	assert_int_equal(demand_make(&c, &rule, &d, &err), ERR_RANGE);
 	assert_non_null(strstr(err.msg, "60 devices"));
@@ -148,7 +148,7 @@ static void bad_demand_is_named(void **state)
 		struct demand_curve c = {0};
 		struct err err = {0};
 
-		assert_int_equal(demand_parse("demand.csv", cases[i].text, strlen(cases[i].text), &c, &err), ERR_FORMAT);
+		assert_int_equal(demand_parse("demand.csv", cases[i].text, strlen(cases[i].text), NULL, &c, &err), ERR_FORMAT);
 		if (!strstr(err.msg, cases[i].says))
 			fail_msg("'%s' does not say '%s'", err.msg, cases[i].says);
 		demand_curve_done(&c);
@@ -172,7 +172,7 @@ static void trace_window_and_limits(void **state)
 	struct err err;
 
 	(void)state;
-	assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), &pick, &t, &err), 0);
+	assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), NULL, &pick, &t, &err), 0);
 	assert_int_equal(t.read_n, 5);
 	assert_int_equal(t.jobs_n, 2);
 	assert_int_equal(t.outside_n, 1);
@@ -189,7 +189,7 @@ static void trace_window_and_limits(void **state)
 	assert_int_equal(t.jobs[1].limit_ms, 3 * MS_PER_DAY);
 	divide_trace_done(&t);
 	pick.from_ms = MS_PER_DAY;
-	assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), &pick, &t, &err), 0);
+	assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), NULL, &pick, &t, &err), 0);
 	assert_int_equal(t.jobs_n, 1);
 	assert_int_equal(t.jobs[0].submit_ms, 10000);
 	divide_trace_done(&t);
@@ -203,7 +203,7 @@ static void trace_of_a_batch_log(void **state)
 	struct err err;
 
 	(void)state;
-	assert_int_equal(divide_trace_parse("log.swf", text, strlen(text), &all_of_it, &t, &err), 0);
+	assert_int_equal(divide_trace_parse("log.swf", text, strlen(text), NULL, &all_of_it, &t, &err), 0);
 	assert_int_equal(t.jobs_n, 2);
 	assert_int_equal(t.jobs[0].units, 2);
 	assert_int_equal(t.jobs[0].limit_ms, 7200000 + 15 * MS_PER_MIN); /* never below what it ran */
@@ -230,11 +230,34 @@ static void bad_traces_are_named(void **state)
 		char text[256];
 
 		(void)snprintf(text, sizeof text, "timestamp,duration,num_gpus,gpu_time,cluster\n%s\n", cases[i].line);
-		assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), &all_of_it, &t, &err), cases[i].code);
+		assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), NULL, &all_of_it, &t, &err), cases[i].code);
 		if (!strstr(err.msg, cases[i].says))
 			fail_msg("'%s' does not say '%s'", err.msg, cases[i].says);
 		divide_trace_done(&t);
 	}
+}
+
+/* Where that is asked for, bad lines of both inputs are left out and counted together. */
+static void bad_lines_are_left_out(void **state)
+{
+	static const char trace[] = "timestamp,duration,num_gpus,gpu_time,cluster\n"
+				    "2017-10-08 00:00:00,60,1,1,a\n2017-10-08 00:00:00,sixty,1,1,a\n2017-10-08 00:01:00,60,2,1,a\n";
+	static const char curve[] = "provider,at_s,devices\nchat,0,1\nchat,60,many\nchat,120\nchat,180,4\n";
+	struct bad_lines bad = {.skip = true};
+	struct demand_curve c = {0};
+	struct divide_trace t = {0};
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(divide_trace_parse("jobs.csv", trace, strlen(trace), &bad, &all_of_it, &t, &err), 0);
+	assert_int_equal(t.jobs_n, 2);
+	assert_int_equal(demand_parse("demand.csv", curve, strlen(curve), &bad, &c, &err), 0);
+	assert_int_equal(c.series_n, 1);
+	assert_int_equal(c.series[0].points_n, 2);
+	assert_int_equal(bad.n, 3);
+	assert_string_equal(bad.first.msg, "jobs.csv:3: no time stamp or no duration");
+	divide_trace_done(&t);
+	demand_curve_done(&c);
 }
 
 /* ---- a small pool ------------------------------------------------------------------------------------------------ */
@@ -644,6 +667,7 @@ int main(void)
 		cmocka_unit_test(trace_window_and_limits),
 		cmocka_unit_test(trace_of_a_batch_log),
 		cmocka_unit_test(bad_traces_are_named),
+		cmocka_unit_test(bad_lines_are_left_out),
 		cmocka_unit_test(a_loan_is_recalled),
 		cmocka_unit_test(saving_on_notice_loses_little),
 		cmocka_unit_test(walls_hold_and_foresight_waits),

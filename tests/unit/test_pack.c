@@ -21,11 +21,36 @@
 
 static int read_nodes(struct openb *o, const char *text, struct err *err)
 {
-	return openb_parse_nodes(o, "n.csv", text, strlen(text), err);
+	return openb_parse_nodes(o, "n.csv", text, strlen(text), NULL, err);
 }
 static int read_pods(struct openb *o, const char *text, struct err *err)
 {
-	return openb_parse_pods(o, "p.csv", text, strlen(text), err);
+	return openb_parse_pods(o, "p.csv", text, strlen(text), NULL, err);
+}
+
+/* A bad line among good ones: left out and counted where that is asked for, and nothing of it stays. */
+static void bad_lines_are_left_out(void **state)
+{
+	static const char nodes[] = NODE_HEADING "a,1000,10,2,V100\nb,1000,10,9,V100\nc,x,10,2,V100\nd,1000,10,1,V100\n";
+	static const char pods[] = POD_HEADING "p,1,1,1,500,,x\nq,1,1,2,500,,x\nr,1,1\ns,1,1,1,1000,,x\n";
+	struct bad_lines bad = {.skip = true};
+	struct openb o = {0};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(openb_parse_nodes(&o, "n.csv", nodes, strlen(nodes), &bad, &err), 0);
+	assert_int_equal(openb_parse_pods(&o, "p.csv", pods, strlen(pods), &bad, &err), 0);
+	assert_int_equal(bad.n, 4);
+	assert_string_equal(bad.first.msg, "n.csv:3: field 4 is not a number from 0 to 8");
+	assert_int_equal(o.nodes_n, 2);
+	assert_string_equal(o.nodes[1].name, "d");
+	assert_int_equal(o.pods_n, 2);
+	assert_string_equal(o.pods[1].name, "s");
+	openb_done(&o);
+	assert_int_equal(openb_parse_nodes(&o, "n.csv", nodes, strlen(nodes), NULL, &err), ERR_FORMAT);
+	assert_string_equal(err.hint, "--bad-lines skip leaves such lines out and counts them");
+	assert_int_equal(o.nodes_n, 1);
+	openb_done(&o);
 }
 
 static void lists_are_read(void **state)
@@ -204,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_are_read),
+		cmocka_unit_test(bad_lines_are_left_out),
 		cmocka_unit_test(bad_rows_are_named),
 		cmocka_unit_test(filters_hold_for_every_policy),
 		cmocka_unit_test(fragments_are_avoided),

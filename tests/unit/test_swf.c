@@ -17,12 +17,15 @@
 #include "daemon/sim/text.h"
 #include "proto/base/ensure.h"
 
-static int parse(const char *text, bool skip_bad, struct swf *swf, struct err *err)
+static int parse_with(const char *text, struct bad_lines *bad, struct swf *swf, struct err *err)
 {
 	*swf = (struct swf){0};
-	*err = (struct err){0};
-	return swf_parse("log.swf", text, strlen(text), skip_bad, swf, err);
+	if (err)
+		*err = (struct err){0};
+	return swf_parse("log.swf", text, strlen(text), bad, swf, err);
 }
+
+static int parse(const char *text, struct swf *swf, struct err *err) { return parse_with(text, NULL, swf, err); }
 
 static void fields_and_header(void **state)
 {
@@ -36,7 +39,7 @@ static void fields_and_header(void **state)
 			       "; MaxProcs: 999\n"
 			       "\n"
 			       "    7   60 11 937 16 142.00 -1 32 35100 -1 1 97 -1 307 3 -1 -1 -1\r\n"
-			       "8 61 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1", false, &swf, &err), 0);
+			       "8 61 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1 -1", &swf, &err), 0);
 	assert_int_equal(swf.max_nodes, 338);
 	assert_int_equal(swf.max_procs, 430); /* the first one counts */
 	assert_int_equal(swf.jobs_n, 2);
@@ -73,14 +76,18 @@ static void bad_lines_are_named(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		(void)snprintf(text, sizeof text, "; comment\n%s\n1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18\n",
 			       cases[i].line);
-		assert_int_equal(parse(text, false, &swf, &err), ERR_FORMAT);
+		struct bad_lines skip = {.skip = true}, refuse = {.skip = false};
+
+		assert_int_equal(parse(text, &swf, &err), ERR_FORMAT);
 		assert_string_equal(err.msg, cases[i].says);
-		assert_string_equal(err.hint, "--skip-bad-lines leaves such lines out and counts them");
+		assert_string_equal(err.hint, "--bad-lines skip leaves such lines out and counts them");
 		swf_done(&swf);
-		assert_int_equal(parse(text, true, &swf, &err), 0);
+		assert_int_equal(parse_with(text, &refuse, &swf, NULL), ERR_FORMAT);
+		swf_done(&swf);
+		assert_int_equal(parse_with(text, &skip, &swf, &err), 0);
 		assert_int_equal(swf.jobs_n, 1);
-		assert_int_equal(swf.bad_lines, 1);
-		assert_string_equal(swf.bad.msg, cases[i].says);
+		assert_int_equal(skip.n, 1);
+		assert_string_equal(skip.first.msg, cases[i].says);
 		swf_done(&swf);
 	}
 }
@@ -103,7 +110,7 @@ static void filter_counts_each_reason(void **state)
 	struct err err;
 
 	(void)state;
-	assert_int_equal(parse(text, false, &swf, &err), 0);
+	assert_int_equal(parse(text, &swf, &err), 0);
 	swf_filter(&swf, 8, false, &d);
 	assert_int_equal(d.too_large, 2);
 	assert_int_equal(d.no_size, 1);
@@ -121,7 +128,7 @@ static void filter_counts_each_reason(void **state)
 	assert_int_equal(swf.jobs[2].id, 1);
 	swf_done(&swf);
 
-	assert_int_equal(parse(text, false, &swf, &err), 0);
+	assert_int_equal(parse(text, &swf, &err), 0);
 	swf_filter(&swf, 8, true, &d);
 	assert_int_equal(d.no_request, 0);
 	assert_int_equal(swf.jobs_n, 4);

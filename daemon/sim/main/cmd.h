@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/sim/text.h"
 #include "proto/base/buf.h"
 #include "proto/base/err.h"
 
@@ -27,6 +28,11 @@ int usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* A decimal in [low, high]. */
 int parse_int(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret, struct err *err) NODISCARD;
+
+/* "refuse" or "skip", the value of --bad-lines. */
+int parse_bad_lines(const char *text, struct bad_lines *ret, struct err *err) NODISCARD;
+/* What was left out, as lines of the text: nothing if there was nothing. */
+void print_bad_lines(struct buf *b, const struct bad_lines *bad);
 
 /* One line on stderr, redrawn, if that is a terminal and the work lasts more than a second. */
 struct progress {

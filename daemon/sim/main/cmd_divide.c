@@ -31,6 +31,7 @@ static const char help_text[] =
 	"  --save SECONDS       jobs save on notice, which takes (default 0: they do not)\n"
 	"  --notice SECONDS     before a recalled job is stopped (default 120)\n"
 	"  --recall SECONDS     promised to a lease that grows (default 300)\n"
+	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --check              walk the invariants of the core once a simulated hour\n"
 	"  -o DIR               write tables and pictures there\n"
 	"  --json               print one JSON object\n";
@@ -40,6 +41,7 @@ struct options {
 	double rate_device;
 	int64_t public_percent, peak_percent, from_days, days;
 	bool policy[DIVIDE_POLICIES], json;
+	struct bad_lines bad;
 	struct divide_setup in;
 };
 
@@ -90,7 +92,7 @@ static int seconds(const char *option, const char *text, int64_t low, int64_t *r
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
 	enum { NODES = 1, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL,
-	       CHECK, JSON, HELP };
+	       BAD_LINES, CHECK, JSON, HELP };
 	static const struct option longs[] = {
 		{"nodes", required_argument, NULL, NODES}, {"jobs", required_argument, NULL, JOBS},
 		{"demand", required_argument, NULL, DEMAND}, {"policy", required_argument, NULL, POLICY},
@@ -99,7 +101,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		{"days", required_argument, NULL, DAYS}, {"checkpoint", required_argument, NULL, CHECKPOINT},
 		{"restart", required_argument, NULL, RESTART}, {"save", required_argument, NULL, SAVE},
 		{"notice", required_argument, NULL, NOTICE}, {"recall", required_argument, NULL, RECALL},
-		{"check", no_argument, NULL, CHECK}, {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP},
+		{"bad-lines", required_argument, NULL, BAD_LINES}, {"check", no_argument, NULL, CHECK}, {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};
 	struct err err;
@@ -131,6 +133,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		case SAVE: bad = seconds("--save", optarg, 0, &o->in.save_ms, &err); break;
 		case NOTICE: bad = seconds("--notice", optarg, 0, &o->in.notice_ms, &err); break;
 		case RECALL: bad = seconds("--recall", optarg, 1, &o->in.recall_slo_ms, &err); break;
+		case BAD_LINES: bad = parse_bad_lines(optarg, &o->bad, &err); break;
 		case CHECK: o->in.check = true; break;
 		case 'o': o->out = optarg; break;
 		case JSON: o->json = true; break;
@@ -179,11 +182,11 @@ static int load(struct options *o, struct divide_report *r, struct divide_trace 
 	r->demand_name = base_name(o->demand);
 	rc = text_load(o->jobs, &jobs, r->jobs_sha256, err);
 	if (rc == 0)
-		rc = divide_trace_parse(o->jobs, (const char *)jobs.data, jobs.len, &pick, trace, err);
+		rc = divide_trace_parse(o->jobs, (const char *)jobs.data, jobs.len, &o->bad, &pick, trace, err);
 	if (rc == 0)
 		rc = text_load(o->demand, &curve_text, r->demand_sha256, err);
 	if (rc == 0)
-		rc = demand_parse(o->demand, (const char *)curve_text.data, curve_text.len, &curve, err);
+		rc = demand_parse(o->demand, (const char *)curve_text.data, curve_text.len, &o->bad, &curve, err);
 	if (rc)
 		return rc;
 	return demand_make(&curve, &rule, demand, err);
@@ -289,7 +292,7 @@ int cmd_divide(int argc, char **argv)
 	CLEANUP(demand_done) struct demand demand = {0};
 	struct divide_run runs[DIVIDE_POLICIES] = {{0}};
 	struct divide_result results[DIVIDE_POLICIES];
-	struct divide_report report = {.in = &o.in, .runs = runs, .results = results};
+	struct divide_report report = {.in = &o.in, .runs = runs, .results = results, .bad = &o.bad};
 	struct err err = {0};
 	bool done;
 	int status = parse_options(argc, argv, &o, &done);

@@ -19,7 +19,7 @@ static const char help_text[] =
 	"  --policy POLICY      fcfs, easy, easy-sjbf or sluis\n"
 	"  --estimate ESTIMATE  requested, perfect or tsafrir (default: tsafrir for sluis, else requested)\n"
 	"  --no-request HOW     jobs without a requested time: drop (default) or run (take the run time)\n"
-	"  --skip-bad-lines     leave out and count lines that are no job, instead of refusing the log\n"
+	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --csv FILE           also write one line per job: job,submit_s,wait_s,run_s,procs,slowdown\n"
 	"  --json               print one JSON object\n";
 
@@ -29,7 +29,8 @@ struct options {
 	const char *estimate_name;
 	const char *csv;
 	int64_t procs;
-	bool request_from_run, skip_bad, json;
+	bool request_from_run, json;
+	struct bad_lines bad;
 	const struct jobsim_policy *policy;
 	enum jobsim_estimate estimate;
 };
@@ -37,11 +38,11 @@ struct options {
 /* 0 to go on, or an exit status with *ret_done set. */
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
-	enum { TRACE = 1, PROCS, POLICY, ESTIMATE, NO_REQUEST, SKIP_BAD, CSV, JSON, HELP };
+	enum { TRACE = 1, PROCS, POLICY, ESTIMATE, NO_REQUEST, BAD_LINES, CSV, JSON, HELP };
 	static const struct option longs[] = {
 		{"trace", required_argument, NULL, TRACE}, {"procs", required_argument, NULL, PROCS},
 		{"policy", required_argument, NULL, POLICY}, {"estimate", required_argument, NULL, ESTIMATE},
-		{"no-request", required_argument, NULL, NO_REQUEST}, {"skip-bad-lines", no_argument, NULL, SKIP_BAD},
+		{"no-request", required_argument, NULL, NO_REQUEST}, {"bad-lines", required_argument, NULL, BAD_LINES},
 		{"csv", required_argument, NULL, CSV}, {"json", no_argument, NULL, JSON},
 		{"help", no_argument, NULL, HELP}, {NULL, 0, NULL, 0},
 	};
@@ -63,7 +64,10 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 				return usage("--no-request takes drop or run, not '%s'", optarg);
 			o->request_from_run = strcmp(optarg, "run") == 0;
 			break;
-		case SKIP_BAD: o->skip_bad = true; break;
+		case BAD_LINES:
+			if (parse_bad_lines(optarg, &o->bad, &err))
+				return usage("%s", err.msg);
+			break;
 		case CSV: o->csv = optarg; break;
 		case JSON: o->json = true; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
@@ -123,7 +127,7 @@ static void print_json(struct buf *b, const struct run *r)
 	buf_addf(b, "  \"estimate\": \"%s\",\n  \"jobs_read\": %zu,\n  \"jobs_simulated\": %zu,\n", r->o->estimate_name,
 		 r->read_n, r->swf.jobs_n);
 	buf_addf(b, "  \"bad_lines\": %zu,\n  \"jobs_dropped\": {\"all\": %zu, \"too_large\": %zu, \"no_size\": %zu, "
-		 "\"no_submit\": %zu, \"no_run\": %zu, \"no_request\": %zu},\n", r->swf.bad_lines, d->all, d->too_large,
+		 "\"no_submit\": %zu, \"no_run\": %zu, \"no_request\": %zu},\n", r->o->bad.n, d->all, d->too_large,
 		 d->no_size, d->no_submit, d->no_run, d->no_request);
 	buf_addf(b, "  \"jobs_cut_at_request\": %zu,\n  \"jobs_out_of_order\": %zu,\n", d->overran, d->out_of_order);
 	spread_json(b, "wait_s", &r->result.wait_s);
@@ -150,8 +154,7 @@ static void print_text(struct buf *b, const struct run *r)
 	if (d->all)
 		buf_addf(b, "dropped            %zu too large, %zu without size, %zu without submission, %zu did not run, "
 			 "%zu without request\n", d->too_large, d->no_size, d->no_submit, d->no_run, d->no_request);
-	if (r->swf.bad_lines)
-		buf_addf(b, "bad lines          %zu, first %s\n", r->swf.bad_lines, r->swf.bad.msg);
+	print_bad_lines(b, &r->o->bad);
 	buf_addf(b, "cut at request     %zu\n\n", d->overran);
 	buf_addf(b, "%-18s %14s %12s %12s %12s %12s\n", "", "mean", "p50", "p95", "p99", "max");
 	spread_text(b, "wait s", &r->result.wait_s);
@@ -186,7 +189,7 @@ static int load(struct options *o, struct run *run, struct err *err)
 	int r = text_load(o->trace, &text, run->sha256, err);
 
 	if (r == 0)
-		r = swf_parse(o->trace, (const char *)text.data, text.len, o->skip_bad, &run->swf, err);
+		r = swf_parse(o->trace, (const char *)text.data, text.len, &o->bad, &run->swf, err);
 	if (r)
 		return r;
 	if (!o->procs)

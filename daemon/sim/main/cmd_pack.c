@@ -18,6 +18,7 @@ static const char help_text[] =
 	"  --policy POLICY  random, bestfit, fgd or sluis\n"
 	"  --seed N         of the order of arrival (default 42)\n"
 	"  --until RATIO    stop when this share of the GPU capacity has been asked for (default 1.3)\n"
+	"  --bad-lines HOW  lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --json           print one JSON object\n";
 
 struct options {
@@ -25,6 +26,7 @@ struct options {
 	enum packsim_policy policy;
 	int64_t seed;
 	int64_t until_milli;
+	struct bad_lines bad;
 	bool json;
 };
 
@@ -53,11 +55,11 @@ static int parse_ratio(const char *text, int64_t *ret_milli)
 
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
-	enum { NODES = 1, PODS, POLICY, SEED, UNTIL, JSON, HELP };
+	enum { NODES = 1, PODS, POLICY, SEED, UNTIL, BAD_LINES, JSON, HELP };
 	static const struct option longs[] = {
 		{"nodes", required_argument, NULL, NODES}, {"pods", required_argument, NULL, PODS},
 		{"policy", required_argument, NULL, POLICY}, {"seed", required_argument, NULL, SEED},
-		{"until", required_argument, NULL, UNTIL}, {"json", no_argument, NULL, JSON},
+		{"until", required_argument, NULL, UNTIL}, {"bad-lines", required_argument, NULL, BAD_LINES}, {"json", no_argument, NULL, JSON},
 		{"help", no_argument, NULL, HELP}, {NULL, 0, NULL, 0},
 	};
 	struct err err;
@@ -77,6 +79,10 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 			if (parse_ratio(optarg, &o->until_milli))
 				return usage("--until takes a ratio from 0.001 to 1000, not '%s'", optarg);
 			break;
+		case BAD_LINES:
+			if (parse_bad_lines(optarg, &o->bad, &err))
+				return usage("%s", err.msg);
+			break;
 		case JSON: o->json = true; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
 		default: return EXIT_USAGE; /* getopt has said why */
@@ -95,18 +101,18 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 	return 0;
 }
 
-static int load(const struct options *o, struct openb *list, char nodes_sha[TEXT_HEX_BYTES],
+static int load(struct options *o, struct openb *list, char nodes_sha[TEXT_HEX_BYTES],
 		char pods_sha[TEXT_HEX_BYTES], struct err *err)
 {
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
 	int r = text_load(o->nodes, &text, nodes_sha, err);
 
 	if (r == 0)
-		r = openb_parse_nodes(list, o->nodes, (const char *)text.data, text.len, err);
+		r = openb_parse_nodes(list, o->nodes, (const char *)text.data, text.len, &o->bad, err);
 	buf_reset(&text);
 	if (r == 0)
 		r = text_load(o->pods, &text, pods_sha, err);
-	return r ? r : openb_parse_pods(list, o->pods, (const char *)text.data, text.len, err);
+	return r ? r : openb_parse_pods(list, o->pods, (const char *)text.data, text.len, &o->bad, err);
 }
 
 static void print_json(struct buf *b, const struct options *o, const struct openb *list, const char *nodes_sha,
@@ -118,7 +124,7 @@ static void print_json(struct buf *b, const struct options *o, const struct open
 		 (double)o->until_milli / 1000);
 	buf_addf(b, "  \"nodes\": %zu,\n  \"pods\": %zu,\n  \"gpus\": %" PRId64 ",\n", list->nodes_n, list->pods_n,
 		 r->capacity_milli / GPU_MILLI);
-	buf_addf(b, "  \"arrived\": %" PRIu64 ",\n  \"placed\": %" PRIu64 ",\n", r->arrived, r->placed);
+	buf_addf(b, "  \"bad_lines\": %zu,\n  \"arrived\": %" PRIu64 ",\n  \"placed\": %" PRIu64 ",\n", o->bad.n, r->arrived, r->placed);
 	buf_addf(b, "  \"asked_gpus\": %.15g,\n  \"allocated_gpus\": %.15g,\n", (double)r->asked_milli / GPU_MILLI,
 		 (double)r->allocated_milli / GPU_MILLI);
 	buf_addf(b, "  \"allocation_pct\": %.15g,\n  \"fragmented_pct\": %.15g,\n  \"fragmented_of_idle_pct\": %.15g\n}\n",
@@ -131,6 +137,7 @@ static void print_text(struct buf *b, const struct options *o, const struct open
 	buf_addf(b, "nodes              %zu with %" PRId64 " GPUs\n", list->nodes_n, r->capacity_milli / GPU_MILLI);
 	buf_addf(b, "pods               %zu listed, %" PRIu64 " arrived, %" PRIu64 " placed\n", list->pods_n, r->arrived,
 		 r->placed);
+	print_bad_lines(b, &o->bad);
 	buf_addf(b, "policy             %s, seed %" PRId64 "\n", o->policy_name, o->seed);
 	buf_addf(b, "GPUs               %.1f asked, %.1f allocated\n", (double)r->asked_milli / GPU_MILLI,
 		 (double)r->allocated_milli / GPU_MILLI);

@@ -87,6 +87,20 @@ int parse_int(const char *option, const char *text, int64_t low, int64_t high, i
 	return 0;
 }
 
+int parse_bad_lines(const char *text, struct bad_lines *ret, struct err *err)
+{
+	ret->skip = strcmp(text, "skip") == 0;
+	if (!ret->skip && strcmp(text, "refuse") != 0)
+		return err_set(err, ERR_INVAL, "--bad-lines takes refuse or skip, not '%s'", text);
+	return 0;
+}
+
+void print_bad_lines(struct buf *b, const struct bad_lines *bad)
+{
+	if (bad->n)
+		buf_addf(b, "bad lines          %zu left out; the first: %s\n", bad->n, bad->first.msg);
+}
+
 void progress_begin(struct progress *p, const char *what)
 {
 	*p = (struct progress){.what = what, .begun_ms = mono_ms(mono_now()), .on = isatty(STDERR_FILENO) == 1};
