@@ -1,10 +1,11 @@
 /* launch.c - from a payload to running tasks: files, environment, binding, health commands, ports
  *
  *   state_dir/payloads/HEX        payloads of units that are here, named by their SHA-256
- *   state_dir/units/aN-pM/        one folder per unit: script, hostfile, and the output
+ *   state_dir/units/aN-pM/        one folder per unit, with the output
  *       t3.out, t3.err            of the task of rank 3: a file, or a link to where `-o` sends it
  *       x7.out, x7.err            of a command inside the unit
- *   /tmp/sluis-TAG-aN-pM/         TMPDIR of the unit; TAG keeps agents on one machine apart
+ *   /tmp/sluis-TAG-aN-pM-SALT/    made and removed by the unit's shims, for its user alone: script, hostfile, and
+ *       tmp                       TMPDIR. TAG keeps agents on one machine apart
  *
  * The folder stays when the unit is released, so that output can be read; launch_sweep removes it later.
  */
@@ -14,8 +15,6 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <netinet/in.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,9 +199,19 @@ static void unit_path(const struct shell *s, uint64_t alloc, uint16_t part, stru
 	buf_addf(out, "%s/a%" PRIu64 "-p%u", s->units_dir, alloc, (unsigned)part);
 }
 
-static void tmp_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
+/* Where the tasks of a unit have their scratch folder: not to be guessed, so that nobody can be there first. */
+static void scratch_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
 {
-	buf_addf(out, "/tmp/sluis-%08" PRIx32 "-a%" PRIu64 "-p%u", s->tag, alloc, (unsigned)part);
+	uint8_t digest[SHA256_BYTES];
+	struct sha256 sha;
+
+	sha256_init(&sha);
+	sha256_add(&sha, s->salt, sizeof s->salt);
+	sha256_add(&sha, &alloc, sizeof alloc);
+	sha256_add(&sha, &part, sizeof part);
+	sha256_final(&sha, digest);
+	buf_addf(out, "/tmp/sluis-%08" PRIx32 "-a%" PRIu64 "-p%u-%02x%02x%02x%02x%02x%02x", s->tag, alloc, (unsigned)part,
+		 digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]);
 }
 
 void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, char kind, uint64_t index, int stream,
@@ -210,20 +219,6 @@ void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, ch
 {
 	unit_path(s, alloc, part, out);
 	buf_addf(out, "/%c%" PRIu64 ".%s", kind, index, stream ? "err" : "out");
-}
-
-/* A scratch folder that is ours alone, or NULL: somebody else was there first. */
-static const char *tmp_make(const struct shell *s, const struct unit *u, struct arena *arena)
-{
-	CLEANUP(buf_done) struct buf path = BUF_INIT;
-	struct stat st;
-
-	tmp_path(s, u->alloc, u->part, &path);
-	if (mkdir(buf_cstr(&path), 0700) != 0 &&
-	    (errno != EEXIST || lstat(buf_cstr(&path), &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-	     (st.st_mode & 077)))
-		return NULL;
-	return arena_copy(arena, buf_cstr(&path), path.len + 1);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -242,17 +237,10 @@ static void remove_tree(const char *path)
 
 void launch_clean(struct shell *s, uint64_t alloc, uint16_t part)
 {
-	static const char *const scratch[] = {"script", "hostfile"};
 	CLEANUP(buf_done) struct buf path = BUF_INIT;
 
-	tmp_path(s, alloc, part, &path);
-	remove_tree(buf_cstr(&path));
-	for (size_t i = 0; i < ARRAY_LEN(scratch); i++) {
-		buf_reset(&path);
-		unit_path(s, alloc, part, &path);
-		buf_addf(&path, "/%s", scratch[i]);
-		(void)unlink(buf_cstr(&path)); /* not every unit has one */
-	}
+	scratch_path(s, alloc, part, &path);
+	remove_tree(buf_cstr(&path)); /* usually gone with the last shim; a killed one leaves it */
 }
 
 void launch_sweep(struct shell *s)
@@ -279,15 +267,32 @@ void launch_sweep(struct shell *s)
 
 /* ---- one task ---------------------------------------------------------------------------------------- */
 
-static void fill_in(const struct shell *s, const struct unit *u, const struct payload *p, enum environ_mode mode,
-		    uint32_t task, struct environ_in *in, struct arena *arena)
-{
-	CLEANUP(buf_done) struct buf path = BUF_INIT;
-	uint16_t port = 0;
-	struct stat st;
+/* A task in the making: all that a unit's tasks and commands have in common. */
+struct making {
+	struct environ_in in;
+	struct confine confine;
+	const char *scratch;
+	struct exec_file files[2]; /* hostfile, script */
+	size_t files_n;
+};
 
+static int make_common(const struct shell *s, const struct unit *u, const struct payload *p, enum environ_mode mode,
+		       uint32_t task, struct making *m, struct arena *arena, struct err *err)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT, hosts = BUF_INIT;
+	uint16_t port = 0;
+	size_t base;
+	int code;
+
+	*m = (struct making){.files_n = 1};
+	code = confine_unit(s, u, arena, &m->confine, err);
+	if (code)
+		return code;
+	unit_path(s, u->alloc, u->part, &path);
+	if (mkdir(buf_cstr(&path), 0700) != 0 && errno != EEXIST)
+		return err_set_errno(err, ERR_IO, "cannot make '%.160s'", buf_cstr(&path));
 	(void)agent_unit_state(s->agent, u->alloc, u->part, &port);
-	*in = (struct environ_in){
+	m->in = (struct environ_in){
 		.mode = mode,
 		.unit = u,
 		.payload = p,
@@ -298,47 +303,39 @@ static void fill_in(const struct shell *s, const struct unit *u, const struct pa
 		.cluster = s->cluster,
 		.node = s->node,
 		.address = s->address,
-		.cpuset = node_cpus(s, u->cores, arena),
+		.cpuset = m->confine.cpus,
 		.numa = node_numa(s, u->cores, arena),
 		.interface = s->conf.fabric.interface,
 		.hcas = u->devices_n || u->hosts_n > 1 ? s->hcas : NULL,
-		.home = s->home,
-		.uid = (uint32_t)geteuid(),
+		.home = m->confine.home,
+		.uid = (uint32_t)(m->confine.uid ? m->confine.uid : geteuid()),
 	};
-	unit_path(s, u->alloc, u->part, &path);
+	buf_reset(&path);
+	scratch_path(s, u->alloc, u->part, &path);
+	base = path.len;
+	m->scratch = arena_copy(arena, buf_cstr(&path), path.len + 1);
 	buf_addf(&path, "/hostfile");
-	if (stat(buf_cstr(&path), &st) == 0)
-		in->hostfile = arena_copy(arena, buf_cstr(&path), path.len + 1);
-	in->tmpdir = tmp_make(s, u, arena);
+	m->in.hostfile = arena_copy(arena, buf_cstr(&path), path.len + 1);
+	path.len = base;
+	buf_addf(&path, "/tmp");
+	m->in.tmpdir = arena_copy(arena, buf_cstr(&path), path.len + 1);
+	environ_hostfile(&m->in, &hosts);
+	m->files[0] = (struct exec_file){.name = "hostfile", .text = arena_copy(arena, buf_cstr(&hosts), hosts.len + 1)};
+	return 0;
 }
 
-/* Folder, hostfile and script of a unit; made by its first task or command. */
-static int unit_files(const struct shell *s, const struct unit *u, const struct payload *p, struct err *err)
+static void make_task(const struct making *m, const char *const *argv, const char *cwd, struct exec_task *t,
+		      struct arena *arena)
 {
-	CLEANUP(buf_done) struct buf path = BUF_INIT, text = BUF_INIT;
-	struct environ_in in = {.unit = u, .node = s->node, .address = s->address};
-	size_t base;
-	struct stat st;
-	int code;
-
-	unit_path(s, u->alloc, u->part, &path);
-	if (mkdir(buf_cstr(&path), 0700) != 0 && errno != EEXIST)
-		return err_set_errno(err, ERR_IO, "cannot make '%.160s'", buf_cstr(&path));
-	base = path.len;
-	buf_addf(&path, "/hostfile");
-	if (stat(buf_cstr(&path), &st) != 0) {
-		environ_hostfile(&in, &text);
-		code = write_file(buf_cstr(&path), text.data, text.len, 0644, err);
-		if (code)
-			return code;
-	}
-	if (u->kind != UNIT_JOB_SCRIPT || !p || !p->script)
-		return 0;
-	path.len = base;
-	buf_addf(&path, "/script");
-	if (stat(buf_cstr(&path), &st) == 0)
-		return 0;
-	return write_file(buf_cstr(&path), p->script, strlen(p->script), 0700, err);
+	*t = (struct exec_task){
+		.argv = argv,
+		.env = environ_build(&m->in, arena),
+		.cwd = cwd && cwd[0] ? cwd : "/",
+		.scratch = m->scratch,
+		.files = arena_copy(arena, m->files, m->files_n * sizeof *m->files),
+		.files_n = m->files_n,
+	};
+	confine_task(&m->confine, t);
 }
 
 static const char *below(const char *cwd, const char *path, struct arena *arena)
@@ -351,25 +348,21 @@ static const char *below(const char *cwd, const char *path, struct arena *arena)
 	return arena_copy(arena, buf_cstr(&b), b.len + 1);
 }
 
-/* Where one stream goes: what the user said, checked by opening it, with a link to it among the unit's
- * files; or such a file itself. */
-static int output(const struct environ_in *in, const char *pattern, const char *own, bool truncate, const char **ret_path,
+/* Where one stream goes: what the user said, opened by the task as its user, with a link to it among the
+ * unit's files; or such a file of ours. */
+static int output(const struct environ_in *in, const char *pattern, const char *own, const char **ret_path, bool *ret_ours,
 		  struct arena *arena, struct err *err)
 {
 	const char *path;
 	char there[PATH_BYTES];
 	ssize_t n;
-	int fd;
 
-	if (!pattern || !pattern[0]) {
+	*ret_ours = !pattern || !pattern[0];
+	if (*ret_ours) {
 		*ret_path = arena_copy(arena, own, strlen(own) + 1);
 		return 0;
 	}
 	path = below(in->payload->cwd, environ_path(in, pattern, arena), arena);
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (truncate ? O_TRUNC : 0), 0666);
-	if (fd < 0)
-		return err_set_errno(err, ERR_INVAL, "cannot open the output file '%.120s'", path);
-	(void)close(fd); /* nothing was written */
 	n = readlink(own, there, sizeof there);
 	if (n < 0 || (size_t)n != strlen(path) || memcmp(there, path, (size_t)n) != 0) {
 		(void)unlink(own); /* of an earlier run; usually none */
@@ -378,6 +371,15 @@ static int output(const struct environ_in *in, const char *pattern, const char *
 	}
 	*ret_path = path;
 	return 0;
+}
+
+/* Now, as file times have it. */
+static int64_t file_time_now(void)
+{
+	struct timespec t;
+
+	ENSURE(clock_gettime(CLOCK_REALTIME_COARSE, &t) == 0);
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
 /* `--container IMAGE`: the first configured runtime around the command. */
@@ -429,45 +431,39 @@ static int task_make(struct shell *s, const struct unit *u, const struct payload
 		     struct exec_task *t, struct arena *arena, struct err *err)
 {
 	CLEANUP(buf_done) struct buf own = BUF_INIT;
-	struct environ_in in;
+	bool script = u->kind == UNIT_JOB_SCRIPT && p->script;
 	bool first = task == 0 && u->rank0 == 0 && run == 0;
+	struct making m;
 	const char **argv;
 	size_t n = 0;
-	int code = unit_files(s, u, p, err);
+	int code = make_common(s, u, p, u->kind == UNIT_JOB_SCRIPT ? ENVIRON_BATCH : ENVIRON_TASK, task, &m, arena, err);
 
 	if (code)
 		return code;
-	fill_in(s, u, p, u->kind == UNIT_JOB_SCRIPT ? ENVIRON_BATCH : ENVIRON_TASK, task, &in, arena);
 	argv = arena_alloc(arena, (p->argv_n + 2U) * sizeof *argv);
-	if (u->kind == UNIT_JOB_SCRIPT && p->script) {
-		unit_path(s, u->alloc, u->part, &own);
-		buf_addf(&own, "/script");
+	if (script) {
+		m.files[m.files_n++] = (struct exec_file){.name = "script", .text = p->script, .executable = true};
+		buf_addf(&own, "%s/script", m.scratch);
 		argv[n++] = arena_copy(arena, buf_cstr(&own), own.len + 1);
 	}
 	for (uint32_t i = 0; i < p->argv_n; i++)
-		argv[n++] = u->kind == UNIT_SERVICE ? environ_port(p->argv[i].s ? p->argv[i].s : "", in.port, arena) :
+		argv[n++] = u->kind == UNIT_SERVICE ? environ_port(p->argv[i].s ? p->argv[i].s : "", m.in.port, arena) :
 			    p->argv[i].s ? p->argv[i].s : "";
 	if (!n)
 		return err_set(err, ERR_INVAL, "there is no command to run");
 	if (p->container && p->container[0]) {
-		code = contain(s, &in, &argv, &n, arena, err);
+		code = contain(s, &m.in, &argv, &n, arena, err);
 		if (code)
 			return code;
 	}
-	*t = (struct exec_task){
-		.argv = argv,
-		.env = environ_build(&in, arena),
-		.cwd = p->cwd && p->cwd[0] ? p->cwd : "/",
-		.cpus = in.cpuset,
-		.mem_bytes = (uint64_t)u->memory_mib << 20,
-	};
-	if (s->inventory->emulated)
-		t->mem_bytes = 0; /* the recorded machine's memory is not here to be limited */
+	make_task(&m, argv, p->cwd, t, arena);
 	if (p->input && p->input[0])
-		t->stdin_path = below(p->cwd, environ_path(&in, p->input, arena), arena);
+		t->stdin_path = below(p->cwd, environ_path(&m.in, p->input, arena), arena);
+	if (first && !p->append)
+		t->truncate_before_ns = file_time_now();
 	buf_reset(&own);
 	launch_output_path(s, u->alloc, u->part, 't', u->rank0 + task, 0, &own);
-	code = output(&in, p->output, buf_cstr(&own), first && !p->append, &t->stdout_path, arena, err);
+	code = output(&m.in, p->output, buf_cstr(&own), &t->stdout_path, &t->agent_stdout, arena, err);
 	if (code)
 		return code;
 	if (!p->error || !p->error[0]) {
@@ -476,7 +472,7 @@ static int task_make(struct shell *s, const struct unit *u, const struct payload
 	}
 	buf_reset(&own);
 	launch_output_path(s, u->alloc, u->part, 't', u->rank0 + task, 1, &own);
-	return output(&in, p->error, buf_cstr(&own), first && !p->append, &t->stderr_path, arena, err);
+	return output(&m.in, p->error, buf_cstr(&own), &t->stderr_path, &t->agent_stderr, arena, err);
 }
 
 /* What the user asked for cannot be, wherever it runs; all else is this node's trouble. */
@@ -550,7 +546,7 @@ int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *nam
 	const struct unit *u = agent_unit(s->agent, alloc, part);
 	CLEANUP(buf_done) struct buf out = BUF_INIT, errs = BUF_INIT;
 	struct arena arena = {0};
-	struct environ_in in;
+	struct making m;
 	struct exec_task t;
 	const char **argv;
 	struct pay *own;
@@ -559,54 +555,71 @@ int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *nam
 
 	ENSURE(u);
 	own = launch_payload(s, u->payload);
-	code = unit_files(s, u, own ? &own->payload : NULL, err);
-	if (code)
-		return code;
 	if (!p.cwd && own)
 		p.cwd = own->payload.cwd;
-	fill_in(s, u, &p, ENVIRON_EXEC, 0, &in, &arena);
-	argv = arena_alloc(&arena, (p.argv_n + 1U) * sizeof *argv);
-	for (uint32_t i = 0; i < p.argv_n; i++)
-		argv[i] = p.argv[i].s ? p.argv[i].s : "";
-	launch_output_path(s, alloc, part, 'x', id, 0, &out);
-	launch_output_path(s, alloc, part, 'x', id, 1, &errs);
-	t = (struct exec_task){
-		.name = name,
-		.argv = argv,
-		.env = environ_build(&in, &arena),
-		.cwd = p.cwd && p.cwd[0] ? p.cwd : "/",
-		.stdin_path = p.input && p.input[0] ? p.input : NULL,
-		.stdout_path = buf_cstr(&out),
-		.stderr_path = buf_cstr(&errs),
-		.cpus = in.cpuset,
-		.mem_bytes = s->inventory->emulated ? 0 : (uint64_t)u->memory_mib << 20,
-	};
-	code = exec_start(s->exec, &t, err);
+	code = make_common(s, u, &p, ENVIRON_EXEC, 0, &m, &arena, err);
+	if (!code) {
+		argv = arena_alloc(&arena, (p.argv_n + 1U) * sizeof *argv);
+		for (uint32_t i = 0; i < p.argv_n; i++)
+			argv[i] = p.argv[i].s ? p.argv[i].s : "";
+		make_task(&m, argv, p.cwd, &t, &arena);
+		launch_output_path(s, alloc, part, 'x', id, 0, &out);
+		launch_output_path(s, alloc, part, 'x', id, 1, &errs);
+		t.name = name;
+		t.stdin_path = p.input && p.input[0] ? p.input : NULL;
+		t.stdout_path = buf_cstr(&out);
+		t.stderr_path = buf_cstr(&errs);
+		t.agent_stdout = t.agent_stderr = true;
+		code = exec_start(s->exec, &t, err);
+	}
 	arena_done(&arena);
 	return code;
 }
 
 /* ---- health ------------------------------------------------------------------------------------------ */
 
-static void check_end(struct check *c, bool ok)
-{
-	struct shell *s = c->shell;
+/* A health command is a task of its own, named "h" and a number: it runs as the unit's user, under the
+ * unit's limits, and a restarted agent finds it and sweeps it away. */
 
-	for (struct check **at = &s->checks; *at; at = &(*at)->next)
-		if (*at == c) {
-			*at = c->next;
-			break;
-		}
+static struct check **check_find(struct shell *s, const char *name)
+{
+	struct check **at = &s->checks;
+
+	while (*at && strcmp((*at)->name, name) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
+static bool is_check(const char *name)
+{
+	return name[0] == 'h' && name[1] >= '0' && name[1] <= '9';
+}
+
+static void check_forget(struct shell *s, const char *name)
+{
+	struct err err;
+
+	if (exec_release(s->exec, name, &err) != 0)
+		log_event(LOG_WARNING, "release_failed", "task=%s error=%s", name, log_quote(err.msg));
+}
+
+/* Tell the core, once; what is left of the command goes its own way. */
+static void check_end(struct shell *s, struct check **at, bool ok)
+{
+	struct check *c = *at;
+
+	*at = c->next;
 	loop_timer_cancel(s->loop, &c->timer);
 	agent_health(s->agent, shell_now(), c->alloc, c->part, ok);
 	free(c);
 }
 
-static void check_ended(struct loop *loop, pid_t pid, int status, void *arg)
+static void check_kill(struct shell *s, const char *name)
 {
-	(void)loop;
-	(void)pid;
-	check_end(arg, status == 0);
+	struct err err;
+
+	if (exec_kill(s->exec, name, &err) != 0)
+		log_event(LOG_WARNING, "kill_failed", "task=%s error=%s", name, log_quote(err.msg));
 }
 
 static void check_late(struct loop *loop, struct loop_timer *timer, void *arg)
@@ -615,62 +628,67 @@ static void check_late(struct loop *loop, struct loop_timer *timer, void *arg)
 
 	(void)loop;
 	(void)timer;
-	(void)kill(-c->pid, SIGKILL); /* its end is reported as that of any other */
+	check_kill(c->shell, c->name); /* its end is reported as that of any other */
+}
+
+bool launch_check_changed(struct shell *s, const char *name, const struct exec_status *st)
+{
+	struct check **at;
+
+	if (!is_check(name))
+		return false;
+	at = check_find(s, name);
+	if (st->state == EXEC_EXITED || st->state == EXEC_LOST || st->state == EXEC_UNSTARTED) {
+		if (*at)
+			check_end(s, at, st->state == EXEC_EXITED && st->exit_code == 0);
+		if (st->empty)
+			check_forget(s, name);
+		else
+			check_kill(s, name);
+	} else if (!*at && st->state != EXEC_NONE) {
+		check_kill(s, name); /* of an earlier life of the agent: nobody waits for its answer */
+	}
+	return true;
 }
 
 void launch_health(struct shell *s, const struct action *action)
 {
 	const struct unit *u = agent_unit(s->agent, action->alloc, action->part);
 	struct pay *p = u ? launch_payload(s, u->payload) : NULL;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
 	struct arena arena = {0};
-	struct environ_in in;
-	char **argv, **env;
+	struct making m;
+	struct exec_task t;
+	const char **argv;
 	struct check *c;
-	sigset_t none;
 	struct err err = {0};
-	int rc;
+	int code;
 
 	if (!p || !p->payload.health_n) {
 		agent_health(s->agent, shell_now(), action->alloc, action->part, true);
 		return;
 	}
-	fill_in(s, u, &p->payload, ENVIRON_TASK, 0, &in, &arena);
-	argv = arena_alloc(&arena, (p->payload.health_n + 1U) * sizeof *argv);
-	for (uint32_t i = 0; i < p->payload.health_n; i++) {
-		const char *word = environ_port(p->payload.health[i].s ? p->payload.health[i].s : "", in.port, &arena);
-
-		argv[i] = arena_copy(&arena, word, strlen(word) + 1);
-	}
-	env = arena_copy(&arena, NULL, 0);
-	memcpy(&env, &(const char *const *){environ_build(&in, &arena)}, sizeof env);
 	c = xcalloc(1, sizeof *c);
 	*c = (struct check){.shell = s, .alloc = action->alloc, .part = action->part,
 			    .timer = LOOP_TIMER_INIT(check_late, c), .next = s->checks};
-	(void)posix_spawn_file_actions_init(&files);
-	(void)posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	(void)posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-	(void)posix_spawn_file_actions_adddup2(&files, 1, 2);
-	(void)posix_spawnattr_init(&attr);
-	(void)sigemptyset(&none); /* the loop blocks what it handles */
-	(void)posix_spawnattr_setsigmask(&attr, &none);
-	(void)posix_spawnattr_setpgroup(&attr, 0);
-	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-	rc = posix_spawnp(&c->pid, argv[0], &files, &attr, argv, env);
-	(void)posix_spawn_file_actions_destroy(&files);
-	(void)posix_spawnattr_destroy(&attr);
+	(void)snprintf(c->name, sizeof c->name, "h%" PRIu64, ++s->checks_made);
+	s->checks = c;
+	code = make_common(s, u, &p->payload, ENVIRON_TASK, 0, &m, &arena, &err);
+	if (!code) {
+		argv = arena_alloc(&arena, (p->payload.health_n + 1U) * sizeof *argv);
+		for (uint32_t i = 0; i < p->payload.health_n; i++)
+			argv[i] = environ_port(p->payload.health[i].s ? p->payload.health[i].s : "", m.in.port, &arena);
+		make_task(&m, argv, p->payload.cwd, &t, &arena);
+		t.name = c->name;
+		t.kill_rest = true;
+		t.stdout_path = t.stderr_path = "/dev/null";
+		code = exec_start(s->exec, &t, &err);
+	}
 	arena_done(&arena);
-	if (rc == 0)
-		rc = loop_add_child(s->loop, c->pid, check_ended, c, &c->handle, &err);
-	if (rc != 0) {
-		if (c->pid > 0)
-			(void)kill(-c->pid, SIGKILL); /* cannot be watched: an unhealthy answer is the safe one */
-		free(c);
-		agent_health(s->agent, shell_now(), action->alloc, action->part, false);
+	if (code) {
+		log_event(LOG_WARNING, "health_failed", "alloc=%" PRIu64 " error=%s", action->alloc, log_quote(err.msg));
+		check_end(s, check_find(s, c->name), false); /* an unhealthy answer is the safe one */
 		return;
 	}
-	s->checks = c;
 	loop_timer_after(s->loop, &c->timer, (int64_t)action->value);
 }
 
@@ -681,8 +699,7 @@ void launch_health_done(struct shell *s)
 
 		s->checks = c->next;
 		loop_timer_cancel(s->loop, &c->timer);
-		loop_child_del(s->loop, c->handle);
-		(void)kill(-c->pid, SIGKILL);
+		check_kill(s, c->name);
 		free(c);
 	}
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -89,6 +90,8 @@ void shell_look(struct shell *s, const char *name)
 		log_event(LOG_WARNING, "task_unreadable", "task=%s error=%s", name, log_quote(err.msg));
 		return;
 	}
+	if (launch_check_changed(s, name, &e))
+		return;
 	switch (e.state) {
 	case EXEC_NONE: st.state = TASK_NONE; break;
 	case EXEC_UNSTARTED: st.state = TASK_UNSTARTED; break;
@@ -565,9 +568,12 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 		code = table_sync(s->table, err);
 	if (!code)
 		code = open_exec(s, err);
+	if (!code)
+		code = confine_open(s, err);
 	if (code)
 		return code;
 	cfg.incarnation = incarnation;
+	s->checks_made = incarnation << 24;
 	cfg.epoch_seen = table_meta_get(s->table, TABLE_CLUSTER_EPOCH);
 	cfg.table_rebuilt = found.rebuilt && (found.cut_bytes > 0 || exec_count(s->exec) > 0); /* else it is new */
 	cfg.port_first = (uint16_t)s->conf.fabric.port_first;
@@ -772,7 +778,7 @@ static void shell_done(struct shell *s)
 	free(s->payload_dir);
 	free(s->home);
 	free(s->inventory);
-	free(s->pus);
+	free(s->local);
 	agent_conf_done(&s->conf);
 }
 
@@ -787,6 +793,25 @@ static int exit_code_of(int code)
 	case ERR_VERSION: return EXIT_NEWER;
 	default: return EXIT_FAILED;
 	}
+}
+
+/* Drawn at the first start. A lost one costs the names of running units their continuity, nothing else. */
+static int read_salt(struct shell *s, struct err *err)
+{
+	char *path = joined(s->conf.state_dir, "salt");
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int code = 0;
+
+	if (fd < 0)
+		code = err_set_errno(err, ERR_IO, "cannot open '%.160s'", path);
+	else if (pread(fd, s->salt, sizeof s->salt, 0) != (ssize_t)sizeof s->salt &&
+		 (getrandom(s->salt, sizeof s->salt, 0) != (ssize_t)sizeof s->salt ||
+		  pwrite(fd, s->salt, sizeof s->salt, 0) != (ssize_t)sizeof s->salt))
+		code = err_set_errno(err, ERR_IO, "cannot write '%.160s'", path);
+	if (fd >= 0)
+		(void)close(fd);
+	free(path);
+	return code;
 }
 
 static int set_up(struct shell *s, const struct options *opts, struct err *err)
@@ -820,6 +845,8 @@ static int set_up(struct shell *s, const struct options *opts, struct err *err)
 		code = make_dir(s->payload_dir, err);
 	if (!code)
 		code = only_one(s, err);
+	if (!code)
+		code = read_salt(s, err);
 	if (!code)
 		code = node_probe(s, opts->gpus, err);
 	if (!code)

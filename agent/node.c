@@ -40,7 +40,8 @@ static void collect_hcas(struct shell *s)
 
 int node_probe(struct shell *s, const char *gpus, struct err *err)
 {
-	struct probe_opts opts = {.node_name = s->node, .path = s->conf.topology.text};
+	struct probe_opts opts = {.node_name = s->node, .path = s->conf.topology.text,
+				  .nvml_path = s->conf.libraries.nvml, .rsmi_path = s->conf.libraries.rsmi};
 	int code;
 
 	switch (s->conf.topology.source) {
@@ -56,8 +57,8 @@ int node_probe(struct shell *s, const char *gpus, struct err *err)
 			return code;
 	}
 	s->inventory = xcalloc(1, sizeof *s->inventory);
-	s->pus = xcalloc(1, sizeof *s->pus);
-	code = probe_run(&opts, s->inventory, s->pus, err);
+	s->local = xcalloc(1, sizeof *s->local);
+	code = probe_run(&opts, s->inventory, s->local, err);
 	if (code)
 		return code;
 	collect_hcas(s);
@@ -112,6 +113,7 @@ void node_fill_hello(const struct shell *s, struct cmd_node_hello *h, struct are
 	h->cores_reserved = (uint16_t)(cores < inv->core_count ? cores : inv->core_count > 0 ? inv->core_count - 1 : 0);
 	h->memory_reserved_mib = (uint32_t)(reserve < memory / 2 ? reserve : memory / 2);
 	h->emulated = inv->emulated;
+	h->isolation = s->isolation;
 	memcpy(h->digest, inv->digest, sizeof h->digest);
 	h->labels_n = (uint32_t)s->conf.labels.count;
 	h->labels = arena_alloc(arena, (h->labels_n + 1) * sizeof *h->labels);
@@ -157,11 +159,11 @@ const char *node_cpus(const struct shell *s, const uint64_t cores[CORE_WORDS], s
 	CPU_ZERO_S(bytes, here);
 	bindable = sched_getaffinity(0, bytes, here) == 0;
 	want = arena_alloc(arena, CPUS_MAX);
-	for (unsigned c = 0; bindable && c < s->pus->core_count; c++) {
+	for (unsigned c = 0; bindable && c < s->local->core_count; c++) {
 		if (!(cores[c / 64] >> (c % 64) & 1))
 			continue;
-		for (unsigned k = 0; k < s->pus->core[c].count; k++) {
-			uint32_t os = s->pus->core[c].os_index[k];
+		for (unsigned k = 0; k < s->local->core[c].count; k++) {
+			uint32_t os = s->local->core[c].os_index[k];
 
 			bindable &= os < CPUS_MAX && CPU_ISSET_S(os, bytes, here);
 			if (os < CPUS_MAX)

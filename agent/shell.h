@@ -9,6 +9,7 @@
 #include "agent/core/agent.h"
 #include "agent/exec/exec.h"
 #include "agent/exec/table.h"
+#include "agent/probe/nodes.h"
 #include "agent/probe/probe.h"
 #include "proto/config/agent_conf.h"
 #include "proto/link/link.h"
@@ -33,12 +34,22 @@ struct pay {
 	struct pay *next;
 };
 
+/* What the tasks of one unit are held to; from an arena. */
+struct confine {
+	uid_t uid;        /* 0: the agent's own */
+	const char *home; /* of that account */
+	const char *const *devices; /* the only ones they may open, NULL at the end; NULL: any that modes allow */
+	const char *cpus, *mems;
+	bool mems_preferred;
+	uint64_t mem_bytes;
+	uint32_t tasks_max, cpu_percent;
+};
+
 struct check { /* a health command that runs */
 	struct shell *shell;
+	char name[32];
 	uint64_t alloc;
 	uint16_t part;
-	pid_t pid;
-	int handle;
 	struct loop_timer timer;
 	struct check *next;
 };
@@ -62,8 +73,11 @@ struct shell {
 	char cluster[NAME_BYTES]; /* from WELCOME */
 	char *units_dir, *payload_dir, *home;
 	uint32_t tag; /* of state_dir: keeps the scratch folders of two agents apart */
+	uint8_t salt[16]; /* kept in state_dir: makes their names hard to guess */
 	struct inventory *inventory;
-	struct probe_pus *pus;
+	struct probe_local *local;
+	bool run_as_user;
+	uint32_t isolation; /* enum isolation bits */
 	char hcas[512]; /* all of this node's, as probed or configured; "" */
 	struct agent *agent;
 	struct exec *exec;
@@ -74,6 +88,7 @@ struct shell {
 	struct loop_timer tick, watchdog, sweep;
 	struct pay *pays;
 	struct check *checks;
+	uint64_t checks_made; /* names of health commands; above those of earlier lives */
 	struct reader *readers;
 	struct start starts[STARTS_MAX];
 	size_t starts_n;
@@ -101,6 +116,16 @@ const char *node_cpus(const struct shell *s, const uint64_t cores[CORE_WORDS], s
 /* NUMA nodes of a core mask as "0,1", "" if not known. */
 const char *node_numa(const struct shell *s, const uint64_t cores[CORE_WORDS], struct arena *arena);
 
+/* ---- confine.c: what a unit may be and use ---- */
+/* Once, when the execution layer is open: decide what is enforced and say it. ERR_CONFIG for what cannot be. */
+int confine_open(struct shell *s, struct err *err) NODISCARD;
+/* ERR_DENIED: the submitter has no account here that may be used; ERR_STATE: a granted device has no nodes here. */
+int confine_unit(const struct shell *s, const struct unit *u, struct arena *arena, struct confine *ret,
+		 struct err *err) NODISCARD;
+void confine_task(const struct confine *c, struct exec_task *t);
+/* The nodes of one granted device. */
+int confine_device(const struct shell *s, const struct unit_device *d, struct probe_nodes *ret, struct err *err) NODISCARD;
+
 /* ---- launch.c: payloads, and making tasks of them ---- */
 struct pay *launch_payload(struct shell *s, const uint8_t hash[32]); /* NULL: not at hand */
 /* Have a payload ready, from memory, disk or sluisd; tells the core at once or later. */
@@ -116,6 +141,8 @@ int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *nam
 		 const struct payload *payload, struct err *err) NODISCARD;
 void launch_health(struct shell *s, const struct action *action);
 void launch_health_done(struct shell *s); /* ends all checks */
+/* Was it a health command that changed? Then it has been dealt with. */
+bool launch_check_changed(struct shell *s, const char *name, const struct exec_status *st) NODISCARD;
 void launch_port(struct shell *s, const struct action *action);
 /* Remove what a unit does not need any more; its output stays for a while. */
 void launch_clean(struct shell *s, uint64_t alloc, uint16_t part);

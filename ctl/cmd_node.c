@@ -109,6 +109,8 @@ static void print_devices(struct ctl *c, const struct node *n)
 		fprintf(c->out, "  device    %-2u %s%s  %s %s%s%s, %u GiB, NUMA %u, %s\n", i, d->pci,
 			d->partition ? text_f(c, ".%u", d->partition) : "", text_safe(c, d->vendor), text_safe(c, d->model),
 			d->mig[0] ? " " : "", d->mig, d->memory_mib / 1024, d->numa, device_health_name(d->health));
+		if (d->reason[0])
+			fprintf(c->out, "            why: %s\n", text_safe(c, d->reason));
 	}
 }
 
@@ -130,6 +132,14 @@ static void print_node(struct ctl *c, const struct node_view *v)
 	fprintf(c->out, "  holders   %s\n", v->holders[0] ? text_safe(c, v->holders) : "nobody");
 	fprintf(c->out, "  address   %s   boot id %s   incarnation %" PRIu64 "\n", text_safe(c, n->address),
 		text_safe(c, n->boot_id), n->incarnation);
+	if (n->isolation & ISOLATION_KNOWN) {
+		CLEANUP(buf_done) struct buf with = BUF_INIT, without = BUF_INIT;
+
+		isolation_names(n->isolation, true, &with);
+		isolation_names(n->isolation, false, &without);
+		fprintf(c->out, "  isolation %s%s%s\n", with.len ? buf_cstr(&with) : "none",
+			without.len ? "; not enforced here: " : "", without.len ? buf_cstr(&without) : "");
+	}
 	if (n->labels_n)
 		fputs("  labels    ", c->out);
 	for (uint32_t i = 0; i < n->labels_n; i++)

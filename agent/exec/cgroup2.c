@@ -145,7 +145,7 @@ static int cgroup_prepare(struct exec_site *site, const struct exec_task *task, 
 		failed = "cpu.max";
 	if (task->cpus && (site->caps & EXEC_CAP_CPUSET) && exec_cgroup_write(place, "cpuset.cpus", task->cpus))
 		failed = "cpuset.cpus";
-	if (task->mems && (site->caps & EXEC_CAP_CPUSET) && exec_cgroup_write(place, "cpuset.mems", task->mems))
+	if (task->mems && !task->mems_preferred && (site->caps & EXEC_CAP_CPUSET) && exec_cgroup_write(place, "cpuset.mems", task->mems))
 		failed = "cpuset.mems";
 	if (failed) {
 		(void)err_set_errno(err, ERR_SYS, "cannot set %s of '%s'", failed, task->name);

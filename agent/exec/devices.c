@@ -49,7 +49,8 @@ bool device_allowed(const char *path)
 		const char *start; /* of the name */
 		bool whole;
 	} known[] = {{"/dev/", "nvidia", false}, {"/dev/nvidia-caps/", "nvidia-cap", false}, {"/dev/dri/", "card", false},
-		{"/dev/dri/", "renderD", false}, {"/dev/", "kfd", true}};
+		{"/dev/dri/", "renderD", false}, {"/dev/", "kfd", true}, {"/dev/infiniband/", "uverbs", false},
+		{"/dev/infiniband/", "rdma_cm", true}, {"/dev/", "fuse", true}};
 
 	if (strlen(path) >= DEVICE_PATH_BYTES)
 		return false;

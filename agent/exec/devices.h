@@ -12,8 +12,9 @@
 
 enum { DEVICES_MAX = 64, DEVICE_PATH_BYTES = 64 };
 
-/* Is this the path of an accelerator: /dev/nvidia..., /dev/nvidia-caps/..., /dev/dri/..., /dev/kfd? Only the
- * name is looked at, one plain component behind the folder. */
+/* Is this the path of an accelerator (/dev/nvidia..., /dev/nvidia-caps/..., /dev/dri/..., /dev/kfd), of a fast
+ * network's user side (/dev/infiniband/uverbs..., rdma_cm), or /dev/fuse, which containers mount by? Only
+ * the name is looked at, one plain component behind the folder. */
 bool device_allowed(const char *path);
 
 /* Can this process load and attach such filters? (CAP_BPF or root, and a kernel that has them.) */

@@ -575,6 +575,15 @@ static int check_task(const struct exec_task *task, struct err *err)
 	if ((task->cpus && (code = cpulist_parse(task->cpus, bits, UNIT_CPU_WORDS, err))) ||
 			(task->mems && (code = cpulist_parse(task->mems, bits, UNIT_CPU_WORDS / 8, err))))
 		return code;
+	if (task->scratch && (task->scratch[0] != '/' || strlen(task->scratch) + EXEC_NAME_BYTES + 8 > PATH_MAX))
+		return err_set(err, ERR_INVAL, "the scratch folder '%.80s' is not absolute, or too long", task->scratch);
+	for (size_t i = 0; i < task->files_n; i++) {
+		code = task->scratch ? unit_name_check(task->files[i].name, err) :
+				       err_set(err, ERR_INVAL, "'%s' has files and no scratch folder", task->name);
+		if (code)
+			return code;
+		bytes += strlen(task->files[i].text) + 80;
+	}
 	for (const char *const *s = task->argv; *s && bytes <= EXEC_TASK_BYTES_MAX; s++)
 		bytes += strlen(*s) + 5;
 	for (const char *const *s = task->env; s && *s && bytes <= EXEC_TASK_BYTES_MAX; s++) {
@@ -583,7 +592,7 @@ static int check_task(const struct exec_task *task, struct err *err)
 		bytes += strlen(*s) + 5;
 	}
 	if (bytes > EXEC_TASK_BYTES_MAX)
-		return err_set(err, ERR_TOOBIG, "command and environment of '%s' exceed %d bytes", task->name,
+		return err_set(err, ERR_TOOBIG, "command, files and environment of '%s' exceed %d bytes", task->name,
 				EXEC_TASK_BYTES_MAX);
 	return 0;
 }
@@ -624,22 +633,35 @@ static void describe(const struct exec *exec, const struct exec_task *task, size
 	unit_put(b, "stdout", out ? out : path);
 	if (!out)
 		unit_put(b, "own_out", "1");
+	if (out && task->agent_stdout)
+		unit_put(b, "own_out", "1");
 	if (!err && (out || task->stderr_to_stdout)) {
 		unit_put(b, "stderr", out ? out : path);
 	} else {
 		(void)snprintf(path, sizeof(path), "%s/units/%s/stderr", exec->run_dir, task->name);
 		unit_put(b, "stderr", err ? err : path);
-		if (!err)
+		if (!err || task->agent_stderr)
 			unit_put(b, "own_err", "1");
 	}
-	if (!task->truncate)
-		unit_put(b, "append", "1");
+	if (task->truncate_before_ns > 0)
+		unit_put_u64(b, "truncate_before", (uint64_t)task->truncate_before_ns);
 	if (task->kill_rest)
 		unit_put(b, "kill_rest", "1");
 	if (task->cpus)
 		unit_put(b, "cpus", task->cpus);
 	if (task->mems)
 		unit_put(b, "mems", task->mems);
+	if (task->mems && task->mems_preferred)
+		unit_put(b, "mems_preferred", "1");
+	if (task->scratch)
+		unit_put(b, "scratch", task->scratch);
+	for (size_t i = 0; i < task->files_n; i++) {
+		char file[EXEC_NAME_BYTES + 2];
+
+		(void)snprintf(file, sizeof(file), "%s%s", task->files[i].name, task->files[i].executable ? "*" : "");
+		unit_put(b, "file", file);
+		unit_put(b, "text", task->files[i].text);
+	}
 	unit_put_u64(b, "report_max", exec->report_bytes_max);
 	for (const char *const *s = task->argv; *s; s++)
 		unit_put(b, "arg", *s);

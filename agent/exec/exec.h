@@ -87,11 +87,16 @@ struct exec_task {
 	const char *stdin_path;  /* NULL: /dev/null */
 	const char *stdout_path; /* NULL: `stdout` in the unit directory; relative paths: below cwd */
 	const char *stderr_path; /* NULL: with stdout if stdout_path is set, else `stderr` there */
-	bool truncate;           /* output files are emptied first; default is append */
+	/* Output is always appended. What was there before this instant (UTC, ns; 0: keep all) is dropped by
+	 * whichever task of the run comes first. As CLOCK_REALTIME_COARSE, which is what file times show. */
+	int64_t truncate_before_ns;
+	/* stdout_path, stderr_path are the agent's own files (0600), opened before the task becomes its user. */
+	bool agent_stdout, agent_stderr;
 	bool stderr_to_stdout;   /* one file for both; stderr_path must be NULL */
 	bool kill_rest;          /* when the leader has ended, kill what it left behind */
 	const char *cpus;        /* "0-3,8"; NULL: not bound */
-	const char *mems;        /* NUMA nodes, bound strictly; NULL: not bound */
+	const char *mems;        /* NUMA nodes; NULL: not bound */
+	bool mems_preferred;     /* take memory from others when these are full; else never */
 	uint64_t mem_bytes;      /* limit where EXEC_CAP_MEMORY; 0: none */
 	uint32_t tasks_max;      /* processes and threads, with the shim, where EXEC_CAP_PIDS; 0: no limit */
 	uint32_t cpu_percent;    /* of one CPU, where EXEC_CAP_CPU; 0: no limit */
@@ -102,6 +107,19 @@ struct exec_task {
 	 * names are opened as this user, those in the unit directory as the agent. */
 	uid_t uid;
 	bool private_tmp; /* an empty /tmp of its own, with systemd */
+	/* A folder of the task's user alone (0700), made if absent, with an empty folder `tmp` and `files` in it
+	 * (one that is there already stays as it is). Tasks may share one; it goes with the last of them.
+	 * Absolute, in a folder where that user may make it; NULL: none. */
+	const char *scratch;
+	const struct exec_file *files;
+	size_t files_n;
+};
+
+/* A file below exec_task.scratch. */
+struct exec_file {
+	const char *name; /* one component */
+	const char *text;
+	bool executable;
 };
 
 enum exec_state {

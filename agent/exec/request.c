@@ -206,7 +206,7 @@ int request_of_task(const struct exec_task *task, uid_t uid, struct request *ret
 		return err_set(err, ERR_TOOBIG, "a list of cpus or nodes exceeds %d bytes", REQUEST_SET_BYTES - 1);
 	(void)snprintf(ret->name, sizeof(ret->name), "%s", task->name);
 	(void)snprintf(ret->cpus, sizeof(ret->cpus), "%s", task->cpus ? task->cpus : "");
-	(void)snprintf(ret->mems, sizeof(ret->mems), "%s", task->mems ? task->mems : "");
+	(void)snprintf(ret->mems, sizeof(ret->mems), "%s", task->mems && !task->mems_preferred ? task->mems : "");
 	for (const char *const *d = task->devices; d && *d; d++) {
 		int code = take_device(*d, ret, err);
 

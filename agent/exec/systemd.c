@@ -282,7 +282,7 @@ static int put_limits(sd_bus_message *m, const struct exec_task *task)
 		r = put_set(m, "AllowedCPUs", task->cpus);
 	if (task->cpus && r >= 0)
 		r = put_set(m, "CPUAffinity", task->cpus);
-	if (task->mems && r >= 0)
+	if (task->mems && !task->mems_preferred && r >= 0)
 		r = put_set(m, "AllowedMemoryNodes", task->mems);
 	if (task->devices && r >= 0)
 		r = put_devices(m, task->devices);

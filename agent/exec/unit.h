@@ -29,12 +29,13 @@
  * file system's journal. And few files per unit, because making and removing them is what costs.
  *
  *   task     unit boot slots slot nonce backend(plain|cgroup2|systemd|execd) bell [cgroup] [place [execd]]
- *            cwd stdin stdout stderr [own_out=1] [own_err=1] [notice_for_all=1] [append=1] [kill_rest=1]
- *            [cpus] [mems] report_max, arg... env...
+ *            cwd stdin stdout stderr [own_out=1] [own_err=1] [notice_for_all=1] [truncate_before] [kill_rest=1]
+ *            [cpus] [mems [mems_preferred=1]] report_max [scratch], file text... arg... env...
  *
  * `cgroup`: the shim stays outside and puts its child there. `place`: the cgroup the shim itself was started
- * in, by systemd or execd (which is the one behind the socket `execd`). own_out, own_err: in the unit
- * directory, so opened as the agent; all other files are opened as the user of the task.
+ * in, by systemd or execd (which is the one behind the socket `execd`). own_out, own_err: the agent's, so
+ * opened as the agent; all other files are opened as the user of the task. `file` and `text` come in pairs:
+ * "NAME" or, to be executed, "NAME*", and what is in it (agent/shim/scratch.h).
  *
  * Requests on `sock`, one per connection: "status", "signal N leader|all", "kill",
  * "notice N leader|all\n{json}". Answer: "ok...", "gone", or "err TEXT".

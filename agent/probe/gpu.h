@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/probe/probe.h"
 #include "proto/model/inventory.h"
 
 enum { GPU_LINKS_MAX = 1024 };
@@ -22,6 +23,7 @@ struct gpu_fact {
 	char model[INV_MODEL_BYTES];
 	char mig_profile[INV_MIG_BYTES];
 	int64_t memory_mib; /* 0: not known */
+	struct probe_handle handle;
 };
 
 /* An active connection of gpu[from] to whatever sits at `remote`: a GPU or a switch. */

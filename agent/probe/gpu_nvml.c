@@ -59,6 +59,9 @@ struct nvml {
 	int (*link_remote)(nvml_device, unsigned, struct nvml_pci *);
 	int (*remapped_rows)(nvml_device, unsigned *, unsigned *, unsigned *, unsigned *);
 	int (*retired_pending)(nvml_device, unsigned *);
+	int (*minor)(nvml_device, unsigned *);
+	int (*gpu_instance)(nvml_device, unsigned *);
+	int (*compute_instance)(nvml_device, unsigned *);
 };
 
 static const struct {
@@ -83,6 +86,9 @@ static const struct {
 	{ "nvmlDeviceGetNvLinkRemotePciInfo_v2", offsetof(struct nvml, link_remote), false },
 	{ "nvmlDeviceGetRemappedRows", offsetof(struct nvml, remapped_rows), false },
 	{ "nvmlDeviceGetRetiredPagesPendingStatus", offsetof(struct nvml, retired_pending), false },
+	{ "nvmlDeviceGetMinorNumber", offsetof(struct nvml, minor), false },
+	{ "nvmlDeviceGetGpuInstanceId", offsetof(struct nvml, gpu_instance), false },
+	{ "nvmlDeviceGetComputeInstanceId", offsetof(struct nvml, compute_instance), false },
 };
 
 static bool nvml_bind(struct nvml *n, void *library)
@@ -175,6 +181,13 @@ static void name_slice(const struct nvml *n, nvml_device dev, struct gpu_fact *f
 	f->health = worse(f->health, INV_HEALTH_SUSPECT);
 }
 
+static int number_of(int (*call)(nvml_device, unsigned *), nvml_device dev)
+{
+	unsigned v;
+
+	return call && call(dev, &v) == NVML_SUCCESS && v < 1U << 20 ? (int)v : -1;
+}
+
 /* One more device on the function that `base` names, or NULL when there is no room. */
 static struct gpu_fact *add_fact(struct gpu_facts *facts, const struct gpu_fact *base)
 {
@@ -193,7 +206,7 @@ static void read_slices(const struct nvml *n, nvml_device dev, const struct gpu_
 
 	if (n->mig_count_max && n->mig_by_index && n->mig_count_max(dev, &max) == 0) {
 		for (unsigned i = 0; i < max && i <= INV_PARTITION_MAX; i++) {
-			struct gpu_fact base = { .partition = (uint8_t)i, .health = gpu->health };
+			struct gpu_fact base = { .partition = (uint8_t)i, .health = gpu->health, .handle = gpu->handle };
 			struct gpu_fact *f;
 			nvml_device slice;
 
@@ -206,6 +219,8 @@ static void read_slices(const struct nvml *n, nvml_device dev, const struct gpu_
 				return;
 			read_common(n, slice, f);
 			name_slice(n, slice, f);
+			f->handle.gpu_instance = number_of(n->gpu_instance, slice);
+			f->handle.compute_instance = number_of(n->compute_instance, slice);
 			if (f->model[0] == '\0')
 				memcpy(f->model, gpu->model, sizeof(f->model));
 			found++;
@@ -263,6 +278,7 @@ static void read_gpu(const struct nvml *n, nvml_device dev, struct gpu_facts *fa
 	if (n->pci(dev, &pci) != 0)
 		return;
 	gpu_pci_name(gpu.pci, pci.domain, pci.bus, pci.device, 0);
+	gpu.handle = (struct probe_handle){number_of(n->minor, dev), -1, -1};
 	gpu.health = repair_health(n, dev);
 	read_common(n, dev, &gpu);
 	if (n->mig_mode && n->mig_mode(dev, &mode, &pending) == 0 && mode == 1) {

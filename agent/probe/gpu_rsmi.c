@@ -63,7 +63,7 @@ static void read_gpu(const struct rsmi *s, uint32_t index, struct gpu_facts *fac
 	struct gpu_fact *f = &facts->gpu[facts->count++];
 	char text[96];
 
-	*f = (struct gpu_fact){0};
+	*f = (struct gpu_fact){.handle = {-1, -1, -1}};
 	/* Bits 28..31 hold the partition in newer releases and are zero in older ones; counting the
 	 * entries of one function works for both. */
 	if (s->pci(index, &bdf) != 0)

@@ -252,15 +252,26 @@ static bool wanted(const struct probe_opts *opts, const char *library)
 	return library ? library[0] != '\0' : opts->source == PROBE_LIVE;
 }
 
+/* The drivers' numbers for the devices that they showed. */
+static void take_handles(const struct inventory *inv, const struct gpu_facts *facts, struct probe_local *local)
+{
+	for (unsigned i = 0; i < facts->count; i++) {
+		int at = device_find(inv, facts->gpu[i].pci, facts->gpu[i].partition);
+
+		if (at >= 0)
+			local->device[at] = facts->gpu[i].handle;
+	}
+}
+
 static int build(const struct probe_opts *opts, hwloc_topology_t topo, struct inventory *inv,
-		 struct probe_pus *pus, struct link_matrix *m, struct gpu_facts *nvml,
+		 struct probe_local *local, struct link_matrix *m, struct gpu_facts *nvml,
 		 struct gpu_facts *rsmi, struct err *err)
 {
 	bool live = opts->source == PROBE_LIVE;
 	int r;
 
 	inv->emulated = !live;
-	r = topo_cores(topo, inv, pus, err);
+	r = topo_cores(topo, inv, local, err);
 	if (!r)
 		r = topo_devices(topo, live, inv, err);
 	if (r)
@@ -285,12 +296,17 @@ static int build(const struct probe_opts *opts, hwloc_topology_t topo, struct in
 	clear_useless_uuids(inv);
 	if (!live && opts->node_name)
 		emulate_uuids(inv, opts->node_name);
+	for (unsigned i = 0; i < INV_DEVICES_MAX; i++)
+		local->device[i] = (struct probe_handle){-1, -1, -1};
+	take_handles(inv, nvml, local);
+	take_handles(inv, rsmi, local);
+	local->devices_here = live || nvml->answered || rsmi->answered;
 	inventory_digest(inv, inv->digest);
 	return inventory_check(inv, err);
 }
 
 int probe_run(const struct probe_opts *opts, struct inventory *ret_inventory,
-	      struct probe_pus *ret_pus, struct err *err)
+	      struct probe_local *ret_local, struct err *err)
 {
 	struct link_matrix *matrix;
 	struct gpu_facts *facts;
@@ -304,10 +320,10 @@ int probe_run(const struct probe_opts *opts, struct inventory *ret_inventory,
 	if (r)
 		return r;
 	memset(ret_inventory, 0, sizeof(*ret_inventory));
-	memset(ret_pus, 0, sizeof(*ret_pus));
+	memset(ret_local, 0, sizeof(*ret_local));
 	matrix = xcalloc(1, sizeof(*matrix));
 	facts = xcalloc(2, sizeof(*facts));
-	r = build(opts, topo, ret_inventory, ret_pus, matrix, &facts[0], &facts[1], err);
+	r = build(opts, topo, ret_inventory, ret_local, matrix, &facts[0], &facts[1], err);
 	if (r && opts->source != PROBE_LIVE)
 		(void)err_prefix(err, "topology '%s'", opts->path);
 	free(facts);

@@ -13,6 +13,7 @@
 #ifndef SLUIS_AGENT_PROBE_PROBE_H
 #define SLUIS_AGENT_PROBE_PROBE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proto/base/err.h"
@@ -49,14 +50,23 @@ struct probe_opts {
 	const char *rsmi_path;
 };
 
-/* What the kernel calls the hardware threads of each core: how the agent turns a granted core mask
- * into a cpuset. Stays on the node. */
-struct probe_pus {
+/* How a vendor's driver counts a device; -1: not known, or does not apply. */
+struct probe_handle {
+	int minor;        /* of /dev/nvidiaN */
+	int gpu_instance; /* of a MIG slice, and the compute instance in it */
+	int compute_instance;
+};
+
+/* What stays on the node: how the kernel and the drivers call what the inventory names. */
+struct probe_local {
 	uint16_t core_count; /* equals inventory.core_count */
 	struct {
 		uint8_t count; /* 1..INV_PUS_PER_CORE_MAX */
 		uint32_t os_index[INV_PUS_PER_CORE_MAX];
-	} core[INV_CORES_MAX];
+	} core[INV_CORES_MAX]; /* the hardware threads of each core: how a granted mask becomes a cpuset */
+	/* The devices are really here: on a live machine, or where a vendor's library was named. */
+	bool devices_here;
+	struct probe_handle device[INV_DEVICES_MAX]; /* as inventory.devices */
 };
 
 /* Look, and fill both results; inventory_check() holds for ret_inventory.
@@ -73,7 +83,7 @@ struct probe_pus {
  * child first, because hwloc can die of a damaged file), sets HWLOC_HIDE_ERRORS, and for PROBE_FSROOT three
  * more environment variables for the duration of the call. */
 int probe_run(const struct probe_opts *opts, struct inventory *ret_inventory,
-	      struct probe_pus *ret_pus, struct err *err) NODISCARD;
+	      struct probe_local *ret_local, struct err *err) NODISCARD;
 
 /* Parse "8xH100", "4xMI250X" or "2xAny model text:24" (COUNTxMODEL[:MEMORY_GIB]). Well-known short
  * names become the driver's text with memory and link speed filled in. Returns 0 or ERR_INVAL, whose

@@ -243,7 +243,7 @@ static struct coreset cores_in(hwloc_topology_t topo, hwloc_const_cpuset_t cpuse
 	return set;
 }
 
-static int read_pus(hwloc_topology_t topo, struct inventory *inv, struct probe_pus *pus,
+static int read_pus(hwloc_topology_t topo, struct inventory *inv, struct probe_local *pus,
 		    struct err *err)
 {
 	hwloc_obj_t core = NULL;
@@ -305,7 +305,7 @@ static int read_numa(hwloc_topology_t topo, struct inventory *inv, struct err *e
 	return 0;
 }
 
-int topo_cores(hwloc_topology_t topo, struct inventory *inv, struct probe_pus *pus, struct err *err)
+int topo_cores(hwloc_topology_t topo, struct inventory *inv, struct probe_local *pus, struct err *err)
 {
 	int cores = hwloc_get_nbobjs_by_type(topo, core_type(topo));
 	int packages = hwloc_get_nbobjs_by_type(topo, HWLOC_OBJ_PACKAGE);

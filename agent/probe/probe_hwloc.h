@@ -17,7 +17,7 @@ struct link_matrix {
 int topo_load(const struct probe_opts *opts, hwloc_topology_t *ret_topo, struct err *err) NODISCARD;
 
 /* Packages, cores, hardware threads, NUMA nodes, memory. */
-int topo_cores(hwloc_topology_t topo, struct inventory *inv, struct probe_pus *pus,
+int topo_cores(hwloc_topology_t topo, struct inventory *inv, struct probe_local *pus,
 	       struct err *err) NODISCARD;
 /* Append the GPUs, unsorted. `live`: sysfs tells virtual functions apart. */
 int topo_devices(hwloc_topology_t topo, bool live, struct inventory *inv, struct err *err) NODISCARD;

@@ -40,6 +40,7 @@
 
 #include "agent/exec/procfs.h"
 #include "agent/exec/unit.h"
+#include "agent/shim/scratch.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 
@@ -63,6 +64,7 @@ struct shim {
 	int reports; /* read end, non-blocking; -1 once every writer has gone */
 	int report_file;
 	int slots;
+	int scratch; /* holds the user's folder (scratch.h), or -1 */
 	uint64_t report_bytes, reports_dropped;
 	char line[UNIT_REPORT_LINE_MAX];
 	size_t line_len;
@@ -194,7 +196,7 @@ static bool oom_happened(const struct shim *shim)
 
 static uint64_t usec(struct timeval t) { return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec; }
 
-static int write_exit(const struct shim *shim)
+static int write_exit(const struct shim *shim, bool empty)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
 	int code;
@@ -220,7 +222,7 @@ static int write_exit(const struct shim *shim)
 	unit_put_u64(&b, "system_us", usec(shim->usage.ru_stime));
 	unit_put_u64(&b, "maxrss_kib", (uint64_t)shim->usage.ru_maxrss);
 	unit_put_u64(&b, "reports_dropped", shim->reports_dropped);
-	if (shim->empty)
+	if (empty)
 		unit_put(&b, "empty", "1");
 	/* On disk first: whoever is told may act on it. */
 	code = put_part(shim, UNIT_EXIT, &b);
@@ -254,6 +256,19 @@ static void child_open(int as, const char *path, int flags, mode_t mode)
 		(void)close(fd);
 }
 
+/* Output, from which what an earlier run left is dropped: a file that nobody has touched since this run was
+ * made holds nothing of it. */
+static void child_output(const struct buf *task, int as, const char *path, mode_t mode)
+{
+	uint64_t before = unit_get_u64(task, "truncate_before");
+	struct stat st;
+
+	child_open(as, path, O_WRONLY | O_CREAT | O_APPEND, mode);
+	if (before && !fstat(as, &st) && S_ISREG(st.st_mode) &&
+			(uint64_t)st.st_mtim.tv_sec * NS_PER_S + (uint64_t)st.st_mtim.tv_nsec < before)
+		(void)!ftruncate(as, 0);
+}
+
 static void child_place(const struct buf *task)
 {
 	const char *cgroup = unit_get(task, "cgroup");
@@ -278,11 +293,13 @@ static void child_place(const struct buf *task)
 			child_fail(126, "cannot bind to cpus", cpus);
 	}
 	if (mems) {
-		enum { POLICY_BIND = 2 }; /* MPOL_BIND of <linux/mempolicy.h> */
+		enum { BIND = 2, PREFERRED_MANY = 5 }; /* MPOL_... of <linux/mempolicy.h>; the latter since Linux 5.15 */
+		bool preferred = unit_get(task, "mems_preferred") != NULL;
 
 		errno = EINVAL;
 		if (cpulist_parse(mems, bits, UNIT_CPU_WORDS / 8, NULL) ||
-				syscall(SYS_set_mempolicy, POLICY_BIND, bits, UNIT_CPU_WORDS / 8 * 64))
+				(syscall(SYS_set_mempolicy, preferred ? PREFERRED_MANY : BIND, bits, UNIT_CPU_WORDS / 8 * 64) &&
+					!preferred))
 			child_fail(126, "cannot bind to NUMA nodes", mems);
 	}
 }
@@ -329,12 +346,10 @@ static void child_mortal(void)
 static _Noreturn void child(const struct shim *shim, int error_fd, int notice, int reports)
 {
 	const struct buf *task = &shim->task;
-	int flags = O_WRONLY | O_CREAT | (unit_get(task, "append") ? O_APPEND : O_TRUNC);
 	const char *out = unit_get(task, "stdout");
 	const char *err = unit_get(task, "stderr");
 	const char *cwd = unit_get(task, "cwd");
 	bool own_out = unit_get(task, "own_out") != NULL, own_err = unit_get(task, "own_err") != NULL;
-	mode_t own_mode = unit_get(task, "notice_for_all") ? 0600 : 0666; /* others can pass the directory then */
 	char **argv = child_vector(task, "arg");
 	sigset_t none;
 
@@ -342,9 +357,9 @@ static _Noreturn void child(const struct shim *shim, int error_fd, int notice, i
 	(void)setpgid(0, 0); /* a ^C in it, or its own kill(0), is not ours */
 	child_place(task);
 	if (own_out)
-		child_open(1, out, flags, own_mode);
-	if (own_err)
-		child_open(2, err, flags, own_mode);
+		child_output(task, 1, out, 0600);
+	if (own_err && strcmp(out, err) != 0)
+		child_output(task, 2, err, 0600);
 	child_user();
 	if (shim->service)
 		child_mortal();
@@ -352,12 +367,12 @@ static _Noreturn void child(const struct shim *shim, int error_fd, int notice, i
 		child_fail(126, "cannot change to directory", cwd);
 	child_open(0, unit_get(task, "stdin"), O_RDONLY, 0);
 	if (!own_out)
-		child_open(1, out, flags, 0666);
+		child_output(task, 1, out, 0666);
 	if (!strcmp(out, err)) { /* one description: both share the offset */
 		if (dup2(1, 2) < 0)
 			child_fail(126, "cannot set up", err);
 	} else if (!own_err) {
-		child_open(2, err, flags, 0666);
+		child_output(task, 2, err, 0666);
 	}
 	/* The lock and the socket are closed by exec. */
 	if (dup2(notice, UNIT_NOTICE_FD) < 0 || dup2(reports, UNIT_REPORT_FD) < 0)
@@ -421,11 +436,14 @@ static int start(struct shim *shim)
 		return -1;
 	if (shim->service)
 		ring(shim); /* the agent does not know our number */
-	shim->leader = fork();
+	shim->scratch = scratch_open(&shim->task, shim->error, sizeof(shim->error));
+	if (!shim->error[0])
+		shim->leader = fork();
 	if (!shim->leader)
 		child(shim, error_w, notice_r, report_w);
 	if (shim->leader < 0) {
-		(void)snprintf(shim->error, sizeof(shim->error), "cannot fork: %s", strerror(errno));
+		if (!shim->error[0])
+			(void)snprintf(shim->error, sizeof(shim->error), "cannot fork: %s", strerror(errno));
 		shim->ended = true;
 		shim->wait_status = W_EXITCODE(126, 0);
 		shim->ended_ms = wall_ms(wall_now());
@@ -710,21 +728,22 @@ static void reap(struct shim *shim)
 static bool settle(struct shim *shim)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	bool all_said;
 
 	reap(shim);
 	if (!shim->ended)
 		return false;
 	if (!shim->exit_written) {
-		bool empty = shim->empty;
-
 		if (shim->child_error >= 0)
 			read_child_error(shim); /* the child is dead: nobody else holds the other end */
 		read_reports(shim);
-		if (write_exit(shim))
+		/* "empty" comes with the exit status if nothing is left to do; cleaning up may take a while. */
+		all_said = shim->empty && scratch_close(&shim->task, &shim->scratch, false);
+		if (write_exit(shim, all_said))
 			return false; /* tried again on the timer: the disk may be full for a while */
 		shim->exit_written = true;
 		ring(shim);
-		if (empty)
+		if (all_said)
 			return true;
 		if (unit_get(&shim->task, "kill_rest") || (shim->service && oom_happened(shim)))
 			kill_begin(shim);
@@ -733,6 +752,7 @@ static bool settle(struct shim *shim)
 	if (!shim->empty)
 		return false;
 	read_reports(shim);
+	(void)scratch_close(&shim->task, &shim->scratch, true);
 	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
 	if (put_part(shim, UNIT_EMPTY, &b))
 		return false;
@@ -795,7 +815,7 @@ static void loop(struct shim *shim, int signals)
 
 int main(int argc, char **argv)
 {
-	struct shim shim = {.child_error = -1, .notice = -1, .reports = -1, .report_file = -1, .events = -1,
+	struct shim shim = {.leader = -1, .scratch = -1, .child_error = -1, .notice = -1, .reports = -1, .report_file = -1, .events = -1,
 		.oom_events = -1};
 	sigset_t all;
 	int signals;

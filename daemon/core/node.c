@@ -118,6 +118,7 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	n->incarnation = h->incarnation;
 	TEXT_SET(n->address, h->address);
 	n->emulated = h->emulated;
+	n->isolation = h->isolation;
 	n->labels = h->labels;
 	n->labels_n = h->labels_n;
 	n->cores_reserved = h->cores_reserved;

@@ -12,6 +12,7 @@
 #define AT(member) offsetof(struct agent_conf, member)
 
 static const char *const backend_names[] = {"systemd", "cgroup2", "plain", NULL};
+static const char *const run_as_names[] = {"auto", "agent", "user", NULL};
 
 /* ports: 20000-29999 */
 static void set_ports(struct conf_walk *walk, const struct conf_row *row, struct doc_node *node, void *target)
@@ -115,6 +116,18 @@ static const struct conf_row exec_rows[] = {
 	 .doc = "how work is contained"},
 	{.key = "execd", .type = CONF_TEXT, .offset = AT(exec.execd),
 	 .doc = "socket of sluis-execd, which then contains the work; /run/sluis-execd/socket"},
+	{.key = "run_as", .type = CONF_ENUM, .offset = AT(exec.run_as), .preset = "auto", .names = run_as_names,
+	 .doc = "whose account work runs as: the submitter's (user), the agent's, or auto: user wherever that can be"},
+	{.key = "uid_min", .type = CONF_COUNT, .offset = AT(exec.uid_min), .preset = "1000", .min = 1, .max = UINT32_MAX - 1,
+	 .doc = "lowest account that work may run as"},
+	{.key = "uid_max", .type = CONF_COUNT, .offset = AT(exec.uid_max), .preset = "60000", .min = 1,
+	 .max = UINT32_MAX - 1, .doc = "and the highest"},
+	{.key = "users", .type = CONF_PAIRS, .offset = AT(exec.users),
+	 .doc = "account of a sluis user, where it has another name: {eva: e.jansen}"},
+	{.key = "tasks_max", .type = CONF_COUNT, .offset = AT(exec.tasks_max), .preset = "16384", .max = 4194304,
+	 .doc = "processes and threads that one task may have; 0: no limit"},
+	{.key = "devices", .type = CONF_TEXT_LIST, .offset = AT(exec.devices),
+	 .doc = "device nodes that every task may open besides its own; fast networks and FUSE if left out"},
 	{.key = "prolog", .type = CONF_PATH, .offset = AT(exec.prolog), .doc = "folder of programs run before an attempt"},
 	{.key = "epilog", .type = CONF_PATH, .offset = AT(exec.epilog), .doc = "folder of programs run after one"},
 	{.key = "prolog_timeout", .type = CONF_DURATION, .offset = AT(exec.prolog_timeout_ms), .preset = "60s", .min = 100,
@@ -122,9 +135,15 @@ static const struct conf_row exec_rows[] = {
 	{.key = "runtimes", .type = CONF_CUSTOM, .set = set_runtimes, .doc = "commands behind --container"},
 };
 
+static const struct conf_row libraries_rows[] = {
+	{.key = "nvml", .type = CONF_PATH, .offset = AT(libraries.nvml), .doc = "NVIDIA's libnvidia-ml.so.1, if it is not found by name"},
+	{.key = "rsmi", .type = CONF_PATH, .offset = AT(libraries.rsmi), .doc = "AMD's librocm_smi64.so, likewise"},
+};
+
 static const struct conf_schema daemon_schema = {.rows = daemon_rows, .rows_count = ARRAY_LEN(daemon_rows)};
 static const struct conf_schema fabric_schema = {.rows = fabric_rows, .rows_count = ARRAY_LEN(fabric_rows)};
 static const struct conf_schema reserve_schema = {.rows = reserve_rows, .rows_count = ARRAY_LEN(reserve_rows)};
+static const struct conf_schema libraries_schema = {.rows = libraries_rows, .rows_count = ARRAY_LEN(libraries_rows)};
 static const struct conf_schema exec_schema = {.rows = exec_rows, .rows_count = ARRAY_LEN(exec_rows)};
 
 static void check(struct conf_walk *walk, struct doc_node *node, void *target);
@@ -145,6 +164,7 @@ static const struct conf_row rows[] = {
 	{.key = "reserve", .type = CONF_MAP, .sub = &reserve_schema, .doc = "not handed out"},
 	{.key = "exec", .type = CONF_MAP, .sub = &exec_schema, .doc = "how work runs"},
 	{.key = "topology", .type = CONF_CUSTOM, .set = set_topology, .doc = "where the topology comes from"},
+	{.key = "libraries", .type = CONF_MAP, .sub = &libraries_schema, .doc = "vendors' libraries"},
 	{.key = "heartbeat", .type = CONF_DURATION, .offset = AT(heartbeat_ms), .min = 10, .max = MS_PER_HOUR,
 	 .doc = "how often to report; left out: what sluisd asks for"},
 };
@@ -164,6 +184,9 @@ static void check(struct conf_walk *walk, struct doc_node *node, void *target)
 			(void)config_errors_add(walk->errs, walk->doc->file, p->line, p->col,
 						"label '%.80s' is longer than %d bytes", p->key, LABEL_BYTES - 1);
 	}
+	if (c->exec.uid_min > c->exec.uid_max)
+		config_error_try(conf_error(walk, doc_get(doc_get(node, "exec"), "uid_min"), "uid_min is above uid_max"),
+				 "uid_min: 1000, uid_max: 60000");
 	if (c->daemon.address && strchr(c->daemon.address, '*'))
 		config_error_try(conf_error(walk, doc_get(doc_get(node, "daemon"), "address"),
 					    "'%s' is no address to connect to", c->daemon.address),

@@ -5,6 +5,11 @@
 #include "proto/config/config.h"
 
 enum conf_backend { BACKEND_SYSTEMD, BACKEND_CGROUP2, BACKEND_PLAIN };
+enum conf_run_as {
+	RUN_AS_AUTO,  /* as USER where the execution layer can switch users, else as AGENT */
+	RUN_AS_AGENT, /* all work as the agent's own user */
+	RUN_AS_USER,  /* as the submitter's account, or not at all */
+};
 enum conf_topology { TOPOLOGY_LIVE, TOPOLOGY_FILE, TOPOLOGY_SYNTHETIC };
 
 /* --container IMAGE becomes this command; {image}, {workdir}, {command}, {uuid} are filled in. */
@@ -37,6 +42,11 @@ struct agent_conf {
 	struct {
 		int backend; /* enum conf_backend */
 		const char *execd; /* path of its socket; NULL: do without */
+		int run_as; /* enum conf_run_as */
+		int64_t uid_min, uid_max; /* accounts that work may run as */
+		struct conf_pairs users;  /* sluis name → account, where they differ */
+		int64_t tasks_max;        /* processes and threads of one task; 0: no limit */
+		struct conf_texts devices; /* nodes that every task may open besides its own devices */
 		const char *prolog, *epilog; /* folders of programs, or NULL */
 		int64_t prolog_timeout_ms;
 		struct { struct runtime_conf *items; size_t count; } runtimes;
@@ -45,6 +55,9 @@ struct agent_conf {
 		int source; /* enum conf_topology */
 		const char *text; /* the file's path, or the synthetic description */
 	} topology;
+	struct {
+		const char *nvml, *rsmi; /* paths; NULL: the usual names on a live machine */
+	} libraries;
 	int64_t heartbeat_ms; /* 0: what sluisd asks for */
 };
 

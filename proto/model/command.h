@@ -97,6 +97,7 @@ struct cmd_node_hello {
 	uint16_t cores_reserved;
 	uint32_t memory_reserved_mib;
 	bool emulated;
+	uint32_t isolation; /* enum isolation bits */
 	uint8_t digest[32];
 	uint16_t cores_n;
 	uint32_t memory_mib;

@@ -166,3 +166,16 @@ const char *reason_text(int reason)
 	default: return "unknown reason";
 	}
 }
+
+void isolation_names(uint32_t bits, bool is, struct buf *out)
+{
+	static const struct { uint32_t bit; const char *name; } names[] = {
+		{ISOLATION_USER, "user"}, {ISOLATION_DEVICES, "devices"}, {ISOLATION_MEMORY, "memory"}, {ISOLATION_CPU, "cpu"},
+		{ISOLATION_CPUSET, "cpuset"}, {ISOLATION_TASKS, "tasks"}, {ISOLATION_TRACK, "track"},
+	};
+	size_t begin = out->len;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (((bits & names[i].bit) != 0) == is)
+			buf_addf(out, "%s%s", out->len > begin ? ", " : "", names[i].name);
+}

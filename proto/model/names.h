@@ -6,7 +6,10 @@
 #ifndef SLUIS_PROTO_MODEL_NAMES_H
 #define SLUIS_PROTO_MODEL_NAMES_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "proto/base/buf.h"
 
 /* table (makes TABLE_names, TABLE_name(), TABLE_parse()) and its words in the order of the enum */
 #define NAMES_TABLE(X)                                                                             \
@@ -66,5 +69,9 @@ const char *job_state_code(uint8_t state);
  * command_name() is in command.h, reason_text() in reason.h. */
 const char *record_kind_name(uint8_t kind);
 const char *query_name(uint16_t type);
+
+/* "user, devices": what a node's isolation (enum isolation) holds work to, or with `is` false what it does
+ * not; added to `out`. */
+void isolation_names(uint32_t bits, bool is, struct buf *out);
 
 #endif

@@ -14,6 +14,18 @@ enum node_state {
 
 enum node_admin { NODE_ENABLED = 0, NODE_CORDONED = 1, NODE_DRAINING = 2 };
 
+/* What a node's agent can hold work to (bits of `isolation`). */
+enum isolation {
+	ISOLATION_KNOWN = 1, /* the agent said */
+	ISOLATION_USER = 2,  /* work runs as its submitter */
+	ISOLATION_DEVICES = 4, /* no device but the granted ones can be opened */
+	ISOLATION_MEMORY = 8,
+	ISOLATION_CPU = 16,    /* a share of time */
+	ISOLATION_CPUSET = 32, /* cores and memory nodes */
+	ISOLATION_TASKS = 64,  /* processes and threads */
+	ISOLATION_TRACK = 128, /* no process leaves its unit */
+};
+
 enum device_health { DEVICE_OK = 0, DEVICE_SUSPECT, DEVICE_FAILED };
 
 /* Named by (node, pci, partition); `uuid` may be empty: a zero or duplicate one is no identity. */
@@ -26,6 +38,7 @@ struct device {
 	char mig[24];
 	uint16_t flavor; /* 0: matches no flavor, never handed out */
 	uint8_t health;  /* enum device_health */
+	char reason[64]; /* why it is not ok; "" */
 	uint16_t numa;
 	uint32_t memory_mib;
 	uint64_t cores[CORE_WORDS]; /* near cores, by logical index */
@@ -50,6 +63,7 @@ struct node {
 	uint8_t digest[32];         /* accepted topology */
 	uint8_t digest_pending[32]; /* reported and not yet accepted; zero when equal */
 	bool emulated;
+	uint32_t isolation; /* enum isolation bits */
 	uint16_t cores_n;
 	uint16_t cores_reserved;
 	uint32_t memory_mib;

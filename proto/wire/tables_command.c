@@ -108,7 +108,7 @@ FIELDS(cmd_node_hello) = {
 	F(6, cores_reserved), F(7, memory_reserved_mib), F(8, emulated), F(9, digest),
 	F(10, cores_n), F(11, memory_mib), LIST(12, labels, LABELS_PER_NODE_MAX, label),
 	LIST(13, devices, DEVICES_PER_NODE_MAX, device),
-	LIST(14, units, UNITS_PER_NODE_MAX, unit_status),
+	LIST(14, units, UNITS_PER_NODE_MAX, unit_status), F(15, isolation),
 };
 #undef T
 SCHEMA(cmd_node_hello);

@@ -146,7 +146,7 @@ SCHEMA(job);
 FIELDS(device) = {
 	F(1, pci), F(2, partition), F(3, uuid), F(4, vendor), F(5, model), F(6, mig),
 	F(7, flavor), ENUM(8, health, device_health_names), F(9, numa), F(10, memory_mib),
-	F(11, cores), F(12, peers),
+	F(11, cores), F(12, peers), F(13, reason),
 };
 #undef T
 SCHEMA(device);
@@ -167,6 +167,7 @@ FIELDS(node) = {
 	F(17, memory_mib), F(18, memory_reserved_mib),
 	LIST(19, labels, LABELS_PER_NODE_MAX, label),
 	LIST(20, devices, DEVICES_PER_NODE_MAX, device), F(21, lost),
+	F(22, isolation),
 };
 #undef T
 SCHEMA(node);

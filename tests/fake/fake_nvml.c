@@ -38,6 +38,9 @@ int nvmlDeviceGetMigMode(void *dev, unsigned *now, unsigned *pending);
 int nvmlDeviceGetMaxMigDeviceCount(void *dev, unsigned *n);
 int nvmlDeviceGetMigDeviceHandleByIndex(void *dev, unsigned i, void **ret);
 int nvmlDeviceGetAttributes_v2(void *dev, void *ret);
+int nvmlDeviceGetMinorNumber(void *dev, unsigned *ret);
+int nvmlDeviceGetGpuInstanceId(void *dev, unsigned *ret);
+int nvmlDeviceGetComputeInstanceId(void *dev, unsigned *ret);
 int nvmlDeviceGetNvLinkState(void *dev, unsigned link, unsigned *active);
 int nvmlDeviceGetNvLinkVersion(void *dev, unsigned link, unsigned *version);
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *dev, unsigned link, struct pci_info *ret);
@@ -155,6 +158,27 @@ int nvmlDeviceGetAttributes_v2(void *dev, void *ret)
 
 	memcpy(ret, &a, sizeof(a));
 	return 0;
+}
+
+/* Neither the order of enumeration nor that of the bus. */
+int nvmlDeviceGetMinorNumber(void *dev, unsigned *ret)
+{
+	*ret = (unsigned)(((struct fake *)dev)->gpu ^ 1);
+	return 0;
+}
+
+int nvmlDeviceGetGpuInstanceId(void *dev, unsigned *ret)
+{
+	const struct fake *f = dev;
+
+	*ret = f->slice == 0 ? 9U : 2U;
+	return f->slice < 0 ? NOT_SUPPORTED : 0;
+}
+
+int nvmlDeviceGetComputeInstanceId(void *dev, unsigned *ret)
+{
+	*ret = 0;
+	return ((struct fake *)dev)->slice < 0 ? NOT_SUPPORTED : 0;
 }
 
 int nvmlDeviceGetNvLinkState(void *dev, unsigned link, unsigned *active)

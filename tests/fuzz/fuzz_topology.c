@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void recorded(const uint8_t *p, size_t len)
 {
 	static struct inventory inv;
-	static struct probe_pus pus;
+	static struct probe_local pus;
 	struct probe_opts opts = {.source = PROBE_XML, .path = scratch_file("machine.xml", p, len), .node_name = "n1",
 				  .nvml_path = "", .rsmi_path = ""};
 	struct err err = {0};
@@ -40,7 +40,7 @@ static void recorded(const uint8_t *p, size_t len)
 static void described(const uint8_t *p, size_t len)
 {
 	static struct inventory inv;
-	static struct probe_pus pus;
+	static struct probe_local pus;
 	char *text = xmalloc(len + 1), *gpus;
 	struct probe_opts opts = {.source = PROBE_SYNTHETIC, .path = text, .node_name = "n1", .nvml_path = "",
 				  .rsmi_path = ""};

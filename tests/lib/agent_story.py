@@ -1,8 +1,7 @@
 """agent_story.py - the story that t1100-agent.sh tells; prints TAP
 
-Environment: T a scratch folder, BIN the folder of the programs.
+Environment: as story.py.
 """
-import base64
 import glob
 import hashlib
 import json
@@ -12,160 +11,9 @@ import subprocess
 import sys
 import time
 
-from zmq.utils import z85
-
-from sluis_client import Client, Refused, token_hash, pack, NEVER
-
-T, BIN = os.environ["T"], os.environ["BIN"]
-LONG = f"600.{os.getpid()}"  # seconds that nobody else sleeps
-tests = failed = 0
-children = []
-
-
-# ---- the harness -------------------------------------------------------------------------------
-
-def ok(cond, what, note=""):
-    global tests, failed
-    tests += 1
-    failed += not cond
-    print(f"{'ok' if cond else 'not ok'} {tests} - {what}", flush=True)
-    if not cond and note != "":
-        print("# " + str(note).replace("\n", "\n# "), flush=True)
-    return bool(cond)
-
-
-def equal(got, want, what):
-    return ok(got == want, what, f"got: {got!r}\nwant: {want!r}")
-
-
-def wait_for(seconds, call):
-    """Polls until `call` returns something true; returns it, or None."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        got = call()
-        if got:
-            return got
-        time.sleep(0.02)
-    return None
-
-
-def read(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return f.read()
-    except FileNotFoundError:
-        return ""
-
-
-class Daemon:
-    def __init__(self):
-        self.dir = os.path.join(T, "d")
-        self.args = [os.path.join(BIN, "sluisd")]
-        for s in (f"state_dir={self.dir}", "listen.agents=tcp://127.0.0.1:*", "listen.users=tcp://127.0.0.1:*",
-                  "listen.enrol=tcp://127.0.0.1:*", f"listen.local={self.dir}.sock", "liveness.heartbeat=200ms",
-                  "liveness.suspect=60s", "liveness.unreachable=120s", "leases.rejoin_grace=0s"):
-            self.args += ["--set", s]
-
-    def start(self):
-        path = os.path.join(self.dir, "endpoints.json")
-        if os.path.exists(path):
-            os.unlink(path)
-        with open(self.dir + ".log", "ab") as log:
-            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL)
-        children.append(self.proc)
-        text = wait_for(30, lambda: read(path))
-        if not text:
-            raise SystemExit("Bail out! sluisd did not start:\n" + read(self.dir + ".log"))
-        self.at = json.loads(text)
-        return self
-
-    def admin(self):
-        c = Client(self.at["local"])
-        c.greet()
-        return c
-
-
-class Agent:
-    def __init__(self, name, token, *more):
-        self.dir = os.path.join(T, name)
-        self.args = [os.path.join(BIN, "sluis-agent"), "--config", os.devnull, "--node", name, "--join", token,
-                     "--set", f"state_dir={self.dir}", "--set", "exec.backend=plain", "--set", "reserve.cores=0",
-                     "--set", "reserve.memory=0MiB", "--set", "address=127.0.0.1", "--reconnect-max", "200ms", *more]
-        self.starts = 0
-
-    def start(self):
-        with open(self.dir + ".log", "ab") as log:
-            self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL)
-        self.starts += 1
-        children.append(self.proc)
-        return self
-
-    def end(self, sig=signal.SIGTERM):
-        self.proc.send_signal(sig)
-        return self.proc.wait(30)
-
-    def log(self):
-        return read(self.dir + ".log")
-
-
-def b64(data):
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def token(d, admin, uses=4):
-    secret = os.urandom(32)
-    admin.command("token_create", {"hash": token_hash(secret), "role": "node", "uses": uses, "ttl_ms": 600000})
-    return f"sluis-join-1.{b64(z85.decode(d.at['server_key'].encode()))}.{b64(secret)}.{d.at['enrol']}"
-
-
-def division(units):
-    side = {"flavor": 1, "shape": "gpu", "borrowing": NEVER, "lending": NEVER}
-    return {
-        "expect_version": 0,
-        "flavors": [{"name": "h100", "vendor": "nvidia", "model": "*H100*", "weight_milli": 1000,
-                     "devices_per_node": 2, "committed_units": units}],
-        "qnodes": [
-            {"kind": "root", "name": "root", "weight": 1},
-            {"kind": "public", "name": "public", "parent": 1, "weight": 1},
-            {"kind": "sector", "name": "health", "parent": 2, "weight": 1},
-            {"kind": "project", "name": "lungnet", "parent": 3, "weight": 1, "pi": "eva",
-             "quotas": [dict(side, nominal=units // 2)]},
-            {"kind": "private", "name": "private", "parent": 1, "weight": 1},
-            {"kind": "class", "name": "company", "parent": 5, "weight": 1},
-            {"kind": "provider", "name": "chat", "parent": 6, "weight": 1, "tenant": "chat",
-             "quotas": [dict(side, nominal=units - units // 2)]},
-        ],
-    }
-
-
-def submit(admin, payload, units=1, **spec):
-    spec = dict({"shape": "gpu", "klass": "normal", "mode": "command", "units": units, "units_max": units,
-                 "time_limit_ms": 600000, "name": "story", "notice_ms": 5000}, **spec)
-    payload = dict({"cwd": T}, **payload)
-    return admin.command("job_submit", {"spec": spec, "project": "lungnet", "flavor": "h100"},
-                         payload=payload)["result"]["id"]
-
-
-def job(admin, number):
-    return admin.query("jobs", id=number, all=True)["items"][0]
-
-
-def ended(admin, number, seconds=20):
-    """The job once it is over, or as it stands."""
-    over = ("CD", "F", "TO", "CA", "NF", "PR", "OOM", "DL")
-
-    def look():
-        j = job(admin, number)
-        return j if j["state"] in over else None
-    return wait_for(seconds, look) or job(admin, number)
-
-
-def running(admin, number):
-    return wait_for(20, lambda: job(admin, number)["state"] == "R")
-
-
-def output(admin, number, task=0, **more):
-    return admin.query("output", id=number, task=task, **more)["data"].decode()
+from sluis_client import pack
+from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running,
+                   submit, tell, token, wait_for)
 
 
 # ---- chapters ------------------------------------------------------------------------------------
@@ -175,10 +23,7 @@ def joining(d, admin):
     agents = [Agent(f"n{i}", text, "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100").start()
               for i in (1, 2)]
 
-    def ready():
-        nodes = admin.query("nodes")["items"]
-        return len(nodes) == 2 and all(n["state"] == "ready" for n in nodes) and nodes
-    nodes = wait_for(30, ready)
+    nodes = ready_nodes(admin, 2)
     if not ok(nodes, "two agents join by a token and are ready", agents[0].log() + agents[1].log()):
         raise SystemExit(1)
     equal([n["devices"] for n in nodes], [2, 2], "each with its two devices")
@@ -382,13 +227,4 @@ def main():
     equal(d.proc.terminate() or d.proc.wait(30), 0, "sluisd exits 0")
 
 
-try:
-    main()
-except Refused as e:
-    ok(False, f"refused: {e}")
-finally:
-    for p in children:
-        if p.poll() is None:
-            p.kill()
-print(f"1..{tests}")
-sys.exit(failed > 0)
+tell(main)

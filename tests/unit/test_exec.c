@@ -383,7 +383,7 @@ static void writes_where_the_job_says(void **state)
 	assert_int_equal(exec_file_read(path, 0, text, sizeof(text), &n, NULL), 0);
 	assert_int_equal(n, 28);
 	task.name = "t3";
-	task.truncate = true;
+	task.truncate_before_ns = wall_now().ns;
 	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
 	wait_until(w, "t3", is_over, &s);
 	assert_int_equal(exec_file_read(path, 0, text, sizeof(text), &n, NULL), 0);

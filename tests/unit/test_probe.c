@@ -26,7 +26,7 @@
 #include "proto/base/ensure.h"
 
 static struct inventory inv, other;
-static struct probe_pus pus;
+static struct probe_local pus;
 static struct err err;
 
 /* ---- helpers --------------------------------------------------------------------------------- */

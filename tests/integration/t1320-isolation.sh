@@ -1,0 +1,48 @@
+#!/bin/bash
+# A job of one user, from submission to end, under an agent without privilege and sluis-execd: it runs as its
+# submitter, sees none of the agent's files, opens no device but its own, and stays within its limits. Without
+# this every part could keep its promise and the whole none.
+#
+# Runs in a mount namespace, for its own /etc/passwd and device nodes, and in one cgroup of its own. The same
+# story under systemd is in t1310.
+. "$(dirname "$0")/tap.sh"
+
+export AGENT=2001
+for program in bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluis-execd tests/fake_nvml.so; do
+	[ -e "$B/$program" ] || skip_all "there is no $B/$program"
+done
+[ "$(id -u)" -eq 0 ] || skip_all "needs root"
+[ "${VARIANT-}" = asan ] && skip_all "a library preloaded by path does not go with another user's sanitizer"
+for python in python3 /usr/bin/python3; do
+	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
+	python=
+done
+[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+if [ "${1-}" != --inside ]; then
+	unshare -m true 2>/dev/null || skip_all "mount namespaces are not permitted here"
+	rm -rf "$T"
+	exec unshare -m --propagation private "$0" --inside
+fi
+mount_at=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+C=$mount_at/sluis-t1320-$$
+[ -n "$mount_at" ] && mkdir "$C" 2>/dev/null || skip_all "no cgroup2 mount that may be written"
+remove_cgroups() { find "$C" -depth -type d -exec rmdir {} \; 2>/dev/null; }
+end=0
+trap 'end=$?; [ -e "$C/cgroup.kill" ] && echo 1 >"$C/cgroup.kill"; remove_cgroups; (exit $end); tap_end' EXIT
+[ -w "$C/cgroup.kill" ] || skip_all "this kernel has no cgroup.kill (Linux 5.14)"
+
+. "$ROOT/tests/lib/isolation_world.sh"
+isolation_world || skip_all "bind mounts or device nodes are not permitted here"
+
+"$T/bin/sluis-execd" --backend=cgroup2 --cgroup-root="$C/tasks" --socket="$T/execd.sock" \
+	--run-dir="$T/agent/n1/exec" --uid-min=2000 --uid-max=3000 >"$T/execd.log" 2>&1 &
+pid=$!
+started $pid
+wait_for 10 grep -q ready "$T/execd.log" || sed 's/^/# /' "$T/execd.log"
+EXECD=$T/execd.sock BASE=$T/agent LIBRARY=$T/bin/fake_nvml.so XML=$T/bin/oci-bm-h100.xml T=$T BIN=$B/bin \
+	PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 "$python" "$ROOT/tests/lib/isolation_story.py"
+rc=$?
+[ $rc -eq 0 ] || sed 's/^/# /' "$T/execd.log" "$T/n1.log"
+kill $pid
+wait $pid 2>/dev/null
+exit $rc

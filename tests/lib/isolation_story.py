@@ -1,0 +1,207 @@
+"""isolation_story.py - what a job of one user may be, open and use; told by t1320 and t1310, prints TAP
+
+Environment: as story.py, and EXECD the socket of sluis-execd; AGENT, the uid that the agent runs as; BASE, a
+folder of that user; LIBRARY, a libnvidia-ml of tests/fake; XML, the topology it fits. In /etc/passwd there are tina
+(an ordinary user), rob (of group root) and low (a uid of the system); /dev/nvidia0..7 exist, of a
+major number that no driver has: to open one that is allowed is ENXIO, one that is not EPERM.
+"""
+import glob
+import os
+import pwd
+import subprocess
+import sys
+
+from sluis_client import Refused
+from story import (T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, submit, tell,
+                   token, wait_for)
+
+AGENT = int(os.environ["AGENT"])
+BITS = {"known": 1, "user": 2, "devices": 4, "memory": 8, "cpu": 16, "cpuset": 32, "tasks": 64, "track": 128}
+TINA = pwd.getpwnam("tina")
+
+
+def agent(d, admin, *more):
+    return Agent("n1", token(d, admin), "--topology", os.environ["XML"], "--set", "libraries.nvml=" + os.environ["LIBRARY"],
+                 "--set", "exec.execd=" + os.environ["EXECD"], "--set", "exec.tasks_max=40", "--set", "exec.uid_min=2000",
+                 "--set", "exec.uid_max=3000", "--set", "exec.users={eva: tina}", *more, base=os.environ["BASE"],
+                 program=os.path.join(T, "bin", "sluis-agent"), as_uid=AGENT, env={"FAKE_NVML": "whole"})
+
+
+def as_user(admin, user, payload, **spec):
+    return submit(admin, dict({"cwd": "/"}, **payload), user=user, **spec)
+
+
+def sh(text):
+    return {"argv": ["sh", "-c", text]}
+
+
+def refused_to_start(d, admin):
+    a = agent(d, admin)
+    args = [x for i, x in enumerate(a.args) if not x.startswith("exec.execd") and
+            not (x == "--set" and a.args[i + 1].startswith("exec.execd"))]
+    p = subprocess.run(args + ["--set", "exec.run_as=user"], capture_output=True, text=True, timeout=30, check=False,
+                       env=a.env, **a.identity)
+    ok(p.returncode == 2 and "cannot switch users" in p.stderr and "exec.execd" in p.stderr,
+       "an agent that is to run work as its submitters and cannot does not start, and says what to do",
+       (p.returncode, p.stderr))
+
+
+def who(admin, a):
+    status = dict(line.split(":\t", 1) for line in read(f"/proc/{a.proc.pid}/status").splitlines() if ":\t" in line)
+    equal((status["Uid"].split(), int(status["CapEff"], 16)), ([str(AGENT)] * 4, 0), "the agent has no privilege")
+    n = as_user(admin, "tina", sh("id -u; id -G; echo $HOME; echo $USER; pwd; umask; "
+                                  "grep -h ^CapBnd /proc/self/status | tr -d '\\t'"))
+    equal(ended(admin, n)["state"], "CD", "a job of tina's ends well")
+    out = output(admin, n).splitlines()
+    equal(out[:1], [str(TINA.pw_uid)], "it ran as tina")
+    groups = sorted(os.getgrouplist("tina", TINA.pw_gid))
+    equal(sorted(map(int, out[1].split())) if len(out) > 1 else None, groups, "with her groups")
+    equal(out[2:4], [TINA.pw_dir, "tina"], "and her home")
+    n = as_user(admin, "eva", sh("id -u"))
+    equal((ended(admin, n)["state"], output(admin, n)), ("CD", f"{TINA.pw_uid}\n"), "exec.users maps a name to an account")
+
+
+def files(admin, a):
+    mine = os.path.join(T, "tinas")
+    os.mkdir(mine, 0o700)
+    os.chown(mine, TINA.pw_uid, TINA.pw_gid)
+    n = as_user(admin, "tina", {"script": "#!/bin/sh\necho from $(id -un): $1; echo x >$TMPDIR/x; ls -ld $TMPDIR "
+                                          "| cut -c1-10; cat $SLUIS_HOSTFILE; dirname $TMPDIR >place\n", "argv": ["you"],
+                                "cwd": mine, "output": "out.txt"}, mode="script")
+    equal(ended(admin, n)["state"], "CD", "her script ran in a folder that only she may enter")
+    out = read(os.path.join(mine, "out.txt")).splitlines()
+    equal(out[:2], ["from tina: you", "drwx------"], "with scratch space that is hers alone")
+    ok(len(out) == 3 and "slots=" in out[2], "and her host file", out)
+    equal(os.stat(os.path.join(mine, "out.txt")).st_uid, TINA.pw_uid, "her output file is hers")
+    place = read(os.path.join(mine, "place")).strip()
+    ok(place.startswith("/tmp/sluis-") and wait_for(10, lambda: not os.path.exists(place)),
+       "the scratch space has gone with the job", place)
+    try:
+        ok(False, "the agent cannot read her file", output(admin, n))
+    except Refused as e:
+        ok("cannot read" in e.message and "out.txt" in e.message, "the agent may not read that file, and says where it is", e)
+    other = as_user(admin, "tina", sh(f"cat {a.dir}/node.key {a.dir}/table {a.dir}/units/*/* {a.dir}/payloads/* "
+                                      f"2>/dev/null | wc -c; ls {a.dir} {a.dir}/exec/units 2>/dev/null | wc -l"))
+    ended(admin, other)
+    equal(output(admin, other), "0\n0\n", "nothing of the agent's can be read or listed by her")
+    n = as_user(admin, "tina", {"argv": ["true"], "output": "/proc/nowhere/x"})
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("F", 126), "an output file that she cannot make is 126")
+
+
+def notices(admin):
+    n = as_user(admin, "tina", sh("trap 'cat $SLUIS_NOTICE_FILE; exit 0' TERM; echo up; while :; do sleep 0.05; done"))
+    ok(wait_for(20, lambda: running(admin, n) and "up" in output(admin, n)), "a job of hers runs")
+    admin.command("job_cancel", {"job": n})
+    equal(ended(admin, n)["state"], "CA", "told to stop, it stops")
+    ok('"cause":"cancel"' in output(admin, n), "having read its notice", output(admin, n))
+
+
+def nobody(admin):
+    for user, why in (("ghost", "has no account"), ("low", "outside exec.uid_min"), ("rob", "group root"),
+                      ("root", "outside exec.uid_min")):
+        n = as_user(admin, user, sh(f"touch {T}/was-here-{user}"))
+
+        def told():
+            j = job(admin, n)
+            return why in j["job"]["end_text"] and j
+        j = wait_for(20, told) or job(admin, n)
+        ok(why in j["job"]["end_text"], f"work of '{user}' is not started: {why}", j["job"]["end_text"])
+        admin.command("job_cancel", {"job": n, "now": True})
+        ended(admin, n)
+        ok(not os.path.exists(f"{T}/was-here-{user}"), f"and nothing of it ran, as whoever ({user})")
+
+
+TRY = """import errno, glob, os
+for path in sorted(glob.glob("/dev/nvidia*")) + ["/dev/null", "/dev/urandom", "/dev/sluis-test"]:
+    try:
+        os.close(os.open(path, os.O_RDWR))
+        print(path, "open")
+    except OSError as e:
+        print(path, errno.errorcode[e.errno])
+"""
+
+
+def opened(admin, units):
+    n = as_user(admin, "tina", {"argv": [sys.executable, "-c", TRY]}, units=units)
+    if not equal(ended(admin, n)["state"], "CD", f"a job with {units} GPUs tries to open all device nodes"):
+        return {}
+    return dict(line.split() for line in output(admin, n).splitlines())
+
+
+def devices(admin, node):
+    if not node["node"]["isolation"] & BITS["devices"]:
+        ok(True, "device filter # SKIP this kernel lets nobody attach one")
+        return
+    for units in (1, 3):
+        got = opened(admin, units)
+        gpus = {p: how for p, how in got.items() if p[len("/dev/nvidia"):].isdigit()}
+        equal(sorted(gpus.values()), ["ENXIO"] * units + ["EPERM"] * (8 - units), f"it can open {units} of the 8 GPUs")
+        equal((got.get("/dev/nvidiactl"), got.get("/dev/null"), got.get("/dev/urandom")), ("ENXIO", "open", "open"),
+              "and what every program needs")
+        equal(got.get("/dev/sluis-test"), "EPERM", "and nothing else")
+
+
+HOG = """import sys
+x = []
+for i in range(300):
+    x.append(bytearray(1 << 20))
+print("held", len(x))
+"""
+FORKS = """import os, time
+n = 0
+try:
+    while n < 200:
+        if os.fork() == 0:
+            time.sleep(20)
+            os._exit(0)
+        n += 1
+except OSError as e:
+    print("refused", e.errno, flush=True)
+print("made", n, flush=True)
+"""
+
+
+def limits(admin, node):
+    bits = node["node"]["isolation"]
+    if bits & BITS["memory"]:
+        n = as_user(admin, "tina", {"argv": [sys.executable, "-c", HOG]}, memory_mib=100)
+        equal(ended(admin, n, 60)["state"], "OOM", "at its memory limit a job is ended, and called out of memory")
+    else:
+        ok(True, "memory limit # SKIP no memory controller here")
+    if bits & BITS["tasks"]:
+        n = as_user(admin, "tina", {"argv": [sys.executable, "-c", FORKS]})
+        wait_for(20, lambda: "made" in output(admin, n))
+        out = output(admin, n).split()
+        ok(out[:2] == ["refused", "11"] and int(out[3]) < 40, "at its limit of processes a job cannot fork", out)
+        admin.command("job_cancel", {"job": n, "now": True})
+        equal(ended(admin, n)["state"], "CA", "and it can be ended")
+    else:
+        ok(True, "limit of processes # SKIP no pids controller here")
+
+
+def main():
+    d = Daemon().start()
+    admin = d.admin()
+    admin.command("division_apply", division(16, per_node=8))
+    refused_to_start(d, admin)
+    a = agent(d, admin).start()
+    nodes = ready_nodes(admin, 1)
+    if not ok(nodes, "an agent without privilege, with sluis-execd, is ready", a.log()):
+        return
+    bits = nodes[0]["node"]["isolation"]
+    ok(bits & BITS["known"] and bits & BITS["user"], "the node says what it enforces", bits)
+    equal(a.log().count("event=isolation") + a.log().count("<6>isolation"), 1, "and so does the log, once")
+    print("# isolation:", *(name for name, bit in BITS.items() if bits & bit and name != "known"))
+    who(admin, a)
+    files(admin, a)
+    notices(admin)
+    devices(admin, nodes[0])
+    limits(admin, nodes[0])
+    nobody(admin)
+    ok(wait_for(10, lambda: not glob.glob("/tmp/sluis-*-a*-p*")), "no scratch folder is left", glob.glob("/tmp/sluis-*"))
+    equal(a.end(), 0, "the agent ends")
+    equal(d.proc.terminate() or d.proc.wait(30), 0, "and sluisd")
+
+
+tell(main)
