@@ -272,5 +272,7 @@ int core_check(const struct core *c, struct err *err)
 		rc = check_budgets(c, &arena, err);
 	if (!rc)
 		rc = check_allocs(c, &arena, err);
+	if (!rc)
+		rc = plan_check(c, err);
 	return rc;
 }

@@ -214,6 +214,7 @@ struct core *core_new(void)
 	struct core *c = xcalloc(1, sizeof *c);
 
 	c->scratch = xcalloc(1, sizeof *c->scratch);
+	plan_init(c);
 	return c;
 }
 
@@ -273,6 +274,7 @@ void core_free(struct core *c)
 	free(c->tree_parent);
 	free(c->tree_id);
 	free(c->pending);
+	plan_done(c);
 	timers_done(&c->timers);
 	timers_done(&c->live_timers);
 	free(c->scratch->pass);
@@ -616,6 +618,7 @@ static void trees_rebuild(struct core *c)
 	for (int r = 0; r < RESOURCES_MAX; r++)
 		if (c->tree[r].cell)
 			quota_rebuild(&c->tree[r]);
+	plan_pools_rebuild(c);
 }
 
 struct quota_tree *tree_of(const struct core *c, uint16_t flavor, uint8_t shape)
@@ -974,6 +977,8 @@ static void apply_node(struct core *c, const struct fact *f)
 {
 	WRAPPER(nodes, node_s, n)
 	c->scratch->work |= WORK_ALL;
+	if (!fresh)
+		plan_node(c, n, false);
 	if (!f->node) {
 		ENSURE(!n->units_n);
 		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
@@ -984,6 +989,7 @@ static void apply_node(struct core *c, const struct fact *f)
 	}
 	own(RECORD_NODE, &n->r, f->node);
 	node_masks(n);
+	plan_node(c, n, true);
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
@@ -1008,6 +1014,7 @@ static void apply_job(struct core *c, const struct fact *f)
 		return;
 	}
 	own(RECORD_JOB, &j->r, f->job);
+	plan_job(c, &j->r);
 	job_count(c, &j->r, true);
 	pending_track(c, j, job_waits(&j->r));
 	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(&j->r));
@@ -1087,8 +1094,10 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	uint8_t klass = a->r.klass, state = a->r.state;
 	int64_t limit_ms = a->r.limit_ms, stop_at_ms = a->r.stop_at_ms;
 
-	if (!fresh)
+	if (!fresh) {
 		alloc_account(c, &a->r, false);
+		plan_alloc(c, a, false);
+	}
 	if (!f->alloc) {
 		c->scratch->work |= WORK_ALL;
 		timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, T_NEVER);
@@ -1101,6 +1110,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	}
 	own(RECORD_ALLOC, &a->r, f->alloc);
 	alloc_account(c, &a->r, true);
+	plan_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	(void)idtab_set(&c->loans, f->id, a->r.klass == CLASS_LOAN ? a : NULL);
 	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass))
@@ -1119,8 +1129,10 @@ static void apply_alloc(struct core *c, const struct fact *f)
 static void apply_claim(struct core *c, const struct fact *f)
 {
 	WRAPPER(claims, claim_s, m)
-	if (!fresh)
+	if (!fresh) {
 		claim_account(c, &m->r, false);
+		plan_claim(c, m, false);
+	}
 	c->scratch->work |= !f->claim ? WORK_ALL : fresh ? WORK_CLAIMS | WORK_AGAIN : WORK_CLAIMS;
 	if (!f->claim) {
 		timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id, T_NEVER);
@@ -1130,6 +1142,7 @@ static void apply_claim(struct core *c, const struct fact *f)
 	}
 	own(RECORD_CLAIM, &m->r, f->claim);
 	claim_account(c, &m->r, true);
+	plan_claim(c, m, true);
 	timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id,
 		  m->r.breached || m->r.offered ? T_NEVER : m->r.deadline_ms);
 }

@@ -266,6 +266,20 @@ int64_t profile_at(const struct profile *p, int64_t t_ms)
 	return here;
 }
 
+int64_t profile_next(const struct profile *p, int64_t t_ms)
+{
+	int64_t next_ms = T_NEVER;
+
+	for (uint32_t at = p->root; at;)
+		if (p->nodes[at].t_ms > t_ms) {
+			next_ms = p->nodes[at].t_ms;
+			at = p->nodes[at].left;
+		} else {
+			at = p->nodes[at].right;
+		}
+	return next_ms;
+}
+
 /* Least value after a change of the subtree `at` later than from_ms; `before` is the value in front
  * of the subtree. */
 static int64_t min_after(const struct profile_node *nodes, uint32_t at, int64_t before, int64_t from_ms)

@@ -56,6 +56,9 @@ void profile_forget(struct profile *p, int64_t t_ms);
 /* free(t). O(log n), as all below. */
 int64_t profile_at(const struct profile *p, int64_t t_ms);
 
+/* The first instant after t_ms at which free(t) changes, or T_NEVER. */
+int64_t profile_next(const struct profile *p, int64_t t_ms);
+
 /* The least free(t) in [from_ms, to_ms), from_ms < to_ms. */
 int64_t profile_min(const struct profile *p, int64_t from_ms, int64_t to_ms);
 

@@ -206,48 +206,17 @@ void sched_order(const struct core *c, int64_t t)
 
 /* ---- one reservation per flavor ------------------------------------------------------------------------- */
 
-struct ending { int64_t at_ms; int64_t devices; };
-static int ending_cmp(const void *pa, const void *pb)
-{
-	const struct ending *a = pa, *b = pb;
-
-	return a->at_ms < b->at_ms ? -1 : a->at_ms > b->at_ms;
-}
-
-/* Instants are taken as they stand in the records, so the reservation is a function of the state. */
-static void reserve(const struct core *c, int64_t t, const struct job_s *j, struct shadow *s, struct arena *arena)
+/* By walltimes: the first instant from which its devices stay free as long as it may run. */
+static void reserve(const struct core *c, int64_t t, const struct job_s *j, struct shadow *s)
 {
 	const struct job_spec *spec = &j->r.spec;
-	struct ending *end = arena_alloc(arena, (c->allocs.count + 1) * sizeof *end);
-	int64_t need = in_devices(c, spec->flavor, spec->shape, spec->units), free = 0;
-	uint32_t n = 0;
+	int64_t need = in_devices(c, spec->flavor, spec->shape, spec->units), free;
 
-	EACH(c, nodes, node_s, node)
-		if (node->r.state == NODE_READY && node->r.admin == NODE_ENABLED)
-			free += popcount64(node_flavor_mask(node, spec->flavor) & ~node->held & ~node->claimed);
-	EACH(c, allocs, alloc_s, a) {
-		int64_t at = a->r.state == ALLOC_STOPPING ? a->r.stop_at_ms : a->r.limit_ms;
-
-		if (a->r.state == ALLOC_BINDING && a->r.owner_kind == OWNER_JOB && core_job(c, a->r.owner))
-			at = a->r.created_ms + core_job(c, a->r.owner)->spec.time_limit_ms;
-		if (a->r.flavor != spec->flavor || at == T_NEVER)
-			continue;
-		end[n].at_ms = at;
-		end[n].devices = in_devices(c, a->r.flavor, a->r.shape, a->r.units);
-		n++;
-	}
-	if (n)
-		qsort(end, n, sizeof *end, ending_cmp);
 	s->set = true;
 	s->job = j->r.id;
 	s->key = key_of(c, t, j->line, c->scratch->rank);
-	s->at_ms = t;
-	for (uint32_t i = 0; i < n && free < need; i++) {
-		free += end[i].devices;
-		s->at_ms = end[i].at_ms;
-	}
-	if (free < need)
-		s->at_ms = T_NEVER;
+	s->at_ms = plan_fit(c, t, spec->flavor, need, spec->time_limit_ms);
+	free = s->at_ms == T_NEVER ? 0 : plan_free(c, s->at_ms, spec->flavor);
 	s->extra = free > need ? free - need : 0;
 }
 
@@ -464,7 +433,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 				return STARTED;
 			reason_set(js, t, rc, 0);
 			if (!head->set) {
-				reserve(c, t, js, head, &d->arena);
+				reserve(c, t, js, head);
 				js->estimate_ms = head->at_ms == T_NEVER ? 0 : head->at_ms;
 			} else {
 				reason_set(js, t, REASON_BEHIND, head->job);

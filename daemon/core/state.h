@@ -8,6 +8,7 @@
 
 #include "daemon/core/core.h"
 #include "daemon/core/idtab.h"
+#include "daemon/core/profile.h"
 #include "daemon/core/quota.h"
 #include "daemon/core/timer.h"
 #include "proto/base/ensure.h"
@@ -82,7 +83,11 @@ struct line {
 	bool loan_only;
 	bool fresh;          /* in scratch->fresh */
 };
-struct alloc_s { struct alloc r; struct timer timer; };
+struct alloc_s {
+	struct alloc r;
+	struct timer timer;
+	int64_t until_ms; /* the plan counts it until then */
+};
 struct lease_s {
 	struct lease r;
 	struct renewal renewal; /* lease 0: none yet */
@@ -95,7 +100,11 @@ struct lease_s {
 	uint16_t reason;
 	int64_t reason_since_ms;
 };
-struct claim_s { struct claim r; struct timer timer; };
+struct claim_s {
+	struct claim r;
+	struct timer timer;
+	int64_t until_ms; /* the plan counts it until then */
+};
 struct qnode_s {
 	struct qnode r;
 	uint32_t at; /* index in the quota trees */
@@ -107,6 +116,22 @@ struct flavor_s { struct flavor r; };
 struct idem_s { struct idem r; struct timer timer; };
 struct approval_s { struct approval r; struct timer timer; };
 struct idem_s *idem_find(const struct core *c, uint64_t id);
+
+/* What is taken until when (plan.c): the profiles count what is taken as negative. */
+struct plan_flavor {
+	struct profile firm, total; /* devices */
+	int64_t ready;              /* healthy devices on nodes that may be used */
+};
+struct pool {
+	uint32_t at; /* index in the quota trees of the node whose nominal it is */
+	int64_t own;
+	struct profile firm; /* units */
+};
+struct plan_pools {
+	struct pool *pool;
+	uint32_t n;
+	struct pool **of; /* by tree index; NULL: none */
+};
 
 struct core {
 	bool have_cluster;
@@ -128,6 +153,8 @@ struct core {
 	struct line **line_slot;          /* by hash: open addressing, capacity a power of two */
 	uint32_t line_slots;
 	uint32_t dependent_n;             /* jobs in lines that depend on others */
+	struct plan_flavor plan[FLAVORS_MAX + 1];
+	struct plan_pools pools[RESOURCES_MAX];
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
 	struct idtab ended;               /* jobs */
@@ -347,6 +374,32 @@ void claim_drop(const struct core *c, struct decision *d, uint64_t id);
 /* Its devices are not to be had there any more: each claim is planned anew over other nodes. */
 void claims_drop_on(const struct core *c, struct decision *d, uint32_t node);
 bool claim_ready(const struct core *c, const struct claim *claim);
+
+/* ---- the plan: what is taken until when (plan.c) -------------------------------------------------- */
+static inline int64_t alloc_units(const struct alloc *a)
+{
+	int64_t units = 0;
+
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		units += a->parts[i].units;
+	return units;
+}
+void plan_init(struct core *c);
+void plan_done(struct core *c);
+/* Hooks of core_apply: what a record contributes, taken back or added. O(log allocations). */
+void plan_alloc(struct core *c, struct alloc_s *a, bool add);
+void plan_claim(struct core *c, struct claim_s *m, bool add);
+void plan_job(struct core *c, const struct job *j);
+void plan_node(struct core *c, const struct node_s *n, bool add);
+void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, int64_t until_ms);
+void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
+/* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
+struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
+/* Devices nobody holds or claims at t, loans counted as held; and the first instant from t on at which so
+ * many stay free for span_ms (T_NEVER: none). O(log), by walltimes. */
+int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
+int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms);
+int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */
 /* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */

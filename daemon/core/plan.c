@@ -1,0 +1,335 @@
+/* plan.c - what is taken until when, and by whom it may be counted on
+ *
+ * Profiles (profile.h) of what is taken, per flavor and per pool of quota:
+ *
+ *   flavor.firm    devices of guaranteed work and of claims for it
+ *   flavor.total   of all work, and of claims from their deadline on
+ *   pool.firm      units charged to the pool, guaranteed work only
+ *
+ * free(t) is then what there is (devices ready, the pool's own nominal) plus the profile's value, which
+ * is never positive. A job counts until its time limit, while it binds until the latest instant at which
+ * that can begin; a claim of a job until the job it fetches for would end; leases, whose term may be
+ * extended, for ever. Time limits are promises of sluisd, not of the program: the end is enforced.
+ *
+ * A *pool* is the tree node whose own nominal pays for a project's guaranteed work: the project itself if
+ * it has quota, else the nearest node above it that has some, as long as nobody below that one has quota
+ * of its own and nothing limits the borrowing on the way. Then guaranteed work of these projects is the
+ * only thing that can be charged to that nominal, so what is free in the pool at t can be promised: nobody
+ * else may be given it but as a loan, and a loan comes back within recall_slo. Projects whose quota is
+ * arranged otherwise have no pool.
+ *
+ * Invariant (plan_check): every profile is the sum of the allocations and claims there are. The profiles are
+ * derived state; a pool's follow the quota trees and are made again with them.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* So many changes never happen: two per allocation, claim and reservation. */
+enum { CHANGES_MAX = 1 << 26 };
+
+static void take(struct profile *p, int64_t from_ms, int64_t to_ms, int64_t units)
+{
+	int rc = profile_hold(p, from_ms, to_ms, units, NULL);
+
+	ENSURE(rc == 0);
+}
+
+/* ---- until when -------------------------------------------------------------------------------------- */
+
+static int64_t after(int64_t at_ms, int64_t span_ms)
+{
+	return at_ms == T_NEVER || at_ms > INSTANT_MAX_MS || span_ms > SPAN_MAX_MS ? T_NEVER : at_ms + span_ms;
+}
+
+static int64_t alloc_until(const struct core *c, const struct alloc *a)
+{
+	const struct job *j = a->owner_kind == OWNER_JOB ? core_job(c, a->owner) : NULL;
+
+	if (a->state == ALLOC_STOPPING)
+		return a->stop_at_ms;
+	if (a->owner_kind == OWNER_LEASE)
+		return T_NEVER;
+	if (a->state == ALLOC_BINDING)
+		return j ? after(a->bind_by_ms, j->spec.time_limit_ms) : T_NEVER;
+	return a->limit_ms;
+}
+
+static int64_t claim_until(const struct core *c, const struct claim *m)
+{
+	const struct job *j = m->owner_kind == OWNER_JOB ? core_job(c, m->owner) : NULL;
+
+	return j ? after(m->deadline_ms, c->cluster.bind_timeout_ms + j->spec.time_limit_ms) : T_NEVER;
+}
+
+/* ---- pools ------------------------------------------------------------------------------------------- */
+
+struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape)
+{
+	const struct plan_pools *p;
+
+	if (!tree_of(c, flavor, shape))
+		return NULL;
+	p = &c->pools[resource_index(flavor, shape)];
+	return p->of[qnode_of(c, qnode)->at];
+}
+
+static void pools_free(struct plan_pools *p)
+{
+	for (uint32_t i = 0; i < p->n; i++)
+		profile_done(&p->pool[i].firm);
+	free(p->pool);
+	free(p->of);
+	*p = (struct plan_pools){0};
+}
+
+static void pools_of_tree(const struct quota_tree *t, struct plan_pools *p)
+{
+	bool *below = xcalloc(t->nodes_n, sizeof *below); /* somebody below has quota of its own */
+
+	for (uint32_t i = t->nodes_n; i-- > 1;)
+		if (below[i] || t->cell[i].own > 0)
+			below[t->parent[i]] = true;
+	p->of = xcalloc(t->nodes_n, sizeof *p->of);
+	p->pool = xcalloc(t->nodes_n, sizeof *p->pool);
+	for (uint32_t i = 0; i < t->nodes_n; i++)
+		if (t->cell[i].own > 0 && i > 0) {
+			struct pool *mine = &p->pool[p->n++];
+
+			mine->at = i;
+			mine->own = t->cell[i].own;
+			profile_init(&mine->firm, 0, CHANGES_MAX);
+			p->of[i] = mine;
+		} else if (i > 0 && t->cell[i].borrowing == QTY_UNLIMITED) {
+			struct pool *above = p->of[t->parent[i]];
+
+			p->of[i] = above && !below[above->at] ? above : NULL;
+		}
+	free(below);
+}
+
+void plan_pools_rebuild(struct core *c)
+{
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
+		pools_free(&c->pools[r]);
+		if (c->tree[r].cell)
+			pools_of_tree(&c->tree[r], &c->pools[r]);
+	}
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.klass == CLASS_GUARANTEED)
+			plan_pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, alloc_units(&a->r), a->until_ms);
+	EACH(c, claims, claim_s, m)
+		if (m->r.klass == CLASS_GUARANTEED)
+			plan_pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, m->r.units, m->until_ms);
+}
+
+void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, int64_t until_ms)
+{
+	struct pool *pool;
+
+	if (c->tree_stale || !units)
+		return; /* the rebuild counts everything anyway */
+	pool = plan_pool(c, qnode, flavor, shape);
+	if (pool)
+		take(&pool->firm, 0, until_ms, units);
+}
+
+/* ---- what the records contribute ------------------------------------------------------------------------ */
+
+void plan_init(struct core *c)
+{
+	for (int f = 0; f <= FLAVORS_MAX; f++) {
+		profile_init(&c->plan[f].firm, 0, CHANGES_MAX);
+		profile_init(&c->plan[f].total, 0, CHANGES_MAX);
+	}
+}
+
+void plan_done(struct core *c)
+{
+	for (int f = 0; f <= FLAVORS_MAX; f++) {
+		profile_done(&c->plan[f].firm);
+		profile_done(&c->plan[f].total);
+	}
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
+		pools_free(&c->pools[r]);
+}
+
+static void devices_take(struct core *c, uint16_t flavor, uint8_t klass, int64_t devices, int64_t until_ms)
+{
+	take(&c->plan[flavor].total, 0, until_ms, devices);
+	if (klass == CLASS_GUARANTEED)
+		take(&c->plan[flavor].firm, 0, until_ms, devices);
+}
+
+/* Of a division that says otherwise by now, the parts still hold what they hold. */
+static int64_t parts_devices(const struct part *parts, uint32_t n, uint8_t shape)
+{
+	int64_t devices = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		devices += shape == SHAPE_GPU	? parts[i].units :
+			   parts[i].devices	? popcount64(parts[i].devices) :
+						  mask_count(parts[i].cores);
+	return devices;
+}
+
+static void alloc_contribute(struct core *c, const struct alloc_s *a, int64_t sign)
+{
+	int64_t units = sign * alloc_units(&a->r);
+
+	devices_take(c, a->r.flavor, a->r.klass, sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape), a->until_ms);
+	if (a->r.klass == CLASS_GUARANTEED)
+		plan_pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, units, a->until_ms);
+}
+
+void plan_alloc(struct core *c, struct alloc_s *a, bool add)
+{
+	if (add)
+		a->until_ms = alloc_until(c, &a->r);
+	alloc_contribute(c, a, add ? 1 : -1);
+}
+
+/* Until its deadline most of what a claim fetches is counted with its victims. */
+static void claim_contribute(struct core *c, const struct claim_s *m, int64_t sign)
+{
+	int64_t devices = sign * parts_devices(m->r.parts, m->r.parts_n, m->r.shape);
+
+	take(&c->plan[m->r.flavor].total, m->r.deadline_ms, m->until_ms, devices);
+	if (m->r.klass != CLASS_GUARANTEED)
+		return;
+	take(&c->plan[m->r.flavor].firm, 0, m->until_ms, devices);
+	plan_pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, sign * (int64_t)m->r.units, m->until_ms);
+}
+
+void plan_claim(struct core *c, struct claim_s *m, bool add)
+{
+	if (add)
+		m->until_ms = claim_until(c, &m->r);
+	claim_contribute(c, m, add ? 1 : -1);
+}
+
+/* A job's time limit says until when its allocation and its claim count. */
+void plan_job(struct core *c, const struct job *j)
+{
+	struct alloc_s *a = j->alloc ? alloc_of(c, j->alloc) : NULL;
+	struct claim_s *m = j->claim ? claim_of(c, j->claim) : NULL;
+
+	if (a && alloc_until(c, &a->r) != a->until_ms) {
+		plan_alloc(c, a, false);
+		plan_alloc(c, a, true);
+	}
+	if (m && claim_until(c, &m->r) != m->until_ms) {
+		plan_claim(c, m, false);
+		plan_claim(c, m, true);
+	}
+}
+
+void plan_node(struct core *c, const struct node_s *n, bool add)
+{
+	int64_t sign = add ? 1 : -1;
+
+	if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
+		return;
+	if (node_is_cpu(n))
+		c->plan[0].ready += sign * (int64_t)mask_count(n->cores_usable);
+	for (uint32_t i = 0; i < n->r.devices_n; i++)
+		if (n->r.devices[i].health == DEVICE_OK && n->r.devices[i].flavor)
+			c->plan[n->r.devices[i].flavor].ready += sign;
+}
+
+/* Flavors counted in cores share the nodes that have nothing else. */
+static int64_t ready(const struct core *c, uint16_t flavor)
+{
+	return c->plan[flavor_of(c, flavor)->unit == UNIT_CORE ? 0 : flavor].ready;
+}
+
+/* ---- questions ---------------------------------------------------------------------------------------- */
+
+int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor)
+{
+	return ready(c, flavor) + profile_at(&c->plan[flavor].total, t);
+}
+
+int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms)
+{
+	return profile_fit(&c->plan[flavor].total, t, span_ms, devices - ready(c, flavor));
+}
+
+/* ---- check -------------------------------------------------------------------------------------------- */
+
+/* Equal as functions of time: the same value before everything and at every change of either. */
+static bool same(const struct profile *a, const struct profile *b)
+{
+	int64_t t = 0;
+
+	if (a->count != b->count || profile_at(a, 0) != profile_at(b, 0))
+		return false;
+	while ((t = profile_next(a, t)) != T_NEVER)
+		if (profile_at(a, t) != profile_at(b, t))
+			return false;
+	return true;
+}
+
+/* The pools of `c`, summed anew into those of `again`. */
+static void pools_sum(const struct core *c, struct core *again)
+{
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
+		if (c->tree[r].cell)
+			pools_of_tree(&c->tree[r], &again->pools[r]);
+	EACH(c, allocs, alloc_s, a) {
+		const struct pool *p = plan_pool(c, a->r.qnode, a->r.flavor, a->r.shape);
+
+		if (p && a->r.klass == CLASS_GUARANTEED)
+			take(&again->pools[resource_index(a->r.flavor, a->r.shape)].of[p->at]->firm, 0, a->until_ms,
+			     alloc_units(&a->r));
+	}
+	EACH(c, claims, claim_s, m) {
+		const struct pool *p = plan_pool(c, m->r.qnode, m->r.flavor, m->r.shape);
+
+		if (p && m->r.klass == CLASS_GUARANTEED)
+			take(&again->pools[resource_index(m->r.flavor, m->r.shape)].of[p->at]->firm, 0, m->until_ms,
+			     m->r.units);
+	}
+}
+
+int plan_check(const struct core *c, struct err *err)
+{
+	struct core again = {.tree_stale = true}; /* the pools are below */
+	bool equal = true;
+
+	for (int f = 0; f <= FLAVORS_MAX; f++) {
+		profile_check(&c->plan[f].firm);
+		profile_check(&c->plan[f].total);
+	}
+	plan_init(&again);
+	EACH(c, allocs, alloc_s, a)
+		alloc_contribute(&again, a, 1);
+	EACH(c, claims, claim_s, m)
+		claim_contribute(&again, m, 1);
+	for (int f = 0; f <= FLAVORS_MAX; f++)
+		equal &= same(&c->plan[f].firm, &again.plan[f].firm) && same(&c->plan[f].total, &again.plan[f].total);
+	EACH(c, nodes, node_s, n)
+		plan_node(&again, n, true);
+	for (int f = 0; f <= FLAVORS_MAX; f++)
+		equal &= c->plan[f].ready == again.plan[f].ready;
+	plan_done(&again);
+	if (!equal)
+		return err_set(err, ERR_CORRUPT, "the profiles are not the sum of what is held");
+	EACH(c, allocs, alloc_s, a)
+		if (a->until_ms != alloc_until(c, &a->r))
+			return err_set(err, ERR_CORRUPT, "allocation %" PRIu64 " is counted until another instant",
+				       a->r.id);
+	if (c->tree_stale)
+		return 0;
+	pools_sum(c, &again);
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
+		for (uint32_t i = 0; i < c->pools[r].n; i++) {
+			profile_check(&c->pools[r].pool[i].firm);
+			equal &= same(&c->pools[r].pool[i].firm, &again.pools[r].pool[i].firm);
+		}
+		pools_free(&again.pools[r]);
+	}
+	return equal ? 0 : err_set(err, ERR_CORRUPT, "a pool's profile is not the sum of what is charged to it");
+}
