@@ -171,12 +171,60 @@ static void a_question_changes_no_decision(void **state)
 	quiet(w);
 }
 
+static void what_is_free_later_is_known(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t lung = cw_submit(w, w->alice, "lung", 8, HOUR), heart;
+	const struct pool *pool;
+
+	cw_settle(w);
+	heart = cw_submit(w, w->bob, "heart", 6, 2 * HOUR);
+	cw_settle(w);
+	(void)cw_lease(w, w->acme, "acme", 4, LEASE_FIRM);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, lung), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, heart), JOB_RUNNING);
+	assert_int_equal(plan_free(w->core, w->t, 1), 32 - 18);
+	assert_int_equal(plan_free(w->core, w->t + HOUR, 1), 32 - 10);
+	assert_int_equal(plan_free(w->core, w->t + 100 * HOUR, 1), 32 - 4); /* a lease stays */
+	assert_int_equal(plan_fit(w->core, w->t, 1, 14, 5 * HOUR), w->t);
+	assert_int_equal(plan_fit(w->core, w->t, 1, 22, HOUR), w->t + HOUR);
+	assert_int_equal(plan_fit(w->core, w->t, 1, 29, HOUR), T_NEVER);
+	/* what was promised to a project is nobody else's */
+	pool = plan_pool(w->core, cw_id(w, "public/health/cancer/heart"), 1, SHAPE_GPU);
+	assert_int_equal(pool->own, 8);
+	assert_int_equal(profile_at(&pool->firm, w->t), -6);
+	assert_int_equal(profile_at(&pool->firm, w->t + 2 * HOUR), 0);
+	/* and a node that goes takes its devices along */
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 4, "test"), 0);
+	assert_int_equal(plan_free(w->core, w->t + 100 * HOUR, 1), 24 - 4);
+}
+
+static void a_profile_that_is_off_is_caught(void **state)
+{
+	struct core_world *w = *state;
+	struct err err;
+
+	(void)cw_submit(w, w->alice, "lung", 8, HOUR);
+	cw_settle(w);
+	assert_int_equal(core_check(w->core, &err), 0);
+	assert_int_equal(profile_add(&w->core->plan[1].total, w->t + HOUR, 1, &err), 0);
+	assert_int_equal(core_check(w->core, &err), ERR_CORRUPT);
+	assert_int_equal(profile_add(&w->core->plan[1].total, w->t + HOUR, -1, &err), 0);
+	assert_int_equal(core_check(w->core, &err), 0);
+	w->core->plan[1].ready++;
+	assert_int_equal(core_check(w->core, &err), ERR_CORRUPT);
+	w->core->plan[1].ready--;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_job_is_left_behind, start, stop),
 		cmocka_unit_test_setup_teardown(alike_jobs_share_a_line, start, stop),
 		cmocka_unit_test_setup_teardown(a_question_changes_no_decision, start, stop),
+		cmocka_unit_test_setup_teardown(what_is_free_later_is_known, start, stop),
+		cmocka_unit_test_setup_teardown(a_profile_that_is_off_is_caught, start, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
