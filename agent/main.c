@@ -39,6 +39,7 @@ struct options {
 	const char *config;
 	bool config_given, check;
 	bool join_only; /* become known, then end: the service goes on */
+	bool new_key;   /* join again, with a new key: sluisd ends the old one */
 	const char *join, *gpus;
 	int64_t fence_ms, backoff_ms;
 	const char *sets[SETS_MAX];
@@ -257,6 +258,74 @@ static void tick(struct loop *loop, struct loop_timer *timer, void *arg)
 	agent_tick(s->agent, shell_now());
 }
 
+static char *joined(const char *dir, const char *name)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	buf_addf(&b, "%s/%s", dir, name);
+	return xstrdup(buf_cstr(&b));
+}
+
+/* ---- where the daemon is, and its key ----------------------------------------------------------------- */
+
+/* state_dir/daemon: what joining taught us, and each greeting since: endpoint, server key, and the key that
+ * the server has announced as its next. */
+struct daemon_file { char endpoint[LINK_ENDPOINT_BYTES], key[LINK_Z85_BYTES], next[LINK_Z85_BYTES]; };
+
+/* Left empty by an agent that was set up by its configuration. */
+static void daemon_file_read(const char *path, struct daemon_file *ret)
+{
+	FILE *f = fopen(path, "re");
+
+	*ret = (struct daemon_file){0};
+	if (!f)
+		return;
+	if (fscanf(f, "endpoint: %255s\nserver-key: %40s\nserver-next: %40s", ret->endpoint, ret->key, ret->next) < 2)
+		*ret = (struct daemon_file){0};
+	(void)fclose(f);
+}
+
+/* The file appears whole, or not at all. */
+static int daemon_file_write(const char *path, const struct daemon_file *d, struct err *err)
+{
+	CLEANUP(buf_done) struct buf part = BUF_INIT;
+	FILE *f;
+	bool ok;
+
+	buf_addf(&part, "%s.part", path);
+	f = fopen(buf_cstr(&part), "we");
+	if (!f)
+		return err_set_errno(err, ERR_IO, "cannot write '%.200s'", path);
+	ok = fprintf(f, "endpoint: %s\nserver-key: %s\n", d->endpoint, d->key) > 0 &&
+	     (!d->next[0] || fprintf(f, "server-next: %s\n", d->next) > 0) && fflush(f) == 0 && fsync(fileno(f)) == 0;
+	if (fclose(f) != 0 || !ok || rename(buf_cstr(&part), path) != 0)
+		return err_set_errno(err, ERR_IO, "cannot write '%.200s'", path);
+	return 0;
+}
+
+/* Keep which key the server has, and which one it will have next, for the day it has changed. */
+static void learn_server_key(struct shell *s, const struct msg_welcome *m)
+{
+	static const uint8_t none[LINK_KEY_BYTES];
+	struct daemon_file known, now = {0};
+	char *path = joined(s->conf.state_dir, "daemon");
+	struct err err = {0};
+
+	daemon_file_read(path, &known);
+	(void)snprintf(now.endpoint, sizeof now.endpoint, "%s", known.endpoint[0] ? known.endpoint : s->conf.daemon.address);
+	link_z85_encode(link_client_server_key(s->client), now.key);
+	if (memcmp(m->server_next, none, sizeof none) != 0) {
+		link_z85_encode(m->server_next, now.next);
+		link_client_server_next(s->client, m->server_next);
+	}
+	if (strcmp(known.key, now.key) != 0 || strcmp(known.next, now.next) != 0) {
+		log_event(LOG_NOTICE, "server_key", "key=%s next=%s", now.key, now.next[0] ? now.next : "-");
+		if (daemon_file_write(path, &now, &err))
+			log_event(LOG_WARNING, "server_key_not_kept", "error=%s", log_quote(err.msg));
+	}
+	free(path);
+}
+
 /* ---- the daemon's messages --------------------------------------------------------------------------- */
 
 static void welcomed(struct shell *s, const struct msg_welcome *m)
@@ -268,6 +337,7 @@ static void welcomed(struct shell *s, const struct msg_welcome *m)
 		return;
 	}
 	(void)snprintf(s->cluster, sizeof s->cluster, "%s", m->cluster);
+	learn_server_key(s, m);
 	log_event(LOG_INFO, "connected", "cluster=%s epoch=%" PRIu64 " session=%" PRIu64 " node=%s", log_quote(m->cluster),
 		  m->epoch, m->session, s->node);
 	launch_fetch_again(s);
@@ -365,14 +435,6 @@ static void on_client(struct link_client *client, enum link_client_event event, 
 }
 
 /* ---- start-up ---------------------------------------------------------------------------------------- */
-
-static char *joined(const char *dir, const char *name)
-{
-	CLEANUP(buf_done) struct buf b = BUF_INIT;
-
-	buf_addf(&b, "%s/%s", dir, name);
-	return xstrdup(buf_cstr(&b));
-}
 
 static int make_dir(const char *path, struct err *err)
 {
@@ -596,29 +658,6 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 
 /* ---- joining ----------------------------------------------------------------------------------------- */
 
-/* state_dir/daemon: what joining taught us; two lines, endpoint and server key. */
-static bool daemon_file_read(const char *path, char endpoint[LINK_ENDPOINT_BYTES], char key[LINK_Z85_BYTES])
-{
-	FILE *f = fopen(path, "re");
-	bool ok = f && fscanf(f, "endpoint: %255s\nserver-key: %40s", endpoint, key) == 2;
-
-	if (f)
-		(void)fclose(f);
-	return ok;
-}
-
-static int daemon_file_write(const char *path, const char *endpoint, const char *key, struct err *err)
-{
-	FILE *f = fopen(path, "we");
-	bool ok;
-
-	if (!f)
-		return err_set_errno(err, ERR_IO, "cannot write '%.200s'", path);
-	ok = fprintf(f, "endpoint: %s\nserver-key: %s\n", endpoint, key) > 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
-	if (fclose(f) != 0 || !ok)
-		return err_set_errno(err, ERR_IO, "cannot write '%.200s'", path);
-	return 0;
-}
 
 /* The daemon names its door as it bound it; "*" there is the host that we reached it at. */
 static void agents_endpoint(const char *told, const char *reached, char out[LINK_ENDPOINT_BYTES])
@@ -635,7 +674,7 @@ static void agents_endpoint(const char *told, const char *reached, char out[LINK
 
 static int join(struct shell *s, const char *text, const char *key_path, const char *daemon_path, struct err *err)
 {
-	char endpoint[LINK_ENDPOINT_BYTES], key[LINK_Z85_BYTES];
+	struct daemon_file d = {0};
 	struct msg_enrolled enrolled;
 	struct join_token token;
 	struct arena arena = {0};
@@ -645,14 +684,33 @@ static int join(struct shell *s, const char *text, const char *key_path, const c
 		code = client_enrol(&token, s->node, program, key_path, JOIN_MS, &enrolled, &arena, err);
 	if (!code) {
 		agents_endpoint(enrolled.agents && enrolled.agents[0] ? enrolled.agents : token.endpoint, token.endpoint,
-				endpoint);
-		link_z85_encode(enrolled.server_key, key);
-		code = daemon_file_write(daemon_path, endpoint, key, err);
+				d.endpoint);
+		link_z85_encode(enrolled.server_key, d.key);
+		code = daemon_file_write(daemon_path, &d, err);
 	}
 	if (!code)
 		log_event(LOG_NOTICE, "joined", "cluster=%s node=%s daemon=%s", log_quote(enrolled.cluster), s->node,
-			  log_quote(endpoint));
+			  log_quote(d.endpoint));
 	arena_done(&arena);
+	return code;
+}
+
+/* With a key in place of the one there is. The old one stays beside it until the new one is known, and comes
+ * back when the token is refused. */
+static int join_anew(struct shell *s, const char *text, const char *key_path, const char *daemon_path, struct err *err)
+{
+	CLEANUP(buf_done) struct buf old = BUF_INIT;
+	bool had = access(key_path, F_OK) == 0;
+	int code;
+
+	buf_addf(&old, "%s.old", key_path);
+	if (had && rename(key_path, buf_cstr(&old)) != 0)
+		return err_set_errno(err, ERR_IO, "cannot move '%.200s' aside", key_path);
+	code = join(s, text, key_path, daemon_path, err);
+	if (code && had && access(key_path, F_OK) != 0 && rename(buf_cstr(&old), key_path) != 0)
+		log_event(LOG_WARNING, "old_key_aside", "path=%s", log_quote(buf_cstr(&old)));
+	if (!code && had)
+		(void)unlink(buf_cstr(&old)); /* sluisd refuses it from now on */
 	return code;
 }
 
@@ -661,7 +719,9 @@ static int connect_daemon(struct shell *s, const struct options *opts, struct er
 	struct link_client_opts client_opts = {.reconnect_ms = 100,
 					       .reconnect_max_ms = (int)(opts->backoff_ms < 30000 ? opts->backoff_ms : 30000)};
 	uint8_t server[LINK_KEY_BYTES], pub[LINK_KEY_BYTES], sec[LINK_KEY_BYTES];
-	char endpoint[LINK_ENDPOINT_BYTES] = "", key[LINK_Z85_BYTES] = "", resolved[PATH_TEXT_BYTES_MAX];
+	uint8_t next[LINK_KEY_BYTES];
+	struct daemon_file d;
+	char resolved[PATH_TEXT_BYTES_MAX];
 	char *daemon_path = joined(s->conf.state_dir, "daemon"), *own_key = joined(s->conf.state_dir, "node.key");
 	const char *key_path = s->conf.key, *credentials = getenv("CREDENTIALS_DIRECTORY");
 	int code = 0;
@@ -672,29 +732,37 @@ static int connect_daemon(struct shell *s, const struct options *opts, struct er
 		(void)snprintf(resolved, sizeof resolved, "%s/%s", credentials ? credentials : "/run/credentials", key_path + 11);
 		key_path = resolved;
 	}
-	if (opts->join && (access(key_path, F_OK) != 0 || access(daemon_path, F_OK) != 0))
+	if (opts->join && opts->new_key)
+		code = join_anew(s, opts->join, key_path, daemon_path, err);
+	else if (opts->join && (access(key_path, F_OK) != 0 || access(daemon_path, F_OK) != 0))
 		code = join(s, opts->join, key_path, daemon_path, err);
 	if (code)
 		goto out;
-	(void)daemon_file_read(daemon_path, endpoint, key); /* an agent set up by its configuration has none */
-	if (s->conf.daemon.server_key)
-		(void)snprintf(key, sizeof key, "%s", s->conf.daemon.server_key);
+	daemon_file_read(daemon_path, &d);
+	if (s->conf.daemon.server_key) {
+		/* what the server has announced since, or has come to have, is the other key to try */
+		if (d.key[0] && strcmp(d.key, s->conf.daemon.server_key) != 0 && !d.next[0])
+			memcpy(d.next, d.key, sizeof d.next);
+		(void)snprintf(d.key, sizeof d.key, "%s", s->conf.daemon.server_key);
+	}
 	if (s->conf.daemon.address)
-		(void)snprintf(endpoint, sizeof endpoint, "%s", s->conf.daemon.address);
-	s->conf.daemon.address = arena_copy(&s->conf.arena, endpoint, strlen(endpoint) + 1);
-	if (!endpoint[0] || !key[0]) {
+		(void)snprintf(d.endpoint, sizeof d.endpoint, "%s", s->conf.daemon.address);
+	s->conf.daemon.address = arena_copy(&s->conf.arena, d.endpoint, strlen(d.endpoint) + 1);
+	if (!d.endpoint[0] || !d.key[0]) {
 		code = err_set(err, ERR_CONFIG, "this node belongs to no cluster yet");
 		(void)err_hint(err, "sluis-agent --join TOKEN, with a token from sluisctl token create node");
 		goto out;
 	}
-	code = link_z85_decode(key, server, err);
+	code = link_z85_decode(d.key, server, err);
 	if (!code)
 		code = link_key_load(key_path, pub, sec, err);
 	if (!code)
 		code = link_ctx_new(&(struct link_ctx_opts){0}, &s->link_ctx, err);
 	if (!code)
-		code = link_client_open(s->link_ctx, endpoint, server, pub, sec, &client_opts, &s->client, err);
-	node_address(s, endpoint);
+		code = link_client_open(s->link_ctx, d.endpoint, server, pub, sec, &client_opts, &s->client, err);
+	if (!code && d.next[0] && !link_z85_decode(d.next, next, NULL))
+		link_client_server_next(s->client, next);
+	node_address(s, d.endpoint);
 out:
 	free(daemon_path);
 	free(own_key);
@@ -862,7 +930,7 @@ static int set_up(struct shell *s, const struct options *opts, struct err *err)
 
 static void usage(FILE *out)
 {
-	(void)fputs("usage: sluis-agent [--config FILE] [--set PATH=VALUE]... [--node NAME] [--join TOKEN [--join-only]]\n"
+	(void)fputs("usage: sluis-agent [--config FILE] [--set PATH=VALUE]... [--node NAME] [--join TOKEN [--join-only] [--new-key]]\n"
 		    "                   [--topology FILE.xml | --synthetic TEXT [--gpus COUNTxMODEL]]\n"
 		    "                   [--fence-after TIME] [--reconnect-max TIME] [--log LEVEL] [--check-config]\n",
 		    out);
@@ -885,13 +953,14 @@ static void add_set(struct options *o, const char *fmt, const char *value)
 /* 0; -1: stop with EXIT_FINE; EXIT_USAGE. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
+	enum { O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_NEW_KEY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
 	       O_HELP, O_VERSION };
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, O_CONFIG}, {"set", required_argument, NULL, O_SET},
 		{"topology", required_argument, NULL, O_TOPOLOGY}, {"synthetic", required_argument, NULL, O_SYNTHETIC},
 		{"gpus", required_argument, NULL, O_GPUS}, {"node", required_argument, NULL, O_NODE},
 		{"join", required_argument, NULL, O_JOIN}, {"join-only", no_argument, NULL, O_JOIN_ONLY},
+		{"new-key", no_argument, NULL, O_NEW_KEY},
 		{"check-config", no_argument, NULL, O_CHECK},
 		{"fence-after", required_argument, NULL, O_FENCE}, {"reconnect-max", required_argument, NULL, O_RECONNECT},
 		{"log", required_argument, NULL, O_LOG}, {"help", no_argument, NULL, O_HELP},
@@ -914,6 +983,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case O_NODE: add_set(o, "node=%", optarg); break;
 		case O_JOIN: o->join = optarg; break;
 		case O_JOIN_ONLY: o->join_only = true; break;
+		case O_NEW_KEY: o->new_key = true; break;
 		case O_CHECK: o->check = true; break;
 		case O_FENCE: code = units_duration(optarg, &o->fence_ms, &err); break;
 		case O_RECONNECT: code = units_duration(optarg, &o->backoff_ms, &err); break;
@@ -931,7 +1001,7 @@ static int parse(int argc, char **argv, struct options *o)
 		(void)fprintf(stderr, "sluis-agent: error: %s\n", err.msg);
 		return EXIT_USAGE;
 	}
-	if (optind < argc || o->backoff_ms <= 0 || (o->join_only && !o->join)) {
+	if (optind < argc || o->backoff_ms <= 0 || ((o->join_only || o->new_key) && !o->join)) {
 		usage(stderr);
 		return EXIT_USAGE;
 	}

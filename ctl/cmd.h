@@ -141,8 +141,11 @@ struct ctl {
 	char key_from[64];
 	uint8_t server_key[32];
 	bool have_server_key;
+	uint8_t server_key_next[32]; /* tried when the first one fails */
+	bool have_server_key_next;
 	char enrol_endpoint[512];
 	char context[NAME_BYTES];
+	bool context_own; /* it is the user's own file that names it */
 	char project[TEXT_BYTES];
 
 	/* who answers instead of sluisd; NULL: nobody (tests) */
@@ -195,6 +198,22 @@ int tell(struct ctl *c, uint16_t type, const void *body, struct bytes payload, s
 int tell_err(struct ctl *c, uint16_t type, const void *body, struct bytes payload, int timeout_ms,
 	     struct client_reply *ret_reply, struct err *err);
 int conn_open(struct ctl *c, struct err *err);
+/* ---- contexts.c ------------------------------------------------------------------------------ */
+
+struct ctl_conf;
+struct context_conf;
+/* The user's own sluisctl.conf, empty when there is none; 0 or the exit status after telling the fault. */
+int conf_read(struct ctl *c, struct ctl_conf *ret, const char **ret_path);
+int conf_write(struct ctl *c, const struct ctl_conf *conf, const char *path);
+/* The context of that name, made when there is none. */
+struct context_conf *context_put(struct ctl_conf *conf, const char *name);
+/* "keys/eva.key" below the user's folder, made with its parents. */
+int key_path(struct ctl *c, const char *name, const char **ret, struct err *err);
+/* Before the end of a run in which a server greeted: keep in the context which key the server has, and which one it will have next. */
+void context_learn(struct ctl *c);
+
+/* ---- files ------------------------------------------------------------------------------------ */
+
 /* Home of a user's files, "~/.config/sluis" in full. ERR_NOTFOUND without $HOME. */
 int conf_home(char out[4096], struct err *err);
 /* "~/x" in full. */

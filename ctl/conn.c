@@ -188,6 +188,10 @@ static int from_file(struct ctl *c, const char *path, bool must)
 		if (!c->timeout_given)
 			c->timeout_ms = (int)ctx->timeout_ms;
 		r = set_server_key(c, ctx->server_key, from);
+		/* of a context whose own key is the one in use */
+		if (!r && ctx->server_key_next && !c->opt_server_key && !link_z85_decode(ctx->server_key_next, c->server_key_next, NULL))
+			c->have_server_key_next = true;
+		c->context_own = strcmp(path, SYSTEM_CONF) != 0 && !c->opt_server_key && !c->opt_endpoint;
 	}
 	ctl_conf_done(&conf);
 	return r;
@@ -317,6 +321,7 @@ int conn_open(struct ctl *c, struct err *err)
 		return r;
 	if (!strncmp(c->endpoint, "tcp://", 6)) {
 		opts.server_key = c->server_key;
+		opts.server_key_next = c->have_server_key_next ? c->server_key_next : NULL;
 		opts.key_file = c->key_file;
 	}
 	return client_open(&opts, &c->client, err);

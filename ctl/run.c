@@ -97,6 +97,7 @@ int ctl_run(struct ctl *c, const char *const *words, size_t n)
 
 void ctl_done(struct ctl *c)
 {
+	context_learn(c);
 	client_free(c->client);
 	c->client = NULL;
 	arena_done(&c->arena);

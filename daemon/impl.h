@@ -101,6 +101,7 @@ struct server {
 	struct link_ctx *link;
 	struct link_door *door[DOOR_KINDS]; /* NULL: closed */
 	uint8_t server_pub[LINK_KEY_BYTES], server_sec[LINK_KEY_BYTES];
+	uint8_t server_next[LINK_KEY_BYTES]; /* public half of the key that comes next; zero: none */
 	struct core *core;
 	struct store *store;
 	uint64_t epoch;

@@ -482,6 +482,7 @@ static void restart_lines(const struct daemon_conf *old, const struct daemon_con
 		{"listen.enrol", text_differs(old->listen.enrol, now->listen.enrol)},
 		{"listen.local", text_differs(old->listen.local, now->listen.local)},
 		{"server_key", text_differs(old->server_key, now->server_key)},
+		{"server_key_next", text_differs(old->server_key_next, now->server_key_next)},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(line); i++)

@@ -323,28 +323,46 @@ static int own_key(struct server *s, struct err *err)
 	return rc;
 }
 
-/* credential:NAME is what systemd's LoadCredential= hands over; server.key falls back to our own. */
-static int server_key(struct server *s, struct err *err)
+/* A path, or credential:NAME: what systemd's LoadCredential= hands over. */
+static int load_key(const char *conf, uint8_t ret_pub[LINK_KEY_BYTES], uint8_t ret_sec[LINK_KEY_BYTES], struct err *err)
 {
 	static const char prefix[] = "credential:";
-	const char *conf = s->conf.server_key, *dir = getenv("CREDENTIALS_DIRECTORY");
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
 	char path[4096];
-	int rc;
+	int rc = ERR_NOTFOUND;
 
 	if (strncmp(conf, prefix, sizeof prefix - 1) != 0)
-		return link_key_load(conf, s->server_pub, s->server_sec, err);
+		return link_key_load(conf, ret_pub, ret_sec, err);
 	conf += sizeof prefix - 1;
 	if (dir) {
 		(void)snprintf(path, sizeof path, "%s/%s", dir, conf);
-		rc = link_key_load(path, s->server_pub, s->server_sec, err);
-		if (rc != ERR_NOTFOUND)
-			return rc;
+		rc = link_key_load(path, ret_pub, ret_sec, err);
 	}
-	if (strcmp(conf, "server.key") == 0)
-		return own_key(s, err);
+	if (rc != ERR_NOTFOUND)
+		return rc;
 	(void)err_set(err, ERR_NOTFOUND, "there is no credential '%s'", conf);
-	err_hint(err, "LoadCredential=%s:PATH in the unit, or leave server_key out", conf);
+	err_hint(err, "LoadCredential=%s:PATH in the unit, or leave the setting out", conf);
 	return ERR_NOTFOUND;
+}
+
+/* The key of now, and the public half of the one that comes next: told to everybody who greets, so that they
+ * know it when it is put in the place of the first. */
+static int server_key(struct server *s, struct err *err)
+{
+	uint8_t sec[LINK_KEY_BYTES];
+	int rc = load_key(s->conf.server_key, s->server_pub, s->server_sec, err);
+
+	if (rc == ERR_NOTFOUND && !strcmp(s->conf.server_key, "credential:server.key"))
+		rc = own_key(s, err);
+	if (rc || !s->conf.server_key_next)
+		return rc;
+	rc = load_key(s->conf.server_key_next, s->server_next, sec, err);
+	explicit_bzero(sec, sizeof sec);
+	if (rc)
+		return err_prefix(err, "server_key_next");
+	if (!memcmp(s->server_next, s->server_pub, LINK_KEY_BYTES))
+		memset(s->server_next, 0, LINK_KEY_BYTES); /* it is in place already */
+	return 0;
 }
 
 /* ---- doors ------------------------------------------------------------------------------------ */

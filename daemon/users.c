@@ -33,6 +33,7 @@ void welcome_fill(struct server *s, const struct request *r, struct msg_welcome 
 	memcpy(w->cluster, cluster->name, sizeof w->cluster);
 	memcpy(w->uid, cluster->uid, sizeof w->uid);
 	memcpy(w->principal, p->name, sizeof w->principal);
+	memcpy(w->server_next, s->server_next, sizeof w->server_next);
 }
 
 /* The body as the core sees it, and what tells a repeated command from another one. */

@@ -83,9 +83,13 @@ int client_open(const struct client_opts *opts, struct client **ret_client, stru
 		client_free(c);
 		return r;
 	}
+	if (opts->server_key && opts->server_key_next)
+		link_client_server_next(c->link, opts->server_key_next);
 	*ret_client = c;
 	return 0;
 }
+
+const uint8_t *client_server_key(const struct client *c) { return link_client_server_key(c->link); }
 
 void client_free(struct client *c)
 {

@@ -21,6 +21,7 @@ struct client;
 struct client_opts {
 	const char *endpoint;      /* tcp://HOST:PORT or ipc://PATH */
 	const uint8_t *server_key; /* 32 bytes; NULL for ipc */
+	const uint8_t *server_key_next; /* tried when that one fails; NULL: none */
 	const char *key_file;      /* own key pair (link.h); NULL for ipc */
 	const char *program;       /* "sluisctl 0.1.0" */
 };
@@ -60,6 +61,9 @@ struct client_command {
 	uint64_t approves;        /* grant this approval: `body_sent` goes out instead of `body` */
 	struct bytes body_sent;   /* the approval's own */
 };
+/* The server's key that the connection uses; NULL for ipc. Lives as long as the client. */
+const uint8_t *client_server_key(const struct client *c);
+
 /* Ask for a change. 0: done and durable, *ret_reply is filled from `arena`. The daemon's refusal comes
  * as its own code with message, hint and reason in `err`. Also ERR_UNREACHABLE and ERR_DENIED:
  * nothing was sent; ERR_TIMEOUT and ERR_INTERRUPTED after sending: unknown, see above. */

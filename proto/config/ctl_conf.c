@@ -59,6 +59,8 @@ static const struct conf_row context_rows[] = {
 	{.key = "endpoint", .type = CONF_CUSTOM, .required = true, .offset = CTX(endpoint), .set = set_endpoint,
 	 .doc = "where sluisd takes users: tcp://HOST:PORT or ipc:///PATH"},
 	{.key = "server_key", .type = CONF_TEXT, .offset = CTX(server_key), .doc = "sluisd's public key (Z85)"},
+	{.key = "server_key_next", .type = CONF_TEXT, .offset = CTX(server_key_next),
+	 .doc = "the key sluisd will have next, as it announced; kept by sluisctl"},
 	{.key = "key", .type = CONF_PATH, .offset = CTX(key), .doc = "your secret key's file"},
 	{.key = "project", .type = CONF_TEXT, .offset = CTX(project), .doc = "project of jobs that name none"},
 	{.key = "timeout", .type = CONF_DURATION, .offset = CTX(timeout_ms), .preset = "10s", .min = 1,
@@ -118,7 +120,8 @@ void ctl_conf_write(const struct ctl_conf *conf, struct buf *out)
 	for (size_t i = 0; i < conf->contexts.count; i++) {
 		const struct context_conf *c = &items[i];
 		const struct { const char *key, *value; } texts[] = {
-			{"endpoint", c->endpoint}, {"server_key", c->server_key}, {"key", c->key}, {"project", c->project}};
+			{"endpoint", c->endpoint}, {"server_key", c->server_key},
+			{"server_key_next", c->server_key_next}, {"key", c->key}, {"project", c->project}};
 
 		buf_addf(out, "  %s:\n", c->head.name);
 		for (size_t k = 0; k < ARRAY_LEN(texts); k++) {

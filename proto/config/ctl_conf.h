@@ -8,6 +8,7 @@ struct context_conf {
 	struct conf_head head; /* name of the context */
 	const char *endpoint;  /* tcp://HOST:PORT or ipc:///PATH */
 	const char *server_key; /* Z85; NULL for ipc */
+	const char *server_key_next; /* announced by the server as its next; NULL: none */
 	const char *key;        /* path of the user's key, or NULL */
 	const char *project;    /* default project, or NULL */
 	int64_t timeout_ms;

@@ -148,6 +148,8 @@ static const struct conf_row rows[] = {
 	{.key = "listen", .type = CONF_MAP, .sub = &listen_schema, .doc = "the doors"},
 	{.key = "server_key", .type = CONF_SECRET, .offset = AT(server_key), .preset = "credential:server.key",
 	 .doc = "secret key of this server"},
+	{.key = "server_key_next", .type = CONF_SECRET, .offset = AT(server_key_next),
+	 .doc = "the key that takes its place later: announced from now on"},
 	{.key = "local_admins", .type = CONF_COUNT_LIST, .offset = AT(local_admins), .max = UINT32_MAX - 1,
 	 .doc = "uids that are admins through the local door; the uid that runs sluisd always is"},
 	{.key = "dual_control", .type = CONF_TEXT_LIST, .offset = AT(dual_control),

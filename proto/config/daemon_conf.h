@@ -35,6 +35,7 @@ struct daemon_conf {
 		const char *local;		    /* socket path; "off": none */
 	} listen;
 	const char *server_key; /* a path, or credential:NAME */
+	const char *server_key_next; /* likewise, or NULL */
 	struct conf_counts local_admins; /* uids that are admins through the local door */
 	struct conf_texts dual_control; /* names of commands that take two people */
 	struct {

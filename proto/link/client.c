@@ -24,6 +24,8 @@ struct link_client {
 	char endpoint[LINK_ENDPOINT_BYTES];
 	bool curve;
 	uint8_t server_pub[LINK_KEY_BYTES], pub[LINK_KEY_BYTES], sec[LINK_KEY_BYTES];
+	uint8_t next_pub[LINK_KEY_BYTES]; /* the other key the server may have */
+	bool have_next;
 	struct link_client_opts opts;
 
 	bool connected, refused;
@@ -429,11 +431,39 @@ int link_client_watch(struct loop *loop, struct link_client *client, link_client
 	return rc;
 }
 
+/* A server that does not hold the key we expect drops the handshake without a word, so one that was
+ * neither finished nor refused is the sign to try the other key. */
+static void other_key(struct link_client *c)
+{
+	uint8_t key[LINK_KEY_BYTES];
+
+	client_learn(c);
+	if (!c->have_next || c->connected || c->refused)
+		return;
+	memcpy(key, c->server_pub, sizeof key);
+	memcpy(c->server_pub, c->next_pub, sizeof key);
+	memcpy(c->next_pub, key, sizeof key);
+}
+
+void link_client_server_next(struct link_client *client, const uint8_t server_pub[LINK_KEY_BYTES])
+{
+	ENSURE(client->magic == CLIENT_MAGIC && client->curve);
+	memcpy(client->next_pub, server_pub, LINK_KEY_BYTES);
+	client->have_next = memcmp(client->next_pub, client->server_pub, LINK_KEY_BYTES) != 0;
+}
+
+const uint8_t *link_client_server_key(const struct link_client *client)
+{
+	ENSURE(client->magic == CLIENT_MAGIC);
+	return client->curve ? client->server_pub : NULL;
+}
+
 int link_client_reopen(struct link_client *client, struct err *err)
 {
 	int rc;
 
 	ENSURE(client->magic == CLIENT_MAGIC);
+	other_key(client);
 	client_close(client);
 	rc = client_connect(client, err);
 	if (rc == 0 && client->loop != NULL) {

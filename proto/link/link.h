@@ -211,6 +211,12 @@ void link_client_free(struct link_client *client); /* accepts NULL; what is unse
  * refusal, and when no answer comes: libzmq never retries a refused connection. A watch stays. */
 int link_client_reopen(struct link_client *client, struct err *err) NODISCARD;
 
+/* A key that the server has announced as its next: whenever link_client_reopen finds that no handshake
+ * has succeeded, it tries the other of the two. Copied; the same as the present one: none. */
+void link_client_server_next(struct link_client *client, const uint8_t server_pub[LINK_KEY_BYTES]);
+/* The server's key in use; NULL for ipc. Borrowed. */
+const uint8_t *link_client_server_key(const struct link_client *client);
+
 /* Queue one message. 0; ERR_AGAIN: the queue is full (nobody there for long). */
 int link_client_send(struct link_client *client, const void *data, size_t len) NODISCARD;
 /* Next message without waiting; `peer` and `ident` stay zero. 0 or ERR_AGAIN. */

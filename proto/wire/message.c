@@ -23,7 +23,7 @@ SCHEMA(msg_hello);
 FIELDS(msg_welcome) = {
 	F(1, version), F(3, features), F(4, program), F(5, cluster), F(6, uid), F(7, epoch),
 	F(8, session), F(9, hb_ms), F(10, jitter_ms), F(11, server_ms), F(12, principal),
-	ENUM(13, role, role_names), F(14, node),
+	ENUM(13, role, role_names), F(14, node), F(15, server_next),
 };
 #undef T
 SCHEMA(msg_welcome);

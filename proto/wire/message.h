@@ -47,6 +47,7 @@ struct msg_welcome {
 	char principal[NAME_BYTES]; /* who the daemon takes the sender for */
 	uint8_t role;      /* enum role */
 	uint32_t node;     /* agents: id of their node */
+	uint8_t server_next[32]; /* public key the server will have next; zero: no change is planned */
 };
 
 struct msg_ping {

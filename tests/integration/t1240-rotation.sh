@@ -1,0 +1,92 @@
+#!/bin/bash
+# Keys change while work goes on: the server's key is announced, then put in place, and agents and people find it by
+# themselves; a node gets a new key and its old one opens nothing. Without it a leaked key could only be cured by
+# visiting every machine.
+. "$(dirname "$0")/tap.sh"
+for program in sluisd sluisctl sluis-agent sluis-shim; do
+	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
+done
+unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
+export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
+mkdir "$HOME"
+CTL=$B/bin/sluisctl
+ctl() { "$CTL" --state-dir "$T/d" "$@"; }
+json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
+endpoint() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$T/d/endpoints.json" "$1"; }
+
+agents='tcp://127.0.0.1:*' users='tcp://127.0.0.1:*'
+sluisd() { # sluisd KEY [OPTIONS...]
+	local key=$1
+	shift
+	rm -f "$T/d/endpoints.json"
+	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set "listen.agents=$agents" --set "listen.users=$users" \
+		--set "listen.enrol=tcp://127.0.0.1:*" --set "listen.local=$T/d.sock" --set "server_key=$key" --set map_size=64MiB \
+		--set leases.rejoin_grace=0s --set liveness.heartbeat=500ms --set liveness.suspect=2s --set liveness.unreachable=5s \
+		"$@" >>"$T/d.out" 2>&1 &
+	daemon=$!
+	started "$daemon"
+	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
+	agents=$(endpoint agents) users=$(endpoint users)
+}
+stop() { kill "$daemon"; wait "$daemon" 2>/dev/null; }
+node_state() { ctl node list --plain --columns state 2>/dev/null; }
+heard() { [ "$(node_state)" = ready ]; }
+agent() { # agent [OPTIONS...]
+	"$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --set address=127.0.0.1 --set exec.backend=plain --reconnect-max 300ms \
+		--fence-after 1s "$@" >>"$T/n1.out" 2>&1 &
+	agent=$!
+	started "$agent"
+}
+
+mkdir "$T/n1"
+"$CTL" -q key create "$T/one.key"
+"$CTL" -q key create "$T/two.key"
+public() { sed -n 's/^public-key: //p' "$1"; }
+sluisd "$T/one.key"
+ctl_token=$(ctl -q token create user --name eva --role auditor)
+ok "a person" "$CTL" user accept "$ctl_token" --name eva --context t
+node_token=$(ctl -q token create node --name n1)
+agent --join "$node_token"
+ok "a node" wait_for 30 heard
+
+# ---- the server's key: announced, then in place
+stop
+sluisd "$T/one.key" --set "server_key_next=$T/two.key"
+ok "it greets again" wait_for 60 grep -q "next=$(public "$T/two.key")" "$T/n1.out"
+ok "the node keeps the next key" grep -qxF "server-next: $(public "$T/two.key")" "$T/n1/daemon"
+is "a person asks something" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
+in_context() { # in_context SETTING: quoted or not
+	sed -nE "s/^    $1: \"?([^\"]*)\"?\$/\1/p" "$HOME/.config/sluis/sluisctl.conf"
+}
+is "and has learnt it by that" "$(in_context server_key_next)" "$(public "$T/two.key")"
+stop
+sluisd "$T/two.key"
+is "under the new key people get through" "$("$CTL" --timeout 30s cluster info --json | json 'o["item"]["role"]')" auditor
+is "and keep it as the server's" "$(in_context server_key)" "$(public "$T/two.key")"
+is "nothing is to come any more" "$(in_context server_key_next)" ""
+ok "the node comes back by itself" wait_for 60 grep -q "key=$(public "$T/two.key") next=-" "$T/n1.out"
+ok "and is heard" wait_for 30 heard
+"$CTL" --timeout 2s --endpoint "$users" --key "$HOME/.config/sluis/keys/eva.key" --server-key "$(public "$T/one.key")" cluster info >/dev/null 2>"$T/err"
+is "who only knows the old key gets no answer" $? 7
+
+# ---- a node's key
+cp "$T/n1/node.key" "$T/stolen.key"
+kill "$agent"; wait "$agent" 2>/dev/null
+"$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --join sluis-join-1.wrong --join-only --new-key >"$T/out" 2>&1
+is "a bad token" $? 1
+ok "leaves the old key where it was" cmp -s "$T/n1/node.key" "$T/stolen.key"
+node_token=$(ctl -q token create node --name n1)
+"$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --join "$node_token" --join-only --new-key >"$T/out" 2>&1
+is "a new key" $? 0
+ok "is another one" sh -c '! cmp -s "$1" "$2"' - "$T/n1/node.key" "$T/stolen.key"
+is "the old one is revoked" "$(ctl key list --plain --columns name,state | sort | tr '\n' ' ' | tr '\t' =)" "admin=valid eva=valid n1=revoked n1=valid "
+agent
+ok "the node is back with it" wait_for 30 heard
+
+# ---- a person's key
+before=$(public "$HOME/.config/sluis/keys/eva.key")
+ok "key rotate" "$CTL" key rotate
+is "and it works" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
+ok "with another key" test "$before" != "$(public "$HOME/.config/sluis/keys/eva.key")"
+
+done_testing
