@@ -3,8 +3,9 @@
 # cgroup trees of its own, so that neither this machine's init nor its root cgroups are touched. Without it
 # nobody would know whether systemd does what the properties we send are meant to say.
 #
-# Three runs of the stories in tests/unit/test_exec_systemd.c: as root by systemd itself; as an unprivileged
-# agent by sluis-execd, whose unit is the shipped one; and the same by execd's own cgroups is t1300.
+# The stories in tests/unit/test_exec_systemd.c, as root by systemd itself, and as an unprivileged agent by
+# sluis-execd, whose unit is the shipped one (by execd's own cgroups: t1300). Then the story of t1320, a whole
+# cluster, with the limits that systemd sets.
 . "$(dirname "$0")/tap.sh"
 
 AGENT=2001 USER_ID=2002 # as in the private /etc/passwd below
@@ -34,9 +35,14 @@ fi
 
 [ "$(id -u)" -eq 0 ] || skip_all "needs root for namespaces"
 [ -x /lib/systemd/systemd ] || skip_all "systemd is not installed"
-for program in bin/sluis-shim bin/sluis-execd tests/test_exec_systemd; do
+for program in bin/sluis-shim bin/sluis-execd tests/test_exec_systemd bin/sluisd bin/sluis-agent tests/fake_nvml.so; do
 	[ -x "$B/$program" ] || skip_all "there is no $B/$program"
 done
+for python in python3 /usr/bin/python3; do
+	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
+	python=
+done
+[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
 command -v script >/dev/null || skip_all "script(1) is not installed"
 [ "${VARIANT-}" = asan ] && skip_all "the sandbox of sluis-execd.service does not hold a sanitizer"
 unshare -m -p -f -C -i true 2>/dev/null || skip_all "namespaces are not permitted here"
@@ -53,7 +59,8 @@ remove_cgroups() { # all but processes are gone by now: deepest first
 		find "/sys/fs/cgroup/$h/$G" -depth -type d -exec rmdir {} \; 2>/dev/null
 	done
 }
-trap 'remove_cgroups; tap_end' EXIT
+end=0
+trap 'end=$?; remove_cgroups; (exit $end); tap_end' EXIT
 case $HAVE in *unified*systemd*) ;; *) skip_all "no writable hybrid cgroup trees below /sys/fs/cgroup" ;; esac
 
 # ---- the small world: two users, programs, units --------------------------------------------------------
@@ -83,7 +90,7 @@ cat >"$T/units/test.target" <<-EOF
 	[Unit]
 	AllowIsolate=yes
 	DefaultDependencies=no
-	Requires=sluis-execd.socket direct.service execd.service
+	Requires=sluis-execd.socket direct.service execd.service whole.service
 	After=sluis-execd.socket
 EOF
 for t in sysinit basic shutdown sockets; do # what units name by default, and nothing of this machine's
@@ -108,9 +115,37 @@ stories() { # stories UNIT USER ENVIRONMENT...: the unit that runs them, and tel
 	EOF
 }
 stories direct root SLUIS_TEST_BACKEND=systemd "SLUIS_TEST_DIR=$T/root"
-AFTER=direct.service LAST="ExecStopPost=+/bin/systemctl exit --force" \
-	stories execd sluis-agent SLUIS_TEST_BACKEND=execd "SLUIS_TEST_DIR=$T/agent" \
+AFTER=direct.service stories execd sluis-agent SLUIS_TEST_BACKEND=execd "SLUIS_TEST_DIR=$T/agent" \
 	SLUIS_TEST_EXECD=/run/sluis-execd/socket SLUIS_TEST_USER=$USER_ID
+
+# The whole cluster has users, programs and a /dev of its own, which stay to the end.
+mkdir "$T/whole"
+cat >"$T/whole.sh" <<-EOF
+	T=$T/whole B=$B ROOT=$ROOT AGENT=$AGENT
+	. $ROOT/tests/lib/isolation_world.sh
+	isolation_world || exit 1
+	$T/bin/sluis-execd --backend=systemd --socket=\$T/execd.sock --run-dir=\$T/agent/n1/exec --uid-min=2000 \\
+		--uid-max=3000 2>\$T/execd.log &
+	for i in 1 2 3 4 5 6 7 8 9 10; do grep -q ready \$T/execd.log && break || sleep 0.5; done
+	export T AGENT EXECD=\$T/execd.sock BASE=\$T/agent LIBRARY=\$T/bin/fake_nvml.so XML=\$T/bin/oci-bm-h100.xml
+	export BIN=$B/bin PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1
+	$python $ROOT/tests/lib/isolation_story.py
+	rc=\$?
+	kill %1
+	[ \$rc -eq 0 ] || sed 's/^/# /' \$T/execd.log \$T/n1.log
+EOF
+cat >"$T/units/whole.service" <<-EOF
+	[Unit]
+	DefaultDependencies=no
+	After=execd.service
+	[Service]
+	Type=oneshot
+	ExecStart=/bin/bash $T/whole.sh
+	StandardOutput=file:$T/whole.log
+	StandardError=file:$T/whole.log
+	TimeoutStartSec=200
+	ExecStopPost=+/bin/systemctl exit --force
+EOF
 
 # ---- boot ------------------------------------------------------------------------------------------------
 cat >"$T/boot" <<-EOF
@@ -144,6 +179,17 @@ tell() { # tell UNIT WHAT: a TAP line for each case of a cmocka log
 why=""
 tell "$T/direct.log" systemd
 tell "$T/execd.log" "execd by systemd"
+while read -r line; do
+	name=${line#* - }
+	case $line in
+	"ok "*"# SKIP"*) skip "whole: ${name% # SKIP*}" "${line#*# SKIP }" ;;
+	"ok "*) tap_result 0 "whole: $name" ;;
+	"not ok "*) tap_result 1 "whole: $name" ;;
+	1..*) told=yes ;;
+	"#"*) echo "$line" ;;
+	esac
+done <"$T/whole.log"
+is "whole: the story was told to its end" "${told-}" yes
 grep -E 'sluis-execd|execd\.service' "$T/console" | tail -n 3 | sed 's/^/# /'
 [ "$TAP_FAILED" -eq 0 ] || sed 's/^/# /' "$T/console"
 remove_cgroups

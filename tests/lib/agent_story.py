@@ -3,7 +3,6 @@
 Environment: as story.py.
 """
 import glob
-import hashlib
 import json
 import os
 import signal
@@ -196,17 +195,15 @@ def leaving(admin, agents):
     n = submit(admin, {"argv": ["sleep", LONG]})
     running(admin, n)
     equal([a.end() for a in agents], [0, 0], "asked to stop, the agents exit 0")
-    ok(subprocess.run(["pgrep", "-f", f"^sleep {LONG}$"], capture_output=True, check=False).returncode == 0,
-       "and leave the work alone")
+    ok(wait_for(10, lambda: subprocess.run(["pgrep", "-f", f"^sleep {LONG}$"], capture_output=True,
+                                           check=False).returncode == 0), "and leave the work alone")
     for a in agents:
         a.start()
     admin.command("job_cancel", {"job": n, "now": True})
     equal(ended(admin, n)["state"], "CA", "come back, they take it up again")
     wait_for(10, lambda: not any(os.listdir(os.path.join(a.dir, "exec", "units")) for a in agents))
     equal([os.listdir(os.path.join(a.dir, "exec", "units")) for a in agents], [[], []], "nothing of any task is left")
-    tags = [f"{int.from_bytes(hashlib.sha256(os.path.realpath(a.dir).encode()).digest()[:4], sys.byteorder):08x}"
-            for a in agents]
-    equal([f for t in tags for f in glob.glob(f"/tmp/sluis-{t}-*")], [], "nor scratch files")
+    equal([f for a in agents for f in glob.glob(f"/tmp/sluis-{a.tag()}-*")], [], "nor scratch files")
 
 
 def main():

@@ -199,7 +199,8 @@ def main():
     devices(admin, nodes[0])
     limits(admin, nodes[0])
     nobody(admin)
-    ok(wait_for(10, lambda: not glob.glob("/tmp/sluis-*-a*-p*")), "no scratch folder is left", glob.glob("/tmp/sluis-*"))
+    left = f"/tmp/sluis-{a.tag()}-*"
+    ok(wait_for(10, lambda: not glob.glob(left)), "no scratch folder is left", glob.glob(left))
     equal(a.end(), 0, "the agent ends")
     equal(d.proc.terminate() or d.proc.wait(30), 0, "and sluisd")
 

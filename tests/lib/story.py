@@ -3,6 +3,7 @@
 Environment: T a scratch folder, BIN the folder of the programs. A story calls its chapters and then tell().
 """
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -105,6 +106,11 @@ class Agent:
     def end(self, sig=signal.SIGTERM):
         self.proc.send_signal(sig)
         return self.proc.wait(30)
+
+    def tag(self):
+        """What its scratch folders in /tmp have in their names."""
+        digest = hashlib.sha256(os.path.realpath(self.dir).encode()).digest()
+        return f"{int.from_bytes(digest[:4], sys.byteorder):08x}"
 
     def log(self):
         return read(os.path.join(T, os.path.basename(self.dir)) + ".log")

@@ -390,6 +390,102 @@ static void writes_where_the_job_says(void **state)
 	assert_int_equal(n, 14);
 }
 
+/* A later task of a run must not drop what an earlier one wrote, whoever comes first. */
+static void drops_only_what_is_older_than_the_run(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"sh", "-c", "echo new", NULL};
+	struct exec_task task = {.name = "t1", .argv = argv, .env = plain_env, .cwd = w->dir, .stdout_path = "out.txt",
+		.truncate_before_ns = wall_now().ns - 60 * NS_PER_S};
+	char path[PATH_MAX], text[256];
+	struct exec_status s;
+	size_t n;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/out.txt", w->dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	(void)fputs("of this run\n", f);
+	(void)fclose(f);
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	assert_int_equal(exec_file_read(path, 0, text, sizeof(text), &n, NULL), 0);
+	text[n] = 0;
+	assert_string_equal(text, "of this run\nnew\n");
+}
+
+/* Two tasks of a unit share one folder, and it goes with the last of them, whatever they left in it. */
+static void scratch_goes_with_the_last_task(void **state)
+{
+	struct world *w = *state;
+	const char *const first[] = {"sh", "-c", "cat \"$0\"/script; cd \"$0\"/tmp && mkdir -p a/b && echo x >a/b/c && ln -s / up && chmod 500 a",
+		NULL, NULL};
+	const char *const second[] = {"sh", "-c", "while [ ! -e \"$0\"/tmp/up ]; do sleep 0.02; done; cat", NULL, NULL};
+	const struct exec_file files[] = {{.name = "script", .text = "#!/bin/sh\nkept\n", .executable = true}};
+	char scratch[PATH_MAX], fifo[PATH_MAX], text[256];
+	const char *argv1[5], *argv2[5];
+	struct exec_task task = {.name = "t1", .argv = argv1, .env = plain_env, .scratch = scratch, .files = files, .files_n = 1};
+	struct exec_status s;
+	struct stat st;
+	int fd;
+
+	memcpy(argv1, first, sizeof(first));
+	memcpy(argv2, second, sizeof(second));
+	(void)snprintf(scratch, sizeof(scratch), "%s/scratch", w->dir);
+	(void)snprintf(fifo, sizeof(fifo), "%s/fifo", w->dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	argv1[3] = argv2[3] = scratch;
+	argv1[4] = argv2[4] = NULL;
+	task.stdin_path = fifo;
+	task.name = "t2";
+	task.argv = argv2;
+	fd = open(fifo, O_RDWR | O_CLOEXEC); /* so that opening it does not wait */
+	assert_true(fd >= 0);
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	task.name = "t1";
+	task.argv = argv1;
+	task.stdin_path = NULL;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	assert_int_equal(s.exit_code, 0);
+	assert_string_equal(text_of(w, "t1", EXEC_STDOUT, text, sizeof(text)), "#!/bin/sh\nkept\n");
+	assert_int_equal(stat(scratch, &st), 0); /* the other one has it */
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(exec_kill(w->exec, "t2", NULL), 0);
+	wait_until(w, "t2", is_over, &s);
+	assert_int_equal(stat(scratch, &st), -1);
+	assert_int_equal(stat(w->dir, &st), 0); /* no link was followed */
+	(void)close(fd);
+}
+
+/* Who was there first, with a folder that others may enter, gets nothing of ours. */
+static void refuses_a_scratch_folder_of_others(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"true", NULL};
+	char scratch[PATH_MAX], link[PATH_MAX];
+	struct exec_task task = {.name = "t1", .argv = argv, .env = plain_env, .scratch = scratch};
+	struct exec_status s;
+
+	(void)snprintf(scratch, sizeof(scratch), "%s/scratch", w->dir);
+	assert_int_equal(mkdir(scratch, 0755), 0);
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	assert_true(s.setup_failed);
+	assert_int_equal(s.exit_code, 126);
+	assert_non_null(strstr(s.error, "not this user's alone"));
+	assert_false(s.began);
+	(void)snprintf(link, sizeof(link), "%s/link", w->dir);
+	assert_int_equal(symlink(scratch, link), 0);
+	assert_int_equal(chmod(scratch, 0700), 0);
+	task.name = "t2";
+	task.scratch = link;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t2", is_over, &s);
+	assert_true(s.setup_failed);
+	assert_int_equal(access(scratch, F_OK), 0);
+}
+
 static void refuses_nonsense(void **state)
 {
 	struct world *w = *state;
@@ -1140,6 +1236,9 @@ int main(void)
 		CASE(says_what_kept_a_task_from_starting),
 		CASE(gives_environment_directory_and_output),
 		CASE(writes_where_the_job_says),
+		CASE(drops_only_what_is_older_than_the_run),
+		CASE(scratch_goes_with_the_last_task),
+		CASE(refuses_a_scratch_folder_of_others),
 		CASE(refuses_nonsense),
 		CASE(never_starts_a_name_twice),
 		CASE(a_batch_shares_all_but_its_failures),

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,12 +22,13 @@
 
 #include <cmocka.h>
 
+#include "agent/probe/nodes.h"
 #include "agent/probe/probe.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 
 static struct inventory inv, other;
-static struct probe_local pus;
+static struct probe_local local;
 static struct err err;
 
 /* ---- helpers --------------------------------------------------------------------------------- */
@@ -95,7 +97,7 @@ static int probe_xml(const char *path, struct inventory *ret)
 	struct probe_opts opts = { .source = PROBE_XML, .path = path };
 
 	memset(&err, 0, sizeof(err));
-	return probe_run(&opts, ret, &pus, &err);
+	return probe_run(&opts, ret, &local, &err);
 }
 
 static void must(int r)
@@ -113,14 +115,16 @@ static int make_temp(void **state)
 	return mkdtemp(temp) ? 0 : -1;
 }
 
+static int drop_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
 static int drop_temp(void **state)
 {
-	char path[128];
-
 	(void)state;
-	snprintf(path, sizeof(path), "%s/t.xml", temp);
-	(void)unlink(path);
-	return rmdir(temp);
+	return nftw(temp, drop_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static const char *temp_file(const void *data, size_t n)
@@ -343,13 +347,13 @@ static void check_pus(void)
 	unsigned total = 0;
 
 	memset(seen, 0, sizeof(seen));
-	assert_int_equal(pus.core_count, inv.core_count);
-	for (unsigned i = 0; i < pus.core_count; i++) {
-		assert_in_range(pus.core[i].count, 1, INV_PUS_PER_CORE_MAX);
-		for (unsigned k = 0; k < pus.core[i].count; k++, total++) {
-			assert_true(pus.core[i].os_index[k] < ARRAY_LEN(seen));
-			assert_false(seen[pus.core[i].os_index[k]]);
-			seen[pus.core[i].os_index[k]] = true;
+	assert_int_equal(local.core_count, inv.core_count);
+	for (unsigned i = 0; i < local.core_count; i++) {
+		assert_in_range(local.core[i].count, 1, INV_PUS_PER_CORE_MAX);
+		for (unsigned k = 0; k < local.core[i].count; k++, total++) {
+			assert_true(local.core[i].os_index[k] < ARRAY_LEN(seen));
+			assert_false(seen[local.core[i].os_index[k]]);
+			seen[local.core[i].os_index[k]] = true;
 		}
 	}
 	assert_int_equal(total, inv.pu_count);
@@ -366,7 +370,7 @@ static int probe_live(const struct probe_opts *opts, struct inventory *ret)
 
 	if (__lsan_disable)
 		__lsan_disable();
-	r = probe_run(opts, ret, &pus, &err);
+	r = probe_run(opts, ret, &local, &err);
 	if (__lsan_enable)
 		__lsan_enable();
 	return r;
@@ -396,7 +400,7 @@ static void a_redirected_environment_is_refused(void **state)
 
 	(void)state;
 	setenv("HWLOC_SYNTHETIC", "core:4 pu:1", 1);
-	r = probe_run(&opts, &inv, &pus, &err);
+	r = probe_run(&opts, &inv, &local, &err);
 	unsetenv("HWLOC_SYNTHETIC");
 	assert_int_equal(r, ERR_CONFIG);
 	assert_non_null(strstr(err.hint, "HWLOC_SYNTHETIC"));
@@ -448,7 +452,7 @@ static void copies_of_sys_are_read_as_machines(void **state)
 {
 	static const struct {
 		const char *archive, *folder;
-		unsigned pus, cores, numa;
+		unsigned local, cores, numa;
 	} rows[] = {
 		{ "offline-cpu0-node0", "offline-cpu0-node0", 17, 17, 1 },
 		{ "32amd64-4s2n4c-cgroup2", "32amd64-4s2n4c-cgroup", 6, 6, 6 },
@@ -470,11 +474,11 @@ static void copies_of_sys_are_read_as_machines(void **state)
 			skip();
 		}
 		snprintf(dir, sizeof(dir), "%s/%s", temp, rows[i].folder);
-		r = probe_run(&opts, &inv, &pus, &err);
+		r = probe_run(&opts, &inv, &local, &err);
 		snprintf(command, sizeof(command), "chmod -R u+w '%s' && rm -rf '%s'", dir, dir);
 		assert_int_equal(system(command), 0);
 		must(r);
-		assert_int_equal(inv.pu_count, rows[i].pus);
+		assert_int_equal(inv.pu_count, rows[i].local);
 		assert_int_equal(inv.core_count, rows[i].cores);
 		assert_int_equal(inv.numa_count, rows[i].numa);
 		assert_true(inv.emulated);
@@ -491,7 +495,7 @@ static void invented_gpus_are_spread_over_numa_nodes(void **state)
 
 	(void)state;
 	must(probe_gpus_parse("8xH100", &opts.gpus, &err));
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	assert_int_equal(inv.core_count, 64);
 	assert_int_equal(inv.pu_count, 128);
 	assert_int_equal(inv.memory_mib, 2 * (INT64_C(256000000000) >> 20));
@@ -513,11 +517,11 @@ static void two_emulated_nodes_share_no_identity(void **state)
 	(void)state;
 	snprintf(path, sizeof(path), "%s", demo_file("tioga-mi250x.xml"));
 	opts.path = path;
-	must(probe_run(&opts, &inv, &pus, &err));
-	must(probe_run(&opts, &other, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
+	must(probe_run(&opts, &other, &local, &err));
 	assert_memory_equal(inv.digest, other.digest, INV_DIGEST_BYTES);
 	opts.node_name = "n002";
-	must(probe_run(&opts, &other, &pus, &err));
+	must(probe_run(&opts, &other, &local, &err));
 	for (unsigned i = 0; i < inv.device_count; i++) {
 		assert_memory_equal(inv.devices[i].uuid, "EMU-", 4);
 		for (unsigned k = 0; k < other.device_count; k++)
@@ -550,17 +554,17 @@ static void machines_beyond_the_bounds_are_refused_by_name(void **state)
 	struct probe_opts opts = { .source = PROBE_SYNTHETIC, .path = "package:1 core:513 pu:1" };
 
 	(void)state;
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_NOROOM);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_NOROOM);
 	assert_non_null(strstr(err.msg, "513 cores"));
 	opts.path = "package:1 core:2 pu:9";
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_NOROOM);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_NOROOM);
 	opts.path = "numanode:65 core:1 pu:1";
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_NOROOM);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_NOROOM);
 	opts.path = "package:1 core:512 pu:1";
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	assert_int_equal(inv.core_count, 512);
 	opts.path = "pu:6"; /* cores not known: every thread is one */
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	assert_int_equal(inv.core_count, 6);
 }
 
@@ -569,14 +573,14 @@ static void options_that_do_not_go_together_are_refused(void **state)
 	struct probe_opts opts = { .source = PROBE_XML };
 
 	(void)state;
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_INVAL);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_INVAL);
 	opts = (struct probe_opts){ .source = PROBE_LIVE, .gpus = { .count = 1 } };
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_INVAL);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_INVAL);
 	opts = (struct probe_opts){ .source = PROBE_SYNTHETIC, .path = "no such thing" };
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_FORMAT);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_FORMAT);
 	assert_non_null(strstr(err.hint, "package:"));
 	opts = (struct probe_opts){ .source = PROBE_FSROOT, .path = "/nonexistent" };
-	assert_int_equal(probe_run(&opts, &inv, &pus, &err), ERR_FORMAT);
+	assert_int_equal(probe_run(&opts, &inv, &local, &err), ERR_FORMAT);
 	assert_null(getenv("HWLOC_FSROOT"));
 }
 
@@ -782,7 +786,7 @@ static void probe_with_nvml(const char *mode)
 	snprintf(path, sizeof(path), "%s", demo_file("oci-bm-h100.xml"));
 	opts.nvml_path = fake_library("fake_nvml.so");
 	setenv("FAKE_NVML", mode, 1);
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	unsetenv("FAKE_NVML");
 	check_pus();
 }
@@ -823,13 +827,13 @@ static void nvml_links_through_switches_are_a_mesh(void **state)
 	opts.path = temp_file(text.data, text.len);
 	opts.nvml_path = fake_library("fake_nvml.so");
 	setenv("FAKE_NVML", "whole", 1);
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	unsetenv("FAKE_NVML");
 	assert_int_equal(inv.link_count, 28);
 	for (unsigned i = 0; i < 28; i++)
 		assert_int_equal(inv.links[i].bandwidth_mbps, 4 * 25000);
 	opts.nvml_path = "";
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	assert_int_equal(inv.link_count, 0);
 }
 
@@ -881,7 +885,7 @@ static void an_absent_library_changes_nothing(void **state)
 	(void)state;
 	snprintf(path, sizeof(path), "%s", demo_file("oci-bm-h100.xml"));
 	opts.path = path;
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	must(probe_xml(path, &other));
 	assert_memory_equal(&inv, &other, sizeof(inv));
 }
@@ -895,7 +899,7 @@ static void rsmi_partitions_are_joined_by_function_and_order(void **state)
 	snprintf(path, sizeof(path), "%s", demo_file("tioga-mi250x.xml"));
 	opts.path = path;
 	opts.rsmi_path = fake_library("fake_rsmi.so");
-	must(probe_run(&opts, &inv, &pus, &err));
+	must(probe_run(&opts, &inv, &local, &err));
 	assert_int_equal(inv.device_count, 10);
 	assert_string_equal(device("0000:c1:00.0", 0)->model, "AMD Instinct MI300A");
 	assert_int_equal(device("0000:c1:00.0", 0)->memory_mib, 65536);
@@ -907,9 +911,153 @@ static void rsmi_partitions_are_joined_by_function_and_order(void **state)
 	assert_int_equal(device("0000:c6:00.0", 0)->health, INV_HEALTH_OK);
 }
 
+/* ---- device nodes ------------------------------------------------------------------------------ */
+
+static char root[PATH_MAX];
+
+static void put(const char *path, const char *text)
+{
+	char full[PATH_MAX + 128];
+	FILE *f;
+
+	(void)snprintf(full, sizeof(full), "%s%s", root, path);
+	for (char *at = strchr(full + strlen(root) + 1, '/'); at; at = strchr(at + 1, '/')) {
+		*at = 0;
+		(void)mkdir(full, 0755);
+		*at = '/';
+	}
+	f = fopen(full, "w");
+	assert_non_null(f);
+	(void)fputs(text, f);
+	(void)fclose(f);
+}
+
+static void new_root(const char *name)
+{
+	(void)snprintf(root, sizeof(root), "%.200s/%s", temp, name);
+	assert_int_equal(mkdir(root, 0755), 0);
+}
+
+/* The grant names a device; the filter needs the nodes of that one. A wrong minor would hand out a
+ * neighbour's GPU. */
+static void a_whole_gpu_is_its_drivers_minor(void **state)
+{
+	struct probe_opts opts = { .source = PROBE_XML };
+	struct probe_handle none = { -1, -1, -1 };
+	struct probe_nodes nodes;
+	char path[PATH_MAX];
+	int at;
+
+	(void)state;
+	new_root("whole");
+	snprintf(path, sizeof(path), "%s", demo_file("oci-bm-h100.xml"));
+	opts.path = path;
+	opts.nvml_path = fake_library("fake_nvml.so");
+	setenv("FAKE_NVML", "whole", 1);
+	must(probe_run(&opts, &inv, &local, &err));
+	assert_true(local.devices_here);
+	at = (int)(device("0000:44:00.0", 0) - inv.devices); /* third on the bus; the fake swaps neighbours */
+	assert_int_equal(local.device[at].minor, 3);
+	assert_int_equal(probe_nodes(root, &inv.devices[at], &local.device[at], &nodes, &err), ERR_NOTFOUND);
+	put("/dev/nvidia3", "");
+	put("/dev/nvidiactl", "");
+	must(probe_nodes(root, &inv.devices[at], &local.device[at], &nodes, &err));
+	assert_int_equal(nodes.own_n, 1);
+	assert_string_equal(nodes.own[0], "/dev/nvidia3");
+	assert_int_equal(nodes.control_n, 1);
+	assert_string_equal(nodes.control[0], "/dev/nvidiactl");
+	/* Without NVML the driver tells in /proc; without either nobody knows. */
+	assert_int_equal(probe_nodes(root, &inv.devices[at], &none, &nodes, &err), ERR_NOTFOUND);
+	put("/proc/driver/nvidia/gpus/0000:44:00.0/information", "Model: \t\t NVIDIA H100\nDevice Minor: \t 3\n");
+	must(probe_nodes(root, &inv.devices[at], &none, &nodes, &err));
+	assert_string_equal(nodes.own[0], "/dev/nvidia3");
+}
+
+static void a_slice_is_its_gpu_and_two_capabilities(void **state)
+{
+	struct probe_opts opts = { .source = PROBE_XML };
+	struct probe_nodes nodes;
+	char path[PATH_MAX];
+	int at;
+
+	(void)state;
+	new_root("slice");
+	snprintf(path, sizeof(path), "%s", demo_file("oci-bm-h100.xml"));
+	opts.path = path;
+	opts.nvml_path = fake_library("fake_nvml.so");
+	setenv("FAKE_NVML", "mig", 1);
+	must(probe_run(&opts, &inv, &local, &err));
+	at = (int)(device("0000:2d:00.0", 0) - inv.devices);
+	put("/dev/nvidia0", "");
+	put("/proc/driver/nvidia-caps/mig-minors", "config 1\nmonitor 2\ngpu0/gi2/access 21\ngpu0/gi2/ci0/access 22\n"
+		"gpu0/gi9/access 84\ngpu0/gi9/ci0/access 85\n");
+	put("/dev/nvidia-caps/nvidia-cap84", "");
+	assert_int_equal(probe_nodes(root, &inv.devices[at], &local.device[at], &nodes, &err), ERR_NOTFOUND);
+	put("/dev/nvidia-caps/nvidia-cap85", "");
+	must(probe_nodes(root, &inv.devices[at], &local.device[at], &nodes, &err));
+	assert_int_equal(nodes.own_n, 3);
+	assert_string_equal(nodes.own[1], "/dev/nvidia-caps/nvidia-cap84");
+	assert_string_equal(nodes.own[2], "/dev/nvidia-caps/nvidia-cap85");
+}
+
+static void amd_partitions_have_render_nodes_of_their_own(void **state)
+{
+	const struct inv_device first = { .pci = "0000:c1:00.0", .vendor = INV_VENDOR_AMD };
+	const struct inv_device third = { .pci = "0000:c1:00.0", .vendor = INV_VENDOR_AMD, .partition = 2 };
+	const struct probe_handle none = { -1, -1, -1 };
+	struct probe_nodes nodes;
+	char path[128], text[128];
+
+	(void)state;
+	new_root("amd");
+	put("/dev/kfd", "");
+	put("/sys/class/kfd/kfd/topology/nodes/0/properties", "cpu_cores_count 24\nlocation_id 0\ndrm_render_minor 0\n");
+	for (int i = 1; i <= 6; i++) { /* two functions, three partitions each; the low bits count those */
+		snprintf(path, sizeof(path), "/sys/class/kfd/kfd/topology/nodes/%d/properties", i);
+		snprintf(text, sizeof(text), "location_id %d\ndomain 0\ndrm_render_minor %d\n",
+			(i <= 3 ? 0x0300 : 0xc100) + (i - 1) % 3, 127 + i);
+		put(path, text);
+		snprintf(path, sizeof(path), "/dev/dri/renderD%d", 127 + i);
+		put(path, "");
+	}
+	must(probe_nodes(root, &third, &none, &nodes, &err));
+	assert_int_equal(nodes.own_n, 1);
+	assert_string_equal(nodes.own[0], "/dev/dri/renderD133");
+	assert_string_equal(nodes.control[0], "/dev/kfd");
+	must(probe_nodes(root, &first, &none, &nodes, &err));
+	assert_string_equal(nodes.own[0], "/dev/dri/renderD131");
+}
+
+static void without_a_compute_topology_the_bus_tells(void **state)
+{
+	const struct inv_device amd = { .pci = "0000:0a:00.0", .vendor = INV_VENDOR_AMD };
+	const struct inv_device intel = { .pci = "0000:0a:00.0", .vendor = INV_VENDOR_INTEL };
+	const struct inv_device second = { .pci = "0000:0a:00.0", .vendor = INV_VENDOR_AMD, .partition = 1 };
+	const struct probe_handle none = { -1, -1, -1 };
+	struct probe_nodes nodes;
+
+	(void)state;
+	new_root("bus");
+	assert_int_equal(probe_nodes(root, &intel, &none, &nodes, &err), ERR_NOTFOUND);
+	put("/sys/bus/pci/devices/0000:0a:00.0/drm/renderD129/dev", "226:129");
+	put("/sys/bus/pci/devices/0000:0a:00.0/drm/card1/dev", "226:1");
+	put("/dev/dri/renderD129", "");
+	put("/dev/dri/card1", "");
+	must(probe_nodes(root, &amd, &none, &nodes, &err));
+	assert_int_equal(nodes.own_n, 1);
+	assert_string_equal(nodes.own[0], "/dev/dri/renderD129");
+	must(probe_nodes(root, &intel, &none, &nodes, &err));
+	assert_int_equal(nodes.own_n, 2);
+	assert_int_equal(probe_nodes(root, &second, &none, &nodes, &err), ERR_NOTFOUND); /* never its sibling's */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_whole_gpu_is_its_drivers_minor),
+		cmocka_unit_test(a_slice_is_its_gpu_and_two_capabilities),
+		cmocka_unit_test(amd_partitions_have_render_nodes_of_their_own),
+		cmocka_unit_test(without_a_compute_topology_the_bus_tells),
 		cmocka_unit_test(every_recorded_machine_is_what_the_table_says),
 		cmocka_unit_test(partitions_are_devices_of_their_own),
 		cmocka_unit_test(links_are_found_directly_and_through_switches),
