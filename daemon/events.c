@@ -135,6 +135,26 @@ static void note_claim(struct server *s, const struct claim *old, const struct c
 		     alloc_owner_name(m->owner_kind), m->owner, seq);
 }
 
+static void note_reservation(struct server *s, const struct reservation *old, const struct reservation *r, uint64_t id,
+			     uint64_t seq)
+{
+	static const char *const name[] = {
+		[RESERVATION_REQUESTED] = "reservation requested", [RESERVATION_CONFIRMED] = "reservation confirmed",
+		[RESERVATION_ACTIVE] = "reservation active",	   [RESERVATION_ENDED] = "reservation ended",
+		[RESERVATION_CANCELLED] = "reservation cancelled",
+	};
+
+	if (!r)
+		return;
+	if (!old || old->state != r->state)
+		note(s, LOG_NOTICE, name[r->state], "reservation=%" PRIu64 " name=%s text=%s seq=%" PRIu64, id,
+		     log_quote(r->spec.name), log_quote(r->end_text), seq);
+	if (old && old->degraded != r->degraded)
+		note(s, r->degraded ? LOG_WARNING : LOG_NOTICE, r->degraded ? "reservation degraded" : "reservation whole",
+		     "reservation=%" PRIu64 " name=%s missing=%" PRIu32 " seq=%" PRIu64, id, log_quote(r->spec.name),
+		     r->degraded, seq);
+}
+
 static void note_people(struct server *s, const struct fact *f, const void *old, uint64_t seq)
 {
 	const struct token *before = old;
@@ -205,6 +225,7 @@ void events_note(struct server *s, const struct fact *f, uint64_t seq)
 	case RECORD_LEASE: note_lease(s, old, f->lease, f->id, seq); break;
 	case RECORD_NODE: note_node(s, old, f->node, seq); break;
 	case RECORD_CLAIM: note_claim(s, old, f->claim, f->id, seq); break;
+	case RECORD_RESERVATION: note_reservation(s, old, f->reservation, f->id, seq); break;
 	case RECORD_QNODE: note_qnode(s, old, f->qnode, seq); break;
 	case RECORD_APPROVAL: note_approval(s, old, f->approval, f->id, seq); break;
 	case RECORD_CLUSTER: note_cluster(s, old, f->cluster, seq); break;

@@ -6,6 +6,7 @@
  * A part leaves only on evidence: the agent's `released` or `lost` for that very allocation, a new
  * boot id of the node, or an operator's declare-dead. Time alone frees nothing.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <string.h>
@@ -129,6 +130,8 @@ uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const s
 		a->parts[i].state = PART_ASSIGNED;
 		a->units += parts[i].units;
 	}
+	if (ask->owner_kind == OWNER_JOB && c->reservations.count)
+		a->reservation = reservation_of_parts(c, &ask->place, a->parts, parts_n);
 	if (ask->klass == CLASS_LOAN) {
 		const struct quota_tree *tree = tree_of(c, a->flavor, a->shape);
 		uint32_t at[LENDERS_PER_ALLOC_MAX];
@@ -200,6 +203,7 @@ static void part_remove(const struct core *c, struct decision *d, int64_t t, uin
 		}
 	if (!a->parts_n) {
 		drop(d, RECORD_ALLOC, id);
+		reservation_left(c, d, t, a);
 		if (a->owner_kind == OWNER_JOB)
 			job_alloc_gone(c, d, t, a);
 		else
@@ -349,6 +353,10 @@ bool tick_alloc_timer(const struct core *c, int64_t t, struct decision *d, uint6
 {
 	const struct alloc *a = core_alloc(c, id);
 
+	if (reservation_wants_ms(c, a) <= t) {
+		reservation_calls(c, t, d, a);
+		return true;
+	}
 	if (a->state == ALLOC_BINDING && a->bind_by_ms <= t) {
 		uint32_t node = 0;
 

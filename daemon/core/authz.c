@@ -63,6 +63,9 @@ static const struct rule RULE[] = {
 	{CMD_LEASE_RELEASE, ADMIN, R(ROLE_PROVIDER), LEASE_OWN},
 	{CMD_LEASE_EXTEND, ADMIN, R(ROLE_PROVIDER), LEASE_OWN},
 	{CMD_LEASE_REVOKE, ADMIN, 0, LEASE_OWN},
+	{CMD_RESERVATION_CREATE, OPS, R(ROLE_MEMBER), DECIDED}, /* a member's waits for an operator: decide_create */
+	{CMD_RESERVATION_UPDATE, OPS, 0, ANY},
+	{CMD_RESERVATION_DELETE, OPS, R(ROLE_MEMBER), DECIDED}, /* its own: decide_delete */
 };
 
 bool may_act_for(const struct core *c, uint32_t principal, uint32_t provider)
@@ -201,6 +204,7 @@ int core_may_query(const struct core *c, uint32_t principal, const struct query 
 	case QUERY_USAGE:
 	case QUERY_CLAIMS:
 	case QUERY_DEFICIT:
+	case QUERY_RESERVATIONS:
 	case QUERY_ENDPOINTS: ok = (USERS & R(p->role)) != 0; break;
 	case QUERY_PAYLOAD: ok = (USERS & R(p->role)) || p->role == ROLE_NODE; break;
 	case QUERY_PRINCIPALS:

@@ -3,6 +3,7 @@
  * Each kind of record is walked a fixed number of times and summed up by owner, so that the whole check costs
  * O(records × log owners) and can follow every decision of a simulation.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -274,5 +275,7 @@ int core_check(const struct core *c, struct err *err)
 		rc = check_allocs(c, &arena, err);
 	if (!rc)
 		rc = plan_check(c, err);
+	if (!rc)
+		rc = reservation_check(c, err);
 	return rc;
 }

@@ -129,7 +129,7 @@ static void victims_of_parts(const struct core *c, struct decision *d, struct cl
 	}
 }
 
-static void recall(const struct core *c, struct decision *d, int64_t t, uint64_t alloc, uint64_t claim)
+void loan_recall(const struct core *c, struct decision *d, int64_t t, uint64_t alloc, uint64_t claim)
 {
 	const struct alloc *a = peek(c, d, RECORD_ALLOC, alloc);
 	int64_t exempt;
@@ -175,6 +175,8 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 
 	p.ask.over = PLACE_OVER_LOANS;
 	p.ask.units = units;
+	if (p.ask.until_ms) /* it begins when the victims are gone */
+		p.ask.until_ms += qnode_recall_slo(c, ask->qnode);
 	p.ids = arena_alloc(&d->arena, (n + 1) * sizeof *p.ids);
 	if (!plan_try(&p, cost, out, n))
 		return 0;
@@ -211,7 +213,7 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 	victims_of_parts(c, d, m, &p);
 	if (!offered)
 		for (uint32_t i = 0; i < m->victims_n; i++)
-			recall(c, d, t, m->victims[i].alloc, m->id);
+			loan_recall(c, d, t, m->victims[i].alloc, m->id);
 	return m->id;
 }
 
@@ -223,7 +225,7 @@ void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t i
 	m->created_ms = t;
 	m->deadline_ms = t + qnode_recall_slo(c, m->qnode);
 	for (uint32_t i = 0; i < m->victims_n; i++)
-		recall(c, d, t, m->victims[i].alloc, id);
+		loan_recall(c, d, t, m->victims[i].alloc, id);
 }
 
 void claim_drop(const struct core *c, struct decision *d, uint64_t id)

@@ -6,6 +6,7 @@
  */
 #include "daemon/core/core.h"
 
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -43,6 +44,9 @@ static const struct kind_info KIND[RECORD_KINDS] = {
 	[RECORD_IDEM] = {sizeof(struct idem), 0, {{0}}},
 	[RECORD_APPROVAL] = {sizeof(struct approval), 1,
 			     {{offsetof(struct approval, body.data), offsetof(struct approval, body.len), 1, false}}},
+	[RECORD_RESERVATION] = {sizeof(struct reservation), 3,
+				{L(reservation, spec.windows, spec.windows_n, false),
+				 L(reservation, members, members_n, false), L(reservation, parts, parts_n, true)}},
 };
 
 static void **list_ptr(void *rec, const struct list_field *l) { return (void **)(void *)((char *)rec + l->ptr); }
@@ -241,8 +245,10 @@ void core_free(struct core *c)
 		return;
 	EACH(c, qnodes, qnode_s, q)
 		disown(RECORD_USAGE, &q->usage);
-	EACH(c, nodes, node_s, n)
+	EACH(c, nodes, node_s, n) {
 		free(n->units);
+		free(n->pins);
+	}
 	EACH(c, jobs, job_s, j)
 		free(j->span);
 	for (uint32_t i = 0; i < c->lines_n; i++) {
@@ -261,6 +267,7 @@ void core_free(struct core *c)
 	FREE_ALL(allocs, alloc_s, RECORD_ALLOC);
 	FREE_ALL(claims, claim_s, RECORD_CLAIM);
 	FREE_ALL(approvals, approval_s, RECORD_APPROVAL);
+	FREE_ALL(reservations, reservation_s, RECORD_RESERVATION);
 	free_plain(&c->principals);
 	free_plain(&c->creds);
 	free_plain(&c->tokens);
@@ -375,6 +382,11 @@ const void *core_record(const struct core *c, uint8_t kind, uint64_t id)
 
 		return a ? &a->r : NULL;
 	}
+	case RECORD_RESERVATION: {
+		const struct reservation_s *r = idtab_get(&c->reservations, id);
+
+		return r ? &r->r : NULL;
+	}
 	case RECORD_NONE:
 	case RECORD_KINDS: break;
 	}
@@ -402,6 +414,7 @@ uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
 	case RECORD_ALLOC: t = &c->allocs; break;
 	case RECORD_CLAIM: t = &c->claims; break;
 	case RECORD_APPROVAL: t = &c->approvals; break;
+	case RECORD_RESERVATION: t = &c->reservations; break;
 	case RECORD_RENEWAL:
 		for (uint64_t id = after; (id = idtab_next(&c->leases, id, NULL)) != 0;)
 			if (core_renewal(c, id))
@@ -759,6 +772,14 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		units += a->parts[i].units;
 	}
 	charge(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
+	if (a->reservation) {
+		struct reservation_s *r = idtab_get(&c->reservations, a->reservation);
+
+		if (r) { /* else it is counted when the reservation comes */
+			r->inside += add ? 1 : UINT32_MAX; /* -1 */
+			timer_set(&c->timers, &r->timer, RECORD_RESERVATION, r->r.id, reservation_due(r));
+		}
+	}
 	if (a->owner_kind == OWNER_LEASE) {
 		struct lease_s *l = lease_of(c, a->owner);
 		uint32_t held = 0;
@@ -844,11 +865,13 @@ static int64_t node_due(const struct core *c, const struct node *n)
 
 static int64_t alloc_due(const struct core *c, const struct alloc *a)
 {
+	int64_t due = reservation_wants_ms(c, a);
+
 	if (a->state == ALLOC_BINDING)
-		return a->bind_by_ms;
-	if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && a->limit_ms != T_NEVER)
-		return a->limit_ms - alloc_prenotice_ms(c, a);
-	return T_NEVER;
+		due = min64(due, a->bind_by_ms);
+	else if (a->state == ALLOC_ACTIVE && a->owner_kind == OWNER_JOB && a->limit_ms != T_NEVER)
+		due = min64(due, a->limit_ms - alloc_prenotice_ms(c, a));
+	return due;
 }
 
 static void lease_timers(struct core *c, struct lease_s *l)
@@ -983,7 +1006,9 @@ static void apply_node(struct core *c, const struct fact *f)
 		ENSURE(!n->units_n);
 		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
 		disown(RECORD_NODE, &n->r);
+		ENSURE(!n->pins_n);
 		free(n->units);
+		free(n->pins);
 		free(idtab_set(&c->nodes, f->id, NULL));
 		return;
 	}
@@ -1117,6 +1142,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		c->scratch->work |= WORK_ALL;
 	else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE)
 		c->scratch->work |= WORK_PROMOTE;
+	if (c->reservations.count)
+		c->scratch->work |= WORK_RESERVE; /* one that is short may find what this gives back sooner */
 	if (fresh)
 		c->scratch->work |= WORK_AGAIN;
 	else if (c->scratch->shadow[a->r.flavor].set &&
@@ -1160,6 +1187,41 @@ static void apply_approval(struct core *c, const struct fact *f)
 	timer_set(&c->timers, &a->timer, RECORD_APPROVAL, f->id, a->r.expires_ms);
 }
 
+/* Pins at the nodes, and when what is there has to go. */
+static void reservation_move(struct core *c, const struct reservation *r, bool add)
+{
+	reservation_account(c, r, add);
+	for (uint32_t i = 0; i < r->parts_n; i++) {
+		const struct node_s *n = node_of(c, r->parts[i].node);
+
+		for (uint32_t k = 0; n && k < n->units_n; k++) {
+			struct alloc_s *a = alloc_of(c, n->units[k].alloc);
+
+			timer_set(&c->timers, &a->timer, RECORD_ALLOC, a->r.id, alloc_due(c, &a->r));
+		}
+	}
+}
+
+static void apply_reservation(struct core *c, const struct fact *f)
+{
+	WRAPPER(reservations, reservation_s, r)
+	c->scratch->work |= WORK_ALL;
+	if (!fresh)
+		reservation_move(c, &r->r, false);
+	if (!f->reservation) {
+		timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, T_NEVER);
+		disown(RECORD_RESERVATION, &r->r);
+		free(idtab_set(&c->reservations, f->id, NULL));
+		return;
+	}
+	own(RECORD_RESERVATION, &r->r, f->reservation);
+	if (fresh) /* on the disk its allocations may stand before it */
+		EACH(c, allocs, alloc_s, a)
+			r->inside += a->r.reservation == f->id;
+	reservation_move(c, &r->r, true);
+	timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, reservation_due(r));
+}
+
 /* Is `b` the same but for counters? CMD_RECOVER moves last_seen_ms, so a restart orders a whole pass. */
 static bool cluster_same_settings(const struct cluster *a, const struct cluster *b)
 {
@@ -1201,6 +1263,7 @@ void core_apply(struct core *c, const struct fact *f)
 	case RECORD_JOB: apply_job(c, f); break;
 	case RECORD_ALLOC: apply_alloc(c, f); break;
 	case RECORD_CLAIM: apply_claim(c, f); break;
+	case RECORD_RESERVATION: apply_reservation(c, f); break;
 	case RECORD_USAGE: {
 		struct qnode_s *q = qnode_of(c, f->id);
 
@@ -1295,6 +1358,9 @@ static int decide_by_type(const struct core *c, int64_t t, const struct command 
 	case CMD_LEASE_RELEASE:
 	case CMD_LEASE_EXTEND:
 	case CMD_LEASE_REVOKE: return decide_lease(c, t, cmd, d, err);
+	case CMD_RESERVATION_CREATE:
+	case CMD_RESERVATION_UPDATE:
+	case CMD_RESERVATION_DELETE: return decide_reservation(c, t, cmd, d, err);
 	case CMD_NONE: break;
 	}
 	return err_set(err, ERR_UNSUPPORTED, "unknown command %u", cmd->type);

@@ -17,6 +17,7 @@
  * Budget: at start the whole time limit is held from a released stage; at the end what was used is
  * captured and the rest released. Work lost to a recall is refunded from the last checkpoint on.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -114,7 +115,18 @@ static bool others_hold(const struct core *c, const struct place_ask *want)
 	return ok;
 }
 
-void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, struct place_ask *ask)
+/* It has its devices until then at most, or can be made to give them back. */
+static int64_t holds_until(const struct core *c, int64_t t, const struct job_spec *s, uint8_t klass)
+{
+	int64_t until = t + c->cluster.bind_timeout_ms + s->time_limit_ms;
+
+	if (klass == CLASS_LOAN)
+		until = min64(until, t + s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
+					     flavor_of(c, s->flavor)->scrub_ms_max);
+	return until;
+}
+
+void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask)
 {
 	const struct job_spec *s = &j->spec;
 
@@ -130,6 +142,9 @@ void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, str
 		.requires_n = s->requires_n,
 		.excluded = j->excluded,
 		.excluded_n = j->excluded_n,
+		.until_ms = holds_until(c, t, s, klass),
+		.reservation = s->reservation,
+		.project = s->project,
 	};
 	if (j->excluded_n && !others_hold(c, ask))
 		ask->excluded_n = 0;
@@ -190,7 +205,7 @@ void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	j->end_cause = END_NONE;
 	j->requeue_wanted = false;
 	ask.attempt = j->attempt;
-	job_place_ask(c, j, klass, &ask.place);
+	job_place_ask(c, t, j, klass, &ask.place);
 	tasks_fill(&j->spec, parts, parts_n);
 	j->alloc = alloc_make(c, d, t, &ask, parts, parts_n);
 }
@@ -405,7 +420,8 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 	case END_DEADLINE: job_end(c, d, t, j, JOB_DEADLINE, NULL); return;
 	case END_TIME:
 		if (failed || a->limit_ms <= t) {
-			job_end(c, d, t, j, JOB_TIMEOUT, "the time limit was reached");
+			job_end(c, d, t, j, JOB_TIMEOUT, a->reservation && a->limit_ms > t ?
+							       "its reservation ended" : "the time limit was reached");
 			return;
 		}
 		job_end(c, d, t, j, JOB_COMPLETED, ""); /* it finished within the notice */
@@ -417,7 +433,10 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 		if (cause == END_RECALL) {
 			wait = c->cluster.cooldown_ms << (j->recalls < 6 ? j->recalls : 6);
 			j->recalls++;
-			(void)snprintf(j->end_text, sizeof j->end_text, "recalled by claim %" PRIu64, a->claim);
+			if (a->claim)
+				(void)snprintf(j->end_text, sizeof j->end_text, "recalled by claim %" PRIu64, a->claim);
+			else
+				TEXT_SET(j->end_text, "recalled for a reservation");
 		} else {
 			TEXT_SET(j->end_text, "its node was drained");
 		}
@@ -634,7 +653,7 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		err_set(err, ERR_NOROOM, "%s has %u jobs waiting, its limit", q->r.name, q->pending);
 		return err_reason(err, REASON_JOB_LIMIT);
 	}
-	job_place_ask(c, j, CLASS_LOAN, &ask);
+	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	rc = shape_installed(c, d, &ask, err);
 	if (rc)
 		return rc;
@@ -708,6 +727,13 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 					     draft.spec.time_limit_ms / 2);
 	if (!draft.spec.units_max)
 		draft.spec.units_max = draft.spec.units;
+	draft.owner = cmd->principal;
+	draft.spec.reservation = 0;
+	if (s->reservation[0]) {
+		rc = reservation_for_job(c, s->reservation, &draft, &draft.spec.reservation, err);
+		if (rc)
+			return rc;
+	}
 	rc = submit_check(c, t, d, &draft, err);
 	if (rc)
 		return rc;
@@ -795,6 +821,17 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		j->spec.deadline_ms = u->deadline_ms;
 	if (u->name[0])
 		TEXT_SET(j->spec.name, u->name);
+	if (u->reservation[0]) {
+		int rc;
+
+		if (!job_waits(old)) {
+			err_set(err, ERR_STATE, "job %" PRIu64 " is running: where is settled", u->job);
+			return err_hint(err, "sluisctl job requeue %" PRIu64 " first", u->job);
+		}
+		rc = reservation_for_job(c, u->reservation, j, &j->spec.reservation, err);
+		if (rc)
+			return rc;
+	}
 	if (u->time_limit_ms) {
 		const struct alloc *a = core_alloc(c, old->alloc);
 
@@ -807,6 +844,18 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		}
 		if (a && a->start_ms && a->start_ms + u->time_limit_ms <= t)
 			return err_set(err, ERR_RANGE, "it has run longer than that already");
+		if (a && a->klass == CLASS_GUARANTEED && a->state != ALLOC_STOPPING &&
+		    u->time_limit_ms > j->spec.time_limit_ms) {
+			const struct reservation *r =
+				reservation_blocks(c, a, (a->start_ms ? a->start_ms : a->bind_by_ms) + u->time_limit_ms);
+
+			if (r) {
+				err_set(err, ERR_CONFLICT, "reservation %" PRIu64 " (%.32s) has its devices then", r->id,
+					r->spec.name);
+				err_hint(err, "sluisctl reservation show %" PRIu64, r->id);
+				return err_reason(err, r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED);
+			}
+		}
 		j->spec.time_limit_ms = u->time_limit_ms;
 		if (j->held_rums) { /* the hold follows the limit; a claim has one already */
 			struct qnode *e = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);

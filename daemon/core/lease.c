@@ -12,6 +12,7 @@
  *
  * Source: Gray & Cheriton, "Leases", SOSP 1989.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -158,6 +159,31 @@ static void lease_reason(struct lease_s *l, int64_t t, int reason)
 	l->reason = (uint16_t)reason;
 }
 
+/* Until when it has its devices, for reservation.h; 0: it may stay. */
+static int64_t holds_until(const struct core *c, int64_t t, const struct lease *l)
+{
+	if (l->spec.klass == LEASE_LOAN)
+		return t + l->spec.notice_ms + c->cluster.kill_margin_ms + flavor_of(c, l->spec.flavor)->scrub_ms_max;
+	if (l->spec.auto_extend)
+		return 0;
+	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
+}
+
+/* The first reservation that wants its devices before `until_ms`. */
+static const struct reservation *blocked(const struct core *c, uint64_t lease, int64_t until_ms)
+{
+	EACH(c, allocs, alloc_s, a) {
+		const struct reservation *r = a->r.owner_kind == OWNER_LEASE && a->r.owner == lease &&
+						a->r.klass == CLASS_GUARANTEED && c->reservations.count ?
+						      reservation_blocks(c, &a->r, until_ms) :
+						      NULL;
+
+		if (r)
+			return r;
+	}
+	return NULL;
+}
+
 /* Bind `units` from free devices. */
 static int grow_now(const struct core *c, struct decision *d, int64_t t, const struct lease *l, uint32_t units)
 {
@@ -168,6 +194,7 @@ static int grow_now(const struct core *c, struct decision *d, int64_t t, const s
 
 	lease_ask(l, &ask);
 	ask.place.units = units;
+	ask.place.until_ms = holds_until(c, t, l);
 	rc = place(c, &ask.place, &d->arena, &parts, &n);
 	if (rc)
 		return rc;
@@ -187,6 +214,7 @@ static bool grow_claim(const struct core *c, struct decision *d, int64_t t, cons
 	if (lease_klass(l) == CLASS_LOAN && !offered)
 		return false; /* a loan recalls nobody */
 	lease_ask(l, &ask);
+	ask.place.until_ms = holds_until(c, t, l);
 	claim = claim_raise(c, d, t, &ask, units, offered);
 	if (!claim)
 		return false;
@@ -311,12 +339,19 @@ bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint6
 	case LEASE_ACTIVE:
 	case LEASE_GRACE:
 		if (l->spec.auto_extend && l->state == LEASE_ACTIVE) {
-			l->term_end_ms += l->spec.term_ms;
-			return true;
+			const struct reservation *r = blocked(c, id, l->term_end_ms + l->spec.term_ms);
+
+			if (!r) {
+				l->term_end_ms += l->spec.term_ms;
+				return true;
+			}
+			(void)snprintf(l->end_reason, sizeof l->end_reason, "not extended: reservation %" PRIu64
+				       " (%.32s) has its devices then", r->id, r->spec.name);
+		} else {
+			TEXT_SET(l->end_reason, "its term ended");
 		}
 		stop_everything(c, d, t, id, END_TIME);
 		state_set(l, LEASE_ENDED, t);
-		TEXT_SET(l->end_reason, "its term ended");
 		return true;
 	case LEASE_RECALLING: /* the agents kill at recall_at; nothing more to decide here */
 		l->recall_at_ms = T_NEVER;
@@ -728,6 +763,16 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 		    cmd->lease_extend.term_ms > core_qnode(c, l->spec.provider)->term_ms_max) {
 			err_set(err, ERR_NEVER, "the term is over the provider's limit");
 			return err_reason(err, REASON_TIME_LIMIT);
+		}
+		if (l->term_end_ms) {
+			const struct reservation *r = blocked(c, id, t + cmd->lease_extend.term_ms);
+
+			if (r) {
+				err_set(err, ERR_CONFLICT, "reservation %" PRIu64 " (%.32s) has its devices then", r->id,
+					r->spec.name);
+				err_hint(err, "sluisctl reservation show %" PRIu64, r->id);
+				return err_reason(err, r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED);
+			}
 		}
 		e = EDIT(c, d, RECORD_LEASE, lease, id);
 		if (e->term_end_ms)

@@ -8,6 +8,7 @@
  * jobs may start elsewhere as new attempts, the old ones keep their devices until the node is heard
  * again (released, or a new boot id) or an operator declares it dead.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -262,6 +263,7 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 			if (core_cred(c, id)->principal == found->principal)
 				EDIT(c, d, RECORD_CRED, cred, id)->state = CRED_REVOKED;
 		claims_drop_on(c, d, found->id);
+		reservations_leave(c, d, found->id);
 		drop(d, RECORD_NODE, found->id);
 		return 0;
 	default: UNREACHABLE();

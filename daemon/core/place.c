@@ -7,6 +7,7 @@
  * Shape safety: guaranteed single-device work may break at most `live nodes - whole nodes promised`
  * nodes of a flavor (the fractional area); loans go anywhere, because they can be recalled.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct placing {
 	struct cand *cand;
 	uint32_t cand_n;
 	uint32_t breakable; /* nodes that may still be broken */
+	bool barred; /* a reservation keeps something from it */
 	struct part *part;
 	uint32_t part_n, part_cap;
 	struct arena *arena;
@@ -137,7 +139,7 @@ uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const st
 	return owed;
 }
 
-static void cand_fill(const struct placing *p, struct cand *cd)
+static void cand_fill(struct placing *p, struct cand *cd)
 {
 	const struct place_ask *ask = p->ask;
 	const struct node *n = &cd->n->r;
@@ -147,7 +149,7 @@ static void cand_fill(const struct placing *p, struct cand *cd)
 	memcpy(cd->cores, cd->n->cores_usable, sizeof cd->cores);
 	cd->devices = mask;
 	cd->memory_mib = memory;
-	if (ask->over != PLACE_EMPTY) {
+	if (ask->over == PLACE_FREE || ask->over == PLACE_OVER_LOANS) {
 		uint64_t held = cd->n->held, cores[CORE_WORDS];
 		uint64_t memory_held = (uint64_t)cd->n->memory_held_mib + node_memory_owed(p->c, cd->n, ask);
 
@@ -170,6 +172,8 @@ static void cand_fill(const struct placing *p, struct cand *cd)
 		mask_andnot(cd->cores, cd->n->cores_claimed);
 		cd->memory_mib = memory > memory_held ? (uint32_t)(memory - memory_held) : 0;
 	}
+	if ((cd->n->pins_n || ask->reservation || ask->over == PLACE_CALENDAR) && ask->over != PLACE_EMPTY)
+		p->barred |= reservation_bar(p->c, cd->n, ask, &cd->devices, cd->cores, &cd->memory_mib);
 	if (p->flavor->unit == UNIT_CORE)
 		cd->avail = node_is_cpu(cd->n) ? mask_count(cd->cores) : 0;
 	else if (ask->shape == SHAPE_NODE)
@@ -485,6 +489,17 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 		ok = false;
 	if (!ok && ask->ret_total)
 		*ask->ret_total = schedulable ? total : UINT64_MAX;
+	if (!ok && p.barred) {
+		struct place_ask again = *ask;
+
+		again.unbarred = true;
+		again.ret_total = NULL;
+		if (place(c, &again, arena, ret_parts, ret_n) == 0) {
+			const struct reservation *r = reservation_in_way(c, ask);
+
+			return r && r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED;
+		}
+	}
 	if (!ok)
 		return !schedulable ? REASON_NODES_OUT : total >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
 	*ret_parts = p.part;

@@ -17,6 +17,7 @@
  * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole pass at the same
  * instant finds nothing either.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -50,9 +51,11 @@ const struct job_s *sched_speaker(const struct core *c, const struct job_s *j)
 	return head ? head : j;
 }
 
-void sched_reason_text(const struct job_s *j, char out[TEXT_BYTES])
+void sched_reason_text(const struct core *c, const struct job_s *j, char out[TEXT_BYTES])
 {
-	if (j->reason == REASON_WOULD_DELAY && j->reason_job)
+	if (j->reason == REASON_WINDOW || j->reason == REASON_RESERVED || j->reason == REASON_MAINTENANCE)
+		reservation_reason_text(c, &j->r, j->reason, j->reason_job, out);
+	else if (j->reason == REASON_WOULD_DELAY && j->reason_job)
 		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, j->reason_job);
 	else if (j->reason == REASON_BEHIND && j->reason_job)
 		(void)snprintf(out, TEXT_BYTES, "behind job %" PRIu64, j->reason_job);
@@ -283,12 +286,14 @@ static int gates(const struct core *c, int64_t t, const struct job *j)
 		return REASON_JOB_LIMIT;
 	if (j->spec.array_step && j->spec.array_running_max && j->array_live >= j->spec.array_running_max)
 		return REASON_JOB_LIMIT;
+	if (reservation_gate(c, t, j))
+		return REASON_WINDOW;
 	return dependency_gate(c, j);
 }
 
 /* ---- what failed already ------------------------------------------------------------------------------------- */
 
-static uint64_t ask_hash(const struct place_ask *a, uint8_t over)
+static uint64_t ask_hash(const struct core *c, const struct place_ask *a, uint8_t over)
 {
 	uint64_t h = hash_u64(over + 1, (uint64_t)a->flavor << 32 | (uint64_t)a->shape << 16 | (uint64_t)a->klass << 8 |
 						a->distinct);
@@ -301,6 +306,8 @@ static uint64_t ask_hash(const struct place_ask *a, uint8_t over)
 	}
 	for (uint32_t i = 0; i < a->excluded_n; i++)
 		h = hash_u64(h, a->excluded[i].node);
+	if (c->reservations.count)
+		h = hash_u64(hash_u64(hash_u64(h, a->reservation), a->project), reservation_horizon(c, a->until_ms));
 	return h ? h : 1;
 }
 
@@ -320,12 +327,12 @@ static void failed_note(const struct core *c, uint64_t hash, uint32_t units, int
 static int place_once(const struct core *c, struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 		      uint32_t *ret_n)
 {
-	uint64_t hash = ask_hash(ask, PLACE_FREE), total = 0;
+	uint64_t hash = ask_hash(c, ask, PLACE_FREE), total = 0;
 	const struct failed *f = failed_before(c, hash, ask->units);
 	int rc;
 
-	if (f && f->reason == REASON_NODES_OUT)
-		return REASON_NODES_OUT;
+	if (f && (f->reason == REASON_NODES_OUT || reservation_reason(f->reason)))
+		return f->reason;
 	if (f)
 		return f->total >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
 	ask->ret_total = &total;
@@ -367,8 +374,8 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 	if (j->spec.array_step)
 		return false; /* its children claim nothing: they start as devices come free */
 	ask.owner = owner;
-	job_place_ask(c, j, CLASS_GUARANTEED, &ask.place);
-	key = ask_hash(&ask.place, PLACE_OVER_LOANS);
+	job_place_ask(c, t, j, CLASS_GUARANTEED, &ask.place);
+	key = ask_hash(c, &ask.place, PLACE_OVER_LOANS);
 	if (failed_before(c, key, j->spec.units))
 		return false;
 	claim = claim_raise(c, d, t, &ask, j->spec.units, false);
@@ -417,7 +424,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 				reason_set(js, t, rc, 0);
 				return WAITS;
 			}
-			job_place_ask(c, j, CLASS_GUARANTEED, &ask);
+			job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
 			rc = place_once(c, &ask, &d->arena, &parts, &n);
 			if (!rc && !may_pass(c, t, s, head)) {
 				reason_set(js, t, REASON_WOULD_DELAY, head->job);
@@ -431,6 +438,12 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			}
 			if (raise_claim(c, d, t, j))
 				return STARTED;
+			if (reservation_reason(rc)) { /* it waits for an instant, and in nobody's way */
+				const struct reservation *r = reservation_in_way(c, &ask);
+
+				reason_set(js, t, rc, r ? r->id : 0);
+				return WAITS;
+			}
 			reason_set(js, t, rc, 0);
 			if (!head->set) {
 				reserve(c, t, js, head);
@@ -453,7 +466,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 		if (!loan)
 			loan = budget_gate(c, t, j, CLASS_LOAN);
 		if (!loan) {
-			job_place_ask(c, j, CLASS_LOAN, &ask);
+			job_place_ask(c, t, j, CLASS_LOAN, &ask);
 			loan = place_once(c, &ask, &d->arena, &parts, &n);
 		}
 		if (!loan && !may_pass(c, t, s, head))
@@ -671,7 +684,7 @@ bool sched_promote(const struct core *c, int64_t t, struct decision *d)
 		if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
 			continue;
 		if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
-		    !place_may_guarantee(c, &a->r) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
+		    !place_may_guarantee(c, &a->r) || reservation_blocks(c, &a->r, a->r.limit_ms) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
 			continue;
 		alloc_charge(c, d, t, a->r.id); /* so far as a loan */
 		if (more) {
@@ -702,6 +715,7 @@ static bool tick_timers(const struct core *c, int64_t t, struct decision *d)
 	case RECORD_CLAIM: return tick_claim_timer(c, t, d, due->id);
 	case RECORD_IDEM:
 	case RECORD_APPROVAL: drop(d, (uint8_t)due->kind, due->id); return true;
+	case RECORD_RESERVATION: return tick_reservation_timer(c, t, d, due->id);
 	default: UNREACHABLE();
 	}
 }
@@ -726,6 +740,9 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 		s->wake_ms = 0;
 		s->work |= WORK_JOBS;
 	}
+	if ((s->work & WORK_RESERVE) && sched_reservations(c, t, d))
+		return;
+	s->work &= ~(uint32_t)WORK_RESERVE;
 	if ((s->work & WORK_CLAIMS) && sched_claims(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_CLAIMS;
@@ -753,7 +770,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 	if (!waits_for_loan_only(s) &&
 	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
 	    !budget_gate(c, t, j, CLASS_GUARANTEED)) {
-		job_place_ask(c, j, CLASS_GUARANTEED, &ask);
+		job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
 		if (!place(c, &ask, arena, &parts, &n))
 			return true;
 	}
@@ -764,6 +781,6 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		    lender_slo_min(c, s->project, s->flavor, s->shape) ||
 	    budget_gate(c, t, j, CLASS_LOAN))
 		return false;
-	job_place_ask(c, j, CLASS_LOAN, &ask);
+	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	return !place(c, &ask, arena, &parts, &n);
 }

@@ -31,6 +31,9 @@ enum {
 
 struct unit_ref { uint64_t alloc; uint16_t part; };
 
+/* Part `part` of a reservation is at this node. */
+struct pin { uint64_t reservation; uint32_t part; };
+
 struct node_s {
 	struct node r;
 	uint64_t holder[DEVICES_PER_NODE_MAX];   /* alloc id; 0 free */
@@ -51,6 +54,8 @@ struct node_s {
 	bool mask_all;     /* no device has another flavor */
 	struct unit_ref *units;
 	uint32_t units_n, units_cap;
+	struct pin *pins; /* of confirmed and active reservations, by (reservation, part) */
+	uint32_t pins_n, pins_cap;
 	struct timer timer;
 };
 
@@ -105,6 +110,11 @@ struct claim_s {
 	struct timer timer;
 	int64_t until_ms; /* the plan counts it until then */
 };
+struct reservation_s {
+	struct reservation r;
+	struct timer timer;
+	uint32_t inside; /* allocations placed inside it */
+};
 struct qnode_s {
 	struct qnode r;
 	uint32_t at; /* index in the quota trees */
@@ -137,7 +147,7 @@ struct core {
 	bool have_cluster;
 	struct cluster cluster;
 	struct flavor_s *flavor[FLAVORS_MAX + 1];
-	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims, approvals;
+	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims, approvals, reservations;
 	struct idem_s **idem; /* open addressing; capacity a power of two */
 	uint32_t idem_n, idem_cap;
 	/* derived */
@@ -172,7 +182,8 @@ enum {
 	WORK_PASS = 16,  /* a pass is under way: starting a job frees nothing, so it goes on where it was */
 	WORK_FRESH = 32, /* lines with a new head */
 	WORK_AGAIN = 64, /* devices were taken since the pass began: one more when it is over */
-	WORK_ALL = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_JOBS,
+	WORK_RESERVE = 128, /* a reservation may have lost devices, or find others */
+	WORK_ALL = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_JOBS | WORK_RESERVE,
 };
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
 
@@ -272,7 +283,9 @@ enum place_over {
 	PLACE_FREE = 0,   /* free devices only */
 	PLACE_OVER_LOANS, /* devices held by loans that may be recalled count as free (claim planning) */
 	PLACE_EMPTY,      /* everything installed counts: could it ever run? */
+	PLACE_CALENDAR,   /* what can be pinned for the windows of `calendar` */
 };
+struct calendar_ask { int64_t t; const struct window *windows; uint32_t windows_n; bool ignore_jobs; };
 struct place_ask {
 	uint16_t flavor;
 	uint8_t shape;
@@ -289,11 +302,16 @@ struct place_ask {
 	const struct node_ref *excluded;
 	uint32_t excluded_n;
 	uint64_t *ret_total; /* units that are free in all, set on failure; may be NULL */
+	int64_t until_ms;     /* it is gone, or can be, by then; 0: it stays. See reservation.h */
+	uint64_t reservation; /* only inside this one; 0 */
+	uint32_t project;     /* whose magnetic reservations are open to it */
+	bool unbarred;        /* as if there were no reservations: to tell why it does not fit */
+	const struct calendar_ask *calendar; /* PLACE_CALENDAR */
 	const uint64_t *victims; /* PLACE_OVER_LOANS: only these allocations, ascending; NULL: any loan */
 	uint32_t victims_n;
 };
 /* Fill parts (in `arena`). Returns 0, or the reason that blocks: REASON_NO_SHAPE, _FRAGMENTED,
- * _NODES_OUT. Fewest nodes, best fit, topology order. O(nodes log nodes). */
+ * _NODES_OUT, _RESERVED or _MAINTENANCE. Fewest nodes, best fit, topology order. O(nodes log nodes). */
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n);
 
@@ -369,6 +387,8 @@ void usage_refund(const struct core *c, struct decision *d, int64_t t, const str
  * `offered`). Returns the claim id, 0 if even recalling every loan does not help. */
 uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const struct grant_ask *ask,
 		     uint32_t units, bool offered);
+/* Tell a loan to go, with its notice; a lease goes as a whole. `claim` 0: for a reservation. */
+void loan_recall(const struct core *c, struct decision *d, int64_t t, uint64_t alloc, uint64_t claim);
 void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t id); /* an offered one */
 void claim_drop(const struct core *c, struct decision *d, uint64_t id);
 /* Its devices are not to be had there any more: each claim is planned anew over other nodes. */
@@ -413,7 +433,7 @@ int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass);
 /* A released stage that covers `hold`: 0 and its index (UINT32_MAX: the project has no grant), or the
  * reason (204, 401, 402). ret_left: the most any open stage has left. */
 int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);
-void job_place_ask(const struct core *c, const struct job *j, uint8_t klass, struct place_ask *ask);
+void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
 void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
 	      uint32_t parts_n);
 uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);
@@ -461,7 +481,7 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
 void sched_order(const struct core *c, int64_t t);
 /* The job whose reason holds for `j`: the first of its line. */
 const struct job_s *sched_speaker(const struct core *c, const struct job_s *j);
-void sched_reason_text(const struct job_s *j, char out[TEXT_BYTES]);
+void sched_reason_text(const struct core *c, const struct job_s *j, char out[TEXT_BYTES]);
 
 /* ---- lines of waiting jobs (line.c) ---------------------------------------------------------------- */
 void line_join(struct core *c, struct job_s *j);

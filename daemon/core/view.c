@@ -1,4 +1,5 @@
 /* view.c - answers to questions: records with names, sums and reasons beside them */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 #include "proto/model/names.h"
 #include "proto/model/reason.h"
@@ -53,6 +54,11 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		if (a->stop_cause == END_RECALL && a->state == ALLOC_STOPPING)
 			v->recall_at_ms = a->stop_at_ms;
 	}
+	if (j->spec.reservation) {
+		const struct reservation *r = core_record(c, RECORD_RESERVATION, j->spec.reservation);
+
+		TEXT_SET(v->reservation, r ? r->spec.name : "(gone)");
+	}
 	if (job_waits(j) || j->state == JOB_EARMARKED) {
 		const struct job_s *speaker = sched_speaker(c, js);
 
@@ -60,7 +66,7 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		if (j->state == JOB_HELD)
 			TEXT_SET(v->reason_text, reason_text(v->reason));
 		else
-			sched_reason_text(speaker, v->reason_text);
+			sched_reason_text(c, speaker, v->reason_text);
 		v->reason_since_ms = speaker->reason_since_ms;
 		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)
 			v->reason_since_ms = j->submit_ms;
@@ -249,6 +255,8 @@ static void node_view_fill(const struct core *c, const struct node_s *n, struct 
 		(void)snprintf(v->note, sizeof v->note, "its topology changed: sluisctl node accept %.60s", r->name);
 	else if (r->admin != NODE_ENABLED)
 		TEXT_SET(v->note, r->admin_reason);
+	else if (n->pins_n)
+		reservation_note(c, n, v->note);
 	else if (r->emulated)
 		TEXT_SET(v->note, "emulated");
 }
@@ -643,6 +651,56 @@ static void view_claims_fill(const struct core *c, int64_t t, struct view_claims
 	}
 }
 
+static void reservation_view_fill(const struct core *c, const struct reservation_s *rs, struct reservation_view *v)
+{
+	const struct reservation *r = &rs->r;
+
+	v->reservation = *r;
+	TEXT_SET(v->state, reservation_state_name(r->state));
+	TEXT_SET(v->owner, core_principal(c, r->owner) ? core_principal(c, r->owner)->name : "");
+	TEXT_SET(v->flavor, r->spec.flavor ? flavor_of(c, r->spec.flavor)->name : "");
+	for (uint32_t i = 0; i < r->members_n; i++) {
+		char who[TEXT_BYTES + 8] = "";
+
+		if (r->members[i].qnode)
+			core_qnode_path(c, r->members[i].qnode, who);
+		else if (core_principal(c, r->members[i].principal))
+			(void)snprintf(who, sizeof who, "user:%s", core_principal(c, r->members[i].principal)->name);
+		text_add(v->members, sizeof v->members, " ", who);
+	}
+	for (uint32_t i = 0; i < r->parts_n; i++) {
+		const struct node_s *n = node_of(c, r->parts[i].node);
+
+		if (!n)
+			continue;
+		if (!strstr(v->nodes, n->r.name) || r->parts_n < 2)
+			text_add(v->nodes, sizeof v->nodes, ",", n->r.name);
+	}
+	v->units_here = reservation_units_here(c, r);
+	EACH(c, allocs, alloc_s, a) {
+		char who[32];
+
+		if (a->r.reservation != r->id)
+			continue;
+		for (uint32_t i = 0; i < a->r.parts_n; i++)
+			v->units_used += a->r.parts[i].units;
+		(void)snprintf(who, sizeof who, "%" PRIu64, a->r.owner);
+		text_add(v->jobs, sizeof v->jobs, " ", who);
+	}
+}
+
+static void view_reservations_fill(const struct core *c, const struct query *q, struct view_reservations *v,
+				   struct arena *arena)
+{
+	v->items = arena_alloc(arena, c->reservations.count * sizeof *v->items);
+	EACH(c, reservations, reservation_s, r) {
+		bool named = q->id ? r->r.id == q->id : !q->name[0] || !strcmp(q->name, r->r.spec.name);
+
+		if (named && (q->all || q->id || !reservation_terminal(r->r.state)))
+			reservation_view_fill(c, r, &v->items[v->items_n++]);
+	}
+}
+
 static bool node_named(const struct node *n, const char *what)
 {
 	const char *eq = strchr(what, '=');
@@ -799,6 +857,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_TOKENS: FILL(view_tokens, view_tokens_fill(c, v, arena))
 	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
 	case QUERY_APPROVALS: FILL(view_approvals, view_approvals_fill(c, t, v, arena))
+	case QUERY_RESERVATIONS: FILL(view_reservations, (view_reservations_fill(c, q, v, arena), v->t_ms = t))
 	case QUERY_DEFICIT: FILL(view_deficit, view_deficit_fill(c, q, v, arena))
 #undef FILL
 	case QUERY_EXPLAIN: {

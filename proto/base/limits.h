@@ -32,6 +32,11 @@ enum {
 	UNITS_PER_NODE_MAX = 512, /* rows of an agent's desired state */
 	TASKS_PER_PART_MAX = 256,
 
+	/* reservations */
+	RESERVATIONS_MAX = 1024,
+	WINDOWS_MAX = 512,
+	RESERVATION_MEMBERS_MAX = 64,
+
 	/* jobs */
 	DEPENDENCIES_MAX = 8,
 	EXCLUDED_NODES_MAX = 4,

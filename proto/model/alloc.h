@@ -68,6 +68,8 @@ struct alloc {
 	uint8_t stop_cause; /* enum end_cause */
 	int64_t stop_at_ms; /* STOPPING: SIGKILL at */
 	uint64_t claim;     /* that recalls it */
+	uint64_t reservation; /* inside which it was placed; 0 */
+	bool extra;         /* surplus of an elastic job's attempt, beside its core allocation */
 	int64_t charged_until_ms; /* usage is accounted up to here */
 	uint32_t lenders_n;
 	struct lender *lenders; /* loan: whose nominal it used when admitted */

@@ -23,6 +23,7 @@ struct cluster {
 	uint16_t next_flavor;
 	uint64_t next_submit;
 	uint64_t next_approval;
+	uint64_t next_reservation; /* 0 on disks written before there were any: 1 */
 	/* liveness */
 	int64_t down_ms;         /* sum of all downtime: live time = logical time - down_ms */
 	int64_t no_expiry_until_ms; /* rejoin grace after a restart */
@@ -32,6 +33,7 @@ struct cluster {
 	int64_t lease_ttl_ms, lease_grace_ms, lease_term_ms, lease_offer_ms, rejoin_grace_ms;
 	int64_t bind_timeout_ms, lost_after_ms, notice_ms, kill_margin_ms, job_time_ms, cooldown_ms;
 	int64_t age_guard_ms;
+	int64_t resize_ms; /* between two changes of an elastic job's size */
 	uint32_t renewals_per_s;
 	uint32_t loan_rate_ppm, urgent_rate_ppm;
 	uint32_t dual_control; /* bits of DUAL_CONTROL_TABLE: commands that take two */

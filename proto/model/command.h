@@ -13,6 +13,7 @@
 #include "proto/model/lease.h"
 #include "proto/model/node.h"
 #include "proto/model/principal.h"
+#include "proto/model/reservation.h"
 #include "proto/model/unit.h"
 
 /* name, number (on the wire and in the log, never reused), body struct */
@@ -60,7 +61,11 @@
 	X(CMD_LEASE_RESIZE, 84, lease_resize)                                                      \
 	X(CMD_LEASE_RELEASE, 85, object)                                                           \
 	X(CMD_LEASE_EXTEND, 86, lease_extend)                                                      \
-	X(CMD_LEASE_REVOKE, 87, lease_revoke)
+	X(CMD_LEASE_REVOKE, 87, lease_revoke)                                                      \
+	/* reservations */                                                                         \
+	X(CMD_RESERVATION_CREATE, 100, reservation_create)                                         \
+	X(CMD_RESERVATION_UPDATE, 101, reservation_update)                                         \
+	X(CMD_RESERVATION_DELETE, 102, object)
 
 enum command_type {
 	CMD_NONE = 0,
@@ -166,6 +171,7 @@ struct cmd_job_submit {
 	char project[TEXT_BYTES]; /* path, or last part if unique */
 	char flavor[FLAVOR_NAME_BYTES];
 	char user[NAME_BYTES];
+	char reservation[NAME_BYTES]; /* name or id */
 };
 struct cmd_job_control {
 	uint64_t job;
@@ -179,6 +185,7 @@ struct cmd_job_update {
 	uint8_t loan_plus1;
 	int64_t deadline_ms;
 	char name[NAME_BYTES];
+	char reservation[NAME_BYTES]; /* name or id; "none": leaves it; empty: unchanged */
 };
 struct cmd_job_checkpointed {
 	uint64_t job;
@@ -204,6 +211,26 @@ struct cmd_lease_renew {
 struct cmd_lease_resize { uint64_t lease; uint32_t units; };
 struct cmd_lease_extend { uint64_t lease; int64_t term_ms; };
 struct cmd_lease_revoke { uint64_t lease; char reason[TEXT_BYTES]; };
+
+struct text_ref { char s[TEXT_BYTES]; };
+struct cmd_reservation_create {
+	struct reservation_spec spec; /* flavor filled by the daemon from the name below */
+	char flavor[FLAVOR_NAME_BYTES]; /* empty: the nodes named */
+	uint32_t nodes_n;
+	struct text_ref *nodes;
+	uint32_t members_n;
+	struct text_ref *members; /* "project:PATH" or "user:NAME" */
+};
+struct cmd_reservation_update {
+	uint64_t reservation;
+	char name[NAME_BYTES]; /* where it is known by name */
+	bool confirm;          /* pin what was requested */
+	int64_t to_ms;         /* the end of the next window; 0: unchanged */
+	uint32_t windows_n;    /* 0: unchanged */
+	struct window *windows;
+	uint32_t members_n;    /* 0: unchanged */
+	struct text_ref *members;
+};
 
 /* Who speaks, and through which door; filled by sluisd from the credential, never by the peer. */
 enum via { VIA_INTERNAL = 0, VIA_AGENTS = 1, VIA_USERS = 2, VIA_ENROL = 3, VIA_LOCAL = 4 };
@@ -242,6 +269,8 @@ struct command {
 		struct cmd_lease_resize lease_resize;
 		struct cmd_lease_extend lease_extend;
 		struct cmd_lease_revoke lease_revoke;
+		struct cmd_reservation_create reservation_create;
+		struct cmd_reservation_update reservation_update;
 	};
 };
 

@@ -80,6 +80,7 @@ struct job_spec {
 	uint32_t array_last;
 	uint32_t array_step;
 	uint32_t array_running_max;
+	uint64_t reservation; /* only inside this one; 0 */
 	uint8_t payload[32]; /* SHA-256 of the payload: program, environment, paths */
 	char name[NAME_BYTES];
 	uint32_t requires_n;

@@ -58,6 +58,7 @@ LAST(job_mode, JOB_COMMAND);
 LAST(signal_target, SIGNAL_BATCH);
 LAST(job_state, JOB_REJECTED);
 LAST(end_cause, END_BIND);
+LAST(reservation_state, RESERVATION_CANCELLED);
 LAST(dep_type, DEP_SINGLETON);
 LAST(lease_class, LEASE_LOAN);
 LAST(lease_state, LEASE_ENDED);
@@ -125,6 +126,9 @@ const char *command_name(uint16_t type)
 	case CMD_LEASE_RELEASE: return "lease_release";
 	case CMD_LEASE_EXTEND: return "lease_extend";
 	case CMD_LEASE_REVOKE: return "lease_revoke";
+	case CMD_RESERVATION_CREATE: return "reservation_create";
+	case CMD_RESERVATION_UPDATE: return "reservation_update";
+	case CMD_RESERVATION_DELETE: return "reservation_delete";
 	}
 	return NULL;
 }
@@ -152,6 +156,7 @@ const char *query_name(uint16_t type)
 		[QUERY_CLAIMS] = "claims",       [QUERY_DEFICIT] = "deficit",
 		[QUERY_VERIFY] = "verify",       [QUERY_EXEC] = "exec",
 		[QUERY_SIGNAL] = "signal",       [QUERY_EVENTS] = "events",
+		[QUERY_RESERVATIONS] = "reservations",
 	};
 
 	return type < ARRAY_LEN(names) ? names[type] : NULL;

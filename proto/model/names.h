@@ -34,6 +34,7 @@
 	  "out_of_memory", "deadline", "rejected")                                                 \
 	X(end_cause, "none", "exit", "oom", "time", "infra", "recall", "drain", "cancel",          \
 	  "requeue", "deadline", "bind")                                                           \
+	X(reservation_state, "requested", "confirmed", "active", "ended", "cancelled")             \
 	X(dep_type, "after", "afterany", "afterok", "afternotok", "singleton")                     \
 	X(lease_class, "firm", "loan")                                                             \
 	X(lease_state, "requested", "offered", "granted", "binding", "active", "grace",            \

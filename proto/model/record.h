@@ -10,6 +10,7 @@
 #include "proto/model/node.h"
 #include "proto/model/principal.h"
 #include "proto/model/quota.h"
+#include "proto/model/reservation.h"
 
 /* kind, stable number, struct, how its id is read. Numbers are on the disk and never change. */
 #define RECORD_TABLE(X)                                                                            \
@@ -27,7 +28,8 @@
 	X(RECORD_CLAIM, 12, claim, r->id)                                                          \
 	X(RECORD_USAGE, 13, usage, r->qnode)                                                       \
 	X(RECORD_IDEM, 14, idem, r->id)                                                            \
-	X(RECORD_APPROVAL, 15, approval, r->id)
+	X(RECORD_APPROVAL, 15, approval, r->id)                                                    \
+	X(RECORD_RESERVATION, 16, reservation, r->id)
 
 /* A reply remembered under its idempotency key, so that a repeated command does not act twice. */
 struct idem {
@@ -46,7 +48,7 @@ enum record_kind {
 #define X(kind, number, type, idexpr) kind = (number),
 	RECORD_TABLE(X)
 #undef X
-	RECORD_KINDS = 16,
+	RECORD_KINDS = 17,
 };
 
 struct fact {

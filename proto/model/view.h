@@ -34,6 +34,7 @@ enum query_type {
 	QUERY_SIGNAL = 19,  /* → view_text: relayed to the agents of a job */
 	QUERY_EVENTS = 20,  /* → view_log */
 	QUERY_APPROVALS = 21, /* → view_approvals */
+	QUERY_RESERVATIONS = 22, /* → view_reservations */
 };
 
 struct query {
@@ -100,6 +101,8 @@ struct job_view {
 	int64_t start_p50_ms; /* estimate; 0: none */
 	int64_t start_p90_ms;
 	int64_t recall_at_ms; /* a claim takes it by; 0 */
+	uint32_t extra;       /* units beside the core, of an elastic job */
+	char reservation[NAME_BYTES];
 	uint64_t order;       /* place in line, 1 = next; 0 when not waiting */
 };
 struct view_jobs { uint64_t seq; int64_t t_ms; uint32_t items_n; struct job_view *items; };
@@ -207,6 +210,19 @@ struct claim_view {
 	uint32_t units_here;
 };
 struct view_claims { uint64_t seq; uint32_t items_n; struct claim_view *items; };
+
+struct reservation_view {
+	struct reservation reservation;
+	char state[16];
+	char owner[NAME_BYTES];
+	char flavor[FLAVOR_NAME_BYTES];
+	char members[TEXT_BYTES]; /* blank-separated */
+	char nodes[TEXT_BYTES];
+	uint32_t units_here; /* free for its members, or in their hands */
+	uint32_t units_used; /* by work inside */
+	char jobs[TEXT_BYTES];
+};
+struct view_reservations { uint64_t seq; int64_t t_ms; uint32_t items_n; struct reservation_view *items; };
 
 struct deficit_view { char who[NAME_BYTES]; char step[32]; char effect[TEXT_BYTES]; };
 struct view_deficit { uint64_t seq; uint32_t items_n; struct deficit_view *items; };

@@ -21,6 +21,7 @@
 	X(lease_spec) X(lease) X(renewal) X(dependency) X(node_ref) X(job_spec) X(job)             \
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
 	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem) X(approval)            \
+	X(window) X(reservation_member) X(reservation_spec) X(reservation)                         \
 	/* units and payloads */                                                                   \
 	X(unit_device) X(unit_host) X(unit) X(unit_status) X(string) X(payload)                    \
 	/* command bodies and results */                                                           \
@@ -30,6 +31,7 @@
 	X(cmd_node_admin) X(cmd_job_submit) X(cmd_job_control) X(cmd_job_update)                   \
 	X(cmd_job_checkpointed) X(cmd_lease_request) X(lease_renew_item)                           \
 	X(cmd_lease_renew) X(cmd_lease_resize) X(cmd_lease_extend) X(cmd_lease_revoke)             \
+	X(text_ref) X(cmd_reservation_create) X(cmd_reservation_update)                            \
 	X(renew_result) X(result)                                                                  \
 	/* questions and answers */                                                                \
 	X(query) X(side_view) X(flavor_view) X(view_status) X(job_view) X(view_jobs)               \
@@ -39,6 +41,7 @@
 	X(principal_view) X(view_principals) X(token_view) X(view_tokens) X(claim_view)            \
 	X(view_claims) X(deficit_view) X(view_deficit) X(view_log) X(view_payload)                 \
 	X(view_text) X(view_output) X(approval_view) X(view_approvals)                             \
+	X(reservation_view) X(view_reservations)                                                   \
 	/* inventory */                                                                            \
 	X(inv_numa) X(inv_device) X(inv_link) X(inv_nic) X(inventory)
 

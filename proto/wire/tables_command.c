@@ -173,7 +173,7 @@ SCHEMA(cmd_node_admin);
 
 #define T struct cmd_job_submit
 FIELDS(cmd_job_submit) = {
-	SUB(1, spec, job_spec), F(2, project), F(3, flavor), F(4, user),
+	SUB(1, spec, job_spec), F(2, project), F(3, flavor), F(4, user), F(5, reservation),
 };
 #undef T
 SCHEMA(cmd_job_submit);
@@ -188,7 +188,7 @@ SCHEMA(cmd_job_control);
 #define T struct cmd_job_update
 FIELDS(cmd_job_update) = {
 	F(1, job), F(2, time_limit_ms), F(3, klass_plus1), F(4, loan_plus1), F(5, deadline_ms),
-	F(6, name),
+	F(6, name), F(7, reservation),
 };
 #undef T
 SCHEMA(cmd_job_update);
@@ -241,6 +241,31 @@ FIELDS(cmd_lease_revoke) = {
 };
 #undef T
 SCHEMA(cmd_lease_revoke);
+
+#define T struct text_ref
+FIELDS(text_ref) = {
+	F(1, s),
+};
+#undef T
+SCHEMA_BARE(text_ref);
+
+#define T struct cmd_reservation_create
+FIELDS(cmd_reservation_create) = {
+	SUB(1, spec, reservation_spec), F(2, flavor),
+	LIST(3, nodes, PARTS_PER_ALLOC_MAX, text_ref),
+	LIST(4, members, RESERVATION_MEMBERS_MAX, text_ref),
+};
+#undef T
+SCHEMA(cmd_reservation_create);
+
+#define T struct cmd_reservation_update
+FIELDS(cmd_reservation_update) = {
+	F(1, reservation), F(2, name), F(3, confirm), F(4, to_ms),
+	LIST(5, windows, WINDOWS_MAX, window),
+	LIST(6, members, RESERVATION_MEMBERS_MAX, text_ref),
+};
+#undef T
+SCHEMA(cmd_reservation_update);
 
 #define T struct renew_result
 FIELDS(renew_result) = {

@@ -121,7 +121,7 @@ FIELDS(job_spec) = {
 	F(25, stop_on_disconnect), F(26, slurm_env), F(27, hold), F(28, array_first),
 	F(29, array_last), F(30, array_step), F(31, array_running_max), F(32, payload),
 	F(33, name), LIST(34, requires, REQUIRES_MAX, require),
-	LIST(35, deps, DEPENDENCIES_MAX, dependency),
+	LIST(35, deps, DEPENDENCIES_MAX, dependency), F(36, reservation),
 };
 #undef T
 SCHEMA(job_spec);
@@ -221,7 +221,7 @@ FIELDS(alloc) = {
 	F(11, created_ms), F(12, start_ms), F(13, bind_by_ms), F(14, limit_ms), F(15, notice_ms),
 	F(16, exempt_until_ms), ENUM(17, stop_cause, end_cause_names), F(18, stop_at_ms),
 	F(19, claim), F(20, charged_until_ms), LIST(21, lenders, LENDERS_PER_ALLOC_MAX, lender),
-	LIST(22, parts, PARTS_PER_ALLOC_MAX, part),
+	LIST(22, parts, PARTS_PER_ALLOC_MAX, part), F(23, reservation), F(24, extra),
 };
 #undef T
 SCHEMA(alloc);
@@ -244,6 +244,41 @@ FIELDS(claim) = {
 #undef T
 SCHEMA(claim);
 
+#define T struct window
+FIELDS(window) = {
+	F(1, from_ms), F(2, to_ms),
+};
+#undef T
+SCHEMA(window);
+
+#define T struct reservation_member
+FIELDS(reservation_member) = {
+	F(1, qnode), F(2, principal),
+};
+#undef T
+SCHEMA(reservation_member);
+
+#define T struct reservation_spec
+FIELDS(reservation_spec) = {
+	F(1, name), F(2, reason), F(3, maint), F(4, flex), F(5, magnetic), F(6, no_replace),
+	F(7, overrun), F(8, ignore_jobs), F(9, purge_ms), F(10, repeat_ms), F(11, zone),
+	F(12, flavor), ENUM(13, shape, shape_names), F(14, units),
+	LIST(15, windows, WINDOWS_MAX, window),
+};
+#undef T
+SCHEMA(reservation_spec);
+
+#define T struct reservation
+FIELDS(reservation) = {
+	F(1, id), F(2, owner), ENUM(3, state, reservation_state_names), F(4, created_ms),
+	F(5, end_ms), F(6, used_ms), F(7, degraded), F(8, degraded_ms), F(9, end_text),
+	SUB(10, spec, reservation_spec),
+	LIST(11, members, RESERVATION_MEMBERS_MAX, reservation_member),
+	LIST(12, parts, PARTS_PER_ALLOC_MAX, part),
+};
+#undef T
+SCHEMA(reservation);
+
 #define T struct division_defaults
 FIELDS(division_defaults) = {
 	F(1, job_time_ms), F(2, job_notice_ms), F(3, lease_ttl_ms), F(4, lease_grace_ms),
@@ -260,6 +295,7 @@ FIELDS(cluster) = {
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
 	F(15, division_payload), SUB(16, defaults, division_defaults), F(17, next_approval),
+	F(18, next_reservation),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */
@@ -267,6 +303,7 @@ FIELDS(cluster) = {
 	F(54, rejoin_grace_ms), F(55, bind_timeout_ms), F(56, lost_after_ms), F(57, notice_ms),
 	F(58, kill_margin_ms), F(59, job_time_ms), F(60, cooldown_ms), F(61, age_guard_ms),
 	F(62, renewals_per_s), F(63, loan_rate_ppm), F(64, urgent_rate_ppm), F(65, dual_control),
+	F(66, resize_ms),
 };
 #undef T
 SCHEMA(cluster);

@@ -46,7 +46,7 @@ FIELDS(job_view) = {
 	SUB(1, job, job), F(2, state), F(3, state_long), F(4, project), F(5, flavor),
 	F(6, klass), F(7, loan), F(8, nodes), F(9, reason), F(10, reason_text),
 	F(11, reason_since_ms), F(12, start_p50_ms), F(13, start_p90_ms), F(14, recall_at_ms),
-	F(15, order),
+	F(15, order), F(16, extra), F(17, reservation),
 };
 #undef T
 SCHEMA(job_view);
@@ -211,6 +211,21 @@ FIELDS(view_claims) = {
 #undef T
 SCHEMA(view_claims);
 
+#define T struct reservation_view
+FIELDS(reservation_view) = {
+	SUB(1, reservation, reservation), F(2, state), F(3, owner), F(4, flavor), F(5, members),
+	F(6, nodes), F(7, units_here), F(8, units_used), F(9, jobs),
+};
+#undef T
+SCHEMA(reservation_view);
+
+#define T struct view_reservations
+FIELDS(view_reservations) = {
+	F(1, seq), F(2, t_ms), LIST(3, items, LIST_ITEMS_MAX, reservation_view),
+};
+#undef T
+SCHEMA(view_reservations);
+
 #define T struct deficit_view
 FIELDS(deficit_view) = {
 	F(1, who), F(2, step), F(3, effect),
@@ -330,6 +345,7 @@ const struct schema *schema_of_view(uint16_t query_type)
 	case QUERY_CLAIMS: return &schema_view_claims;
 	case QUERY_DEFICIT: return &schema_view_deficit;
 	case QUERY_APPROVALS: return &schema_view_approvals;
+	case QUERY_RESERVATIONS: return &schema_view_reservations;
 	case QUERY_BACKUP: case QUERY_VERIFY: case QUERY_SIGNAL: return &schema_view_text;
 	}
 	return NULL;

@@ -580,6 +580,19 @@ uint64_t cw_digest(const struct core_world *w)
 		for (uint32_t i = 0; i < m->parts_n; i++)
 			h = mix(h, &m->parts[i].devices, sizeof m->parts[i].devices);
 	}
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_RESERVATION, id)) != 0;) {
+		const struct reservation *r = core_record(w->core, RECORD_RESERVATION, id);
+
+		h = mix(h, &r->id, sizeof r->id);
+		h = mix(h, &r->state, sizeof r->state);
+		h = mix(h, &r->degraded, sizeof r->degraded);
+		for (uint32_t i = 0; i < r->spec.windows_n; i++)
+			h = mix(h, &r->spec.windows[i], sizeof r->spec.windows[i]);
+		for (uint32_t i = 0; i < r->parts_n; i++) {
+			h = mix(h, &r->parts[i].node, sizeof r->parts[i].node);
+			h = mix(h, &r->parts[i].devices, sizeof r->parts[i].devices);
+		}
+	}
 	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_QNODE, id)) != 0;) {
 		const struct qnode *q = core_qnode(w->core, (uint32_t)id);
 

@@ -64,7 +64,28 @@ static const struct {
 	{CMD_LEASE_RELEASE, VIA_USERS,               "ynnnnonnn"},
 	{CMD_LEASE_EXTEND, VIA_USERS,                "ynnnnonnn"},
 	{CMD_LEASE_REVOKE, VIA_USERS,                "ynnnnnnnn"},
+	{CMD_RESERVATION_CREATE, VIA_USERS,          "yynnonnnn"},
+	{CMD_RESERVATION_UPDATE, VIA_USERS,          "yynnnnnnn"},
+	{CMD_RESERVATION_DELETE, VIA_USERS,          "yynnonnnn"},
 };
+
+static struct command reserve_cmd(const struct core_world *w, struct cw_who who, bool lung)
+{
+	static struct text_ref member[2] = {{"project:heart"}, {"project:lung"}};
+	static struct window window;
+	struct command cmd = cw_cmd(w, who, CMD_RESERVATION_CREATE);
+	struct cmd_reservation_create *r = &cmd.reservation_create;
+
+	window = (struct window){w->t + MS_PER_HOUR, w->t + 2 * MS_PER_HOUR};
+	(void)snprintf(r->spec.name, sizeof r->spec.name, "for-%u-%d", who.principal, lung);
+	(void)snprintf(r->flavor, sizeof r->flavor, "h100");
+	r->spec.units = 1;
+	r->spec.windows = &window;
+	r->spec.windows_n = 1;
+	r->members = &member[lung];
+	r->members_n = 1;
+	return cmd;
+}
 
 static int start(void **state)
 {
@@ -127,6 +148,9 @@ static struct command about(const struct core_world *w, struct cw_who who, uint1
 	case CMD_LEASE_ACCEPT:
 	case CMD_LEASE_DECLINE:
 	case CMD_LEASE_RELEASE: cmd.object.id = lease; break;
+	case CMD_RESERVATION_CREATE: cmd = reserve_cmd(w, who, own); break;
+	case CMD_RESERVATION_UPDATE: cmd.reservation_update.reservation = own ? 1 : 2; break;
+	case CMD_RESERVATION_DELETE: cmd.object.id = own ? 1 : 2; break; /* alice's and bob's */
 	default: break;
 	}
 	return cmd;
@@ -162,6 +186,12 @@ static void every_command_every_role_own_and_foreign(void **state)
 	job[0] = cw_submit(w, w->bob, "heart", 1, MS_PER_HOUR);
 	lease[1] = cw_lease(w, w->acme, "acme", 1, LEASE_FIRM);
 	lease[0] = cw_lease(w, w->beta, "beta", 1, LEASE_FIRM);
+	for (int lung = 1; lung >= 0; lung--) {
+		struct command cmd = reserve_cmd(w, lung ? w->alice : w->bob, lung);
+
+		assert_int_equal(cw_do(w, &cmd), 0);
+		assert_int_equal(w->d.result.id, 2 - lung);
+	}
 	cw_settle(w);
 	assert_int_equal(ARRAY_LEN(table), ARRAY_LEN(WANT)); /* a command without a line here */
 	for (size_t c = 0; c < ARRAY_LEN(table); c++) {
@@ -429,12 +459,14 @@ static void reading_has_its_rules_too(void **state)
 	struct cw_who world = public_key(w);
 	static const uint8_t type[] = {QUERY_STATUS, QUERY_JOBS,   QUERY_LEASES,     QUERY_NODES,  QUERY_DIVISION, QUERY_USAGE,
 				       QUERY_CLAIMS, QUERY_DEFICIT, QUERY_ENDPOINTS, QUERY_PAYLOAD, QUERY_PRINCIPALS,
-				       QUERY_TOKENS, QUERY_LOG,	   QUERY_EVENTS,     QUERY_VERIFY, QUERY_BACKUP, QUERY_APPROVALS};
+				       QUERY_TOKENS, QUERY_LOG,	   QUERY_EVENTS,     QUERY_VERIFY, QUERY_BACKUP, QUERY_APPROVALS,
+				       QUERY_RESERVATIONS};
 	struct cw_who who[ROLES] = {w->admin,	w->operator, w->gatekeeper,   w->reviewer, w->alice,
 				    w->acme,	w->auditor,  w->node[1].agent, world};
 	static const char *const may[] = {"yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn",
 					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "ynnnnnynn", "ynnnnnynn",
-					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn", "ynynnnynn"};
+					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn", "ynynnnynn",
+					  "yyyyyyynn"};
 	struct err err;
 
 	cw_settle(w);

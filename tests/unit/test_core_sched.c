@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,16 +84,58 @@ static void submit_something(struct core_world *w, struct prng *prng)
 		s->array_last = (uint32_t)prng_below(prng, 5);
 		s->array_running_max = (uint32_t)prng_below(prng, 3);
 	}
+	if (lung && !prng_below(prng, 4))
+		(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "r%u", (unsigned)prng_below(prng, 4));
 	if (!prng_below(prng, 8))
 		s->begin_ms = w->t + (int64_t)prng_below(prng, 3) * HOUR;
 	(void)cw_do(w, &cmd); /* a refusal is a story, too */
+}
+
+static void reserve_something(struct core_world *w, struct prng *prng)
+{
+	struct command cmd = cw_cmd(w, w->operator, CMD_RESERVATION_CREATE);
+	struct cmd_reservation_create *r = &cmd.reservation_create;
+	struct text_ref member = {"project:lung"}, node;
+	struct window window[2];
+
+	(void)snprintf(r->spec.name, sizeof r->spec.name, "r%u", (unsigned)prng_below(prng, 4));
+	window[0].from_ms = w->t + (int64_t)prng_below(prng, 3) * HOUR;
+	window[0].to_ms = window[0].from_ms + (1 + (int64_t)prng_below(prng, 3)) * HOUR / 2;
+	window[1] = (struct window){window[0].from_ms + 3 * HOUR, window[0].to_ms + 3 * HOUR};
+	r->spec.windows = window;
+	r->spec.windows_n = 1 + (uint32_t)prng_below(prng, 2);
+	r->spec.repeat_ms = prng_below(prng, 2) ? 3 * HOUR : 0;
+	r->spec.maint = prng_below(prng, 2);
+	r->spec.magnetic = prng_below(prng, 2);
+	r->spec.flex = prng_below(prng, 4) == 0;
+	r->spec.overrun = prng_below(prng, 4) == 0;
+	r->spec.ignore_jobs = prng_below(prng, 2);
+	r->spec.purge_ms = prng_below(prng, 3) ? 0 : 10 * MS_PER_MIN;
+	r->members = &member;
+	r->members_n = !r->spec.maint;
+	if (r->spec.maint) {
+		(void)snprintf(node.s, sizeof node.s, "n%u", 1 + (unsigned)prng_below(prng, 4));
+		r->nodes = &node;
+		r->nodes_n = 1;
+	} else {
+		(void)snprintf(r->flavor, sizeof r->flavor, "h100");
+		r->spec.units = 1 + (uint32_t)prng_below(prng, 8);
+	}
+	if (prng_below(prng, 3)) {
+		(void)cw_do(w, &cmd); /* a refusal is a story, too */
+	} else {
+		struct command del = cw_cmd(w, w->operator, CMD_RESERVATION_DELETE);
+
+		(void)snprintf(del.object.name, sizeof del.object.name, "r%u", (unsigned)prng_below(prng, 4));
+		(void)cw_do(w, &del);
+	}
 }
 
 static void anything_happens(struct core_world *w, struct prng *prng)
 {
 	uint64_t job = any_job(w, prng);
 
-	switch (prng_below(prng, 9)) {
+	switch (prng_below(prng, 10)) {
 	case 0:
 	case 1:
 	case 2: submit_something(w, prng); break;
@@ -110,6 +153,7 @@ static void anything_happens(struct core_world *w, struct prng *prng)
 	case 7: (void)cw_lease(w, w->acme, "acme", 1 + (uint32_t)prng_below(prng, 6), (uint8_t)prng_below(prng, 2)); break;
 	case 8: (void)cw_admin_node(w, prng_below(prng, 2) ? CMD_NODE_CORDON : CMD_NODE_UNCORDON,
 				    1 + (uint32_t)prng_below(prng, 4), "test"); break;
+	case 9: reserve_something(w, prng); break;
 	}
 }
 

@@ -173,7 +173,7 @@ static void tables_cover_their_structs(void **state)
 		"proto/model/alloc.h", "proto/model/approval.h", "proto/model/cluster.h", "proto/model/command.h",
 		"proto/model/inventory.h", "proto/model/job.h", "proto/model/lease.h",
 		"proto/model/node.h", "proto/model/payload.h", "proto/model/principal.h",
-		"proto/model/quota.h", "proto/model/record.h", "proto/model/resource.h",
+		"proto/model/quota.h", "proto/model/record.h", "proto/model/reservation.h", "proto/model/resource.h",
 		"proto/model/unit.h", "proto/model/view.h", "proto/wire/message.h",
 	};
 	char *text[ARRAY_LEN(headers)];
@@ -256,8 +256,8 @@ static void dispatch_finds_the_schema(void **state)
 	assert_null(schema_of_record(RECORD_KINDS));
 	assert_null(schema_of_command(5));
 	assert_null(schema_of_view(0));
-	assert_null(schema_of_view(QUERY_APPROVALS + 1));
-	for (uint16_t q = QUERY_STATUS; q <= QUERY_APPROVALS; q++)
+	assert_null(schema_of_view(QUERY_RESERVATIONS + 1));
+	for (uint16_t q = QUERY_STATUS; q <= QUERY_RESERVATIONS; q++)
 		assert_non_null(schema_of_view(q));
 }
 

@@ -1,0 +1,54 @@
+/* reservation.h - what the files of daemon/core ask about reservations; see reservation.c
+ *
+ * Costs: "pins" are those at one node, usually none or one. Instants are logical time in ms.
+ */
+#ifndef SLUIS_DAEMON_CORE_RESERVATION_H
+#define SLUIS_DAEMON_CORE_RESERVATION_H
+
+#include "daemon/core/state.h"
+
+static inline bool reservation_reason(int reason) { return reason == REASON_RESERVED || reason == REASON_MAINTENANCE; }
+
+/* place(): take out of *devices, cores and *memory_mib of `n` what the asker may not have until
+ * ask->until_ms. TRUE if that took something from it. O(pins at the node). */
+bool reservation_bar(const struct core *c, const struct node_s *n, const struct place_ask *ask, uint64_t *devices,
+		     uint64_t cores[CORE_WORDS], uint32_t *memory_mib);
+/* Of those that keep `ask` from devices of its flavor, the one that is over first; NULL. O(nodes). */
+const struct reservation *reservation_in_way(const struct core *c, const struct place_ask *ask);
+/* Asks whose numbers are equal meet the same reservations. O(reservations). */
+uint64_t reservation_horizon(const struct core *c, int64_t until_ms);
+/* Inside which one are these parts, placed for `ask`? 0: none. */
+uint64_t reservation_of_parts(const struct core *c, const struct place_ask *ask, const struct part *parts, uint32_t n);
+/* Which one does not let it stay until then? NULL: it may. */
+const struct reservation *reservation_blocks(const struct core *c, const struct alloc *a, int64_t until_ms);
+/* When a reservation wants it to be told to go (a loan before the start, work inside before the end);
+ * T_NEVER. And the telling. */
+int64_t reservation_wants_ms(const struct core *c, const struct alloc *a);
+void reservation_calls(const struct core *c, int64_t t, struct decision *d, const struct alloc *a);
+
+/* A waiting job: 0, or REASON_WINDOW while its reservation does not let it start. */
+int reservation_gate(const struct core *c, int64_t t, const struct job *j);
+void reservation_reason_text(const struct core *c, const struct job *j, int reason, uint64_t id, char out[TEXT_BYTES]);
+/* The reservation that a job names, by name or id ("none": 0). ERR_NOTFOUND, ERR_DENIED for others than
+ * its members, ERR_NEVER if the time limit fits into no window. */
+int reservation_for_job(const struct core *c, const char *name, const struct job *j, uint64_t *ret, struct err *err);
+
+/* core_apply: pins at the nodes, and the timer. */
+void reservation_account(struct core *c, const struct reservation *r, bool add);
+int64_t reservation_due(const struct reservation_s *r);
+/* A node leaves for good: its pins go with it. */
+void reservations_leave(const struct core *c, struct decision *d, uint32_t node);
+/* Work inside is gone. */
+void reservation_left(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+
+int decide_reservation(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+bool tick_reservation_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
+/* Replace what failed, or note how much is missing. TRUE if there was something to do. */
+bool sched_reservations(const struct core *c, int64_t t, struct decision *d);
+/* Units that nobody else holds and that work. */
+uint32_t reservation_units_here(const struct core *c, const struct reservation *r);
+/* What a node is kept for, in words. */
+void reservation_note(const struct core *c, const struct node_s *n, char out[TEXT_BYTES]);
+int reservation_check(const struct core *c, struct err *err) NODISCARD;
+
+#endif

@@ -1,0 +1,746 @@
+/* test_core_reservation.c - devices that are kept from an instant on
+ *
+ * A reservation that is confirmed and then not there, that work outlives, or that two people hold is worse
+ * than none: a course of forty stands before busy machines. Every way to get there has its story here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/core/state.h"
+#include "tests/lib/core_world.h"
+
+#define HOUR MS_PER_HOUR
+#define MIN MS_PER_MIN
+
+static int start(void **state)
+{
+	struct core_world *w = xcalloc(1, sizeof *w);
+
+	cw_start(w);
+	*state = w;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_close(w);
+	free(w);
+	return 0;
+}
+
+static const struct reservation *get(const struct core_world *w, uint64_t id)
+{
+	return core_record(w->core, RECORD_RESERVATION, id);
+}
+
+/* A command to reserve; its lists live as long as the test's frame. */
+struct order { struct command cmd; struct window window[4]; struct text_ref node[4], member[4]; };
+static struct order *order(const struct core_world *w, struct order *o, struct cw_who who, const char *name, int64_t from,
+			   int64_t to)
+{
+	struct cmd_reservation_create *r;
+
+	memset(o, 0, sizeof *o);
+	o->cmd = cw_cmd(w, who, CMD_RESERVATION_CREATE);
+	r = &o->cmd.reservation_create;
+	(void)snprintf(r->spec.name, sizeof r->spec.name, "%s", name);
+	o->window[0] = (struct window){from, to};
+	r->spec.windows = o->window;
+	r->spec.windows_n = 1;
+	r->nodes = o->node;
+	r->members = o->member;
+	return o;
+}
+
+static void with_node(struct order *o, uint32_t node)
+{
+	struct cmd_reservation_create *r = &o->cmd.reservation_create;
+
+	(void)snprintf(o->node[r->nodes_n++].s, TEXT_BYTES, "n%u", node);
+}
+
+static void with_project(struct order *o, const char *project)
+{
+	struct cmd_reservation_create *r = &o->cmd.reservation_create;
+
+	(void)snprintf(o->member[r->members_n++].s, TEXT_BYTES, "project:%s", project);
+}
+
+static void with_gpus(struct order *o, uint32_t n)
+{
+	o->cmd.reservation_create.spec.units = n;
+	(void)snprintf(o->cmd.reservation_create.flavor, FLAVOR_NAME_BYTES, "h100");
+}
+
+static uint64_t maintenance(struct core_world *w, uint32_t node, int64_t from, int64_t to)
+{
+	struct order o;
+
+	order(w, &o, w->operator, "disks", from, to);
+	o.cmd.reservation_create.spec.maint = true;
+	with_node(&o, node);
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	return w->d.result.id;
+}
+
+static uint64_t course(struct core_world *w, uint32_t gpus, int64_t from, int64_t to)
+{
+	struct order o;
+
+	order(w, &o, w->operator, "course", from, to);
+	with_gpus(&o, gpus);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	return w->d.result.id;
+}
+
+static int erase(struct core_world *w, struct cw_who who, uint64_t id)
+{
+	struct command cmd = cw_cmd(w, who, CMD_RESERVATION_DELETE);
+
+	cmd.object.id = id;
+	return cw_do(w, &cmd);
+}
+
+static uint64_t submit_into(struct core_world *w, struct cw_who who, const char *project, const char *reservation,
+			    uint32_t units, int64_t limit)
+{
+	struct command cmd = cw_submit_cmd(w, who, project, units, limit);
+
+	(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "%s", reservation);
+	assert_int_equal(cw_do(w, &cmd), 0);
+	return w->d.result.id;
+}
+
+static bool on_node(const struct core_world *w, uint64_t job, uint32_t node)
+{
+	const struct alloc *a = core_alloc(w->core, core_job(w->core, job)->alloc);
+
+	for (uint32_t i = 0; a && i < a->parts_n; i++)
+		if (a->parts[i].node == w->node[node].id)
+			return true;
+	return false;
+}
+
+/* ---- before it begins ---------------------------------------------------------------------------- */
+
+/* Guaranteed work that would still run then starts elsewhere, or waits and says for what. */
+static void work_keeps_clear_of_what_is_to_come(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + 2 * HOUR;
+	uint64_t id, jobs[4], last;
+	struct query q = {.type = QUERY_JOBS, .all = true};
+	struct view_jobs v;
+	struct arena arena = {0};
+
+	id = maintenance(w, 1, from, from + HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_CONFIRMED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 32, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_HEART, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	for (int i = 0; i < 4; i++)
+		jobs[i] = cw_submit(w, w->alice, "lung", 8, 3 * HOUR);
+	cw_settle(w);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(cw_job_state(w, jobs[i]), JOB_RUNNING);
+		assert_false(on_node(w, jobs[i], 1));
+	}
+	assert_int_equal(cw_job_state(w, jobs[3]), JOB_PENDING);
+	assert_int_equal(cw_reason(w, jobs[3]), REASON_MAINTENANCE);
+	q.id = jobs[3];
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &w->err), 0);
+	assert_non_null(strstr(v.items[0].reason_text, "maintenance"));
+	assert_non_null(strstr(v.items[0].reason_text, "disks"));
+	arena_done(&arena);
+	last = cw_submit(w, w->alice, "lung", 8, HOUR); /* behind it, and short enough */
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, last), JOB_RUNNING); /* what waits for an instant blocks nobody */
+	assert_true(on_node(w, last, 1));
+	cw_advance(w, 90 * MIN);
+	cw_exit(w, last, 0);
+	assert_int_equal(cw_job_state(w, jobs[3]), JOB_PENDING);
+	cw_advance(w, HOUR); /* under way */
+	assert_int_equal(get(w, id)->state, RESERVATION_ACTIVE);
+	for (int i = 0; i < 3; i++)
+		cw_exit(w, jobs[i], 0);
+	cw_advance(w, MIN);
+	assert_int_equal(cw_job_state(w, jobs[3]), JOB_RUNNING); /* elsewhere */
+	assert_false(on_node(w, jobs[3], 1));
+	cw_advance(w, HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	cw_advance(w, 8 * MS_PER_DAY);
+	assert_null(get(w, id)); /* forgotten in the end */
+}
+
+/* A loan may use what is kept as long as it is back in time, and it is told in time. */
+static void loans_are_back_in_time(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + HOUR;
+	uint64_t id, loan;
+	struct command cmd;
+
+	id = maintenance(w, 1, from, from + HOUR);
+	for (uint32_t n = 2; n <= 4; n++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "so that node 1 is all there is"), 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 8, 5 * HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	loan = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, loan), JOB_RUNNING);
+	assert_true(on_node(w, loan, 1));
+	/* it never becomes guaranteed where it stands, whatever quota there is */
+	assert_int_equal(core_alloc(w->core, core_job(w->core, loan)->alloc)->klass, CLASS_LOAN);
+	cw_advance(w, from - w->t - 4 * MIN);
+	assert_int_equal(cw_job_state(w, loan), JOB_RUNNING);
+	w->node[1].manner = CW_STUBBORN; /* it uses its notice to the last */
+	cw_advance(w, 3 * MIN);
+	assert_int_equal(cw_job_state(w, loan), JOB_STOPPING);
+	assert_true(core_alloc(w->core, core_job(w->core, loan)->alloc)->stop_at_ms < from);
+	w->node[1].manner = CW_OBEY;
+	cw_advance(w, MIN);
+	assert_int_equal(get(w, id)->state, RESERVATION_ACTIVE);
+	assert_int_equal(w->core->allocs.count, 0);
+	assert_int_equal(cw_job_state(w, loan), JOB_PENDING);
+	assert_non_null(strstr(core_job(w->core, loan)->end_text, "reservation"));
+	cw_advance(w, 30 * MIN);
+	assert_int_equal(w->core->allocs.count, 0); /* nobody runs on a node under maintenance */
+	cw_advance(w, HOUR);
+	assert_int_equal(cw_job_state(w, loan), JOB_RUNNING);
+}
+
+/* What a guarantee holds already is not taken away: the order says who is in the way, and pins nothing. */
+static void who_is_in_the_way_is_named(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t job = cw_submit(w, w->alice, "lung", 8, 3 * HOUR), before;
+	struct order o;
+	char text[32];
+	uint32_t node = 0;
+
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (on_node(w, job, n))
+			node = n;
+	order(w, &o, w->operator, "disks", w->t + HOUR, w->t + 2 * HOUR);
+	o.cmd.reservation_create.spec.maint = true;
+	with_node(&o, node);
+	before = cw_digest(w);
+	assert_int_equal(cw_do(w, &o.cmd), ERR_CONFLICT);
+	(void)snprintf(text, sizeof text, "job %llu has n%u", (unsigned long long)job, node);
+	assert_non_null(strstr(w->err.msg, text));
+	assert_non_null(strstr(w->err.hint, "--ignore-jobs"));
+	assert_int_equal(cw_digest(w), before);
+	o.cmd.reservation_create.spec.ignore_jobs = true; /* it ends in its own time */
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	cw_advance(w, 90 * MIN);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	/* longer than it had said it would be is another matter */
+	{
+		struct command cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
+
+		cmd.job_update.job = job;
+		cmd.job_update.time_limit_ms = 6 * HOUR;
+		assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+		assert_int_equal(w->err.reason, REASON_MAINTENANCE);
+	}
+	/* behind its end there is room */
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "later");
+	o.cmd.reservation_create.spec.ignore_jobs = false;
+	o.window[0] = (struct window){w->t + 3 * HOUR, w->t + 4 * HOUR};
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+}
+
+static void a_lease_is_not_extended_into_it(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	uint64_t lease, id;
+	uint32_t node = 0;
+
+	cmd.lease_request.spec.term_ms = 4 * HOUR;
+	cmd.lease_request.spec.ttl_ms = 2 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	lease = w->d.result.id;
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (cw_alloc_of(w, OWNER_LEASE, lease)->parts[0].node == w->node[n].id)
+			node = n;
+	id = maintenance(w, node, w->t + 5 * HOUR, w->t + 6 * HOUR);
+	cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+	cmd.lease_extend.lease = lease;
+	cmd.lease_extend.term_ms = 10 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+	assert_int_equal(w->err.reason, REASON_MAINTENANCE);
+	cmd.lease_extend.term_ms = 5 * HOUR; /* up to it is fine */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(erase(w, w->operator, id), 0);
+	cmd.lease_extend.term_ms = 10 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+}
+
+/* One that extends itself is in the way for good; one that begins to later ends before. */
+static void a_lease_that_extends_itself_stays_clear(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	uint64_t lease;
+
+	(void)maintenance(w, 1, w->t + 50 * HOUR, w->t + 51 * HOUR);
+	cmd.lease_request.spec.term_ms = 4 * HOUR;
+	cmd.lease_request.spec.auto_extend = true;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(cw_do(w, &cmd), i < 1 ? 0 : ERR_NEVER);
+		if (i == 0) {
+			lease = w->d.result.id;
+			cw_settle(w);
+			for (uint32_t k = 0; k < cw_alloc_of(w, OWNER_LEASE, lease)->parts_n; k++)
+				assert_int_not_equal(cw_alloc_of(w, OWNER_LEASE, lease)->parts[k].node, w->node[1].id);
+		}
+		cmd.lease_request.spec.units = 99;
+	}
+}
+
+/* ---- inside ------------------------------------------------------------------------------------------ */
+
+static void inside_only_members_run(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + HOUR, to = from + 2 * HOUR;
+	uint64_t id = course(w, 8, from, to), in, other, own;
+	struct command cmd;
+	uint32_t node = 0;
+
+	for (uint32_t n = 1; n <= 4; n++)
+		if (get(w, id)->parts[0].node == w->node[n].id)
+			node = n;
+	in = submit_into(w, w->alice, "lung", "course", 4, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_reason(w, in), REASON_WINDOW); /* opens later */
+	cmd = cw_submit_cmd(w, w->bob, "heart", 1, HOUR);
+	(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "course");
+	assert_int_equal(cw_do(w, &cmd), ERR_DENIED);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 1, 3 * HOUR);
+	(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "course");
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER); /* longer than any window */
+	(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "curse");
+	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
+	cw_advance(w, HOUR + MIN);
+	assert_int_equal(cw_job_state(w, in), JOB_RUNNING);
+	assert_true(on_node(w, in, node));
+	assert_int_equal(core_alloc(w->core, core_job(w->core, in)->alloc)->reservation, id);
+	/* the others have the other 24, whatever their hurry */
+	own = cw_submit(w, w->alice, "lung", 4, MIN);
+	other = cw_submit(w, w->bob, "heart", 8, MIN);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, other), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, own), JOB_RUNNING);
+	assert_false(on_node(w, other, node));
+	assert_false(on_node(w, own, node)); /* it did not name it, and it is not magnetic */
+	/* too long for what is left of the window */
+	cw_advance(w, HOUR + 30 * MIN);
+	in = submit_into(w, w->alice, "lung", "course", 1, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_reason(w, in), REASON_WINDOW);
+	cw_advance(w, HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_int_equal(cw_reason(w, in), REASON_WINDOW); /* over: it says how to leave */
+	cmd = cw_cmd(w, w->alice, CMD_JOB_UPDATE);
+	cmd.job_update.job = in;
+	(void)snprintf(cmd.job_update.reservation, NAME_BYTES, "none");
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, in), JOB_RUNNING);
+}
+
+static void magnetic_ones_draw_their_projects_work(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t id, job, other;
+
+	order(w, &o, w->operator, "pull", w->t, w->t + 3 * HOUR);
+	o.cmd.reservation_create.spec.magnetic = true;
+	with_gpus(&o, 8);
+	with_project(&o, "public/health");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_NEVER); /* not more than the sector itself could be guaranteed */
+	o.member[0].s[0] = '\0';
+	o.cmd.reservation_create.members_n = 0;
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	for (uint32_t n = 1; n <= 4; n++)
+		if (get(w, id)->parts[0].node != w->node[n].id)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "only what is reserved"), 0);
+	job = cw_submit(w, w->alice, "lung", 8, HOUR);
+	other = cw_submit(w, w->bob, "heart", 1, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, job)->alloc)->reservation, id);
+	assert_int_equal(cw_job_state(w, other), JOB_PENDING);
+}
+
+/* ---- its end ----------------------------------------------------------------------------------------- */
+
+static void what_runs_past_the_end_is_stopped_with_notice(void **state)
+{
+	struct core_world *w = *state;
+	int64_t to = w->t + 3 * HOUR;
+	uint64_t id = course(w, 8, w->t, to), job;
+	struct command cmd;
+
+	cw_tick(w);
+	job = submit_into(w, w->alice, "lung", "course", 8, 2 * HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	/* the window is cut short under it */
+	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = id;
+	cmd.reservation_update.to_ms = to = w->t + HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	for (uint32_t n = 1; n <= 4; n++)
+		w->node[n].manner = CW_STUBBORN;
+	cw_advance(w, HOUR - 3 * MIN);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_advance(w, MIN + MIN / 2);
+	assert_int_equal(cw_job_state(w, job), JOB_STOPPING);
+	assert_true(core_alloc(w->core, core_job(w->core, job)->alloc)->stop_at_ms == to);
+	for (uint32_t n = 1; n <= 4; n++)
+		w->node[n].manner = CW_OBEY;
+	cw_advance(w, 2 * MIN);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_int_equal(w->core->allocs.count, 0);
+	assert_int_equal(cw_job_state(w, job), JOB_TIMEOUT);
+	assert_string_equal(core_job(w->core, job)->end_text, "its reservation ended");
+}
+
+static void overrun_lets_it_finish(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t id, job;
+
+	order(w, &o, w->operator, "loose", w->t, w->t + HOUR);
+	o.cmd.reservation_create.spec.overrun = true;
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	cw_tick(w);
+	job = submit_into(w, w->alice, "lung", "loose", 8, 3 * HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_advance(w, 2 * HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+}
+
+/* openpbs #791, #2398: the command and the end meet in one batch, in either order. */
+static void deleting_while_it_ends(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = course(w, 8, w->t, w->t + HOUR), job;
+
+	cw_tick(w);
+	job = submit_into(w, w->alice, "lung", "course", 8, 30 * MIN);
+	cw_settle(w);
+	w->t = get(w, id)->spec.windows[0].to_ms;
+	assert_int_equal(erase(w, w->operator, id), 0); /* before the tick of that instant */
+	assert_int_equal(get(w, id)->state, RESERVATION_CANCELLED);
+	cw_tick(w);
+	assert_int_equal(get(w, id)->state, RESERVATION_CANCELLED);
+	assert_int_equal(erase(w, w->operator, id), 0); /* again: nothing left to do */
+	cw_settle(w);
+	assert_true(job_terminal(cw_job_state(w, job)) || cw_job_state(w, job) == JOB_RUNNING);
+
+	id = course(w, 8, w->t + HOUR, w->t + 2 * HOUR);
+	cw_advance(w, 90 * MIN);
+	w->t = get(w, id)->spec.windows[0].to_ms;
+	cw_tick(w); /* the tick first */
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_int_equal(erase(w, w->operator, id), 0);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+}
+
+/* openpbs PR#1: confirmed twice in one batch, the devices were counted twice. */
+static void confirming_twice_is_once(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	struct command cmd;
+	uint64_t id, once;
+
+	order(w, &o, w->alice, "exam", w->t + HOUR, w->t + 2 * HOUR);
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0); /* a member asks */
+	id = w->d.result.id;
+	assert_int_equal(get(w, id)->state, RESERVATION_REQUESTED);
+	assert_int_equal(get(w, id)->parts_n, 0);
+	cmd = cw_cmd(w, w->alice, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = id;
+	cmd.reservation_update.confirm = true;
+	assert_int_equal(cw_do(w, &cmd), ERR_DENIED); /* and does not answer herself */
+	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = id;
+	cmd.reservation_update.confirm = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(get(w, id)->state, RESERVATION_CONFIRMED);
+	once = cw_digest(w);
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(cw_digest(w), once);
+	assert_int_equal(get(w, id)->parts_n, 1);
+	/* nobody answers another one: it is not there when it was to begin */
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "exam2");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	cw_advance(w, HOUR + MIN);
+	assert_int_equal(get(w, id)->state, RESERVATION_CANCELLED);
+	/* not for others, not for everything */
+	o.window[0] = (struct window){w->t + HOUR, w->t + 2 * HOUR};
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "theirs");
+	(void)snprintf(o.member[0].s, TEXT_BYTES, "project:heart");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_DENIED);
+}
+
+/* ---- the calendar -------------------------------------------------------------------------------------- */
+
+static void nothing_is_reserved_twice(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t a, b;
+
+	a = maintenance(w, 1, w->t + HOUR, w->t + 2 * HOUR);
+	order(w, &o, w->operator, "more", w->t + 90 * MIN, w->t + 3 * HOUR);
+	o.cmd.reservation_create.spec.maint = true;
+	with_node(&o, 1);
+	assert_int_equal(cw_do(w, &o.cmd), ERR_CONFLICT);
+	assert_non_null(strstr(w->err.msg, "reservation 1 (disks)"));
+	o.window[0].from_ms = w->t + 2 * HOUR; /* end to end they fit */
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	b = w->d.result.id;
+	{
+		struct command cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+
+		cmd.reservation_update.reservation = a;
+		cmd.reservation_update.to_ms = w->t + 150 * MIN; /* into the other */
+		assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+	}
+	assert_int_equal(cw_do(w, &o.cmd), ERR_EXISTS);
+	/* all that is left is 24 devices, and not more than the project has */
+	order(w, &o, w->operator, "many", w->t + HOUR, w->t + 2 * HOUR);
+	with_gpus(&o, 9);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_NEVER);
+	for (int i = 0; i < 4; i++) {
+		(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "many%d", i);
+		o.cmd.reservation_create.spec.units = 8;
+		assert_int_equal(cw_do(w, &o.cmd), i < 3 ? 0 : ERR_CONFLICT);
+	}
+	assert_int_equal(erase(w, w->operator, b), 0);
+	cw_advance(w, 5 * HOUR);
+	cw_reload(w, 0);
+}
+
+/* Every Monday: three windows are listed, a fourth follows when the first is over, and between them the
+ * devices are everybody's. */
+static void windows_repeat(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	int64_t day = MS_PER_DAY, t0 = w->t;
+	uint64_t id, job;
+
+	order(w, &o, w->operator, "mondays", t0 + HOUR, t0 + 3 * HOUR);
+	for (int i = 1; i < 3; i++)
+		o.window[i] = (struct window){t0 + HOUR + i * day, t0 + 3 * HOUR + i * day};
+	o.cmd.reservation_create.spec.windows_n = 3;
+	o.cmd.reservation_create.spec.repeat_ms = day;
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	job = submit_into(w, w->alice, "lung", "mondays", 8, HOUR);
+	for (int i = 0; i < 4; i++) {
+		cw_advance(w, t0 + i * day + 2 * HOUR - w->t);
+		assert_int_equal(get(w, id)->state, RESERVATION_ACTIVE);
+		cw_advance(w, t0 + i * day + 4 * HOUR - w->t);
+		assert_int_equal(get(w, id)->state, RESERVATION_CONFIRMED);
+		assert_int_equal(get(w, id)->spec.windows_n, 3);
+		assert_true(get(w, id)->spec.windows[2].from_ms == t0 + HOUR + (i + 3) * day);
+	}
+	assert_true(job_terminal(cw_job_state(w, job)));
+	cw_reload(w, MIN);
+	/* windows that run into each other are refused */
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "long");
+	for (int i = 0; i < 3; i++)
+		o.window[i] = (struct window){w->t + HOUR + i * HOUR, w->t + 3 * HOUR + i * HOUR};
+	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL);
+}
+
+/* The daemon was away over a whole window: nothing of it is left standing. */
+static void a_window_that_was_slept_through(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = course(w, 8, w->t + HOUR, w->t + 2 * HOUR);
+
+	w->t += 5 * HOUR;
+	cw_reload(w, 5 * HOUR);
+	cw_settle(w);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+}
+
+static void an_idle_one_ends_if_it_said_so(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t id, job;
+
+	order(w, &o, w->operator, "brief", w->t, w->t + 10 * HOUR);
+	o.cmd.reservation_create.spec.purge_ms = 30 * MIN;
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	cw_advance(w, 20 * MIN);
+	job = submit_into(w, w->alice, "lung", "brief", 8, 2 * HOUR);
+	cw_settle(w);
+	cw_advance(w, HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_ACTIVE); /* in use */
+	cw_exit(w, job, 0);
+	cw_advance(w, 20 * MIN);
+	assert_int_equal(get(w, id)->state, RESERVATION_ACTIVE);
+	cw_advance(w, 20 * MIN);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+}
+
+/* ---- hardware -------------------------------------------------------------------------------------------- */
+
+static void a_node_that_fails_before_is_replaced(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = course(w, 8, w->t + HOUR, w->t + 2 * HOUR);
+	uint32_t first = get(w, id)->parts[0].node, second;
+	uint64_t busy[3];
+
+	for (uint32_t n = 1; n <= 4; n++)
+		if (w->node[n].id == first)
+			assert_int_equal(cw_liveness(w, n, NODE_SUSPECT), 0);
+	cw_tick(w);
+	assert_int_equal(get(w, id)->parts[0].node, first); /* heard too late is not gone */
+	for (uint32_t n = 1; n <= 4; n++)
+		if (w->node[n].id == first)
+			assert_int_equal(cw_liveness(w, n, NODE_UNREACHABLE), 0);
+	cw_tick(w);
+	second = get(w, id)->parts[0].node;
+	assert_int_not_equal(second, first);
+	assert_int_equal(get(w, id)->degraded, 0);
+	/* now everything else is taken for longer: it is short, and says so */
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 32, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_HEART, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	for (int i = 0; i < 2; i++)
+		busy[i] = cw_submit(w, w->alice, "lung", 8, 9 * HOUR);
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (w->node[n].id == second)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_DRAIN, n, "fan"), 0);
+	cw_tick(w);
+	assert_int_equal(get(w, id)->degraded, 8);
+	/* one of them ends early: found at once */
+	cw_exit(w, busy[0], 0);
+	cw_settle(w);
+	assert_int_equal(get(w, id)->degraded, 0);
+	assert_int_not_equal(get(w, id)->parts[0].node, second);
+}
+
+static void a_node_that_is_removed_takes_its_pins(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = maintenance(w, 1, w->t + HOUR, w->t + 2 * HOUR);
+
+	assert_int_equal(cw_admin_node(w, CMD_NODE_REMOVE, 1, "sold"), 0);
+	assert_int_equal(get(w, id)->parts_n, 0);
+	cw_advance(w, 3 * HOUR);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+}
+
+static void bad_orders_say_what_is_wrong(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+
+	order(w, &o, w->operator, "x", w->t + HOUR, w->t + HOUR);
+	with_node(&o, 1);
+	o.cmd.reservation_create.spec.maint = true;
+	assert_int_equal(cw_do(w, &o.cmd), ERR_RANGE);
+	o.window[0] = (struct window){w->t - 2 * HOUR, w->t - HOUR};
+	assert_int_equal(cw_do(w, &o.cmd), ERR_RANGE);
+	o.window[0] = (struct window){w->t, w->t + HOUR};
+	o.cmd.reservation_create.spec.windows_n = 0;
+	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL);
+	o.cmd.reservation_create.spec.windows_n = 1;
+	o.cmd.reservation_create.spec.units = 3; /* and nodes */
+	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL);
+	o.cmd.reservation_create.spec.units = 0;
+	o.cmd.reservation_create.spec.maint = false;
+	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL); /* for nobody */
+	with_project(&o, "lungs");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_NOTFOUND);
+	(void)snprintf(o.member[0].s, TEXT_BYTES, "user:nobody");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_NOTFOUND);
+	(void)snprintf(o.node[0].s, TEXT_BYTES, "n99");
+	(void)snprintf(o.member[0].s, TEXT_BYTES, "user:alice");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_NOTFOUND);
+	(void)snprintf(o.node[0].s, TEXT_BYTES, "n1");
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "17");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL); /* names and ids are told apart */
+	(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "mine");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	assert_int_equal(erase(w, w->alice, w->d.result.id), ERR_DENIED);
+	assert_int_equal(erase(w, w->operator, 4711), ERR_NOTFOUND);
+}
+
+#define STORY(f) cmocka_unit_test_setup_teardown(f, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STORY(work_keeps_clear_of_what_is_to_come),
+		STORY(loans_are_back_in_time),
+		STORY(who_is_in_the_way_is_named),
+		STORY(a_lease_is_not_extended_into_it),
+		STORY(a_lease_that_extends_itself_stays_clear),
+		STORY(inside_only_members_run),
+		STORY(magnetic_ones_draw_their_projects_work),
+		STORY(what_runs_past_the_end_is_stopped_with_notice),
+		STORY(overrun_lets_it_finish),
+		STORY(deleting_while_it_ends),
+		STORY(confirming_twice_is_once),
+		STORY(nothing_is_reserved_twice),
+		STORY(windows_repeat),
+		STORY(a_window_that_was_slept_through),
+		STORY(an_idle_one_ends_if_it_said_so),
+		STORY(a_node_that_fails_before_is_replaced),
+		STORY(a_node_that_is_removed_takes_its_pins),
+		STORY(bad_orders_say_what_is_wrong),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
