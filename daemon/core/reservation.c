@@ -25,7 +25,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const int64_t ENDED_KEPT_MS = 7 * MS_PER_DAY;
@@ -425,10 +424,12 @@ void reservation_reason_text(const struct core *c, const struct job *j, int reas
 
 static const struct reservation *reservation_named(const struct core *c, const char *name)
 {
-	char *end;
-	unsigned long long id = strtoull(name, &end, 10);
+	uint64_t id = 0;
+	size_t digits = 0;
 
-	if (*name && !*end)
+	for (; name[digits] >= '0' && name[digits] <= '9' && digits < 18; digits++)
+		id = id * 10 + (uint64_t)(name[digits] - '0');
+	if (digits && !name[digits])
 		return core_record(c, RECORD_RESERVATION, id);
 	EACH(c, reservations, reservation_s, r)
 		if (!reservation_terminal(r->r.state) && !strcmp(r->r.spec.name, name))
