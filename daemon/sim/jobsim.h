@@ -37,7 +37,7 @@ enum jobsim_estimate {
 enum jobsim_order {
 	ORDER_ARRIVAL = 0,
 	ORDER_SHORTEST, /* estimated run time */
-	ORDER_BLEND,    /* geometric mean of estimated and requested time: a wrong estimate weighs less */
+	ORDER_BLEND,    /* sqrt(processors) x requested time x estimate^3: short first, but a wrong estimate weighs less */
 	ORDER_AREA,     /* requested time x processors */
 };
 

@@ -342,7 +342,7 @@ static void published_kth_rows(void **state)
 }
 
 /* Our own policy on the same log: below the best of the published non-clairvoyant configurations
- * (45.80), and nobody waits longer than five days. */
+ * (45.80) and below 40, and nobody waits longer than five days. */
 static void own_policy_on_kth(void **state)
 {
 	struct buf path = BUF_INIT, text = BUF_INIT;
@@ -361,7 +361,7 @@ static void own_policy_on_kth(void **state)
 	simulate(swf.jobs, swf.jobs_n, swf.max_procs, jobsim_policy_find("sluis"), ESTIMATE_TSAFRIR, start_s);
 	jobsim_measure(swf.jobs, swf.jobs_n, swf.max_procs, start_s, &result);
 	print_message("KTH-SP2 sluis: %.15g, longest wait %.0f s\n", result.slowdown.mean, result.wait_s.max);
-	assert_true(result.slowdown.mean < 45.8);
+	assert_true(result.slowdown.mean < 40);
 	assert_true(result.wait_s.max <= 5 * 86400);
 	free(start_s);
 	swf_done(&swf);
