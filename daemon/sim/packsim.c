@@ -20,6 +20,10 @@ enum {
 	NO_FIT = -1,
 	STALE = -2,
 	PROGRESS_EVERY = 256,
+	/* what a share may leave on its GPU, in thousandths */
+	FULL_BELOW = 70,
+	USEFUL_FROM = 200,
+	REMAINDERS = 3, /* kinds of it */
 	/* of the largest node, for best fit */
 	CPU_SCALE = 128000,
 	GPU_SCALE = 8000,
@@ -222,6 +226,14 @@ static int16_t sigmoid_steps(int64_t gradient, int64_t weight)
 	return low;
 }
 
+/* How good is it to leave so much of a GPU? Hardly anything: the GPU is full. Less than shares ask for: what is
+ * left is lost, and yet it was not little. Else somebody may still want it. Shares come in few sizes, so the same
+ * sums come again and again; the gradient, which weighs all typical pods, tells these three hardly apart. */
+static int remainder_of(int32_t left_milli)
+{
+	return left_milli < FULL_BELOW ? 2 : left_milli < USEFUL_FROM ? 0 : 1;
+}
+
 /* Score of the best way to put `s` on `n`, and for a share the GPU. */
 static int16_t score_fragments(const struct pack *p, struct node *n, const struct shape *s, int32_t *ret_gpu)
 {
@@ -238,8 +250,8 @@ static int16_t score_fragments(const struct pack *p, struct node *n, const struc
 			continue;
 		take(&after, s, gpu);
 		score = sigmoid_steps(n->fragmented - fragmented(p, &after), p->typical_weight);
-		if (p->policy == PACK_SLUIS)
-			score /= 2; /* 50 steps: coarser is better, the order of nodes does the rest */
+		if (p->policy == PACK_SLUIS) /* 50 steps: coarser is better, what decides among equals does the rest */
+			score = (int16_t)(score / 2 * REMAINDERS + (is_share(s) ? remainder_of(n->gpu_milli[gpu] - s->gpu_milli) : 0));
 		if (score > best) {
 			best = score;
 			*ret_gpu = gpu;
@@ -292,8 +304,9 @@ static int16_t score_of(const struct pack *p, struct node *n, const struct shape
 	case PACK_FGD:
 		return score_fragments(p, n, s, &gpu);
 	case PACK_SLUIS:
-		/* A pod without GPUs goes where the fewest GPUs stand beside the CPUs that it takes. */
-		return s->gpus == 0 ? 0 : score_fragments(p, n, s, &gpu);
+		/* A pod without GPUs goes where all GPUs are taken: nobody misses the CPUs there. Else where the fewest
+		 * GPUs stand beside the CPUs that it takes. */
+		return s->gpus == 0 ? gpu_left(n) == 0 : score_fragments(p, n, s, &gpu);
 	case PACK_COUNT:
 		break;
 	}

@@ -10,7 +10,8 @@ static const char help_text[] =
 	"usage: sluis-sim golden [--data DIR]\n"
 	"\n"
 	"Reproduces published results and prints 'name: value expected' for each; the exit status is 1 if\n"
-	"one is not reproduced: EASY rows in 12 digits, openb rows within their band.\n"
+	"one is not reproduced: EASY rows in 12 digits, openb rows within their band, rows of the\n"
+	"policy sluis at most (slowdown) or at least (allocation) what they are held against.\n"
 	"\n"
 	"  --data DIR   folder with the recorded data (default: $SLUIS_DATA, else ../shared/data)\n";
 
