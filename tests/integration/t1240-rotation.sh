@@ -52,8 +52,8 @@ ok "a node" wait_for 30 heard
 # ---- the server's key: announced, then in place
 stop
 sluisd "$T/one.key" --set "server_key_next=$T/two.key"
-ok "it greets again" wait_for 60 grep -q "next=$(public "$T/two.key")" "$T/n1.out"
-ok "the node keeps the next key" grep -qxF "server-next: $(public "$T/two.key")" "$T/n1/daemon"
+ok "it greets again" wait_for 60 grep -qF -- "next=$(public "$T/two.key")" "$T/n1.out"
+ok "the node keeps the next key" grep -qxF -- "server-next: $(public "$T/two.key")" "$T/n1/daemon"
 is "a person asks something" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
 in_context() { # in_context SETTING: quoted or not
 	sed -nE "s/^    $1: \"?([^\"]*)\"?\$/\1/p" "$HOME/.config/sluis/sluisctl.conf"
@@ -64,7 +64,7 @@ sluisd "$T/two.key"
 is "under the new key people get through" "$("$CTL" --timeout 30s cluster info --json | json 'o["item"]["role"]')" auditor
 is "and keep it as the server's" "$(in_context server_key)" "$(public "$T/two.key")"
 is "nothing is to come any more" "$(in_context server_key_next)" ""
-ok "the node comes back by itself" wait_for 60 grep -q "key=$(public "$T/two.key") next=-" "$T/n1.out"
+ok "the node comes back by itself" wait_for 60 grep -qF -- "key=$(public "$T/two.key") next=-" "$T/n1.out"
 ok "and is heard" wait_for 30 heard
 "$CTL" --timeout 2s --endpoint "$users" --key "$HOME/.config/sluis/keys/eva.key" --server-key "$(public "$T/one.key")" cluster info >/dev/null 2>"$T/err"
 is "who only knows the old key gets no answer" $? 7
