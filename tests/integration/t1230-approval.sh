@@ -18,7 +18,7 @@ sluisd() {
 	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set "listen.agents=tcp://127.0.0.1:*" \
 		--set "listen.users=${users:-tcp://127.0.0.1:*}" --set "listen.enrol=tcp://127.0.0.1:*" --set "listen.local=$T/d.sock" \
 		--set "server_key=$T/server.key" --set map_size=64MiB --set leases.rejoin_grace=0s \
-		--set 'dual_control=[division_apply, user_disable]' "$@" >>"$T/d.out" 2>&1 &
+		--set 'dual_control=[division_apply, user_disable]' >>"$T/d.out" 2>&1 &
 	daemon=$!
 	started "$daemon"
 	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
