@@ -27,8 +27,9 @@ mount_at=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 C=$mount_at/sluis-t1320-$$
 [ -n "$mount_at" ] && mkdir "$C" 2>/dev/null || skip_all "no cgroup2 mount that may be written"
 remove_cgroups() { find "$C" -depth -type d -exec rmdir {} \; 2>/dev/null; }
+unmount() { awk -v t="$T/" 'index($2, t) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l; }
 end=0
-trap 'end=$?; [ -e "$C/cgroup.kill" ] && echo 1 >"$C/cgroup.kill"; remove_cgroups; (exit $end); tap_end' EXIT
+trap 'end=$?; [ -e "$C/cgroup.kill" ] && echo 1 >"$C/cgroup.kill"; remove_cgroups; unmount; (exit $end); tap_end' EXIT
 [ -w "$C/cgroup.kill" ] || skip_all "this kernel has no cgroup.kill (Linux 5.14)"
 
 . "$ROOT/tests/lib/isolation_world.sh"
@@ -39,8 +40,8 @@ isolation_world || skip_all "bind mounts or device nodes are not permitted here"
 pid=$!
 started $pid
 wait_for 10 grep -q ready "$T/execd.log" || sed 's/^/# /' "$T/execd.log"
-EXECD=$T/execd.sock BASE=$T/agent LIBRARY=$T/bin/fake_nvml.so XML=$T/bin/oci-bm-h100.xml T=$T BIN=$B/bin \
-	PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 "$python" "$ROOT/tests/lib/isolation_story.py"
+env EXECD="$T/execd.sock" BASE="$T/agent" LIBRARY="$T/bin/fake_nvml.so" XML="$T/bin/oci-bm-h100.xml" T="$T" BIN="$B/bin" \
+	PYTHONPATH="$ROOT/tests/lib" PYTHONDONTWRITEBYTECODE=1 "$python" "$ROOT/tests/lib/isolation_story.py"
 rc=$?
 [ $rc -eq 0 ] || sed 's/^/# /' "$T/execd.log" "$T/n1.log"
 kill $pid
