@@ -217,8 +217,14 @@ static int check_allocs(const struct core *c, struct arena *arena, struct err *e
 	uint32_t at = 0;
 
 	EACH(c, allocs, alloc_s, a) {
+		struct alloc_s again;
+
 		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a))
 			return broken(err, "the list of loans is not what is on loan", a->r.id);
+		again = *a;
+		victim_key_set(c, &again);
+		if (again.rank != a->rank || again.lost_from_ms != a->lost_from_ms)
+			return broken(err, "what stopping it would cost is not up to date", a->r.id);
 		if (a->r.id >= c->cluster.next_alloc)
 			return broken(err, "I6: an allocation newer than the counter", a->r.id);
 		if (a->r.klass == CLASS_GUARANTEED && a->r.lenders_n)

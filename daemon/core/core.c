@@ -1024,6 +1024,7 @@ static void apply_job(struct core *c, const struct fact *f)
 	WRAPPER(jobs, job_s, j)
 	bool waited = !fresh && job_waits(&j->r), ended = !fresh && job_terminal(j->r.state);
 	bool began = !fresh && j->r.first_start_ms;
+	uint64_t was = fresh ? 0 : j->r.alloc;
 
 	line_leave(c, j);
 	if (!fresh)
@@ -1043,6 +1044,10 @@ static void apply_job(struct core *c, const struct fact *f)
 	job_count(c, &j->r, true);
 	pending_track(c, j, job_waits(&j->r));
 	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(&j->r));
+	if (j->r.alloc && alloc_of(c, j->r.alloc))
+		victim_key_set(c, alloc_of(c, j->r.alloc));
+	if (was && was != j->r.alloc && alloc_of(c, was))
+		victim_key_set(c, alloc_of(c, was));
 	if (job_terminal(j->r.state) != ended)
 		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
 	/* a start or an end may meet a dependency; an end or a return to the queue makes room under a limit;
@@ -1138,6 +1143,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	plan_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	(void)idtab_set(&c->loans, f->id, a->r.klass == CLASS_LOAN ? a : NULL);
+	victim_key_set(c, a);
 	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass))
 		c->scratch->work |= WORK_ALL;
 	else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE)

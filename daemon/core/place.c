@@ -37,7 +37,7 @@ struct placing {
 	struct arena *arena;
 };
 
-static bool node_matches(const struct node *n, const struct place_ask *ask)
+bool place_node_matches(const struct node *n, const struct place_ask *ask)
 {
 	for (uint32_t i = 0; i < ask->excluded_n; i++)
 		if (ask->excluded[i].node == n->id)
@@ -400,7 +400,7 @@ static const char *leaf_of(const struct node *n)
 }
 
 /* Nodes of the fractional area that guaranteed single-device work has not broken yet. */
-static uint32_t breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken)
+uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken)
 {
 	const struct quota_tree *t = tree_of(c, flavor, SHAPE_NODE);
 	int64_t whole = 0;
@@ -423,7 +423,7 @@ bool place_may_guarantee(const struct core *c, const struct alloc *a)
 		}
 	for (uint32_t i = 0; i < a->parts_n; i++)
 		more += !node_of(c, a->parts[i].node)->fraction_parts;
-	return more <= breakable(c, a->flavor, live, broken);
+	return more <= place_breakable(c, a->flavor, live, broken);
 }
 
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
@@ -447,7 +447,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 			live++;
 			broken += n->fraction_parts > 0;
 		}
-		if (!node_matches(&n->r, ask))
+		if (!place_node_matches(&n->r, ask))
 			continue;
 		if (p.flavor->unit == UNIT_DEVICE && ask->over == PLACE_FREE && !(mask & ~n->held & ~n->claimed)) {
 			schedulable++; /* up, and full: no need to look closer */
@@ -469,7 +469,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 				}
 		p.cand_n++;
 	}
-	p.breakable = breakable(c, ask->flavor, live, ask->over == PLACE_EMPTY ? 0 : broken);
+	p.breakable = place_breakable(c, ask->flavor, live, ask->over == PLACE_EMPTY ? 0 : broken);
 	if (ask->shape == SHAPE_NODE) {
 		ok = place_nodes(&p, ask->units);
 	} else if (!ask->chunk) {

@@ -92,6 +92,8 @@ struct alloc_s {
 	struct alloc r;
 	struct timer timer;
 	int64_t until_ms; /* the plan counts it until then */
+	int64_t lost_from_ms; /* stopping it now loses the work since then; T_NEVER: nothing */
+	uint8_t rank;         /* whose turn it is to go: lower first */
 };
 struct lease_s {
 	struct lease r;
@@ -315,6 +317,10 @@ struct place_ask {
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n);
 
+/* Labels and exclusions: may it be this node at all? */
+bool place_node_matches(const struct node *n, const struct place_ask *ask);
+/* Nodes that guaranteed single-device work may still break, of `live` nodes of which it broke `broken`. O(tree). */
+uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken);
 /* May a running loan become guaranteed where it stands, without breaking a node promised whole? */
 bool place_may_guarantee(const struct core *c, const struct alloc *a);
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
@@ -420,6 +426,15 @@ struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, ui
 int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
 int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms);
 int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
+/* ---- who goes for a claim (recall.c) ------------------------------------------------------------ */
+struct recall { uint64_t *ids; uint32_t ids_n; struct part *parts; uint32_t parts_n; }; /* allocations, ascending */
+/* Loans that have to go so that `ask` (its units) can be placed for `qnode`, and where. False if recalling all of
+ * them does not help. Everything from `arena`. O(nodes + loans) and one place(). */
+bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, uint32_t qnode, struct arena *arena,
+		 struct recall *ret);
+void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, rank; for core_apply */
+/* How long until a loan told now has given everything back, if everybody keeps to it. */
+int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */
 /* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */

@@ -1,0 +1,369 @@
+/* recall.c - which loans go for a claim: the state seen as a question for victims.c
+ *
+ * The order of cost never changes with time: what stopping a loan now would lose grows at the same slope
+ * for every device, from `lost_from_ms`, which core_apply keeps (start or last checkpoint, less what a
+ * restart costs). So nothing is ever sorted again; a plan is one walk over nodes and loans.
+ *
+ * Who may go, strictly in this order:
+ *   pass    loans noted to lenders in the claimant's path and back in time; any that is back in time; any.
+ *           Within a pass the shortfall is met completely or not at all.
+ *   rank    extra units of elastic jobs, then by class, the loans of leases last: nobody of a higher rank goes
+ *           while those below suffice
+ *   cost    lost work of everything that goes, as little as possible (victims.c)
+ * A lease goes as a whole. place() has the last word: if it cannot use what the count promises (a leaf that is
+ * required, a node that must stay whole) the shortest sufficient prefix by cost is found by asking it.
+ * Complete: if recalling every loan helps, a plan is found. Guaranteed work is not looked at.
+ *
+ * Source: scheduling.md 2.5 and finding 4; semantics 4.8.3.
+ */
+#include "daemon/core/state.h"
+#include "daemon/core/victims.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	RANK_EXTRA = 0, /* extra units of an elastic job: separate loan allocations */
+	RANK_JOB = 1,   /* plus the job's class */
+	RANK_LEASE = RANK_JOB + JOB_SYSTEM + 1,
+	RANKS,
+	RANK_SHIFT = 3, /* within what is needed, a rank higher counts as eight times the work */
+	RESTART_MS = 60 * 1000,
+	PASSES = 3,
+};
+
+void victim_key_set(const struct core *c, struct alloc_s *a)
+{
+	const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
+
+	a->rank = RANK_LEASE;
+	a->lost_from_ms = a->r.state == ALLOC_ACTIVE ? a->r.start_ms - RESTART_MS : T_NEVER;
+	if (a->r.owner_kind == OWNER_LEASE)
+		return;
+	if (!j || j->alloc != a->r.id) { /* its job runs elsewhere: nothing is lost */
+		a->rank = RANK_JOB;
+		a->lost_from_ms = T_NEVER;
+		return;
+	}
+	a->rank = (uint8_t)(RANK_JOB + j->spec.klass);
+	if (a->lost_from_ms != T_NEVER && j->checkpoint_ms > a->r.start_ms)
+		a->lost_from_ms = j->checkpoint_ms - RESTART_MS;
+}
+
+int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
+{
+	int64_t stop = a->exempt_until_ms > t ? a->exempt_until_ms - t : 0;
+
+	stop = a->state == ALLOC_BINDING    ? 0 :
+	       a->state == ALLOC_STOPPING ? max64(0, a->stop_at_ms - t) :
+					    stop + a->notice_ms;
+	return stop + c->cluster.kill_margin_ms + flavor_of(c, a->flavor)->scrub_ms_max;
+}
+
+/* ---- the question ---------------------------------------------------------------------------------- */
+
+struct loan { const struct alloc_s *a; uint64_t lease; };
+
+struct planning {
+	const struct core *c;
+	int64_t t, slo_ms;
+	struct place_ask ask;
+	struct arena *arena;
+	uint32_t path[QNODE_DEPTH_MAX + 1], path_n; /* of the claimant */
+	uint32_t *spot_of; /* by node id: index + 1 */
+	struct victim_ask q;
+	struct loan *loans; /* by rank, then owner; the candidates in order */
+	uint32_t loans_n;
+	uint32_t *cand_loan;  /* first loan of each candidate; one more at the end */
+	uint32_t rank_cands[RANKS], rank_pieces[RANKS]; /* up to and with that rank */
+	uint64_t *ids;
+	uint32_t ids_n;
+	struct part *parts;
+	uint32_t parts_n;
+};
+
+/* Amounts of the flavor: devices, or cores of a node without devices. */
+static uint32_t held_of(const struct planning *p, const struct node_s *n, const struct part *part)
+{
+	uint64_t cores[CORE_WORDS];
+
+	if (flavor_of(p->c, p->ask.flavor)->unit == UNIT_DEVICE)
+		return popcount64(part->devices & node_flavor_mask(n, p->ask.flavor) & ~n->claimed);
+	memcpy(cores, part->cores, sizeof cores);
+	mask_andnot(cores, n->cores_claimed);
+	return mask_count(cores);
+}
+
+static void spots_make(struct planning *p)
+{
+	const struct core *c = p->c;
+	const struct flavor *f = flavor_of(c, p->ask.flavor);
+	uint32_t live = 0, broken = 0;
+	struct victim_need *need = &p->q.need;
+
+	p->spot_of = arena_alloc(p->arena, ((size_t)c->cluster.next_node + 1) * sizeof *p->spot_of);
+	p->q.spots = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->q.spots);
+	EACH(c, nodes, node_s, n) {
+		uint64_t mask = node_flavor_mask(n, p->ask.flavor), cores[CORE_WORDS];
+		struct victim_spot *s = &p->q.spots[p->q.spots_n];
+		uint32_t memory = node_memory_mib(&n->r), used;
+
+		if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
+			continue;
+		live += mask != 0;
+		broken += mask && n->fraction_parts;
+		if (f->unit == UNIT_DEVICE ? !mask : !node_is_cpu(n))
+			continue;
+		if (p->ask.shape == SHAPE_NODE && popcount64(mask) != f->devices_per_node)
+			continue;
+		if (!place_node_matches(&n->r, &p->ask))
+			continue;
+		memcpy(cores, n->cores_usable, sizeof cores);
+		mask_andnot(cores, n->cores_held);
+		mask_andnot(cores, n->cores_claimed);
+		s->cores = mask_count(cores);
+		s->free = f->unit == UNIT_DEVICE ? popcount64(mask & ~n->held & ~n->claimed) : s->cores;
+		used = n->memory_held_mib + (p->ask.memory_mib ? node_memory_owed(c, n, NULL) : 0);
+		s->memory_mib = memory > used ? memory - used : 0;
+		s->breaks = p->ask.klass == CLASS_GUARANTEED && p->ask.shape == SHAPE_GPU && !n->fraction_parts &&
+			    f->unit == UNIT_DEVICE;
+		p->spot_of[n->r.id] = ++p->q.spots_n;
+	}
+	need->size = p->ask.shape == SHAPE_NODE ? f->devices_per_node : p->ask.chunk ? p->ask.chunk : 1;
+	need->units = p->ask.shape == SHAPE_NODE ? p->ask.units : (p->ask.units + need->size - 1) / need->size;
+	need->cores = f->unit == UNIT_CORE ? 0 : p->ask.cpus;
+	need->memory_mib = p->ask.memory_mib;
+	need->distinct = p->ask.distinct;
+	need->breakable = place_breakable(c, p->ask.flavor, live, broken);
+}
+
+static bool in_path(const struct planning *p, const struct alloc *a)
+{
+	if (!a->lenders_n)
+		return true; /* it uses what nobody was promised */
+	for (uint32_t i = 0; i < a->lenders_n; i++)
+		for (uint32_t k = 0; k < p->path_n; k++)
+			if (a->lenders[i].qnode == p->path[k])
+				return true;
+	return false;
+}
+
+static bool may_go(const struct planning *p, const struct alloc *a, int pass)
+{
+	bool cores = p->q.need.cores || p->q.need.memory_mib;
+
+	if (a->flavor != p->ask.flavor && !cores) /* of other flavors only cores and memory can be wanted */
+		return false;
+	if (pass == PASSES - 1)
+		return true;
+	return loan_back_ms(p->c, a, p->t) <= p->slo_ms && (pass || in_path(p, a));
+}
+
+static int loan_cmp(const void *pa, const void *pb)
+{
+	const struct loan *a = pa, *b = pb;
+
+	if (a->a->rank != b->a->rank)
+		return a->a->rank < b->a->rank ? -1 : 1;
+	if (a->lease != b->lease)
+		return a->lease < b->lease ? -1 : 1;
+	return a->a->r.id < b->a->r.id ? -1 : 1;
+}
+
+/* By rank; allocations of one lease together; else by id, so that the younger have the higher index. */
+static void loans_gather(struct planning *p, int pass)
+{
+	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0};
+
+	EACH(p->c, loans, alloc_s, a)
+		of_rank[a->rank] += may_go(p, &a->r, pass);
+	p->loans_n = 0;
+	for (uint32_t r = 0; r < RANKS; r++) {
+		at[r] = p->loans_n;
+		p->loans_n += of_rank[r];
+	}
+	p->loans = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->loans);
+	EACH(p->c, loans, alloc_s, a)
+		if (may_go(p, &a->r, pass))
+			p->loans[at[a->rank]++] =
+				(struct loan){a, a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0};
+	if (of_rank[RANK_LEASE])
+		qsort(p->loans + p->loans_n - of_rank[RANK_LEASE], of_rank[RANK_LEASE], sizeof *p->loans, loan_cmp);
+}
+
+static int64_t lost(const struct planning *p, const struct alloc_s *a)
+{
+	int64_t devices = in_devices(p->c, a->r.flavor, a->r.shape, a->r.units), s;
+
+	s = a->lost_from_ms == T_NEVER ? 0 : max64(0, p->t - a->lost_from_ms) / MS_PER_S;
+	if (__builtin_mul_overflow(s + 1, devices << (RANK_SHIFT * a->rank), &s) || s > VICTIM_COST_MAX / 2)
+		return VICTIM_COST_MAX / 2;
+	return s;
+}
+
+static void piece_add(struct planning *p, struct victim_cand *v, const struct alloc *a)
+{
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct part *part = &a->parts[i];
+		uint32_t spot = p->spot_of[part->node], k = v->piece;
+		const struct node_s *n;
+
+		if (!spot)
+			continue;
+		n = node_of(p->c, part->node);
+		for (; k < v->piece + v->pieces_n && p->q.pieces[k].spot != spot - 1; k++)
+			if (v->pieces_n > 64 && k + 64 < v->piece + v->pieces_n)
+				k = v->piece + v->pieces_n - 64; /* parts of one node lie near each other */
+		if (k == v->piece + v->pieces_n) {
+			p->q.pieces[k] = (struct victim_piece){.spot = spot - 1};
+			v->pieces_n++;
+			p->q.pieces_n++;
+		}
+		p->q.pieces[k].free += held_of(p, n, part);
+		p->q.pieces[k].cores += mask_count(part->cores);
+		p->q.pieces[k].memory_mib += part->memory_mib;
+	}
+}
+
+static void cands_make(struct planning *p)
+{
+	uint32_t pieces = 0;
+
+	for (uint32_t i = 0; i < p->loans_n; i++)
+		pieces += p->loans[i].a->r.parts_n;
+	p->q.cands = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->q.cands);
+	p->q.pieces = arena_alloc(p->arena, (pieces + 1) * sizeof *p->q.pieces);
+	p->cand_loan = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->cand_loan);
+	p->q.cands_n = p->q.pieces_n = 0;
+	memset(p->rank_cands, 0, sizeof p->rank_cands);
+	for (uint32_t i = 0, rank = 0; i < p->loans_n;) {
+		struct victim_cand *v = &p->q.cands[p->q.cands_n];
+		const struct loan *first = &p->loans[i];
+
+		for (; rank < first->a->rank; rank++) {
+			p->rank_cands[rank] = p->q.cands_n;
+			p->rank_pieces[rank] = p->q.pieces_n;
+		}
+		*v = (struct victim_cand){.piece = p->q.pieces_n};
+		p->cand_loan[p->q.cands_n++] = i;
+		do {
+			v->cost = min64(VICTIM_COST_MAX, v->cost + lost(p, p->loans[i].a));
+			piece_add(p, v, &p->loans[i].a->r);
+			i++;
+		} while (first->lease && i < p->loans_n && p->loans[i].lease == first->lease);
+		for (uint32_t r = rank; r < RANKS; r++) {
+			p->rank_cands[r] = p->q.cands_n;
+			p->rank_pieces[r] = p->q.pieces_n;
+		}
+	}
+	p->cand_loan[p->q.cands_n] = p->loans_n;
+}
+
+/* ---- asking place() ---------------------------------------------------------------------------------- */
+
+static int id_cmp(const void *pa, const void *pb)
+{
+	uint64_t a, b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	return a < b ? -1 : a > b;
+}
+
+static bool try(struct planning *p, uint32_t cands_n, const uint32_t *order)
+{
+	p->ids = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->ids);
+	p->ids_n = 0;
+	for (uint32_t i = 0; i < cands_n; i++) {
+		uint32_t v = order ? order[i] : i;
+
+		for (uint32_t k = p->cand_loan[v]; p->q.cands[v].goes && k < p->cand_loan[v + 1]; k++)
+			p->ids[p->ids_n++] = p->loans[k].a->r.id;
+	}
+	if (p->ids_n)
+		qsort(p->ids, p->ids_n, sizeof *p->ids, id_cmp);
+	p->ask.victims = p->ids;
+	p->ask.victims_n = p->ids_n;
+	return place(p->c, &p->ask, p->arena, &p->parts, &p->parts_n) == 0;
+}
+
+static int cost_cmp(const void *pa, const void *pb, void *arg)
+{
+	const struct victim_cand *cands = arg;
+	uint32_t a, b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	if (cands[a].cost != cands[b].cost)
+		return cands[a].cost < cands[b].cost ? -1 : 1;
+	return a > b ? -1 : a < b;
+}
+
+/* The shortest prefix by cost that suffices, then without whoever is not needed. */
+static bool by_asking(struct planning *p)
+{
+	uint32_t n = p->q.cands_n, lo = 0, hi = n, *order = arena_alloc(p->arena, (n + 1) * sizeof *order);
+
+	for (uint32_t i = 0; i < n; i++) {
+		order[i] = i;
+		p->q.cands[i].goes = true;
+	}
+	if (!try(p, n, NULL))
+		return false;
+	qsort_r(order, n, sizeof *order, cost_cmp, p->q.cands);
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (try(p, mid, order))
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	for (uint32_t i = hi; i-- > 0;) {
+		p->q.cands[order[i]].goes = false;
+		if (!try(p, hi, order))
+			p->q.cands[order[i]].goes = true;
+	}
+	ENSURE(try(p, hi, order));
+	return true;
+}
+
+bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, uint32_t qnode, struct arena *arena,
+		 struct recall *ret)
+{
+	struct planning p = {.c = c, .t = t, .slo_ms = qnode_recall_slo(c, qnode), .ask = *ask, .arena = arena};
+	uint32_t before = UINT32_MAX;
+	bool found = false;
+
+	p.ask.over = PLACE_OVER_LOANS;
+	for (const struct qnode_s *q = qnode_of(c, qnode); q && p.path_n < ARRAY_LEN(p.path);
+	     q = q->r.kind == QNODE_ROOT ? NULL : qnode_of(c, q->r.parent))
+		p.path[p.path_n++] = q->r.id;
+	spots_make(&p);
+	for (int pass = ask->klass == CLASS_LOAN ? PASSES : 0; pass < PASSES && !found; pass++) {
+		loans_gather(&p, pass);
+		if (p.loans_n == before)
+			continue; /* the same as the pass before: each only adds */
+		before = p.loans_n;
+		cands_make(&p);
+		for (uint32_t r = 0; r < RANKS && !found; r++) {
+			if (r && p.rank_cands[r] == p.rank_cands[r - 1])
+				continue;
+			p.q.cands_n = p.rank_cands[r];
+			p.q.pieces_n = p.rank_pieces[r];
+			found = victims_choose(&p.q, arena);
+		}
+		p.q.cands_n = p.rank_cands[RANKS - 1];
+		p.q.pieces_n = p.rank_pieces[RANKS - 1];
+		if (found)
+			found = try(&p, p.q.cands_n, NULL) || by_asking(&p);
+		else if (pass == PASSES - 1)
+			found = by_asking(&p);
+	}
+	if (ask->klass == CLASS_LOAN) { /* a loan recalls nobody */
+		p.cand_loan = arena_alloc(arena, sizeof *p.cand_loan);
+		found = try(&p, 0, NULL);
+	}
+	*ret = (struct recall){p.ids, p.ids_n, p.parts, p.parts_n};
+	return found;
+}
