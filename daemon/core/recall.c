@@ -270,12 +270,15 @@ static int id_cmp(const void *pa, const void *pb)
 	return a < b ? -1 : a > b;
 }
 
-static bool try(struct planning *p, uint32_t cands_n, const uint32_t *order)
+struct priced { int64_t cost; uint32_t cand; };
+
+/* With those that go among the first `cands_n`, in `order` or as they come. */
+static bool try(struct planning *p, uint32_t cands_n, const struct priced *order)
 {
 	p->ids = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->ids);
 	p->ids_n = 0;
 	for (uint32_t i = 0; i < cands_n; i++) {
-		uint32_t v = order ? order[i] : i;
+		uint32_t v = order ? order[i].cand : i;
 
 		for (uint32_t k = p->cand_loan[v]; p->q.cands[v].goes && k < p->cand_loan[v + 1]; k++)
 			p->ids[p->ids_n++] = p->loans[k].a->r.id;
@@ -287,30 +290,29 @@ static bool try(struct planning *p, uint32_t cands_n, const uint32_t *order)
 	return place(p->c, &p->ask, p->arena, &p->parts, &p->parts_n) == 0;
 }
 
-static int cost_cmp(const void *pa, const void *pb, void *arg)
+static int cost_cmp(const void *pa, const void *pb)
 {
-	const struct victim_cand *cands = arg;
-	uint32_t a, b;
+	const struct priced *a = pa, *b = pb;
 
-	memcpy(&a, pa, sizeof a);
-	memcpy(&b, pb, sizeof b);
-	if (cands[a].cost != cands[b].cost)
-		return cands[a].cost < cands[b].cost ? -1 : 1;
-	return a > b ? -1 : a < b;
+	if (a->cost != b->cost)
+		return a->cost < b->cost ? -1 : 1;
+	return a->cand > b->cand ? -1 : a->cand < b->cand;
 }
 
 /* The shortest prefix by cost that suffices, then without whoever is not needed. */
 static bool by_asking(struct planning *p)
 {
-	uint32_t n = p->q.cands_n, lo = 0, hi = n, *order = arena_alloc(p->arena, (n + 1) * sizeof *order);
+	struct priced *order = arena_alloc(p->arena, (p->q.cands_n + 1) * sizeof *order);
+	uint32_t n = p->q.cands_n, lo = 0, hi = n;
 
 	for (uint32_t i = 0; i < n; i++) {
-		order[i] = i;
+		order[i] = (struct priced){p->q.cands[i].cost, i};
 		p->q.cands[i].goes = true;
 	}
 	if (!try(p, n, NULL))
 		return false;
-	qsort_r(order, n, sizeof *order, cost_cmp, p->q.cands);
+	if (n)
+		qsort(order, n, sizeof *order, cost_cmp);
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
@@ -320,9 +322,9 @@ static bool by_asking(struct planning *p)
 			lo = mid + 1;
 	}
 	for (uint32_t i = hi; i-- > 0;) {
-		p->q.cands[order[i]].goes = false;
+		p->q.cands[order[i].cand].goes = false;
 		if (!try(p, hi, order))
-			p->q.cands[order[i]].goes = true;
+			p->q.cands[order[i].cand].goes = true;
 	}
 	ENSURE(try(p, hi, order));
 	return true;

@@ -247,37 +247,37 @@ static void look(struct choosing *c, uint32_t at)
 
 /* ---- greedy, then reverse delete ------------------------------------------------------------------------- */
 
-static int by_cost(const void *pa, const void *pb, void *arg)
-{
-	const struct victim_cand *cands = arg;
-	uint32_t a, b;
+struct priced { int64_t cost; uint32_t cand; };
 
-	memcpy(&a, pa, sizeof a);
-	memcpy(&b, pb, sizeof b);
-	if (cands[a].cost != cands[b].cost)
-		return cands[a].cost > cands[b].cost ? -1 : 1;
-	return a < b ? -1 : a > b; /* the older one stays */
+static int by_cost(const void *pa, const void *pb)
+{
+	const struct priced *a = pa, *b = pb;
+
+	if (a->cost != b->cost)
+		return a->cost > b->cost ? -1 : 1;
+	return a->cand < b->cand ? -1 : a->cand > b->cand; /* the older one stays */
 }
 
 /* Whoever is not needed stays, the most expensive first. */
 static void delete_spare(struct choosing *c, struct arena *arena)
 {
 	struct victim_ask *ask = c->ask;
-	uint32_t *out = arena_alloc(arena, (ask->cands_n + 1) * sizeof *out), n = 0;
+	struct priced *out = arena_alloc(arena, (ask->cands_n + 1) * sizeof *out);
+	uint32_t n = 0;
 
 	for (uint32_t v = 0; v < ask->cands_n; v++)
 		if (ask->cands[v].goes)
-			out[n++] = v;
+			out[n++] = (struct priced){ask->cands[v].cost, v};
 	if (n)
-		qsort_r(out, n, sizeof *out, by_cost, ask->cands);
+		qsort(out, n, sizeof *out, by_cost);
 	for (uint32_t i = 0; i < n; i++) {
-		int64_t change = move(c, out[i], false);
+		int64_t change = move(c, out[i].cand, false);
 
 		if (c->covered + change >= ask->need.units) {
 			c->covered += change;
-			ask->cands[out[i]].goes = false;
+			ask->cands[out[i].cand].goes = false;
 		} else {
-			(void)move(c, out[i], true);
+			(void)move(c, out[i].cand, true);
 		}
 	}
 }
@@ -360,7 +360,7 @@ static bool greedy(struct choosing *c, struct arena *arena)
 
 /* ---- branch and bound ------------------------------------------------------------------------------------- */
 
-struct search { struct choosing *c; uint32_t *order; bool *best; int64_t best_cost; uint32_t steps; };
+struct search { struct choosing *c; struct priced *order; bool *best; int64_t best_cost; uint32_t steps; };
 
 /* All undecided ones are gone in c's spots: what is covered is the most that can still be had. */
 static void branch(struct search *s, uint32_t at, int64_t cost)
@@ -377,14 +377,14 @@ static void branch(struct search *s, uint32_t at, int64_t cost)
 			s->best[v] = ask->cands[v].goes;
 		return;
 	}
-	change = move(s->c, s->order[at], false); /* it stays: try that first, the most expensive are decided first */
+	change = move(s->c, s->order[at].cand, false); /* it stays: try that first, the most expensive are decided first */
 	s->c->covered += change;
-	ask->cands[s->order[at]].goes = false;
+	ask->cands[s->order[at].cand].goes = false;
 	branch(s, at + 1, cost);
 	s->c->covered -= change;
-	(void)move(s->c, s->order[at], true);
-	ask->cands[s->order[at]].goes = true;
-	branch(s, at + 1, cost + ask->cands[s->order[at]].cost);
+	(void)move(s->c, s->order[at].cand, true);
+	ask->cands[s->order[at].cand].goes = true;
+	branch(s, at + 1, cost + ask->cands[s->order[at].cand].cost);
 }
 
 static void exact(struct victim_ask *ask, struct arena *arena)
@@ -397,10 +397,10 @@ static void exact(struct victim_ask *ask, struct arena *arena)
 	for (uint32_t v = 0; v < ask->cands_n; v++) {
 		s.best[v] = ask->cands[v].goes;
 		s.best_cost += ask->cands[v].goes ? ask->cands[v].cost : 0;
-		s.order[v] = v;
+		s.order[v] = (struct priced){ask->cands[v].cost, v};
 	}
 	start(&c, ask, arena);
-	qsort_r(s.order, ask->cands_n, sizeof *s.order, by_cost, ask->cands);
+	qsort(s.order, ask->cands_n, sizeof *s.order, by_cost);
 	for (uint32_t v = 0; v < ask->cands_n; v++) {
 		c.covered += move(&c, v, true);
 		ask->cands[v].goes = true;
