@@ -62,7 +62,12 @@ int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
 
 /* ---- the question ---------------------------------------------------------------------------------- */
 
-struct loan { const struct alloc_s *a; uint64_t lease; };
+struct loan {
+	const struct alloc_s *a;
+	uint64_t lease;  /* 0: a job's */
+	int64_t cost;
+	uint8_t rank, pass; /* the first one in which it may go */
+};
 
 struct planning {
 	const struct core *c;
@@ -72,7 +77,10 @@ struct planning {
 	uint32_t path[QNODE_DEPTH_MAX + 1], path_n; /* of the claimant */
 	uint32_t *spot_of; /* by node id: index + 1 */
 	struct victim_ask q;
-	struct loan *loans; /* by rank, then owner; the candidates in order */
+	bool unsure; /* a "no" of victims.c may be wrong */
+	struct loan *all;   /* by rank; those of a lease together; else by id: the younger have the higher index */
+	uint32_t all_n;
+	struct loan *loans; /* of the pass, in that order */
 	uint32_t loans_n;
 	uint32_t *cand_loan;  /* first loan of each candidate; one more at the end */
 	uint32_t rank_cands[RANKS], rank_pieces[RANKS]; /* up to and with that rank */
@@ -127,6 +135,7 @@ static void spots_make(struct planning *p)
 		s->memory_mib = memory > used ? memory - used : 0;
 		s->breaks = p->ask.klass == CLASS_GUARANTEED && p->ask.shape == SHAPE_GPU && !n->fraction_parts &&
 			    f->unit == UNIT_DEVICE;
+		p->unsure |= s->breaks;
 		p->spot_of[n->r.id] = ++p->q.spots_n;
 	}
 	need->size = p->ask.shape == SHAPE_NODE ? f->devices_per_node : p->ask.chunk ? p->ask.chunk : 1;
@@ -134,6 +143,7 @@ static void spots_make(struct planning *p)
 	need->cores = f->unit == UNIT_CORE ? 0 : p->ask.cpus;
 	need->memory_mib = p->ask.memory_mib;
 	need->distinct = p->ask.distinct;
+	p->unsure |= p->ask.chunk && p->ask.units % p->ask.chunk; /* the last one may be smaller */
 	need->breakable = place_breakable(c, p->ask.flavor, live, broken);
 }
 
@@ -148,47 +158,24 @@ static bool in_path(const struct planning *p, const struct alloc *a)
 	return false;
 }
 
-static bool may_go(const struct planning *p, const struct alloc *a, int pass)
+/* The first pass in which it may go; PASSES: in none. */
+static uint8_t pass_of(const struct planning *p, const struct alloc *a)
 {
-	bool cores = p->q.need.cores || p->q.need.memory_mib;
-
-	if (a->flavor != p->ask.flavor && !cores) /* of other flavors only cores and memory can be wanted */
-		return false;
-	if (pass == PASSES - 1)
-		return true;
-	return loan_back_ms(p->c, a, p->t) <= p->slo_ms && (pass || in_path(p, a));
+	/* of other flavors only cores and memory can be wanted */
+	if (a->flavor != p->ask.flavor && !p->q.need.cores && !p->q.need.memory_mib)
+		return PASSES;
+	if (loan_back_ms(p->c, a, p->t) > p->slo_ms)
+		return PASSES - 1;
+	return in_path(p, a) ? 0 : 1;
 }
 
 static int loan_cmp(const void *pa, const void *pb)
 {
 	const struct loan *a = pa, *b = pb;
 
-	if (a->a->rank != b->a->rank)
-		return a->a->rank < b->a->rank ? -1 : 1;
 	if (a->lease != b->lease)
 		return a->lease < b->lease ? -1 : 1;
 	return a->a->r.id < b->a->r.id ? -1 : 1;
-}
-
-/* By rank; allocations of one lease together; else by id, so that the younger have the higher index. */
-static void loans_gather(struct planning *p, int pass)
-{
-	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0};
-
-	EACH(p->c, loans, alloc_s, a)
-		of_rank[a->rank] += may_go(p, &a->r, pass);
-	p->loans_n = 0;
-	for (uint32_t r = 0; r < RANKS; r++) {
-		at[r] = p->loans_n;
-		p->loans_n += of_rank[r];
-	}
-	p->loans = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->loans);
-	EACH(p->c, loans, alloc_s, a)
-		if (may_go(p, &a->r, pass))
-			p->loans[at[a->rank]++] =
-				(struct loan){a, a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0};
-	if (of_rank[RANK_LEASE])
-		qsort(p->loans + p->loans_n - of_rank[RANK_LEASE], of_rank[RANK_LEASE], sizeof *p->loans, loan_cmp);
 }
 
 static int64_t lost(const struct planning *p, const struct alloc_s *a)
@@ -199,6 +186,44 @@ static int64_t lost(const struct planning *p, const struct alloc_s *a)
 	if (__builtin_mul_overflow(s + 1, devices << (RANK_SHIFT * a->rank), &s) || s > VICTIM_COST_MAX / 2)
 		return VICTIM_COST_MAX / 2;
 	return s;
+}
+
+/* One walk over the loans; each is looked at once. */
+static void loans_gather(struct planning *p)
+{
+	struct loan *found = arena_alloc(p->arena, (p->c->loans.count + 1) * sizeof *found);
+	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0}, n = 0;
+
+	EACH(p->c, loans, alloc_s, a) {
+		uint8_t pass = pass_of(p, &a->r);
+
+		if (pass == PASSES)
+			continue;
+		found[n++] = (struct loan){a, a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, lost(p, a), a->rank, pass};
+		of_rank[a->rank]++;
+	}
+	for (uint32_t r = 0; r < RANKS; r++) {
+		at[r] = p->all_n;
+		p->all_n += of_rank[r];
+	}
+	p->all = arena_alloc(p->arena, (n + 1) * sizeof *p->all);
+	for (uint32_t i = 0; i < n; i++)
+		p->all[at[found[i].rank]++] = found[i];
+	if (of_rank[RANK_LEASE])
+		qsort(p->all + n - of_rank[RANK_LEASE], of_rank[RANK_LEASE], sizeof *p->all, loan_cmp);
+	p->loans = arena_alloc(p->arena, (n + 1) * sizeof *p->loans);
+}
+
+/* Those that may go in this pass; false if they are the same as before. */
+static bool loans_of_pass(struct planning *p, int pass)
+{
+	uint32_t before = p->loans_n;
+
+	p->loans_n = 0;
+	for (uint32_t i = 0; i < p->all_n; i++)
+		if (p->all[i].pass <= pass)
+			p->loans[p->loans_n++] = p->all[i];
+	return !pass || p->loans_n != before;
 }
 
 static void piece_add(struct planning *p, struct victim_cand *v, const struct alloc *a)
@@ -240,14 +265,14 @@ static void cands_make(struct planning *p)
 		struct victim_cand *v = &p->q.cands[p->q.cands_n];
 		const struct loan *first = &p->loans[i];
 
-		for (; rank < first->a->rank; rank++) {
+		for (; rank < first->rank; rank++) {
 			p->rank_cands[rank] = p->q.cands_n;
 			p->rank_pieces[rank] = p->q.pieces_n;
 		}
 		*v = (struct victim_cand){.piece = p->q.pieces_n};
 		p->cand_loan[p->q.cands_n++] = i;
 		do {
-			v->cost = min64(VICTIM_COST_MAX, v->cost + lost(p, p->loans[i].a));
+			v->cost = min64(VICTIM_COST_MAX, v->cost + p->loans[i].cost);
 			piece_add(p, v, &p->loans[i].a->r);
 			i++;
 		} while (first->lease && i < p->loans_n && p->loans[i].lease == first->lease);
@@ -334,7 +359,6 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, u
 		 struct recall *ret)
 {
 	struct planning p = {.c = c, .t = t, .slo_ms = qnode_recall_slo(c, qnode), .ask = *ask, .arena = arena};
-	uint32_t before = UINT32_MAX;
 	bool found = false;
 
 	p.ask.over = PLACE_OVER_LOANS;
@@ -342,11 +366,11 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, u
 	     q = q->r.kind == QNODE_ROOT ? NULL : qnode_of(c, q->r.parent))
 		p.path[p.path_n++] = q->r.id;
 	spots_make(&p);
+	if (ask->klass != CLASS_LOAN)
+		loans_gather(&p);
 	for (int pass = ask->klass == CLASS_LOAN ? PASSES : 0; pass < PASSES && !found; pass++) {
-		loans_gather(&p, pass);
-		if (p.loans_n == before)
-			continue; /* the same as the pass before: each only adds */
-		before = p.loans_n;
+		if (!loans_of_pass(&p, pass))
+			continue; /* each only adds */
 		cands_make(&p);
 		for (uint32_t r = 0; r < RANKS && !found; r++) {
 			if (r && p.rank_cands[r] == p.rank_cands[r - 1])
@@ -359,9 +383,9 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, u
 		p.q.pieces_n = p.rank_pieces[RANKS - 1];
 		if (found)
 			found = try(&p, p.q.cands_n, NULL) || by_asking(&p);
-		else if (pass == PASSES - 1)
-			found = by_asking(&p);
 	}
+	if (!found && ask->klass != CLASS_LOAN && p.unsure)
+		found = by_asking(&p); /* which nodes to break was decided greedily */
 	if (ask->klass == CLASS_LOAN) { /* a loan recalls nobody */
 		p.cand_loan = arena_alloc(arena, sizeof *p.cand_loan);
 		found = try(&p, 0, NULL);
