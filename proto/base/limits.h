@@ -26,7 +26,7 @@ enum {
 	REQUIRES_MAX = 8,
 
 	/* allocations */
-	PARTS_PER_ALLOC_MAX = 1024,
+	PARTS_PER_ALLOC_MAX = 2048,
 	LENDERS_PER_ALLOC_MAX = 4,
 	VICTIMS_PER_CLAIM_MAX = 16384,
 	UNITS_PER_NODE_MAX = 512, /* rows of an agent's desired state */
