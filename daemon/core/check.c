@@ -283,5 +283,7 @@ int core_check(const struct core *c, struct err *err)
 		rc = plan_check(c, err);
 	if (!rc)
 		rc = reservation_check(c, err);
+	if (!rc)
+		rc = certify_check(c, err);
 	return rc;
 }

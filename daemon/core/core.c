@@ -280,6 +280,7 @@ void core_free(struct core *c)
 		free(c->tree[i].cell);
 	free(c->tree_parent);
 	free(c->tree_id);
+	free(c->tree_slo_ms);
 	free(c->pending);
 	plan_done(c);
 	timers_done(&c->timers);
@@ -578,12 +579,14 @@ static void trees_rebuild(struct core *c)
 	}
 	c->tree_parent = xrealloc(c->tree_parent, (n + 1) * sizeof *c->tree_parent);
 	c->tree_id = xrealloc(c->tree_id, (n + 1) * sizeof *c->tree_id);
+	c->tree_slo_ms = xrealloc(c->tree_slo_ms, (n + 1) * sizeof *c->tree_slo_ms);
 	c->tree_n = n;
 	EACH(c, qnodes, qnode_s, q) { /* ascending ids: parents first */
 		const struct qnode_s *up = q->r.kind == QNODE_ROOT ? q : qnode_of(c, q->r.parent);
 
 		q->at = at;
 		c->tree_id[at] = q->r.id;
+		c->tree_slo_ms[at] = qnode_recall_slo(c, q->r.id);
 		ENSURE(up);
 		c->tree_parent[at] = up->at;
 		at++;
@@ -632,6 +635,8 @@ static void trees_rebuild(struct core *c)
 		if (c->tree[r].cell)
 			quota_rebuild(&c->tree[r]);
 	plan_pools_rebuild(c);
+	certify_rebuild(c, &c->certify);
+	certify_count(c);
 }
 
 struct quota_tree *tree_of(const struct core *c, uint16_t flavor, uint8_t shape)
@@ -653,8 +658,13 @@ static void charge(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shap
 	if (c->tree_stale || !units)
 		return; /* the rebuild counts everything anyway */
 	t = tree_of(c, flavor, shape);
-	if (t)
-		quota_charge(t, qnode_of(c, qnode)->at, units, guaranteed ? units : 0);
+	if (!t)
+		return;
+	if (guaranteed)
+		certify_path(c, flavor, shape, qnode_of(c, qnode)->at, -1);
+	quota_charge(t, qnode_of(c, qnode)->at, units, guaranteed ? units : 0);
+	if (guaranteed)
+		certify_path(c, flavor, shape, qnode_of(c, qnode)->at, 1);
 }
 
 int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass)
@@ -733,6 +743,7 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 	struct node_s *n = node_of(c, p->node);
 
 	ENSURE(n);
+	certify_node(c, n, -1);
 	for (uint64_t m = p->devices; m; m &= m - 1) {
 		int dev = __builtin_ctzll(m);
 
@@ -761,6 +772,8 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 		ENSURE(add || n->fraction_parts > 0);
 		n->fraction_parts += add ? 1 : UINT32_MAX; /* -1 */
 	}
+	certify_part(c, a, p, add);
+	certify_node(c, n, 1);
 }
 
 static void alloc_account(struct core *c, const struct alloc *a, bool add)
@@ -786,6 +799,7 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 
 		if (!l)
 			return;
+		certify_lease(c, l, -1);
 		for (uint32_t i = 0; i < a->parts_n; i++)
 			if (!a->parts[i].stop)
 				held += a->parts[i].units;
@@ -795,6 +809,7 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		if (a->state == ALLOC_ACTIVE)
 			l->units_active += add ? held : -held;
 		l->allocs_n += add ? 1 : UINT32_MAX;
+		certify_lease(c, l, 1);
 	}
 }
 
@@ -805,6 +820,7 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 		struct node_s *n = node_of(c, p->node);
 
 		ENSURE(n);
+		certify_node(c, n, -1);
 		for (uint64_t bits = p->devices; bits; bits &= bits - 1) {
 			int dev = __builtin_ctzll(bits);
 
@@ -820,11 +836,17 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 			mask_andnot(n->cores_claimed, p->cores);
 			n->memory_claimed_mib -= p->memory_mib;
 		}
+		certify_node(c, n, 1);
 	}
 	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
 	       m->klass == CLASS_GUARANTEED);
-	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner))
-		lease_of(c, m->owner)->units_claimed += add ? m->units : -m->units;
+	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner)) {
+		struct lease_s *l = lease_of(c, m->owner);
+
+		certify_lease(c, l, -1);
+		l->units_claimed += add ? m->units : -m->units;
+		certify_lease(c, l, 1);
+	}
 }
 
 /* ---- timers ------------------------------------------------------------------------------------ */
@@ -1002,6 +1024,7 @@ static void apply_node(struct core *c, const struct fact *f)
 	c->scratch->work |= WORK_ALL;
 	if (!fresh)
 		plan_node(c, n, false);
+	certify_node(c, n, -1);
 	if (!f->node) {
 		ENSURE(!n->units_n);
 		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
@@ -1015,6 +1038,7 @@ static void apply_node(struct core *c, const struct fact *f)
 	own(RECORD_NODE, &n->r, f->node);
 	node_masks(n);
 	plan_node(c, n, true);
+	certify_node(c, n, 1);
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
@@ -1083,8 +1107,10 @@ static void lease_count(struct core *c, const struct lease *l, bool add)
 static void apply_lease(struct core *c, const struct fact *f)
 {
 	WRAPPER(leases, lease_s, l)
-	if (!fresh)
+	if (!fresh) {
 		lease_count(c, &l->r, false);
+		certify_lease(c, l, -1);
+	}
 	if (!f->lease) {
 		ENSURE(!l->allocs_n);
 		timer_set(&c->timers, &l->timer, RECORD_LEASE, f->id, T_NEVER);
@@ -1098,6 +1124,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 		c->scratch->expiries++;
 	own(RECORD_LEASE, &l->r, f->lease);
 	lease_count(c, &l->r, true);
+	certify_lease(c, l, 1);
 	lease_timers(c, l);
 	lease_track(c, l);
 }
@@ -1246,6 +1273,7 @@ void core_apply(struct core *c, const struct fact *f)
 		ENSURE(f->cluster);
 		if (!c->have_cluster || !cluster_same_settings(&c->cluster, f->cluster))
 			c->scratch->work |= WORK_ALL;
+		c->tree_stale |= c->cluster.kill_margin_ms != f->cluster->kill_margin_ms;
 		c->cluster = *f->cluster;
 		c->have_cluster = true;
 		break;
@@ -1254,6 +1282,7 @@ void core_apply(struct core *c, const struct fact *f)
 		if (!c->flavor[f->id])
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
 		c->flavor[f->id]->r = *f->flavor;
+		c->tree_stale = true;
 		c->scratch->work |= WORK_ALL;
 		break;
 	case RECORD_QNODE: apply_qnode(c, f); break;

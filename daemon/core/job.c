@@ -685,11 +685,11 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	if (s->loan == LOAN_ONLY) {
 		const struct flavor *f = flavor_of(c, s->flavor);
 		int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + f->scrub_ms_max;
-		int64_t slo = lender_slo_min(c, s->project, s->flavor, s->shape);
 
-		if (need > slo) {
+		if (!loan_in_time_ever(c, s->project, s->flavor, s->shape, s->units, need)) {
 			err_set(err, ERR_NEVER, "as a loan it could not be given back in time: notice needs %" PRId64
-				" s, lenders recall within %" PRId64 " s", need / 1000, slo / 1000);
+				" s, lenders recall within %" PRId64 " s", need / 1000,
+				lender_slo_min(c, s->project, s->flavor, s->shape) / 1000);
 			err_hint(err, "a shorter --notice or --exempt");
 			return err_reason(err, REASON_LOAN_NOTICE);
 		}

@@ -159,11 +159,17 @@ static void lease_reason(struct lease_s *l, int64_t t, int reason)
 	l->reason = (uint16_t)reason;
 }
 
+/* How long after a recall a loan lease has given everything back. */
+static int64_t lease_back_ms(const struct core *c, const struct lease *l)
+{
+	return l->spec.notice_ms + c->cluster.kill_margin_ms + flavor_of(c, l->spec.flavor)->scrub_ms_max;
+}
+
 /* Until when it has its devices, for reservation.h; 0: it may stay. */
 static int64_t holds_until(const struct core *c, int64_t t, const struct lease *l)
 {
 	if (l->spec.klass == LEASE_LOAN)
-		return t + l->spec.notice_ms + c->cluster.kill_margin_ms + flavor_of(c, l->spec.flavor)->scrub_ms_max;
+		return t + lease_back_ms(c, l);
 	if (l->spec.auto_extend)
 		return 0;
 	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
@@ -198,9 +204,24 @@ static int grow_now(const struct core *c, struct decision *d, int64_t t, const s
 	rc = place(c, &ask.place, &d->arena, &parts, &n);
 	if (rc)
 		return rc;
+	if (ask.klass == CLASS_LOAN && !certify_loan(c, ask.place.flavor, lease_back_ms(c, l), parts, n))
+		return REASON_LOAN_NOTICE;
 	replicas_fill(&l->spec, parts, n);
 	(void)alloc_make(c, d, t, &ask, parts, n);
 	return 0;
+}
+
+/* Are `units` free? */
+static bool fits_now(const struct core *c, struct decision *d, int64_t t, const struct lease *l, uint32_t units)
+{
+	struct grant_ask ask;
+	struct part *parts;
+	uint32_t n;
+
+	lease_ask(l, &ask);
+	ask.place.units = units;
+	ask.place.until_ms = holds_until(c, t, l);
+	return place(c, &ask.place, &d->arena, &parts, &n) == 0;
 }
 
 /* Raise a claim for `units` over loans; its parts get their replicas. False if that cannot help. */
@@ -229,14 +250,17 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, l->spec.units, lease_klass(l));
 	struct lease *e;
 
-	if (!rc && l->spec.klass == LEASE_LOAN) {
-		int64_t need = l->spec.notice_ms + c->cluster.kill_margin_ms +
-			       flavor_of(c, l->spec.flavor)->scrub_ms_max;
-
-		if (need > lender_slo_min(c, l->spec.provider, l->spec.flavor, l->spec.shape))
-			rc = REASON_LOAN_NOTICE;
+	if (!rc && l->spec.klass == LEASE_LOAN &&
+	    !loan_in_time(c, l->spec.provider, l->spec.flavor, l->spec.shape, l->spec.units, lease_back_ms(c, l)))
+		rc = REASON_LOAN_NOTICE;
+	ls->tight = (struct cert_short){0};
+	if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, l, l->spec.units, &ls->tight))
+		rc = REASON_FRAGMENTED; /* what others are promised could not be freed in time any more */
+	if (rc) {
+		lease_reason(ls, t, rc);
+		return false;
 	}
-	if (!rc && !l->spec.auto_accept) {
+	if (!l->spec.auto_accept) {
 		if (!grow_claim(c, d, t, l, l->spec.units, true)) {
 			lease_reason(ls, t, REASON_NO_SHAPE);
 			return false;
@@ -246,8 +270,7 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 		e->offer_until_ms = t + c->cluster.lease_offer_ms;
 		return true;
 	}
-	if (!rc)
-		rc = grow_now(c, d, t, l, l->spec.units);
+	rc = grow_now(c, d, t, l, l->spec.units);
 	if (!rc) {
 		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
 		return true;
@@ -265,7 +288,7 @@ static bool sched_short(const struct core *c, int64_t t, struct decision *d, str
 {
 	const struct lease *l = &ls->r;
 	uint32_t step = l->spec.shape == SHAPE_GPU && l->spec.units_per_replica ? l->spec.units_per_replica : 1;
-	uint32_t now = missing;
+	uint32_t now = missing / step, least = 0;
 	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, missing, lease_klass(l));
 	bool did = false;
 
@@ -273,11 +296,21 @@ static bool sched_short(const struct core *c, int64_t t, struct decision *d, str
 		lease_reason(ls, t, rc);
 		return false;
 	}
-	while (now && grow_now(c, d, t, l, now)) /* as many as are free at once */
-		now = now > step ? now - step : 0;
-	did = now > 0;
-	if (!did && missing > now)
-		did = grow_claim(c, d, t, l, missing - now, false);
+	if (grow_now(c, d, t, l, missing)) { /* as many as are free at once */
+		while (least < now) {
+			uint32_t mid = least + (now - least + 1) / 2;
+
+			if (fits_now(c, d, t, l, mid * step))
+				least = mid;
+			else
+				now = mid - 1;
+		}
+		did = least && !grow_now(c, d, t, l, least * step);
+		if (!did)
+			did = grow_claim(c, d, t, l, missing, false);
+	} else {
+		did = true;
+	}
 	if (did && l->state == LEASE_GRANTED)
 		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
 	lease_reason(ls, t, did ? REASON_NONE : REASON_NO_SHAPE);
@@ -679,12 +712,21 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 	if (growth > 0) {
 		int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, growth, lease_klass(l));
 		const struct quota_tree *tree = tree_of(c, l->spec.flavor, l->spec.shape);
+		struct cert_short tight;
 
 		quota_most(c, l->spec.provider, l->spec.flavor, l->spec.shape, &cover, &all);
 		if ((l->spec.klass == LEASE_FIRM ? cover : all) < units) {
 			err_set(err, ERR_NEVER, "%u is more than its provider can ever hold: %" PRId64, units,
 				l->spec.klass == LEASE_FIRM ? cover : all);
 			return err_reason(err, REASON_OVER_LIMIT);
+		}
+		if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, l, growth, &tight)) {
+			char why[TEXT_BYTES];
+
+			certify_text(c, l->spec.flavor, &tight, why);
+			err_set(err, ERR_NOROOM, "%s", why);
+			err_hint(err, "fewer, smaller replicas, or later: sluisctl deficit");
+			return err_reason(err, REASON_FRAGMENTED);
 		}
 		if (rc) {
 			int64_t left = tree ? quota_cover_left(tree, qnode_of(c, l->spec.provider)->at) : 0;
@@ -737,6 +779,17 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 	case CMD_LEASE_ACCEPT:
 		if (l->state != LEASE_OFFERED)
 			return err_set(err, ERR_STATE, "lease %" PRIu64 " is not on offer", id);
+		if (lease_of(c, id)->units_claimed < l->spec.units && l->spec.klass == LEASE_FIRM) {
+			struct cert_short tight; /* nodes of the offer were lost since: is it to be had elsewhere? */
+			char why[TEXT_BYTES];
+
+			if (!certify_firm(c, l, (int64_t)l->spec.units - lease_of(c, id)->units_claimed, &tight)) {
+				certify_text(c, l->spec.flavor, &tight, why);
+				err_set(err, ERR_NOROOM, "%s", why);
+				err_hint(err, "nodes of the offer were lost: decline it and ask anew");
+				return err_reason(err, REASON_FRAGMENTED);
+			}
+		}
 		state_set(EDIT(c, d, RECORD_LEASE, lease, id), LEASE_GRANTED, t);
 		EACH(c, claims, claim_s, m)
 			if (m->r.owner_kind == OWNER_LEASE && m->r.owner == id)

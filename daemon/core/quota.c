@@ -23,6 +23,13 @@ static int64_t cell_up(const struct quota_cell *c)
 int64_t quota_slack(const struct quota_tree *t, uint32_t node) { return cell_slack(&t->cell[node]); }
 int64_t quota_up(const struct quota_tree *t, uint32_t node) { return cell_up(&t->cell[node]); }
 
+int64_t quota_own_left(const struct quota_tree *t, uint32_t node)
+{
+	const struct quota_cell *c = &t->cell[node];
+
+	return c->own - min64(c->own, c->guaranteed_at + c->up_sum);
+}
+
 void quota_rebuild(struct quota_tree *t)
 {
 	for (uint32_t i = 0; i < t->nodes_n; i++)

@@ -39,6 +39,8 @@ struct quota_tree {
 void quota_rebuild(struct quota_tree *t);
 int64_t quota_slack(const struct quota_tree *t, uint32_t node);
 int64_t quota_up(const struct quota_tree *t, uint32_t node);
+/* What is left of a node's own nominal when everything guaranteed is charged: leaf first, then upwards. */
+int64_t quota_own_left(const struct quota_tree *t, uint32_t node);
 /* Is the whole state legal; does everything guaranteed fit its paths? O(nodes). */
 bool quota_legal(const struct quota_tree *t);
 bool quota_in_order(const struct quota_tree *t);

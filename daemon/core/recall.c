@@ -16,6 +16,7 @@
  *
  * Source: scheduling.md 2.5 and finding 4; semantics 4.8.3.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 #include "daemon/core/victims.h"
 
@@ -76,6 +77,7 @@ struct planning {
 	struct arena *arena;
 	uint32_t path[QNODE_DEPTH_MAX + 1], path_n; /* of the claimant */
 	uint32_t *spot_of; /* by node id: index + 1 */
+	uint64_t *usable;  /* by spot: devices of the flavor that no claim and no reservation keeps */
 	struct victim_ask q;
 	bool unsure; /* a "no" of victims.c may be wrong */
 	struct loan *all;   /* by rank; those of a lease together; else by id: the younger have the higher index */
@@ -91,12 +93,12 @@ struct planning {
 };
 
 /* Amounts of the flavor: devices, or cores of a node without devices. */
-static uint32_t held_of(const struct planning *p, const struct node_s *n, const struct part *part)
+static uint32_t held_of(const struct planning *p, const struct node_s *n, uint32_t spot, const struct part *part)
 {
 	uint64_t cores[CORE_WORDS];
 
 	if (flavor_of(p->c, p->ask.flavor)->unit == UNIT_DEVICE)
-		return popcount64(part->devices & node_flavor_mask(n, p->ask.flavor) & ~n->claimed);
+		return popcount64(part->devices & p->usable[spot]);
 	memcpy(cores, part->cores, sizeof cores);
 	mask_andnot(cores, n->cores_claimed);
 	return mask_count(cores);
@@ -111,6 +113,7 @@ static void spots_make(struct planning *p)
 
 	p->spot_of = arena_alloc(p->arena, ((size_t)c->cluster.next_node + 1) * sizeof *p->spot_of);
 	p->q.spots = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->q.spots);
+	p->usable = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->usable);
 	EACH(c, nodes, node_s, n) {
 		uint64_t mask = node_flavor_mask(n, p->ask.flavor), cores[CORE_WORDS];
 		struct victim_spot *s = &p->q.spots[p->q.spots_n];
@@ -127,10 +130,14 @@ static void spots_make(struct planning *p)
 		if (!place_node_matches(&n->r, &p->ask))
 			continue;
 		memcpy(cores, n->cores_usable, sizeof cores);
+		mask &= ~n->claimed;
+		if (n->pins_n || p->ask.reservation)
+			(void)reservation_bar(c, n, &p->ask, &mask, cores, &memory);
 		mask_andnot(cores, n->cores_held);
 		mask_andnot(cores, n->cores_claimed);
+		p->usable[p->q.spots_n] = mask;
 		s->cores = mask_count(cores);
-		s->free = f->unit == UNIT_DEVICE ? popcount64(mask & ~n->held & ~n->claimed) : s->cores;
+		s->free = f->unit == UNIT_DEVICE ? popcount64(mask & ~n->held) : s->cores;
 		used = n->memory_held_mib + (p->ask.memory_mib ? node_memory_owed(c, n, NULL) : 0);
 		s->memory_mib = memory > used ? memory - used : 0;
 		s->breaks = p->ask.klass == CLASS_GUARANTEED && p->ask.shape == SHAPE_GPU && !n->fraction_parts &&
@@ -244,7 +251,7 @@ static void piece_add(struct planning *p, struct victim_cand *v, const struct al
 			v->pieces_n++;
 			p->q.pieces_n++;
 		}
-		p->q.pieces[k].free += held_of(p, n, part);
+		p->q.pieces[k].free += held_of(p, n, spot - 1, part);
 		p->q.pieces[k].cores += mask_count(part->cores);
 		p->q.pieces[k].memory_mib += part->memory_mib;
 	}

@@ -174,14 +174,6 @@ static uint32_t memory_idle(const struct core *c, const struct node_s *n, const 
 	return pin->memory_mib > used ? (uint32_t)(pin->memory_mib - used) : 0;
 }
 
-/* A loan that is there now is back by: */
-static int64_t loan_back_ms(const struct core *c, int64_t t, const struct alloc *a)
-{
-	int64_t exempt = a->exempt_until_ms > t ? a->exempt_until_ms - t : 0;
-
-	return t + exempt + a->notice_ms + c->cluster.kill_margin_ms + flavor_of(c, a->flavor)->scrub_ms_max;
-}
-
 /* Until when may an allocation stay that nobody calls back? */
 static int64_t stays_until(const struct core *c, int64_t t, const struct alloc *a)
 {
@@ -198,7 +190,7 @@ static int64_t stays_until(const struct core *c, int64_t t, const struct alloc *
 	}
 	if (a->state == ALLOC_STOPPING && a->stop_at_ms < until)
 		until = a->stop_at_ms + c->cluster.kill_margin_ms + flavor_of(c, a->flavor)->scrub_ms_max;
-	return a->klass == CLASS_LOAN ? min64(until, loan_back_ms(c, t, a)) : until;
+	return a->klass == CLASS_LOAN ? min64(until, t + loan_back_ms(c, a, t)) : until;
 }
 
 static void bar_part(const struct part *p, uint64_t *devices, uint64_t cores[CORE_WORDS])

@@ -459,7 +459,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			       flavor_of(c, s->flavor)->scrub_ms_max;
 
 		loan = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
-		if (!loan && need > lender_slo_min(c, s->project, s->flavor, s->shape))
+		if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
 			loan = REASON_LOAN_NOTICE;
 		if (!loan && j->end_cause == END_RECALL && j->eligible_ms > t)
 			loan = REASON_COOLDOWN;
@@ -469,6 +469,8 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 			job_place_ask(c, t, j, CLASS_LOAN, &ask);
 			loan = place_once(c, &ask, &d->arena, &parts, &n);
 		}
+		if (!loan && !certify_loan(c, s->flavor, need, parts, n))
+			loan = REASON_LOAN_NOTICE;
 		if (!loan && !may_pass(c, t, s, head))
 			loan = REASON_WOULD_DELAY;
 		if (!loan) {
@@ -760,6 +762,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 {
 	const struct job_spec *s = &j->spec;
 	const struct shadow *shadow = &c->scratch->shadow[s->flavor];
+	int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + flavor_of(c, s->flavor)->scrub_ms_max;
 	struct place_ask ask;
 	struct part *parts;
 	uint32_t n;
@@ -777,10 +780,8 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
-	    s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + flavor_of(c, s->flavor)->scrub_ms_max >
-		    lender_slo_min(c, s->project, s->flavor, s->shape) ||
-	    budget_gate(c, t, j, CLASS_LOAN))
+	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN))
 		return false;
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);
-	return !place(c, &ask, arena, &parts, &n);
+	return !place(c, &ask, arena, &parts, &n) && certify_loan(c, s->flavor, need, parts, n);
 }

@@ -6,6 +6,7 @@
 #ifndef SLUIS_DAEMON_CORE_STATE_H
 #define SLUIS_DAEMON_CORE_STATE_H
 
+#include "daemon/core/cert.h"
 #include "daemon/core/core.h"
 #include "daemon/core/idtab.h"
 #include "daemon/core/profile.h"
@@ -41,6 +42,7 @@ struct node_s {
 	uint64_t held;    /* devices with a holder */
 	uint64_t claimed; /* devices with a claimant */
 	uint64_t loaned;  /* devices held by a loan */
+	uint64_t back[CERT_CLASSES_MAX]; /* of these, by the deadline class within which they are back */
 	uint64_t cores_held[CORE_WORDS];
 	uint64_t cores_claimed[CORE_WORDS];
 	uint64_t cores_loaned[CORE_WORDS];
@@ -106,6 +108,7 @@ struct lease_s {
 	uint32_t units_claimed;  /* being fetched by its claims */
 	uint16_t reason;
 	int64_t reason_since_ms;
+	struct cert_short tight; /* devices 0, or why it was refused */
 };
 struct claim_s {
 	struct claim r;
@@ -145,6 +148,18 @@ struct plan_pools {
 	struct pool **of; /* by tree index; NULL: none */
 };
 
+/* Counters of the certificate, for each flavor of devices (certify.c). */
+struct cert_flavor {
+	struct cert_levels levels; /* n 0: not counted */
+	struct cert_cells supply[CERT_CLASSES_MAX]; /* by the class up to which everything is waited for */
+	struct cert_cells demand;
+};
+struct certify {
+	uint32_t classes;
+	int64_t class_ms[CERT_CLASSES_MAX]; /* recall times promised, ascending */
+	struct cert_flavor flavor[FLAVORS_MAX + 1];
+};
+
 struct core {
 	bool have_cluster;
 	struct cluster cluster;
@@ -155,6 +170,7 @@ struct core {
 	/* derived */
 	uint32_t *tree_parent;            /* of the quota trees */
 	uint32_t *tree_id;                /* index → qnode id */
+	int64_t *tree_slo_ms;             /* index → its recall time */
 	uint32_t tree_n;
 	bool tree_stale;
 	struct quota_tree tree[RESOURCES_MAX]; /* cell NULL: resource not in use */
@@ -167,6 +183,7 @@ struct core {
 	uint32_t dependent_n;             /* jobs in lines that depend on others */
 	struct plan_flavor plan[FLAVORS_MAX + 1];
 	struct plan_pools pools[RESOURCES_MAX];
+	struct certify certify;
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
 	struct idtab ended;               /* jobs */
@@ -435,6 +452,27 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, u
 void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, rank; for core_apply */
 /* How long until a loan told now has given everything back, if everybody keeps to it. */
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
+
+/* ---- what can be freed in time, and what was promised (certify.c) ------------------------------- */
+/* For core_apply: take back (-1) what it contributed before a change, add (+1) what it does after. */
+void certify_node(struct core *c, const struct node_s *n, int sign);
+void certify_lease(struct core *c, const struct lease_s *l, int sign);
+void certify_path(struct core *c, uint16_t flavor, uint8_t shape, uint32_t at, int sign);
+void certify_part(struct core *c, const struct alloc *a, const struct part *p, bool add); /* between the two */
+void certify_rebuild(const struct core *c, struct certify *cy); /* after the trees; then: */
+void certify_count(struct core *c);
+int certify_check(const struct core *c, struct err *err);
+/* May loans that are back after `back_ms` take these parts?  Not if that adds to what would be missing in time of
+ * all that was promised. O(parts × classes² × levels). */
+bool certify_loan(const struct core *c, uint16_t flavor, int64_t back_ms, const struct part *parts, uint32_t parts_n);
+/* Before they are placed: back within what every lender was promised, or so many more that nobody needs to have back
+ * that soon; now, or at least on an idle cluster. O(tree), O(nodes). */
+bool loan_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms);
+bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
+		       int64_t back_ms);
+/* May a firm lease have `units` more? On false *ret says where it is tight, certify_text() for people. */
+bool certify_firm(const struct core *c, const struct lease *l, int64_t units, struct cert_short *ret);
+void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES]);
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */
 /* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */

@@ -162,6 +162,8 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 	if (l->state == LEASE_REQUESTED || (!lease_terminal(l->state) && ls->units_held < l->spec.units)) {
 		v->reason = v->units_coming ? REASON_CLAIM : ls->reason;
 		TEXT_SET(v->reason_text, reason_text(v->reason));
+		if (v->reason == REASON_FRAGMENTED && ls->tight.devices)
+			certify_text(c, l->spec.flavor, &ls->tight, v->reason_text);
 	}
 	replicas_fill(c, l, v, arena);
 }

@@ -1,0 +1,413 @@
+/* certify.c - what can be freed in time, and what was promised: kept by core_apply, checked before a commit
+ *
+ * The counters that cert.c walks, one set for each flavor of devices.
+ *
+ *   classes   the recall times that the division promises, ascending; no other instant matters. More than
+ *             CERT_CLASSES_MAX of them: the longest ones count as the longest kept.
+ *   supply    what is idle or on loan on nodes that may be used. A loan is in the class of the bound it
+ *             signed: exempt time, notice, kill margin, scrub. Guaranteed work and what a claim has fixed are
+ *             nobody's to take: not counted.
+ *   demand    what the owners of nominals have not taken yet, single devices or whole nodes as promised, in
+ *             the class of their recall time: forever, since what is within quota may be renewed without end.
+ *             A live firm lease whose replicas still lack devices wants cells of a replica's size instead.
+ *
+ * A node whose devices come back one after the other can be counted early in small cells or late in large
+ * ones. Each such reading is sound, none is complete; a reading for each class up to which everything is
+ * waited for is kept, and one that holds suffices. With one recall time, the usual case, that is exact.
+ *
+ * What would lower what can be freed in time is measured against the state before it: hardware may be missing
+ * already, then only what adds to the shortfall is refused.
+ *
+ * Invariant (core_check): all counters equal those rebuilt from the records.
+ *
+ * Source: scheduling.md 2.1; semantics 4.8.1 is the special case of one class.
+ */
+#include "daemon/core/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- classes ----------------------------------------------------------------------------------------- */
+
+/* The last class whose recall time is no longer than `ms`: promised within `ms`. */
+static uint32_t class_promised(const struct certify *cy, int64_t ms)
+{
+	uint32_t k = 0;
+
+	while (k + 1 < cy->classes && cy->class_ms[k + 1] <= ms)
+		k++;
+	return k;
+}
+
+/* The first class by whose recall time something that takes `ms` is back; CERT_NEVER if none. */
+static uint32_t class_back(const struct certify *cy, int64_t ms)
+{
+	for (uint32_t k = 0; k < cy->classes; k++)
+		if (ms <= cy->class_ms[k])
+			return k;
+	return CERT_NEVER;
+}
+
+static uint32_t class_of_loan(const struct core *c, const struct alloc *a)
+{
+	int64_t exempt = a->exempt_until_ms ? a->exempt_until_ms - a->created_ms : 0;
+
+	return class_back(&c->certify, exempt + a->notice_ms + c->cluster.kill_margin_ms +
+					       flavor_of(c, a->flavor)->scrub_ms_max);
+}
+
+static int ms_cmp(const void *pa, const void *pb)
+{
+	int64_t a, b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	return a < b ? -1 : a > b;
+}
+
+static void classes_find(const struct core *c, struct certify *cy)
+{
+	int64_t *ms = xcalloc(c->tree_n + 1, sizeof *ms);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->tree_n; i++)
+		for (int r = 0; r < RESOURCES_MAX; r++)
+			if (c->tree[r].cell && c->tree[r].cell[i].own > 0) {
+				ms[n++] = c->tree_slo_ms[i];
+				break;
+			}
+	if (n)
+		qsort(ms, n, sizeof *ms, ms_cmp);
+	cy->classes = 0;
+	for (uint32_t i = 0; i < n && cy->classes < CERT_CLASSES_MAX; i++)
+		if (!cy->classes || ms[i] != cy->class_ms[cy->classes - 1])
+			cy->class_ms[cy->classes++] = ms[i];
+	free(ms);
+}
+
+/* ---- supply: what a node contributes ------------------------------------------------------------------- */
+
+static void supply_cut(const struct certify *cy, struct cert_flavor *f, uint64_t mask, uint64_t gone,
+		       const uint64_t *back, int64_t sign)
+{
+	uint32_t whole = popcount64(mask) == f->levels.size[f->levels.n - 1] ? popcount64(mask) : 0;
+	uint64_t by = mask & ~gone; /* idle */
+	uint32_t free[CERT_CLASSES_MAX];
+
+	for (uint32_t k = 0; k < cy->classes; k++) {
+		by |= back[k] & mask;
+		free[k] = popcount64(by);
+	}
+	for (uint32_t v = 0; v < cy->classes; v++) { /* the reading that waits for class v first */
+		cert_cut(&f->levels, free[v], free[v] && free[v] == whole, sign, f->supply[v].n[v]);
+		for (uint32_t k = v + 1; k < cy->classes; k++)
+			cert_cut(&f->levels, free[k] - free[k - 1], free[k] != free[k - 1] && free[k] - free[k - 1] == whole,
+				 sign, f->supply[v].n[k]);
+	}
+}
+
+/* With `lent` held by loans of class `k` on top of what the node says itself. */
+static void node_count(const struct certify *cy, struct cert_flavor *f, uint16_t flavor, const struct node_s *n,
+		       uint64_t lent, uint32_t k, int64_t sign)
+{
+	uint64_t mask = node_flavor_mask(n, flavor), back[CERT_CLASSES_MAX];
+
+	if (!mask || n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
+		return;
+	for (uint32_t i = 0; i < cy->classes; i++)
+		back[i] = (n->back[i] | (i == k ? lent : 0)) & ~n->claimed;
+	supply_cut(cy, f, mask, n->held | n->claimed | lent, back, sign);
+}
+
+void certify_node(struct core *c, const struct node_s *n, int sign)
+{
+	if (c->tree_stale || !c->certify.classes)
+		return; /* the rebuild counts everything */
+	for (uint16_t id = n->mask_all ? n->mask_flavor : 1; id && id <= FLAVORS_MAX; id++) {
+		if (c->certify.flavor[id].levels.n)
+			node_count(&c->certify, &c->certify.flavor[id], id, n, 0, CERT_NEVER, sign);
+		if (n->mask_all)
+			return;
+	}
+}
+
+void certify_part(struct core *c, const struct alloc *a, const struct part *p, bool add)
+{
+	struct node_s *n = node_of(c, p->node);
+	uint32_t k = add && a->klass == CLASS_LOAN && !c->tree_stale ? class_of_loan(c, a) : CERT_NEVER;
+
+	for (uint32_t i = 0; i < CERT_CLASSES_MAX; i++)
+		n->back[i] &= ~p->devices;
+	if (k != CERT_NEVER)
+		n->back[k] |= p->devices;
+}
+
+/* ---- demand ------------------------------------------------------------------------------------------------ */
+
+/* What node `at` of a quota tree owns and nobody has taken: +1 adds it, -1 takes it back. */
+static void own_count(struct certify *cy, uint16_t flavor, uint8_t shape, const struct quota_tree *t, uint32_t at,
+		      int64_t slo_ms, int64_t sign)
+{
+	struct cert_flavor *f = &cy->flavor[flavor];
+	int64_t left = quota_own_left(t, at);
+
+	if (left > 0)
+		f->demand.n[class_promised(cy, slo_ms)][shape == SHAPE_NODE ? f->levels.n - 1 : 0] += sign * left;
+}
+
+void certify_path(struct core *c, uint16_t flavor, uint8_t shape, uint32_t at, int sign)
+{
+	const struct quota_tree *t = &c->tree[resource_index(flavor, shape)];
+
+	if (!c->certify.flavor[flavor].levels.n || !c->certify.classes)
+		return;
+	for (uint32_t i = at;; i = t->parent[i]) {
+		own_count(&c->certify, flavor, shape, t, i, c->tree_slo_ms[i], sign);
+		if (!i)
+			return;
+	}
+}
+
+/* Replicas that lack devices: so many cells of their size, instead of as many single devices. */
+struct replicas { uint32_t class, level; int64_t cells, devices; };
+
+static struct replicas replicas_of(const struct core *c, const struct lease *l, int64_t missing)
+{
+	const struct cert_flavor *f = &c->certify.flavor[l->spec.flavor];
+	struct replicas r = {0};
+
+	if (l->spec.klass != LEASE_FIRM || l->spec.shape != SHAPE_GPU || l->spec.units_per_replica < 2 || missing <= 0 ||
+	    !f->levels.n || !c->certify.classes)
+		return r;
+	r.class = class_promised(&c->certify, qnode_recall_slo(c, l->spec.provider));
+	r.level = cert_level_of(&f->levels, l->spec.units_per_replica);
+	r.cells = missing / l->spec.units_per_replica;
+	r.devices = r.cells * l->spec.units_per_replica;
+	return r;
+}
+
+static void replicas_count(struct cert_flavor *f, const struct replicas *r, int64_t sign)
+{
+	f->demand.n[r->class][r->level] += sign * r->cells;
+	f->demand.n[r->class][0] -= sign * r->devices;
+}
+
+static struct replicas lease_lacks(const struct core *c, const struct lease_s *l)
+{
+	bool live = l->r.state == LEASE_GRANTED || l->r.state == LEASE_BINDING || l->r.state == LEASE_ACTIVE ||
+		    l->r.state == LEASE_GRACE;
+
+	return replicas_of(c, &l->r, live ? (int64_t)l->r.spec.units - l->units_held - l->units_claimed : 0);
+}
+
+void certify_lease(struct core *c, const struct lease_s *l, int sign)
+{
+	struct replicas r;
+
+	if (c->tree_stale)
+		return;
+	r = lease_lacks(c, l);
+	if (r.cells)
+		replicas_count(&c->certify.flavor[l->r.spec.flavor], &r, sign);
+}
+
+/* ---- all of it anew ------------------------------------------------------------------------------------------ */
+
+void certify_rebuild(const struct core *c, struct certify *cy)
+{
+	memset(cy, 0, sizeof *cy);
+	classes_find(c, cy);
+	for (uint16_t id = 1; id <= FLAVORS_MAX; id++) {
+		const struct flavor *f = flavor_of(c, id);
+
+		if (f && f->unit == UNIT_DEVICE && f->devices_per_node && f->devices_per_node <= DEVICES_PER_NODE_MAX)
+			cy->flavor[id].levels = cert_levels(f->devices_per_node);
+	}
+	if (!cy->classes)
+		return;
+	for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
+		for (uint8_t s = 0; s < SHAPE_COUNT && cy->flavor[id].levels.n; s++) {
+			const struct quota_tree *t = &c->tree[resource_index(id, s)];
+
+			for (uint32_t i = 0; t->cell && i < t->nodes_n; i++)
+				own_count(cy, id, s, t, i, c->tree_slo_ms[i], 1);
+		}
+}
+
+/* After certify_rebuild: what depends on the classes it found. */
+void certify_count(struct core *c)
+{
+	EACH(c, nodes, node_s, n)
+		memset(n->back, 0, sizeof n->back);
+	EACH(c, loans, alloc_s, a)
+		for (uint32_t i = 0; i < a->r.parts_n; i++)
+			certify_part(c, &a->r, &a->r.parts[i], true);
+	EACH(c, nodes, node_s, n)
+		certify_node(c, n, 1);
+	EACH(c, leases, lease_s, l)
+		certify_lease(c, l, 1);
+}
+
+/* ---- questions -------------------------------------------------------------------------------------------------- */
+
+/* The least that any reading lacks, and where. */
+static int64_t lacks(const struct certify *cy, const struct cert_flavor *f, struct cert_short *ret)
+{
+	struct cert_cells demand = f->demand;
+	int64_t least = INT64_MAX;
+
+	for (uint32_t k = 0; k < cy->classes; k++)
+		demand.n[k][0] = max64(0, demand.n[k][0]); /* a nominal was lowered below what leases lack */
+	for (uint32_t v = 0; v < cy->classes && least; v++) {
+		struct cert_short tight;
+
+		(void)cert_holds(&f->levels, cy->classes, &f->supply[v], &demand, &tight);
+		if (tight.devices < least) {
+			least = tight.devices;
+			if (ret)
+				*ret = tight;
+		}
+	}
+	return least == INT64_MAX ? 0 : least;
+}
+
+static const struct cert_flavor *certified(const struct core *c, uint16_t flavor)
+{
+	(void)tree_of(c, flavor, SHAPE_GPU); /* brings everything up to date */
+	return c->certify.classes && c->certify.flavor[flavor].levels.n ? &c->certify.flavor[flavor] : NULL;
+}
+
+bool certify_loan(const struct core *c, uint16_t flavor, int64_t back_ms, const struct part *parts, uint32_t parts_n)
+{
+	const struct cert_flavor *f = certified(c, flavor);
+	uint32_t k = f ? class_back(&c->certify, back_ms) : 0;
+	struct cert_flavor after;
+	bool promised = false;
+
+	for (uint32_t i = 0; i < k && i < c->certify.classes; i++)
+		for (uint32_t l = 0; l < f->levels.n; l++)
+			promised |= f->demand.n[i][l] != 0;
+	if (!promised)
+		return true; /* nobody is promised anything sooner than it is back */
+	after = *f;
+	for (uint32_t i = 0; i < parts_n; i++) {
+		const struct node_s *n = node_of(c, parts[i].node);
+		uint64_t devices = 0;
+		bool seen = false;
+
+		for (uint32_t j = 0; j < parts_n; j++) /* parts of one node count together */
+			if (parts[j].node == parts[i].node) {
+				seen |= j < i;
+				devices |= parts[j].devices;
+			}
+		if (seen)
+			continue;
+		node_count(&c->certify, &after, flavor, n, 0, CERT_NEVER, -1);
+		node_count(&c->certify, &after, flavor, n, devices, k, 1);
+	}
+	return lacks(&c->certify, &after, NULL) <= lacks(&c->certify, f, NULL);
+}
+
+/* A necessary condition, in sums: so many devices fewer, wherever they are. */
+static bool room_for(const struct core *c, uint16_t flavor, int64_t back_ms, int64_t devices)
+{
+	const struct cert_flavor *f = certified(c, flavor);
+	int64_t left = 0;
+
+	if (!f)
+		return false;
+	for (uint32_t k = 0; k < class_back(&c->certify, back_ms) && k < c->certify.classes; k++) {
+		for (uint32_t l = 0; l < f->levels.n; l++)
+			left += (f->supply[0].n[k][l] - f->demand.n[k][l]) * f->levels.size[l];
+		if (left < devices)
+			return false;
+	}
+	return true;
+}
+
+bool loan_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms)
+{
+	return back_ms <= lender_slo_min(c, leaf, flavor, shape) ||
+	       room_for(c, flavor, back_ms, in_devices(c, flavor, shape, units));
+}
+
+bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
+		       int64_t back_ms)
+{
+	int64_t left = -in_devices(c, flavor, shape, units);
+
+	if (back_ms <= lender_slo_min(c, leaf, flavor, shape))
+		return true;
+	if (!certified(c, flavor))
+		return false;
+	EACH(c, nodes, node_s, n)
+		left += popcount64(node_flavor_mask(n, flavor));
+	for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
+		const struct quota_tree *t = tree_of(c, flavor, s);
+
+		for (uint32_t i = 0; t && i < t->nodes_n; i++)
+			if (c->tree_slo_ms[i] < back_ms)
+				left -= in_devices(c, flavor, s, t->cell[i].own);
+	}
+	return left >= 0;
+}
+
+bool certify_firm(const struct core *c, const struct lease *l, int64_t units, struct cert_short *ret)
+{
+	const struct cert_flavor *f = certified(c, l->spec.flavor);
+	struct replicas r;
+	struct cert_flavor after;
+
+	memset(ret, 0, sizeof *ret);
+	if (!f)
+		return true;
+	r = replicas_of(c, l, units);
+	if (!r.cells)
+		return true; /* single devices and whole nodes are wanted already, as nominals */
+	after = *f;
+	replicas_count(&after, &r, 1);
+	return lacks(&c->certify, &after, ret) <= lacks(&c->certify, f, NULL);
+}
+
+void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES])
+{
+	uint32_t size = c->certify.flavor[flavor].levels.size[tight->level];
+
+	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s",
+		       tight->cells, size, flavor_of(c, flavor)->name, c->certify.class_ms[tight->class] / MS_PER_S);
+}
+
+int certify_check(const struct core *c, struct err *err)
+{
+	struct core *again;
+	int rc = 0;
+
+	if (c->tree_stale)
+		return 0;
+	again = xmalloc(sizeof *again);
+	memcpy(again, c, sizeof *again); /* the same records, counters of its own */
+	certify_rebuild(c, &again->certify);
+	EACH(c, nodes, node_s, n) {
+		uint64_t back[CERT_CLASSES_MAX] = {0};
+
+		for (uint32_t i = 0; i < n->units_n; i++) {
+			const struct alloc *a = core_alloc(c, n->units[i].alloc);
+			uint32_t k = a->klass == CLASS_LOAN ? class_of_loan(c, a) : CERT_NEVER;
+
+			for (uint32_t p = 0; k != CERT_NEVER && p < a->parts_n; p++)
+				if (a->parts[p].index == n->units[i].part)
+					back[k] |= a->parts[p].devices;
+		}
+		if (memcmp(back, n->back, sizeof back) != 0)
+			rc = err_set(err, ERR_CORRUPT, "what comes back on node %u, and when, is not up to date", n->r.id);
+		certify_node(again, n, 1);
+	}
+	EACH(c, leases, lease_s, l)
+		certify_lease(again, l, 1);
+	if (!rc && memcmp(&again->certify, &c->certify, sizeof c->certify) != 0)
+		rc = err_set(err, ERR_CORRUPT, "the certificate's counters differ from the records");
+	free(again);
+	return rc;
+}
