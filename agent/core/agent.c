@@ -810,7 +810,7 @@ void agent_task(struct agent *a, struct agent_now now, const char *name, const s
 	if (!agent_name_parse(name, &alloc, &part, &kind, &index, &run_no))
 		return;
 	r = row_find(a, alloc, part);
-	if (!r && a->suspicious && st->state != TASK_NONE) {
+	if (!r && st->state != TASK_NONE && (a->suspicious || !st->empty)) {
 		r = adopt(a, alloc, part);
 	} else if (!r || row_final(r)) {
 		/* Ended and acknowledged; only its files were left behind. */
@@ -1267,7 +1267,7 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 		keep(a, r, false);
 	r->until_unix_ms = want.time_left_ms == T_NEVER ? T_NEVER : now.unix_ms + want.time_left_ms;
 	row_want(r, &want);
-	if (want.phase == UNIT_STOP && !r->fenced) {
+	if (want.phase == UNIT_STOP && !r->fenced && !r->killed_ms) { /* what has been killed has no deadline any more */
 		if (stop_in > T_NEVER / 4)
 			stop_in = T_NEVER / 4;
 		r->stop_at_ms = now.ms + stop_in;

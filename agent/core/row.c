@@ -1,7 +1,7 @@
 /* row.c - see row.h
  *
  * In the table a row is
- *     u8 version (1), u8 flags (1 started, 2 noticed, 4 fenced), char boot_id[40],
+ *     u8 version (1), u8 flags (1 started, 2 noticed, 4 fenced, 8 adopted), char boot_id[40],
  *     i64 stop_at_ms, i64 until_unix_ms, i64 checkpoint_unix_ms     (big-endian)
  *     u32 length of the status, the status, the unit                (schemas unit_status and unit)
  */
@@ -15,7 +15,7 @@
 #include "proto/base/instant.h"
 
 enum { ROW_VERSION = 1, ROW_HEAD_BYTES = 2 + 40 + 24 + 4 };
-enum { FLAG_STARTED = 1, FLAG_NOTICED = 2, FLAG_FENCED = 4 };
+enum { FLAG_STARTED = 1, FLAG_NOTICED = 2, FLAG_FENCED = 4, FLAG_ADOPTED = 8 };
 
 struct row *row_new(uint64_t alloc, uint16_t part)
 {
@@ -144,7 +144,7 @@ void row_encode(const struct row *r, struct buf *out)
 	buf_reset(out);
 	put_be(out, ROW_VERSION, 1);
 	put_be(out, (r->started ? FLAG_STARTED : 0U) | (r->noticed ? FLAG_NOTICED : 0U) |
-			    (r->fenced ? FLAG_FENCED : 0U), 1);
+			    (r->fenced ? FLAG_FENCED : 0U) | (r->adopted ? FLAG_ADOPTED : 0U), 1);
 	buf_add(out, r->boot_id, sizeof r->boot_id);
 	put_be(out, (uint64_t)r->stop_at_ms, 8);
 	put_be(out, (uint64_t)r->until_unix_ms, 8);
@@ -192,6 +192,7 @@ int row_decode(const void *data, size_t len, struct row **ret_row, struct err *e
 	r->started = p[1] & FLAG_STARTED;
 	r->noticed = p[1] & FLAG_NOTICED;
 	r->fenced = p[1] & FLAG_FENCED;
+	r->adopted = p[1] & FLAG_ADOPTED;
 	memcpy(r->boot_id, p + 2, sizeof r->boot_id);
 	r->boot_id[sizeof r->boot_id - 1] = '\0';
 	r->stop_at_ms = (int64_t)get_be(p + 42, 8);

@@ -36,6 +36,7 @@ struct row {
 	bool started;  /* tasks may have been begun */
 	bool noticed;
 	bool fenced;   /* stopped by ourselves */
+	bool adopted;  /* found running: what it is and how many tasks it has is not known yet */
 	uint16_t port;
 	int32_t exit_code;
 	uint8_t exit_signal;
@@ -48,7 +49,7 @@ struct row {
 	char boot_id[40];
 	char text[TEXT_BYTES];
 	/* not kept */
-	bool checked, fetching, fetched, asking_port, adopted, termed, healthy, health_running;
+	bool checked, fetching, fetched, asking_port, termed, healthy, health_running;
 	bool dirty; /* differs from the table */
 	uint8_t acked_state; /* the state last acknowledged; UINT8_MAX: none */
 	uint8_t told_state;  /* in the last report */

@@ -749,6 +749,42 @@ static void test_lost_table(void **st)
 	assert_int_equal(state(w, 44), UNIT_PREPARED);
 }
 
+/* The agent dies again before the daemon could say what it had found. */
+static void test_lost_table_and_another_crash(void **st)
+{
+	struct world *w = *st;
+
+	start(w, job_unit(42, 2));
+	memset(&w->disk, 0, sizeof w->disk);
+	w->cfg.table_rebuilt = true;
+	crash(w);
+	w->cfg.table_rebuilt = false; /* there is a table again */
+	crash(w);
+	greet(w);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKNOWN);
+	stop(w, job_unit(42, 2), 0);
+	assert_int_equal(fake(w, "a42-p0-t0")->kills, 1);
+	assert_int_equal(fake(w, "a42-p0-t1")->kills, 1);
+	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
+	dies(w, "a42-p0-t0");
+	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
+	dies(w, "a42-p0-t1");
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+}
+
+/* A task that lives and that no row names, whatever became of the row: it runs on until somebody says stop. */
+static void test_living_task_without_a_row(void **st)
+{
+	struct world *w = *st;
+
+	start(w, job_unit(42, 1));
+	memset(&w->disk, 0, sizeof w->disk);
+	crash(w);
+	greet(w);
+	assert_int_equal(fake(w, "a42-p0-t0")->kills, 0);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKNOWN);
+}
+
 static void test_damaged_row(void **st)
 {
 	struct world *w = *st;
@@ -961,6 +997,21 @@ static void test_deadline_moves_as_the_daemon_says(void **st)
 	assert_int_equal(fake(w, "a43-p0-t0")->kills, 0);
 	pass(w, 2000);
 	assert_int_equal(fake(w, "a43-p0-t0")->kills, 1);
+}
+
+/* The order to stop, once more and later on its way than the first: after SIGKILL there is no deadline to move, and
+ * nothing that would want to be done at once for ever. */
+static void test_no_deadline_after_the_kill(void **st)
+{
+	struct world *w = *st;
+
+	start(w, job_unit(42, 1));
+	stop(w, job_unit(42, 1), 1000);
+	pass(w, 1500);
+	assert_int_equal(fake(w, "a42-p0-t0")->kills, 1);
+	stop(w, job_unit(42, 1), 120000);
+	pass(w, 90000);
+	assert_int_equal(state(w, 42), UNIT_UNKILLABLE);
 }
 
 static void test_stop_goes_on_after_a_crash(void **st)
@@ -1690,6 +1741,8 @@ int main(void)
 		STORY(test_released_is_not_started_again),
 		STORY(test_reboot_is_lost),
 		STORY(test_lost_table),
+		STORY(test_lost_table_and_another_crash),
+		STORY(test_living_task_without_a_row),
 		STORY(test_damaged_row),
 		STORY(test_unknown_never_kills),
 		STORY(test_first_failure_is_told_at_once),
@@ -1701,6 +1754,7 @@ int main(void)
 		STORY(test_stop_escalates),
 		STORY(test_released_needs_every_process_gone),
 		STORY(test_deadline_moves_as_the_daemon_says),
+		STORY(test_no_deadline_after_the_kill),
 		STORY(test_stop_goes_on_after_a_crash),
 		STORY(test_signal_of_choice),
 		STORY(test_signal_to_the_steps),
