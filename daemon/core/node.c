@@ -15,6 +15,7 @@
 #include <string.h>
 
 static const uint8_t ZERO_DIGEST[32];
+static const uint64_t FENCE_MAX = UINT64_C(1) << 62; /* beyond, a number was made up */
 
 static bool glob(const char *pat, const char *s)
 {
@@ -85,6 +86,19 @@ static void rows_apply(const struct core *c, struct decision *d, int64_t t, uint
 		alloc_report(c, d, t, node, &rows[i]);
 }
 
+/* After a restore of an older copy a node may show allocations of a future that the copy does not know. Their
+ * numbers are the newest ever given: whatever the clocks did, they are not given again, and can be stopped. */
+static void ids_seen(const struct core *c, struct decision *d, const struct unit_status *rows, uint32_t n)
+{
+	uint64_t newest = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (rows[i].alloc < FENCE_MAX)
+			newest = rows[i].alloc > newest ? rows[i].alloc : newest;
+	if (newest >= c->cluster.next_alloc)
+		edit_cluster(c, d)->next_alloc = newest + 1;
+}
+
 static int decide_hello(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			struct err *err)
 {
@@ -137,6 +151,7 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 		flavors_match(c, d, n);
 		state_set(n, NODE_READY, t);
 	}
+	ids_seen(c, d, h->units, h->units_n);
 	rows_apply(c, d, t, h->node, h->units, h->units_n);
 	d->result.id = h->node;
 	d->result.state = n->state;

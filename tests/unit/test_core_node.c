@@ -122,6 +122,29 @@ static void a_greeting_too_large_is_refused(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
 }
 
+/* An allocation that an older copy of the state does not know: its number is not given again. */
+static void numbers_seen_on_a_node_are_not_given_again(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_cmd(w, w->node[1].agent, CMD_NODE_HELLO);
+	struct unit_status row = {.alloc = 5000, .state = UNIT_RUNNING};
+	const struct node *n = core_node(w->core, w->node[1].id);
+
+	cmd.node_hello.node = n->id;
+	cmd.node_hello.incarnation = n->incarnation + 1;
+	(void)snprintf(cmd.node_hello.boot_id, sizeof cmd.node_hello.boot_id, "%s", n->boot_id);
+	cmd.node_hello.units = &row;
+	cmd.node_hello.units_n = 1;
+	cmd.node_hello.cores_n = n->cores_n;
+	cmd.node_hello.devices = n->devices;
+	cmd.node_hello.devices_n = n->devices_n;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(core_cluster(w->core)->next_alloc, 5001);
+	row.alloc = UINT64_MAX; /* made up: the numbers would be used up */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(core_cluster(w->core)->next_alloc, 5001);
+}
+
 /* ---- evidence -------------------------------------------------------------------------------- */
 
 static void a_reboot_is_evidence(void **state)
@@ -623,6 +646,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STORY(a_greeting_brings_devices_with_flavors),
 		STORY(an_older_agent_of_the_same_boot_is_superseded),
+		STORY(numbers_seen_on_a_node_are_not_given_again),
 		STORY(an_agent_restart_adopts_what_runs),
 		STORY(a_greeting_too_large_is_refused),
 		STORY(a_reboot_is_evidence),
