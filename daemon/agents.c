@@ -9,7 +9,8 @@
  *    when a committed fact touched the node and again until the agent says it acted on it
  *  - a row is acknowledged only when what it reports is on the disk
  *  - work that the state no longer knows is stopped by an explicit row, if its allocation is one of
- *    ours (below next_alloc); what we have never heard of is left alone, and in safe mode everything is
+ *    ours (below next_alloc); what we have never heard of is left alone, and in safe mode everything is;
+ *    when that ends, every node hears again what is wanted of it
  *  - silence means something only while sluisd itself listens: not in the first rejoin grace after
  *    the start, and time in which our own loop stood still does not count
  */
@@ -143,7 +144,7 @@ static void desired_send(struct server *s, struct session *se, bool fresh)
 	all = arena_alloc(&arena, (n + se->stale_n + 1) * sizeof *all);
 	if (n)
 		memcpy(all, units, n * sizeof *all);
-	for (uint32_t i = 0; i < se->stale_n && n < UNITS_PER_NODE_MAX; i++)
+	for (uint32_t i = 0; i < se->stale_n && n < UNITS_PER_NODE_MAX && !core_cluster(s->core)->safe_mode; i++)
 		all[n++] = (struct unit){.alloc = se->stale[i].alloc, .part = se->stale[i].part,
 					 .kind = UNIT_BARE, .phase = UNIT_STOP, .stop_cause = END_CANCEL};
 	msg.units = all;
@@ -151,6 +152,13 @@ static void desired_send(struct server *s, struct session *se, bool fresh)
 	se->sent = loop_now(s->loop);
 	if (server_send(s, s->door[DOOR_AGENTS], &se->peer, MSG_DESIRED, 0, &msg) == ERR_UNREACHABLE)
 		se->live = false; /* it greets again when it is back */
+}
+
+void agents_resumed(struct server *s)
+{
+	for (uint32_t i = 0; i < s->sessions_cap; i++)
+		if (s->sessions[i] && s->sessions[i]->live)
+			agents_dirty(s, i);
 }
 
 void agents_send(struct server *s)
@@ -340,7 +348,7 @@ static bool stale_note(struct server *s, struct session *se, const struct unit_s
 	uint32_t stale_n = 0;
 	bool changed;
 
-	for (uint32_t i = 0; i < n && !cluster->safe_mode; i++)
+	for (uint32_t i = 0; i < n; i++)
 		if (!row_known(s, se->node, &rows[i]) && rows[i].alloc < cluster->next_alloc &&
 		    rows[i].state != UNIT_RELEASED && rows[i].state != UNIT_LOST && rows[i].state != UNIT_ABSENT) {
 			stale[stale_n].alloc = rows[i].alloc;

@@ -200,6 +200,8 @@ void agents_answer(struct server *s, struct request *r);
 void agents_dirty(struct server *s, uint32_t node);
 /* Send DESIRED to all nodes of this step. */
 void agents_send(struct server *s);
+/* Safe mode is over: each node hears again what is wanted of it, stops included. */
+void agents_resumed(struct server *s);
 void agents_start(struct server *s);
 void agents_goodbye(struct server *s); /* to all: we are going down */
 void agents_free(struct server *s);

@@ -357,6 +357,8 @@ static bool server_step(struct server *s)
 		server_keys_publish(s);
 	for (size_t i = first; i < s->inbox_at; i++)
 		request_answer(s, s->inbox[i]);
+	if (s->batch.resumed)
+		agents_resumed(s);
 	agents_send(s);
 	if (s->batch.recs_n)
 		queries_wake(s);
