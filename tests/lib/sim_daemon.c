@@ -8,6 +8,7 @@
 
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/wire/frame.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +20,20 @@ static const int64_t TURN_MS = 2000;
 static const int64_t GAP_MS = 6000; /* longer between two turns: nobody could be heard */
 enum { TICKS_MAX = 20000 };
 
-int64_t daemon_t(const struct sim *s) { return s->d.t_base_ms + s->now_ms - s->d.true_base_ms; }
+int64_t daemon_t(const struct sim *s)
+{
+	int64_t ms = s->now_ms - s->d.true_base_ms;
+
+	return s->d.t_base_ms + ms + ms * s->k.daemon_clock_ppm / 1000000;
+}
+
+/* When the daemon's clock will show `t`, in true time. */
+static int64_t true_ms(const struct sim *s, int64_t t)
+{
+	int64_t left = t - daemon_t(s);
+
+	return left <= 0 ? s->now_ms : s->now_ms + left * 1000000 / (1000000 + s->k.daemon_clock_ppm) + (s->k.daemon_clock_ppm != 0);
+}
 
 int64_t daemon_uptime(const struct sim *s)
 {
@@ -229,6 +243,7 @@ static void expiry_check(struct sim *s, const struct sim_log *now, const struct 
 			if (b->kind != RECORD_RENEWAL || b->id != l->id)
 				continue;
 			heard = now->up_ms - s->d.store.log[i].up_ms;
+			heard += heard * s->k.daemon_clock_ppm / 1000000; /* by its own clock */
 			if (heard < l->spec.ttl_ms + l->spec.grace_ms - 1000)
 				sim_violation(s,
 					      "I12: lease %" PRIu64 " expired after %" PRId64
@@ -340,6 +355,7 @@ static void facts_apply(struct sim *s)
 		const struct fact *f = &d->dec.facts[i];
 
 		if (f->kind == RECORD_ALLOC) {
+			observer_changed(s, core_alloc(d->core, f->id), f->alloc);
 			dirty(s, core_alloc(d->core, f->id));
 			dirty(s, f->alloc);
 			if (f->id > d->alloc_max)
@@ -480,130 +496,231 @@ static void on_look(struct sim *s, const struct sim_msg *m)
 	send_later(s, r);
 }
 
+/* ---- agents: as daemon/agents.c ------------------------------------------------------------------------------ */
+
+static void frame_answer(struct sim *s, const struct sim_msg *m, uint16_t type, const void *obj)
+{
+	struct sim_msg *r = sim_msg_new(M_FRAME, m->link);
+
+	r->incarnation = m->incarnation;
+	r->conn = m->conn;
+	message_encode(type, 1, obj, &r->body);
+	send_later(s, r);
+}
+
 static void goodbye(struct sim *s, const struct sim_msg *m, int32_t code)
 {
-	struct sim_msg *r = sim_msg_new(M_GOODBYE, m->link);
+	const struct msg_goodbye bye = {.code = code, .text = ""};
 
-	r->agent = m->agent;
-	r->code = code;
-	r->incarnation = m->incarnation;
-	send_later(s, r);
+	frame_answer(s, m, MSG_GOODBYE, &bye);
 }
 
-/* Rows the agent has: acknowledged once this batch is durable; those the core does not know are to stop. */
-static void rows_seen(struct sim *s, const struct sim_msg *m, const struct unit_status *row, uint32_t n)
+static bool row_known(const struct sim *s, uint16_t at, const struct unit_status *row)
 {
-	struct sim_session *ses = &s->d.node[m->link];
-	struct sim_msg *r = sim_msg_new(M_ACK, m->link);
+	const struct alloc *a = core_alloc(s->d.core, row->alloc);
 
-	r->agent = m->agent;
-	r->session = ses->session;
-	r->incarnation = m->incarnation;
-	r->acks = n ? xcalloc(n, sizeof *r->acks) : NULL;
-	r->acks_n = n;
-	ses->orphans_n = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		const struct alloc *a = core_alloc(s->d.core, row[i].alloc);
-		bool known = false;
-
-		r->acks[i] = (struct ack_row){row[i].alloc, row[i].part, row[i].state};
-		for (uint32_t k = 0; a && k < a->parts_n; k++)
-			known |= a->parts[k].index == row[i].part && a->parts[k].node == s->machine[m->link].node;
-		if (!known && row[i].state != UNIT_RELEASED && row[i].state != UNIT_LOST &&
-		    row[i].state != UNIT_ABSENT && ses->orphans_n < ARRAY_LEN(ses->orphans)) {
-			ses->orphans[ses->orphans_n++] = (struct sim_want){
-				.alloc = row[i].alloc, .part = row[i].part, .phase = UNIT_STOP, .stop_in_ms = 10000};
-			ses->dirty = true;
-		}
-	}
-	send_later(s, r);
+	for (uint32_t k = 0; a && k < a->parts_n; k++)
+		if (a->parts[k].index == row->part && a->parts[k].node == s->machine[at].node)
+			return true;
+	return false;
 }
 
-static void on_hello(struct sim *s, const struct sim_msg *m)
+static bool stale_note(struct sim *s, uint16_t at, const struct unit_status *rows, uint32_t n)
+{
+	const struct cluster *cluster = core_cluster(s->d.core);
+	struct sim_session *ses = &s->d.node[at];
+	struct sim_stale stale[SIM_STALE_MAX];
+	uint32_t stale_n = 0;
+	bool changed;
+
+	memset(stale, 0, sizeof stale);
+	for (uint32_t i = 0; i < n && stale_n < SIM_STALE_MAX; i++)
+		if (!row_known(s, at, &rows[i]) && rows[i].alloc < cluster->next_alloc && rows[i].state != UNIT_RELEASED &&
+		    rows[i].state != UNIT_LOST && rows[i].state != UNIT_ABSENT) {
+			stale[stale_n].alloc = rows[i].alloc;
+			stale[stale_n++].part = rows[i].part;
+		}
+	changed = stale_n != ses->stale_n || memcmp(stale, ses->stale, stale_n * sizeof *stale) != 0;
+	memcpy(ses->stale, stale, sizeof stale);
+	ses->stale_n = stale_n;
+	return changed;
+}
+
+static bool row_done(const struct sim *s, uint16_t at, const struct unit_status *row)
+{
+	const struct cluster *cluster = core_cluster(s->d.core);
+
+	if (row->state == UNIT_RELEASED || row->state == UNIT_LOST)
+		return !row_known(s, at, row) && row->alloc < cluster->next_alloc && !cluster->safe_mode;
+	return (row->state == UNIT_EXITED || row->state == UNIT_FAILED) && row_known(s, at, row);
+}
+
+/* A node that was given up on speaks. */
+static void heard(struct sim *s, uint16_t at)
+{
+	const struct node *n = core_node(s->d.core, s->machine[at].node);
+	struct command cmd = {.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
+	struct err err;
+
+	s->d.node[at].heard_ms = s->now_ms;
+	if (n->state != NODE_SUSPECT && n->state != NODE_UNREACHABLE)
+		return;
+	cmd.node_liveness.node = n->id;
+	cmd.node_liveness.state = NODE_READY;
+	(void)decide_one(s, &cmd, &err); /* refused: nothing changes */
+}
+
+static void on_hello(struct sim *s, const struct sim_msg *m, const struct msg_hello *hello)
 {
 	const struct sim_machine *mc = &s->machine[m->link];
 	struct sim_session *ses = &s->d.node[m->link];
 	struct command cmd = {
 		.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
-	struct sim_msg *r;
+	struct msg_welcome welcome = {.version = FRAME_VERSION, .epoch = s->d.store.epoch, .role = ROLE_NODE};
 	struct err err;
 	int rc;
 
-	arena_reset(&s->d.arena);
-	ENSURE(!schema_decode(schema_of_command(cmd.type), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
+	ENSURE(!schema_decode(&schema_cmd_node_hello, hello->node.data, hello->node.len, &cmd.node_hello, &s->d.arena, &err));
 	cmd.node_hello.node = mc->node;
 	rc = decide_one(s, &cmd, &err);
 	if (rc) {
+		const struct msg_reply reply = {.code = rc};
+
 		sim_say(s, "hello of %s refused: %s", mc->name, err.msg);
-		goodbye(s, m, rc);
+		if (rc == ERR_SUPERSEDED)
+			goodbye(s, m, rc);
+		else
+			frame_answer(s, m, MSG_REPLY, &reply);
 		return;
 	}
-	*ses = (struct sim_session){.session = ++s->d.session_next,
-				    .incarnation = m->incarnation,
-				    .agent = m->agent,
-				    .heard_ms = s->now_ms,
-				    .rev = ses->rev,
-				    .dirty = true};
-	r = sim_msg_new(M_WELCOME, m->link);
-	r->agent = m->agent;
-	r->incarnation = m->incarnation;
-	r->epoch = s->d.store.epoch;
-	r->session = ses->session;
-	send_later(s, r);
-	rows_seen(s, m, cmd.node_hello.units, cmd.node_hello.units_n);
-}
-
-static bool session_ok(struct sim *s, const struct sim_msg *m)
-{
-	struct sim_session *ses = &s->d.node[m->link];
-
-	if (!ses->session || m->session != ses->session) {
-		goodbye(s, m, ses->session && m->incarnation < ses->incarnation ? ERR_SUPERSEDED : ERR_STALE);
-		return false;
-	}
+	ses->live = true;
+	ses->id = ++s->d.session_next;
+	ses->incarnation = m->incarnation;
+	ses->conn = m->conn;
 	ses->heard_ms = s->now_ms;
-	if (m->counter <= ses->counter)
-		return false; /* out of order, or a copy */
-	ses->counter = m->counter;
-	return true;
+	ses->rev_seen = 0;
+	ses->dirty = true;
+	welcome.session = ses->id;
+	welcome.hb_ms = welcome.jitter_ms = s->k.heartbeat_ms;
+	welcome.node = mc->node;
+	frame_answer(s, m, MSG_WELCOME, &welcome);
+	(void)stale_note(s, m->link, cmd.node_hello.units, cmd.node_hello.units_n);
 }
 
-static void on_report(struct sim *s, const struct sim_msg *m)
+/* Does the message belong to the session that stands? */
+static bool current(struct sim *s, const struct sim_msg *m, uint64_t epoch, uint64_t session, uint64_t incarnation)
+{
+	const struct sim_session *ses = &s->d.node[m->link];
+
+	if (ses->live && epoch == s->d.store.epoch && session == ses->id &&
+	    ses->incarnation == m->incarnation && ses->conn == m->conn)
+		return true;
+	goodbye(s, m, ses->live && incarnation < ses->incarnation ? ERR_SUPERSEDED : ERR_STALE);
+	return false;
+}
+
+static void desired_send(struct sim *s, uint16_t at, bool fresh)
+{
+	struct sim_session *ses = &s->d.node[at];
+	const struct sim_msg to = {.link = at, .incarnation = ses->incarnation, .conn = ses->conn};
+	struct msg_desired msg = {.epoch = s->d.store.epoch, .session = ses->id};
+	struct unit *units, *all;
+	uint32_t n;
+
+	if (fresh)
+		ses->rev = s->d.seq > ses->rev ? s->d.seq : ses->rev + 1;
+	msg.rev = ses->rev;
+	core_units_of_node(s->d.core, daemon_t(s), s->machine[at].node, &s->d.arena, &units, &n);
+	all = arena_alloc(&s->d.arena, (n + ses->stale_n + 1) * sizeof *all);
+	if (n)
+		memcpy(all, units, n * sizeof *all);
+	for (uint32_t i = 0; i < ses->stale_n && !core_cluster(s->d.core)->safe_mode; i++)
+		all[n++] = (struct unit){.alloc = ses->stale[i].alloc, .part = ses->stale[i].part, .kind = UNIT_BARE,
+					 .phase = UNIT_STOP, .stop_cause = END_CANCEL};
+	msg.units = all;
+	msg.units_n = n;
+	ses->sent_ms = s->now_ms;
+	ses->dirty = false;
+	frame_answer(s, &to, MSG_DESIRED, &msg);
+}
+
+static void desired_again(struct sim *s, uint16_t at)
+{
+	const struct sim_session *ses = &s->d.node[at];
+
+	if (ses->rev_seen < ses->rev && s->now_ms - ses->sent_ms >= s->k.heartbeat_ms / 2)
+		desired_send(s, at, false);
+}
+
+static void on_report(struct sim *s, const struct sim_msg *m, const struct msg_report *report)
 {
 	const struct sim_machine *mc = &s->machine[m->link];
 	struct command cmd = {
 		.type = CMD_NODE_REPORT, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
+	struct msg_report_ack ack = {.counter = report->counter};
 	struct err err;
 	int rc;
 
-	if (!session_ok(s, m))
+	if (!current(s, m, report->epoch, report->session, report->incarnation))
 		return;
-	arena_reset(&s->d.arena);
-	ENSURE(!schema_decode(schema_of_command(cmd.type), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
-	cmd.node_report.node = mc->node;
+	heard(s, m->link);
+	s->d.node[m->link].rev_seen = report->rev_seen;
+	cmd.node_report = (struct cmd_node_report){
+		.node = mc->node, .incarnation = report->incarnation, .units = report->units, .units_n = report->units_n};
 	rc = decide_one(s, &cmd, &err);
 	if (rc) {
 		goodbye(s, m, rc);
 		return;
 	}
-	rows_seen(s, m, cmd.node_report.units, cmd.node_report.units_n);
+	ack.rows = arena_alloc(&s->d.arena, (report->units_n + 1) * sizeof *ack.rows);
+	for (uint32_t i = 0; i < report->units_n; i++)
+		if (row_done(s, m->link, &report->units[i]))
+			ack.rows[ack.rows_n++] = (struct ack_row){report->units[i].alloc, report->units[i].part,
+								  report->units[i].state};
+	frame_answer(s, m, MSG_REPORT_ACK, &ack);
+	if (stale_note(s, m->link, report->units, report->units_n))
+		s->d.node[m->link].dirty = true;
+	else
+		desired_again(s, m->link);
 }
 
-static void on_heartbeat(struct sim *s, const struct sim_msg *m)
+static void on_heartbeat(struct sim *s, const struct sim_msg *m, const struct msg_heartbeat *hb)
 {
-	struct sim_session *ses = &s->d.node[m->link];
-	struct sim_msg *r;
+	struct msg_heartbeat ack = *hb;
 
-	if (!session_ok(s, m))
+	if (!current(s, m, hb->epoch, hb->session, hb->incarnation))
 		return;
-	if (m->rev < ses->rev) {
-		ses->dirty = true;
-		ses->digest = 0; /* again */
+	heard(s, m->link);
+	s->d.node[m->link].rev_seen = hb->rev_seen;
+	ack.rev_seen = s->d.node[m->link].rev;
+	frame_answer(s, m, MSG_HEARTBEAT_ACK, &ack);
+	desired_again(s, m->link);
+}
+
+static void on_frame(struct sim *s, const struct sim_msg *m)
+{
+	union {
+		struct msg_hello hello;
+		struct msg_report report;
+		struct msg_heartbeat hb;
+		struct msg_goodbye goodbye;
+	} b;
+	struct frame f;
+	struct err err;
+
+	arena_reset(&s->d.arena);
+	ENSURE(!frame_decode(m->body.data, m->body.len, &f, &err));
+	ENSURE(!message_decode(&f, &b, &s->d.arena, &err));
+	switch (f.type) {
+	case MSG_HELLO: on_hello(s, m, &b.hello); break;
+	case MSG_REPORT: on_report(s, m, &b.report); break;
+	case MSG_HEARTBEAT: on_heartbeat(s, m, &b.hb); break;
+	case MSG_GOODBYE:
+		if (s->d.node[m->link].incarnation == m->incarnation && s->d.node[m->link].conn == m->conn)
+			s->d.node[m->link].live = false;
+		break;
+	default: UNREACHABLE();
 	}
-	r = sim_msg_new(M_HEARTBEAT_ACK, m->link);
-	r->agent = m->agent;
-	r->session = ses->session;
-	send_later(s, r);
 }
 
 void daemon_receive(struct sim *s, struct sim_msg *m)
@@ -631,9 +748,7 @@ static void inbox_take(struct sim *s)
 			switch ((enum sim_msg_type)m->type) {
 			case M_COMMAND: on_command(s, m); break;
 			case M_LOOK: on_look(s, m); break;
-			case M_HELLO: on_hello(s, m); break;
-			case M_REPORT: on_report(s, m); break;
-			case M_HEARTBEAT: on_heartbeat(s, m); break;
+			case M_FRAME: on_frame(s, m); break;
 			default: UNREACHABLE();
 			}
 		sim_msg_free(m);
@@ -641,70 +756,13 @@ static void inbox_take(struct sim *s)
 	s->d.inbox_n = 0;
 }
 
-/* ---- what is wanted on the nodes ---------------------------------------------------------------------------------- */
+/* ---- liveness ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t devices_of(const struct unit *u)
-{
-	uint64_t mask = 0;
-
-	for (uint32_t i = 0; i < u->devices_n; i++)
-		mask |= UINT64_C(1) << strtoul(u->devices[i].pci + 5, NULL, 16); /* "0000:03:00.0" */
-	return mask;
-}
-
-static void desired_send(struct sim *s, uint16_t at)
-{
-	struct sim_session *ses = &s->d.node[at];
-	int64_t t = daemon_t(s);
-	struct unit *units;
-	struct sim_msg *r;
-	uint64_t digest = 1;
-	uint32_t n;
-
-	arena_reset(&s->d.arena);
-	core_units_of_node(s->d.core, t, s->machine[at].node, &s->d.arena, &units, &n);
-	r = sim_msg_new(M_DESIRED, at);
-	r->wants = xcalloc(n + ses->orphans_n + 1, sizeof *r->wants);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct unit *u = &units[i];
-		struct sim_want *w = &r->wants[r->wants_n++];
-
-		*w = (struct sim_want){.alloc = u->alloc,
-				       .owner = u->owner * 2 + (u->kind == UNIT_BARE || u->kind == UNIT_SERVICE),
-				       .devices = devices_of(u),
-				       .part = u->part,
-				       .phase = u->phase,
-				       .kind = u->kind,
-				       .tasks = u->tasks,
-				       .time_left_ms = u->time_left_ms,
-				       .stop_in_ms = u->stop_in_ms};
-		digest = (digest ^ w->alloc) * UINT64_C(0x100000001b3) ^ w->part ^ (uint64_t)w->phase << 20;
-		digest = digest * UINT64_C(0x100000001b3) ^ w->devices;
-		if (w->phase == UNIT_STOP)
-			digest ^= (uint64_t)(w->stop_in_ms ? t + w->stop_in_ms : 0) << 8;
-	}
-	if (!core_cluster(s->d.core)->safe_mode)
-		for (uint32_t i = 0; i < ses->orphans_n; i++) {
-			r->wants[r->wants_n++] = ses->orphans[i];
-			digest = (digest ^ ses->orphans[i].alloc) * UINT64_C(0x100000001b3) ^ ses->orphans[i].part;
-		}
-	ses->dirty = false;
-	if (digest == ses->digest) {
-		sim_msg_free(r);
-		return;
-	}
-	ses->digest = digest;
-	r->agent = ses->agent;
-	r->incarnation = ses->incarnation;
-	r->epoch = s->d.store.epoch;
-	r->session = ses->session;
-	r->rev = ++ses->rev;
-	send_later(s, r);
-}
-
-/* Heard lately, or not; heard again. */
+/* Who has not been heard lately. Silence means nothing before everybody has had time to come back. */
 static void scan(struct sim *s)
 {
+	if (s->now_ms - s->d.booted_ms < core_cluster(s->d.core)->rejoin_grace_ms)
+		return;
 	for (uint16_t i = 0; i < s->k.machines && !s->failed; i++) {
 		const struct sim_session *ses = &s->d.node[i];
 		const struct node *n = core_node(s->d.core, s->machine[i].node);
@@ -715,9 +773,8 @@ static void scan(struct sim *s)
 		struct command cmd = {.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
 		struct err err;
 
-		if (!n || n->state == state || n->state == NODE_JOINING || n->state == NODE_DOWN)
-			continue;
-		if ((state == NODE_READY && !ses->session) || (state == NODE_SUSPECT && n->state == NODE_UNREACHABLE))
+		if (!n || state == NODE_READY || n->state == state || n->state == NODE_JOINING || n->state == NODE_DOWN ||
+		    (state == NODE_SUSPECT && n->state == NODE_UNREACHABLE))
 			continue;
 		cmd.node_liveness.node = n->id;
 		cmd.node_liveness.state = state;
@@ -777,7 +834,7 @@ void daemon_boot(struct sim *s)
 	for (int i = 0; i < SIM_MACHINES_MAX; i++)
 		d->node[i].heard_ms = s->now_ms;
 	d->up = true;
-	d->up_since_ms = s->now_ms;
+	d->up_since_ms = d->booted_ms = s->now_ms;
 	d->paused_until_ms = 0;
 	d->turn_ms = s->now_ms;
 	d->scan_ms = s->now_ms;
@@ -820,6 +877,7 @@ void daemon_crash(struct sim *s)
 	d->inbox_n = 0;
 	d->up_total_ms = daemon_uptime(s);
 	d->up = false;
+	machines_cut_off(s);
 	core_free(d->core);
 	d->core = NULL;
 	d->start_at_ms = s->now_ms;
@@ -908,8 +966,11 @@ void daemon_turn(struct sim *s)
 	}
 	if (d->fly_until_ms && s->now_ms >= d->fly_until_ms)
 		fly_land(s);
-	if (s->now_ms - d->turn_ms > GAP_MS) /* it stood still: as good as being down */
-		recover(s, s->now_ms - d->turn_ms, false);
+	if (s->now_ms - d->turn_ms > GAP_MS) { /* it stood still: as good as being down */
+		recover(s, s->now_ms - d->turn_ms + (s->now_ms - d->turn_ms) * s->k.daemon_clock_ppm / 1000000, false);
+		for (int i = 0; i < SIM_MACHINES_MAX; i++)
+			d->node[i].heard_ms += s->now_ms - d->turn_ms; /* nobody could be heard */
+	}
 	d->turn_ms = s->now_ms;
 	inbox_take(s);
 	if (!s->failed && s->now_ms - d->scan_ms >= TURN_MS) {
@@ -919,8 +980,10 @@ void daemon_turn(struct sim *s)
 	if (!s->failed)
 		ticks(s);
 	for (uint16_t i = 0; i < s->k.machines && !s->failed; i++)
-		if (d->node[i].dirty && d->node[i].session)
-			desired_send(s, i);
+		if (d->node[i].dirty && d->node[i].live) {
+			arena_reset(&d->arena);
+			desired_send(s, i, true);
+		}
 	if (!d->fly_until_ms && (d->cur.rec_n || d->cur.out_n)) {
 		d->fly = d->cur;
 		d->cur = (struct sim_batch){0};
@@ -937,8 +1000,8 @@ void daemon_turn(struct sim *s)
 	if (d->fly_until_ms && d->fly_until_ms < next)
 		next = d->fly_until_ms;
 	tick = core_next_tick(d->core, daemon_t(s));
-	if (tick != T_NEVER && s->now_ms + tick - daemon_t(s) < next)
-		next = s->now_ms + tick - daemon_t(s);
+	if (tick != T_NEVER && true_ms(s, tick) < next)
+		next = true_ms(s, tick);
 	sim_wake(s, WAKE_DAEMON, next);
 }
 

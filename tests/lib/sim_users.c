@@ -439,17 +439,18 @@ static struct boot holder_boot(const struct sim *s, const struct sim_holder *h)
 static struct wall holder_wall(const struct sim *s, const struct sim_holder *h)
 {
 	/* the same oscillator; after a stall the wall clock is set, the other is not */
-	return (struct wall){holder_boot(s, h).ns + h->stall_total_ms * NS_PER_MS};
+	return (struct wall){holder_boot(s, h).ns + (h->stall_total_ms + h->wall_off_ms) * NS_PER_MS};
 }
 
 void holders_check(struct sim *s, const struct lease *l)
 {
-	int64_t error_ms = l->spec.ttl_ms / 1000 * s->k.clock_ppm / 1000;
+	int64_t fast_ppm = s->k.daemon_clock_ppm > 0 ? s->k.daemon_clock_ppm : 0; /* a slow daemon only waits longer */
+	int64_t ppm = s->k.clock_ppm + fast_ppm;
+	int64_t error_ms = l->spec.ttl_ms / 1000 * ppm / 1000;
 
 	/* by clocks within the contract a holder stops before the daemon does, always; worse ones are
 	 * caught by the grace period as far as it reaches */
-	if (l->state == LEASE_ENDED ? s->k.clock_ppm > 1000 || s->n.wall_steps :
-				      s->k.clock_ppm > 1000 && error_ms > l->spec.grace_ms)
+	if (l->state == LEASE_ENDED ? ppm > 1000 || s->n.wall_steps : ppm > 1000 && error_ms > l->spec.grace_ms)
 		return;
 	for (uint32_t u = 0; u < s->users_n; u++)
 		for (int i = 0; i < SIM_HOLDERS_MAX; i++) {
@@ -457,6 +458,8 @@ void holders_check(struct sim *s, const struct lease *l)
 
 			if (h->lease != l->id || !h->firm || h->stall_until_ms > s->now_ms)
 				continue;
+			if (h->stall_total_ms && h->wall_off_ms < 0)
+				continue; /* its wall clock was set back: it cannot know that it stood still */
 			if (holder_may_act(&h->h, holder_boot(s, h), holder_wall(s, h)))
 				sim_violation(s, "the holder of lease %" PRIu64 " believes in it, the daemon has ended it (%u)",
 					      l->id, l->state);

@@ -19,11 +19,11 @@ const char *const sim_canary_name[] = {
 	NULL,
 };
 
-enum { EV_MSG, EV_WAKE };
+enum { EV_MSG, EV_WAKE, STEPS_AT_ONCE_MAX = 100000 };
 enum fault {
 	FAULT_DAEMON_CRASH, FAULT_DAEMON_PAUSE, FAULT_RESTORE, FAULT_BACKUP, FAULT_WALL_STEP,
-	FAULT_AGENT_CRASH, FAULT_DUPLICATE, FAULT_REBOOT, FAULT_CUT_ONE, FAULT_CUT_HALF, FAULT_CUT_LONG,
-	FAULT_HOLDER_STALL, FAULT_COMPARE, FAULT_DAEMON_LONG, FAULTS,
+	FAULT_AGENT_CRASH, FAULT_REBOOT, FAULT_CUT_ONE, FAULT_CUT_HALF, FAULT_CUT_LONG,
+	FAULT_HOLDER_STALL, FAULT_COMPARE, FAULT_DAEMON_LONG, FAULT_MACHINE_PAUSE, FAULT_CLOCK_STEP, FAULTS,
 };
 _Static_assert((int)FAULTS <= (int)ARRAY_LEN(((struct sim_knobs *)0)->weight), "a weight for each class");
 
@@ -137,8 +137,6 @@ void sim_msg_free(struct sim_msg *m)
 {
 	if (!m)
 		return;
-	free(m->wants);
-	free(m->acks);
 	buf_done(&m->body);
 	free(m);
 }
@@ -150,12 +148,6 @@ static struct sim_msg *msg_copy(const struct sim_msg *m)
 	*c = *m;
 	c->body = (struct buf)BUF_INIT;
 	buf_add(&c->body, m->body.data, m->body.len);
-	c->wants = m->wants_n ? xmalloc(m->wants_n * sizeof *m->wants) : NULL;
-	if (m->wants_n)
-		memcpy(c->wants, m->wants, m->wants_n * sizeof *m->wants);
-	c->acks = m->acks_n ? xmalloc(m->acks_n * sizeof *m->acks) : NULL;
-	if (m->acks_n)
-		memcpy(c->acks, m->acks, m->acks_n * sizeof *m->acks);
 	return c;
 }
 
@@ -170,8 +162,7 @@ void sim_send(struct sim *s, struct sim_msg *m)
 {
 	const struct sim_link *l = &s->link[m->link];
 
-	m->to_daemon = m->type == M_COMMAND || m->type == M_LOOK || m->type == M_HELLO || m->type == M_REPORT ||
-		       m->type == M_HEARTBEAT;
+	m->to_daemon |= m->type == M_COMMAND || m->type == M_LOOK;
 	if ((m->to_daemon ? l->cut_up_ms : l->cut_down_ms) > s->now_ms) {
 		s->n.partitioned++;
 		sim_msg_free(m);
@@ -190,6 +181,11 @@ void sim_send(struct sim *s, struct sim_msg *m)
 	event_push(s, (struct sim_event){.at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = m});
 }
 
+void sim_again(struct sim *s, struct sim_msg *m, int64_t at_ms)
+{
+	event_push(s, (struct sim_event){.at_ms = at_ms, .kind = EV_MSG, .msg = m});
+}
+
 static void deliver(struct sim *s, struct sim_msg *m)
 {
 	s->n.delivered++;
@@ -198,10 +194,11 @@ static void deliver(struct sim *s, struct sim_msg *m)
 		daemon_receive(s, m);
 		return;
 	}
-	if (m->link < SIM_MACHINES_MAX)
+	if (m->link < SIM_MACHINES_MAX) {
 		machine_receive(s, m);
-	else
-		user_receive(s, m);
+		return;
+	}
+	user_receive(s, m);
 	sim_msg_free(m);
 }
 
@@ -227,7 +224,7 @@ static void draw_knobs(struct sim *s)
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
 	k->slow_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 50000) : 0;
 	k->slow_max_ms = 2 * MS_PER_MIN;
-	k->fault_every_ms = sim_chance(s, 100000) ? 0 : sim_span(s, 10 * MS_PER_S, 10 * MS_PER_MIN);
+	k->fault_every_ms = sim_chance(s, 100000) ? 0 : sim_span(s, 5 * MS_PER_S, sim_chance(s, 500000) ? MS_PER_MIN : 5 * MS_PER_MIN);
 	for (int i = 0; i < FAULTS; i++)
 		k->weight[i] = sim_chance(s, 600000) ? (uint32_t)sim_span(s, 1, 10) : 0;
 	k->weight[FAULT_COMPARE] = 3;
@@ -239,6 +236,11 @@ static void draw_knobs(struct sim *s)
 	k->fail_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->stuck_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->clock_ppm = sim_chance(s, 500000) ? 500 : (uint32_t)sim_span(s, 1000, 50000);
+	k->machine_clock_ppm = sim_chance(s, 500000) ? 0 : sim_chance(s, 500000) ? 500 : 50000;
+	k->daemon_clock_ppm = sim_chance(s, 600000) ? 0 :
+			      sim_chance(s, 700000) ? sim_span(s, -500, 500) : sim_span(s, -50000, 50000);
+	k->crash_ppm = sim_chance(s, 400000) ? (uint32_t)sim_span(s, 0, 2000) : 0;
+	k->hide_ppm = sim_chance(s, 200000) ? 200000 : 0;
 	k->division_changes = sim_chance(s, 400000);
 	k->restores = sim_chance(s, 200000);
 	k->declares_dead = sim_chance(s, 300000);
@@ -281,6 +283,19 @@ static void stall_holder(struct sim *s)
 	s->n.holder_stalls++;
 }
 
+/* Somebody sets a clock: a machine's, or a holder's. */
+static void clock_step(struct sim *s, uint16_t m)
+{
+	struct sim_user *u = &s->user[sim_below(s, s->users_n)];
+	struct sim_holder *h = &u->holder[sim_below(s, SIM_HOLDERS_MAX)];
+
+	s->n.clock_steps++;
+	if (u->kind == USER_PROVIDER && h->lease)
+		h->wall_off_ms = sim_span(s, -MS_PER_HOUR, MS_PER_HOUR);
+	else
+		s->machine[m].wall_off_ms = sim_span(s, -MS_PER_HOUR, MS_PER_HOUR);
+}
+
 static void fault(struct sim *s)
 {
 	uint32_t sum = 0, at = 0;
@@ -307,7 +322,7 @@ static void fault(struct sim *s)
 		s->d.start_at_ms = s->now_ms + sim_span(s, MS_PER_MIN, 2 * MS_PER_HOUR);
 		break;
 	case FAULT_DAEMON_PAUSE:
-		daemon_pause(s, sim_span(s, 100, 10 * MS_PER_MIN));
+		daemon_pause(s, sim_span(s, 100, sim_chance(s, 200000) ? 45 * MS_PER_MIN : 5 * MS_PER_MIN));
 		break;
 	case FAULT_BACKUP: daemon_backup(s); break;
 	case FAULT_RESTORE:
@@ -318,11 +333,16 @@ static void fault(struct sim *s)
 		}
 		break;
 	case FAULT_WALL_STEP:
-		s->d.wall_off_ms = sim_span(s, -2 * MS_PER_HOUR, 2 * MS_PER_HOUR);
+		/* after a restore it is not set back: time tells two futures of one copy apart */
+		s->d.wall_off_ms = sim_span(s, s->n.restores ? s->d.wall_off_ms : -2 * MS_PER_HOUR, 2 * MS_PER_HOUR);
 		s->n.wall_steps++;
 		break;
-	case FAULT_AGENT_CRASH: agent_crash(s, m, sim_span(s, 1, sim_chance(s, 300000) ? 20 * MS_PER_MIN : 5000)); break;
-	case FAULT_DUPLICATE: agent_duplicate(s, m); break;
+	case FAULT_AGENT_CRASH:
+		if (sim_chance(s, 250000))
+			agent_upgrade(s, m);
+		else
+			agent_crash(s, m, sim_span(s, 1, sim_chance(s, 300000) ? 20 * MS_PER_MIN : 5000));
+		break;
 	case FAULT_REBOOT: machine_reboot(s, m, sim_span(s, MS_PER_S, 10 * MS_PER_MIN)); break;
 	case FAULT_CUT_ONE: cut(s, any_link(s), sim_span(s, 100, 2 * MS_PER_MIN)); break;
 	case FAULT_CUT_LONG: cut(s, any_link(s), sim_span(s, MS_PER_MIN, MS_PER_HOUR)); break;
@@ -332,6 +352,8 @@ static void fault(struct sim *s)
 				cut(s, i, sim_span(s, MS_PER_S, 10 * MS_PER_MIN));
 		break;
 	case FAULT_HOLDER_STALL: stall_holder(s); break;
+	case FAULT_MACHINE_PAUSE: machine_pause(s, m, sim_span(s, 100, sim_chance(s, 200000) ? 45 * MS_PER_MIN : MS_PER_MIN)); break;
+	case FAULT_CLOCK_STEP: clock_step(s, m); break;
 	case FAULT_COMPARE:
 		daemon_compare(s);
 		if (sim_chance(s, 50000))
@@ -392,8 +414,15 @@ static void run_until(struct sim *s, int64_t until_ms)
 		struct sim_event e = event_pop(s);
 
 		ENSURE(e.at_ms >= s->now_ms);
+		s->same_ms = e.at_ms == s->now_ms ? s->same_ms + 1 : 0;
 		s->now_ms = e.at_ms;
 		s->step++;
+		if (s->same_ms > STEPS_AT_ONCE_MAX)
+			sim_violation(s, "time stands still: part %u is woken again and again (its agent wants to be at %" PRId64
+				      ", it is %" PRId64 ")", e.who,
+				      e.who < SIM_MACHINES_MAX && s->machine[e.who].agent.core ?
+					      agent_next_tick(s->machine[e.who].agent.core) : 0,
+				      e.who < SIM_MACHINES_MAX ? machine_now(s, &s->machine[e.who]).ms : 0);
 		if (e.kind == EV_MSG) {
 			deliver(s, e.msg);
 			continue;
@@ -429,6 +458,7 @@ static void heal(struct sim *s)
 		struct sim_machine *m = &s->machine[i];
 
 		m->dead_wanted = false;
+		m->paused_until_ms = 0;
 		if (!m->up && m->boot_at_ms > s->now_ms)
 			m->boot_at_ms = s->now_ms;
 		if (m->agent_at_ms != T_NEVER && m->agent_at_ms > s->now_ms)
@@ -492,16 +522,15 @@ static void devices_consistent(struct sim *s)
 	for (uint32_t i = 0; i < s->k.machines && !s->failed; i++) {
 		const struct sim_machine *m = &s->machine[i];
 
-		for (uint32_t p = 0; p < m->proc_n; p++) {
-			const struct sim_proc *pr = &m->proc[p];
-			const struct alloc *a = core_alloc(s->d.core, pr->alloc);
+		for (uint32_t p = 0; p < m->task_n; p++) {
+			const struct sim_task *t = &m->task[p];
+			const struct alloc *a = core_alloc(s->d.core, t->alloc);
 			bool known = false;
 
 			for (uint32_t k = 0; a && k < a->parts_n; k++)
-				known |= a->parts[k].index == pr->part && a->parts[k].node == m->node;
-			if (pr->live && !known)
-				sim_violation(s, "liveness: unit %" PRIu64 "/%u still runs on %s, unknown to the daemon",
-					      pr->alloc, pr->part, m->name);
+				known |= a->parts[k].index == t->part && a->parts[k].node == m->node;
+			if (t->live && !known)
+				sim_violation(s, "liveness: %s still runs on %s, unknown to the daemon", t->name, m->name);
 		}
 	}
 }

@@ -8,8 +8,12 @@
  * in a real cluster can: the true set of live processes on every device. Whatever must never happen
  * goes through sim_violation(), which ends the run and keeps seed, step and what it was.
  *
- * Parts: sim_world.c events, network, faults; sim_daemon.c daemon and store; sim_agent.c machines,
- * agents, observer; sim_users.c admins, researchers, providers. The run itself: tests/sim/.
+ * Real code: the daemon's core, the agent's core, the holder, and the wire between agents and daemon. Of our
+ * making: the shells around them, the store, the disks, the execution layer, the network and the users.
+ *
+ * Parts: sim_world.c events, network, faults; sim_daemon.c daemon and store; sim_agent.c machines and the
+ * agents on them; sim_exec.c their disks, their tasks and the observer; sim_users.c admins, researchers,
+ * providers. The run itself: tests/sim/.
  *
  * Source: FoundationDB's simulation, TigerBeetle's VOPR: safety under faults first, then heal and
  * require liveness within bounded virtual time; knobs drawn anew for each seed (swarm testing).
@@ -20,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/core/agent.h"
 #include "daemon/core/core.h"
 #include "proto/base/buf.h"
 #include "proto/base/prng.h"
@@ -35,6 +40,9 @@ enum {
 	SIM_PROVIDERS_MAX = 3,
 	SIM_BACKUPS_MAX = 3,
 	SIM_REPLY_RENEWALS_MAX = SIM_HOLDERS_MAX,
+	SIM_DEVICES_MAX = 8,
+	SIM_ERRANDS_MAX = 32, /* of an agent: payloads on their way, health commands that run */
+	SIM_STALE_MAX = 64,
 };
 
 /* ---- bugs planted in the harness itself: each has to be caught ---------------------------------- */
@@ -68,11 +76,18 @@ extern const char *const sim_canary_name[];
 	X(daemon_pauses, "pauses")                                                                 \
 	X(restores, "restores")                                                                    \
 	X(wall_steps, "steps")                                                                     \
+	X(clock_steps, "steps") /* of machines and holders */                                      \
 	X(agent_crashes, "crashes")                                                                \
+	X(agent_upgrades, "restarts")                                                              \
+	X(crashes_between, "crashes") /* of these, between two steps of an agent */                \
+	X(writes_lost, "records") /* of agents' tables: not synced when they died */               \
 	X(tables_lost, "tables")                                                                   \
-	X(duplicate_agents, "agents")                                                              \
+	X(machine_pauses, "pauses")                                                                \
 	X(reboots, "reboots")                                                                      \
-	X(unkillable, "processes")                                                                 \
+	X(shims_lost, "tasks")                                                                     \
+	X(leftovers, "tasks") /* whose processes outlive the one that was started */               \
+	X(unkillable, "tasks")                                                                     \
+	X(start_failures, "tasks")                                                                 \
 	X(bind_failures, "units")                                                                  \
 	X(machines_declared_dead, "machines")                                                      \
 	X(holder_stalls, "stalls")                                                                 \
@@ -85,7 +100,10 @@ extern const char *const sim_canary_name[];
 	X(ticks_differ, "commands")                                                                \
 	X(fresh_looks, "looks") /* a rebuilt core is asked what it would do next */                \
 	X(fresh_finds, "looks") /* something: the running one looks again only after a fact */     \
-	X(starts, "units")                                                                         \
+	X(starts, "tasks")                                                                         \
+	X(exits_checked, "exits")                                                                  \
+	X(kills, "tasks")                                                                          \
+	X(frees, "parts")                                                                          \
 	X(jobs, "jobs")                                                                            \
 	X(jobs_ended, "jobs")                                                                      \
 	X(leases, "leases")                                                                        \
@@ -110,45 +128,40 @@ struct sim_knobs {
 	uint32_t drop_ppm, dup_ppm;
 	int64_t delay_max_ms, slow_ppm, slow_max_ms; /* some messages take much longer: disorder */
 	int64_t fault_every_ms; /* mean; 0: none */
-	uint32_t weight[16];    /* of each class of fault; see sim_world.c */
+	uint32_t weight[20];    /* of each class of fault; see sim_world.c */
 	int64_t sync_max_ms;
 	int64_t think_max_ms;
 	int64_t heartbeat_ms, suspect_ms, unreachable_ms;
 	uint32_t fail_ppm;  /* units that cannot be prepared */
 	uint32_t stuck_ppm; /* processes that survive SIGKILL for a while */
 	uint32_t clock_ppm; /* holders' clocks run wrong by up to this */
+	uint32_t machine_clock_ppm;
+	int64_t daemon_clock_ppm;
+	uint32_t crash_ppm; /* an agent dies before one of its steps */
+	uint32_t hide_ppm;  /* shims that die */
 	bool division_changes, restores, declares_dead;
 };
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
 enum sim_msg_type {
 	M_COMMAND = 1, M_REPLY, M_LOOK, M_LOOKED, /* users */
-	M_HELLO, M_WELCOME, M_DESIRED, M_REPORT, M_ACK, M_HEARTBEAT, M_HEARTBEAT_ACK, M_GOODBYE, /* agents */
-};
-struct sim_want { /* a unit of a DESIRED, as far as a model of an agent needs it */
-	uint64_t alloc, owner, devices;
-	uint16_t part;
-	uint8_t phase, kind;
-	uint16_t tasks;
-	int64_t time_left_ms, stop_in_ms;
+	M_FRAME, /* between agent and daemon, as on the wire */
 };
 struct sim_msg {
 	uint8_t type; /* enum sim_msg_type */
 	bool to_daemon;
 	uint16_t link;  /* machine, or SIM_MACHINES_MAX + user */
-	uint8_t agent;  /* which agent process of the machine */
 	uint16_t cmd;   /* enum command_type */
 	uint64_t req;
 	uint8_t key[16];
 	int32_t code;
 	uint64_t seq;   /* log position of the reply; 0: nothing was logged */
 	uint64_t id, fence, renew_seq;
-	uint64_t epoch, session, rev, incarnation, counter;
+	uint64_t epoch, incarnation;
+	uint32_t conn; /* which connection of that agent */
 	struct renew_result renewal[SIM_REPLY_RENEWALS_MAX];
-	uint32_t renewals_n, wants_n, acks_n;
-	struct sim_want *wants; /* owned */
-	struct ack_row *acks;   /* owned */
-	struct buf body;        /* owned: an encoded command */
+	uint32_t renewals_n;
+	struct buf body; /* owned: an encoded command, or a frame */
 };
 struct sim_msg *sim_msg_new(uint8_t type, uint16_t link);
 void sim_msg_free(struct sim_msg *m); /* accepts NULL */
@@ -183,15 +196,16 @@ struct sim_batch {
 	struct sim_msg **out;
 	uint32_t out_n, out_cap;
 };
+struct sim_stale { uint64_t alloc; uint16_t part; };
 struct sim_session {
-	uint64_t session; /* 0: not greeted since the daemon's start */
-	uint64_t incarnation, counter, rev;
-	uint8_t agent;
-	int64_t heard_ms;
-	bool dirty;       /* what is wanted may have changed */
-	uint64_t digest;  /* of what was sent last */
-	uint32_t orphans_n;
-	struct sim_want orphans[64]; /* units there that the core does not know: to be stopped */
+	bool live;
+	uint64_t id; /* names the greeting */
+	uint64_t incarnation, rev, rev_seen;
+	uint32_t conn;
+	int64_t heard_ms, sent_ms;
+	bool dirty; /* what is wanted may have changed */
+	struct sim_stale stale[SIM_STALE_MAX]; /* reported, unknown to the state, ours to stop */
+	uint32_t stale_n;
 };
 struct sim_daemon {
 	bool up, crash_armed; /* armed: dies with the next batch in flight */
@@ -210,42 +224,52 @@ struct sim_daemon {
 	struct sim_msg **inbox;
 	uint32_t inbox_n, inbox_cap;
 	struct sim_session node[SIM_MACHINES_MAX];
-	int64_t up_since_ms, up_total_ms; /* time in which it could receive */
+	int64_t booted_ms, up_since_ms, up_total_ms; /* time in which it could receive */
 	int64_t scan_ms;
 	uint64_t alloc_max; /* highest allocation id ever made, lost futures included */
 };
 
 /* ---- machines ------------------------------------------------------------------------------------------- */
-struct sim_proc { /* a slot of the execution layer: kept from the start until it is released */
-	uint64_t alloc, owner, devices;
+struct sim_task { /* a slot of the execution layer: kept from the start until it is released */
+	char name[AGENT_NAME_BYTES];
+	uint64_t alloc, devices;
 	uint16_t part;
-	bool live, stuck;
+	bool begun;    /* false: its files are there, it never ran */
+	bool live;     /* a process of it exists */
+	bool ended;    /* the one that was started is over */
+	bool hidden;   /* its shim is gone */
+	bool rebooted, stuck, oom;
 	int64_t started_ms, end_ms; /* T_NEVER: runs until it is stopped */
-	int64_t shed_ms;            /* when it lets go of `shed`; T_NEVER */
-	uint64_t shed;
 	int32_t exit_code;
+	uint8_t exit_signal;
 };
-struct sim_row { /* an agent's row, in memory and on its disk */
-	uint64_t alloc, owner, devices;
-	uint16_t part;
-	uint8_t state, phase, kind; /* enum unit_state, enum unit_phase */
-	uint8_t acked;              /* last state acknowledged; UINT8_MAX: none */
-	bool started;
-	uint16_t tasks;
-	int64_t time_left_ms, prepare_at_ms, stop_at_ms, kill_ms;
-	int32_t exit_code;
+struct sim_entry { /* of an agent's table */
+	uint8_t type; /* enum action_type: ROW_PUT, ROW_DEL, EPOCH, CLUSTER */
+	uint64_t alloc, value;
+	uint16_t part; /* EPOCH: which device */
+	uint32_t len;
+	uint8_t *data; /* owned */
 };
-struct sim_rows { struct sim_row *row; uint32_t n, cap; };
-struct sim_agent {
-	bool up;
+struct sim_disk { /* what was synced */
+	struct sim_entry *row;
+	uint32_t n, cap;
+	uint64_t epoch[SIM_DEVICES_MAX];
+	uint64_t cluster, incarnation;
+	bool lost;
+};
+struct sim_errand { int64_t at_ms; bool health; uint64_t alloc; uint16_t part; uint8_t hash[32]; };
+struct sim_agent { /* a process; what it does in memory dies with it */
+	struct agent *core; /* NULL: it does not run */
 	uint64_t incarnation;
-	uint64_t epoch, session, rev; /* session 0: not welcome yet */
-	uint64_t counter;
-	struct sim_rows rows;
-	int64_t hello_ms, beat_ms, report_ms, heard_ms; /* when next */
-	uint32_t greetings; /* without an answer: back off */
-	bool changed; /* report soon */
-	int64_t dies_ms; /* a duplicate that goes away by itself; T_NEVER */
+	uint64_t epoch[SIM_DEVICES_MAX]; /* as it knows the table */
+	struct sim_entry *tail; /* written and not synced */
+	uint32_t tail_n, tail_cap;
+	uint32_t conn;
+	bool connected;
+	int64_t connect_at_ms; /* T_NEVER */
+	struct sim_errand errand[SIM_ERRANDS_MAX];
+	uint32_t errands_n;
+	uint16_t next_port;
 };
 struct sim_machine {
 	uint32_t node, principal; /* ids in the core */
@@ -254,14 +278,13 @@ struct sim_machine {
 	uint16_t flavor;   /* index */
 	uint32_t boot;
 	bool up;
-	int64_t boot_at_ms;
-	struct sim_proc *proc;
-	uint32_t proc_n, proc_cap;
-	/* the disk */
-	struct sim_rows disk;
-	uint64_t device_epoch[8];
-	uint64_t epoch_seen, incarnation;
-	struct sim_agent agent[2];
+	int64_t boot_at_ms, booted_ms;
+	int64_t paused_until_ms; /* everything on it stands still */
+	int64_t rate_ppm, wall_off_ms;
+	struct sim_task *task;
+	uint32_t task_n, task_cap;
+	struct sim_disk disk;
+	struct sim_agent agent;
 	int64_t agent_at_ms; /* when the agent starts again; T_NEVER */
 	bool dead_wanted;    /* an admin saw to it that it is off */
 };
@@ -273,7 +296,7 @@ struct sim_holder {
 	struct holder h;
 	int64_t boot_base_ms, rate_ppm;
 	int64_t stalled_ms, stall_total_ms;
-	int64_t stall_until_ms, wall_extra_ms;
+	int64_t stall_until_ms, wall_off_ms;
 	uint64_t req, req_seq, look_req;
 	uint8_t key[16];
 	bool firm, quit;
@@ -302,6 +325,8 @@ struct sim_user {
 /* An acknowledged command: it has to be in the log for good. */
 struct sim_ack { uint64_t seq; uint16_t cmd; uint8_t hash[16]; uint64_t id; uint32_t user; char tag[NAME_BYTES]; };
 
+struct sim_exit { uint64_t alloc; uint16_t part; int32_t code; uint8_t signal; bool hidden; };
+
 /* ---- the world --------------------------------------------------------------------------------------------- */
 struct sim_event { int64_t at_ms; uint64_t n; uint8_t kind; uint16_t who; struct sim_msg *msg; };
 struct sim_link { int64_t cut_up_ms, cut_down_ms; }; /* partitioned until, towards and from the daemon */
@@ -316,7 +341,7 @@ struct sim {
 	bool healed;
 	bool failed;
 	char what[400];
-	uint64_t step, hash, event_n, req_n;
+	uint64_t step, hash, event_n, req_n, same_ms; /* same_ms: steps at this very instant */
 	struct sim_event *heap;
 	uint32_t heap_n, heap_cap;
 	int64_t wake_ms[SIM_MACHINES_MAX + SIM_USERS_MAX + 2];
@@ -328,11 +353,13 @@ struct sim {
 	uint32_t division_n; /* draws of the division so far */
 	struct sim_ack *ack;
 	uint32_t ack_n, ack_cap;
-	uint64_t *started; /* (alloc, part) ever begun: open addressing */
+	uint64_t *started; /* hashes of names of tasks ever begun: open addressing */
 	uint32_t started_n, started_cap;
 	struct { uint64_t from, to; } lost_ids[8]; /* allocations of a future that a restore undid */
 	uint32_t lost_ids_n;
 	int64_t next_fault_ms, healed_ms;
+	struct sim_exit exit[512]; /* the last ones, as they were */
+	uint32_t exits_n;
 };
 
 /* Draw knobs, build the cluster. `canary` plants a bug in the harness. */
@@ -354,6 +381,8 @@ int64_t sim_span(struct sim *s, int64_t from, int64_t to); /* inclusive */
 
 /* Give a message to the network, which frees it. */
 void sim_send(struct sim *s, struct sim_msg *m);
+/* The same message later, past the network: whoever it is for stands still. */
+void sim_again(struct sim *s, struct sim_msg *m, int64_t at_ms);
 enum { WAKE_DAEMON = SIM_MACHINES_MAX + SIM_USERS_MAX, WAKE_FAULT };
 /* Call this part (machine, SIM_MACHINES_MAX + user, WAKE_*) at `at_ms`, if not sooner. */
 void sim_wake(struct sim *s, uint16_t who, int64_t at_ms);
@@ -379,17 +408,42 @@ void daemon_redecide(struct sim *s);
 /* Could the daemon receive something, in total, up to now. */
 int64_t daemon_uptime(const struct sim *s);
 
-/* sim_agent.c */
+/* The connection to every agent is gone: the daemon's process is. */
+void machines_cut_off(struct sim *s);
+
+/* sim_agent.c: machines and the agents on them */
 void machine_wake(struct sim *s, uint16_t m);
 void machine_receive(struct sim *s, struct sim_msg *msg);
 void machine_reboot(struct sim *s, uint16_t m, int64_t off_ms);
+void machine_pause(struct sim *s, uint16_t m, int64_t ms);
 void agent_crash(struct sim *s, uint16_t m, int64_t off_ms);
-void agent_duplicate(struct sim *s, uint16_t m);
+void agent_upgrade(struct sim *s, uint16_t m);
 void machine_free(struct sim *s, uint16_t m);
-void machine_hello_fill(struct sim *s, const struct sim_machine *m, const struct sim_agent *a, struct arena *arena,
-			struct cmd_node_hello *h);
+struct agent_now machine_now(const struct sim *s, const struct sim_machine *m);
+/* A task of this machine has changed: its agents look. */
+void machine_task_changed(struct sim *s, struct sim_machine *m, const char *name);
+
+/* sim_exec.c: disks, tasks, and the observer */
+void disk_write(struct sim_agent *a, const struct action *act);
+void disk_sync(struct sim_machine *m, struct sim_agent *a);
+void disk_crash(struct sim *s, struct sim_machine *m, struct sim_agent *a); /* of what was not synced, some is there */
+void disk_lose(struct sim_machine *m);
+void disk_free(struct sim_machine *m);
+struct sim_task *task_find(const struct sim_machine *m, const char *name);
+/* Its files first: begun by task_begin. `devices` are those that its processes hold. */
+struct sim_task *task_new(struct sim_machine *m, const char *name, uint64_t alloc, uint16_t part, uint64_t devices);
+void task_begin(struct sim *s, struct sim_machine *m, struct sim_task *t, const struct unit *u);
+void task_signal(struct sim *s, struct sim_machine *m, const char *name, int64_t within_ms);
+void task_kill(struct sim *s, struct sim_machine *m, const char *name);
+void task_release(struct sim *s, struct sim_machine *m, const char *name);
+void task_status(const struct sim_task *t, struct task_status *ret);
+/* Let time pass; returns when the next task changes by itself, T_NEVER. */
+int64_t tasks_step(struct sim *s, struct sim_machine *m);
+void tasks_reboot(struct sim *s, struct sim_machine *m);
 /* Called for each allocation that has become durable: is somebody else still living on its devices? */
 void observer_allocated(struct sim *s, const struct alloc *a);
+/* Called for each change of an allocation: is what it gave back really empty, are the exit codes true? */
+void observer_changed(struct sim *s, const struct alloc *old, const struct alloc *now);
 
 /* sim_users.c */
 void users_setup(struct sim *s);

@@ -29,7 +29,7 @@ enum {
 	CANARY_SEEDS = 400,
 	JOBS_MAX = 64,
 	CHUNK_SEEDS = 1000, /* a long run can be taken up again after each of these */
-	SEED_S_MAX = 300,   /* a seed that takes longer goes on without end */
+	SEED_S_MAX = 60,    /* a seed that takes longer goes on without end */
 };
 static const int64_t CHECK_MS = 20 * MS_PER_S;
 #ifndef SIM_SEEDS_FILE
