@@ -327,6 +327,7 @@ def story(c):
             f"http://{e['address']}:{e['port']}/health", timeout=1).status == 200]
         return ok if len(ok) >= 2 else None
     answering = wait_for("two replicas to answer over HTTP", replicas, 40)
+    t_active = time.monotonic()
     say(f"lease {lid} (chat, firm, 8 gpu) active, {len(answering)} replicas answer", "ttl 10 s, renewed every ~3 s")
     promise("the lease's service answers", len(answering) >= 2)
     c.bar()
@@ -428,9 +429,10 @@ def story(c):
 
     c.ctl("cancel", str(job1), user="eva")
     c.ctl("cancel", str(job2), user="lisa")
+    lived = time.monotonic() - t_active - dark  # ttl/3, spread by 10 %, one at either end
     renewed = field(item(c.lease(lid)), "renewals") or 0
     say(f"lease {lid} was renewed {renewed} times by its automation, sluisctl lease keep", "and never late")
-    promise("the automation renewed the lease many times", renewed >= 5, str(renewed))
+    promise("the automation renewed the lease about every 3 s", renewed >= lived / (10 / 3 * 1.1) - 1, f"{renewed} in {lived:.1f} s")
     c.ctl("lease", "release", str(lid), user="chat")
     wait_for("lease keep to notice that its lease is gone", lambda: keep.poll() is not None, 30)
     promise("lease keep ended with status 9: do not restart, ask anew", keep.returncode == 9, str(keep.returncode))
