@@ -437,7 +437,7 @@ void divide_pass(struct divide_book *b, int64_t *now_ms, int64_t t_ms, const str
 			r->samples = xrealloc(r->samples, r->samples_cap * sizeof *r->samples);
 		}
 		r->samples[r->samples_n++] = (struct divide_sample){at, use->guaranteed, use->loaned, b->leased, b->wanted,
-								    use->waiting};
+								    use->waiting, r->lost_ms};
 	}
 	r->train_all_ms += held * (double)(t_ms - *now_ms);
 	if (inside > 0) {
@@ -494,6 +494,7 @@ void divide_run_done(struct divide_run *r)
 	free(r->done);
 	free(r->growths);
 	free(r->samples);
+	free(r->spans);
 	*r = (struct divide_run){0};
 }
 

@@ -100,7 +100,16 @@ struct divide_done {
 /* A lease grew: `units` more were asked for, and arrived after took_ms (-1: given up before). */
 struct divide_growth { int64_t at_ms; int64_t took_ms; uint32_t units; bool recalled; };
 /* Devices as they stood at one instant. */
-struct divide_sample { int64_t at_ms; uint32_t guaranteed, loaned, leased, wanted; uint32_t waiting; };
+struct divide_sample { int64_t at_ms; uint32_t guaranteed, loaned, leased, wanted; uint32_t waiting; double lost_ms; };
+/* `units` devices of a node from `device` on, held by one allocation. */
+struct divide_span {
+	int64_t from_ms, to_ms;
+	uint64_t alloc;
+	uint32_t node;         /* from 0 */
+	uint8_t device, units;
+	uint8_t kind;          /* enum divide_span_kind */
+};
+enum divide_span_kind { SPAN_GUARANTEED = 0, SPAN_LOAN, SPAN_LEASE };
 
 struct divide_run {
 	enum divide_policy policy;
@@ -109,6 +118,8 @@ struct divide_run {
 	size_t growths_n, growths_cap;
 	struct divide_sample *samples; /* once a minute, to the end of the window */
 	size_t samples_n, samples_cap;
+	struct divide_span *spans; /* by end; of the first DIVIDE_SPAN_NODES nodes, in the window; the core's runs only */
+	size_t spans_n, spans_cap;
 	uint64_t late;    /* (a) growth that arrived after the promised time, or not at all */
 	uint64_t refused; /* (b) leases refused, expired or renewals refused within the contract */
 	double short_ms;  /* (c) device-ms short of what was due */
@@ -122,6 +133,8 @@ struct divide_run {
 	uint64_t claims;
 	double real_s;
 };
+
+enum { DIVIDE_SPAN_NODES = 32 };
 
 typedef void divide_progress_fn(void *arg, size_t done, size_t all);
 

@@ -41,7 +41,12 @@ struct held {
 	uint8_t kind;      /* enum alloc_owner */
 	uint8_t klass;
 	bool known, gone, preparing, running, parts_leaving, dirty;
+	uint64_t on_nodes; /* bit per node below DIVIDE_SPAN_NODES whose lanes it has */
 };
+
+/* A device of the first nodes, for the picture of who had it when. */
+struct lane { uint64_t alloc; int64_t since_ms; uint8_t kind; };
+
 
 struct sim {
 	struct divide_book *book;
@@ -63,6 +68,8 @@ struct sim {
 	uint32_t submitted;
 	uint64_t *lease;    /* by provider; 0: none */
 	uint64_t renew_seq;
+	uint32_t first_node;
+	struct lane *lanes; /* [DIVIDE_SPAN_NODES][per_node] */
 	size_t ended;
 	uint32_t running; /* jobs */
 };
@@ -210,6 +217,8 @@ static void join(struct sim *s, uint32_t i, const uint8_t token[32])
 	if (s->rc)
 		return;
 	principal = (uint32_t)s->d.result.version;
+	if (i == 1)
+		s->first_node = core_principal(s->core, principal)->node;
 	cmd = (struct command){.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = principal};
 	for (uint32_t k = 0; k < s->in->per_node; k++) {
 		(void)snprintf(dev[k].pci, sizeof dev[k].pci, "0000:%02x:00.0", (k + 1) & 0xff);
@@ -348,6 +357,64 @@ static void job_runs(struct sim *s, uint64_t id, struct held *h, const struct al
 				EVENT_CHECKPOINT, id, 1);
 }
 
+/* The stay of one allocation on devices [from, to) of a node has ended. */
+static void span_add(struct sim *s, const struct lane *l, uint32_t node, uint32_t from, uint32_t to)
+{
+	struct divide_run *r = s->out;
+
+	if (l->since_ms >= s->in->window_ms)
+		return;
+	if (r->spans_n == r->spans_cap) {
+		r->spans_cap = r->spans_cap ? 2 * r->spans_cap : 4096;
+		r->spans = xrealloc(r->spans, r->spans_cap * sizeof *r->spans);
+	}
+	r->spans[r->spans_n++] = (struct divide_span){.from_ms = l->since_ms, .to_ms = s->now_ms, .alloc = l->alloc,
+						      .node = node, .device = (uint8_t)from, .units = (uint8_t)(to - from),
+						      .kind = l->kind};
+}
+
+/* Devices `wanted` of the node are the allocation's from now on, and no others: neighbours that came and went
+ * together become one span. */
+static void lanes_of_node(struct sim *s, uint32_t node, uint64_t id, uint64_t wanted, uint8_t kind)
+{
+	struct lane *row = s->lanes + (size_t)node * s->in->per_node;
+
+	for (uint32_t d = 0; d < s->in->per_node;) {
+		struct lane was = row[d];
+		bool stays = (wanted >> d & 1) && was.kind == kind;
+		uint32_t to = d;
+
+		if (was.alloc != id || stays) {
+			d++;
+			continue;
+		}
+		while (to < s->in->per_node && row[to].alloc == id && row[to].since_ms == was.since_ms &&
+		       row[to].kind == was.kind && ((wanted >> to & 1) && was.kind == kind) == stays)
+			row[to++].alloc = 0;
+		span_add(s, &was, node, d, to);
+		d = to;
+	}
+	for (uint32_t d = 0; d < s->in->per_node; d++)
+		if ((wanted >> d & 1) && row[d].alloc != id)
+			row[d] = (struct lane){id, s->now_ms, kind};
+}
+
+static void lanes_follow(struct sim *s, uint64_t id, struct held *h, const struct alloc *a)
+{
+	uint8_t kind = h->kind == OWNER_LEASE ? SPAN_LEASE : h->klass == CLASS_LOAN ? SPAN_LOAN : SPAN_GUARANTEED;
+	uint64_t devices[DIVIDE_SPAN_NODES] = {0}, had = h->on_nodes;
+
+	h->on_nodes = 0;
+	for (uint32_t i = 0; a && i < a->parts_n; i++)
+		if (a->parts[i].node - s->first_node < DIVIDE_SPAN_NODES) {
+			devices[a->parts[i].node - s->first_node] |= a->parts[i].devices;
+			h->on_nodes |= UINT64_C(1) << (a->parts[i].node - s->first_node);
+		}
+	for (uint32_t n = 0; n < DIVIDE_SPAN_NODES; n++)
+		if ((had | h->on_nodes) >> n & 1)
+			lanes_of_node(s, n, id, devices[n], kind);
+}
+
 /* An allocation as the core has it now: agents see what changed for them. */
 static void look(struct sim *s, uint64_t id)
 {
@@ -357,8 +424,10 @@ static void look(struct sim *s, uint64_t id)
 
 	h->dirty = false;
 	if (!a) {
-		if (h->known && !h->gone)
+		if (h->known && !h->gone) {
 			account(s, h, false);
+			lanes_follow(s, id, h, NULL);
+		}
 		h->gone = true;
 		return;
 	}
@@ -376,6 +445,7 @@ static void look(struct sim *s, uint64_t id)
 		h->units = serving(a);
 		account(s, h, true);
 	}
+	lanes_follow(s, id, h, a);
 	if (a->state == ALLOC_BINDING && !h->preparing) {
 		h->preparing = true;
 		divide_heap_add(&s->events, s->now_ms + AGENT_MS, EVENT_PREPARED, id, 0);
@@ -657,9 +727,14 @@ int divide_run_core(struct divide_book *b, bool lend, divide_progress_fn *progre
 	s.core = core_new();
 	s.job_id = xcalloc(b->in->trace->jobs_n + 1, sizeof *s.job_id);
 	s.lease = xcalloc(b->in->demand->providers_n + 1, sizeof *s.lease);
+	s.lanes = xcalloc((size_t)DIVIDE_SPAN_NODES * b->in->per_node, sizeof *s.lanes);
 	build(&s, lend);
 	if (!s.rc)
 		play(&s, progress, arg);
+	for (uint32_t n = 0; n < DIVIDE_SPAN_NODES; n++) /* whoever is still there */
+		for (uint32_t d = 0; d < b->in->per_node; d++)
+			if (s.lanes[n * b->in->per_node + d].alloc)
+				lanes_of_node(&s, n, s.lanes[n * b->in->per_node + d].alloc, 0, 0);
 	divide_book_close(b, s.now_ms);
 	if (!s.rc)
 		s.rc = core_check(s.core, s.err);
@@ -670,5 +745,6 @@ int divide_run_core(struct divide_book *b, bool lend, divide_progress_fn *progre
 	free(s.dirty);
 	free(s.job_id);
 	free(s.lease);
+	free(s.lanes);
 	return s.rc;
 }

@@ -103,8 +103,8 @@ void divide_text(struct buf *b, const struct divide_report *r)
 	buf_addf(b, "\nleases      %s: %" PRIu32 " providers, %.4g devices per value, peak %" PRIu32 ", mean %.1f, growth %.0f "
 		 "in %.1f days\n", r->demand_name, d->providers_n, d->per_value, d->peak, d->mean, d->grown,
 		 (double)d->span_ms / (double)MS_PER_DAY);
-	if (r->bad && r->bad->n)
-		buf_addf(b, "bad lines   %zu left out; the first: %s\n", r->bad->n, r->bad->first.msg);
+	if (r->bad)
+		bad_lines_text(b, r->bad);
 	buf_addf(b, "recall      notice %.0f s, promised within %.0f s; checkpoint every %.0f min, loading %.0f s",
 		 (double)in->notice_ms / 1000, (double)in->recall_slo_ms / 1000, (double)in->checkpoint_ms / 60000,
 		 (double)in->restart_ms / 1000);
@@ -141,19 +141,6 @@ void divide_text(struct buf *b, const struct divide_report *r)
 }
 
 /* ---- JSON -------------------------------------------------------------------------------------------------- */
-
-static void string_json(struct buf *b, const char *text)
-{
-	buf_add(b, "\"", 1);
-	for (; *text; text++)
-		if (*text == '"' || *text == '\\')
-			buf_addf(b, "\\%c", *text);
-		else if ((unsigned char)*text < 0x20)
-			buf_addf(b, "\\u%04x", (unsigned)*text);
-		else
-			buf_add(b, text, 1);
-	buf_add(b, "\"", 1);
-}
 
 static void spread_json(struct buf *b, const char *name, const struct jobsim_spread *s)
 {
@@ -192,12 +179,12 @@ void divide_json(struct buf *b, const struct divide_report *r)
 	const struct demand *d = in->demand;
 
 	buf_addf(b, "{\n  \"version\": \"%s\",\n  \"jobs\": {\"file\": ", SLUIS_VERSION);
-	string_json(b, r->jobs_name);
+	text_json(b, r->jobs_name);
 	buf_addf(b, ", \"sha256\": \"%s\", \"read\": %zu, \"simulated\": %zu, \"cut\": %zu, \"too_large\": %zu, "
 		 "\"useless\": %zu, \"gpu_hours\": %.15g},\n", r->jobs_sha256, t->read_n, t->jobs_n, t->cut_n, t->too_large_n,
 		 t->useless_n, t->device_ms / HOUR_MS);
 	buf_addf(b, "  \"demand\": {\"file\": ");
-	string_json(b, r->demand_name);
+	text_json(b, r->demand_name);
 	buf_addf(b, ", \"sha256\": \"%s\", \"providers\": %" PRIu32 ", \"devices_per_value\": %.15g, \"peak\": %" PRIu32
 		 ", \"mean\": %.15g, \"growth\": %.15g, \"span_s\": %" PRId64 "},\n", r->demand_sha256, d->providers_n, d->per_value,
 		 d->peak, d->mean, d->grown, d->span_ms / MS_PER_S);
@@ -235,12 +222,13 @@ void divide_minutes_csv(struct buf *b, const struct divide_setup *in, const stru
 {
 	uint32_t all = in->nodes * in->per_node;
 
-	buf_addf(b, "at_s,public_guaranteed,public_on_loan,private,private_wanted,free,waiting_jobs\n");
+	buf_addf(b, "at_s,public_guaranteed,public_on_loan,private,private_wanted,free,waiting_jobs,lost_gpu_hours\n");
 	for (size_t i = 0; i < run->samples_n; i++) {
 		const struct divide_sample *s = &run->samples[i];
 
-		buf_addf(b, "%" PRId64 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 "\n", s->at_ms / 1000,
-			 s->guaranteed, s->loaned, s->leased, s->wanted, all - s->guaranteed - s->loaned - s->leased, s->waiting);
+		buf_addf(b, "%" PRId64 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%" PRIu32 ",%.4f\n", s->at_ms / 1000,
+			 s->guaranteed, s->loaned, s->leased, s->wanted, all - s->guaranteed - s->loaned - s->leased, s->waiting,
+			 s->lost_ms / HOUR_MS);
 	}
 }
 
@@ -333,6 +321,120 @@ static enum picture_colour colour_of(enum divide_policy policy)
 	case DIVIDE_POLICIES: break;
 	}
 	UNREACHABLE();
+}
+
+/* One line per run over the samples. */
+static void over_time(struct buf *out, const struct divide_report *r, struct picture *p,
+		      double (*value)(const struct divide_sample *))
+{
+	double *xy[DIVIDE_POLICIES];
+	struct picture_series s[DIVIDE_POLICIES];
+	char from[256];
+
+	ENSURE(r->runs_n <= ARRAY_LEN(s));
+	for (size_t k = 0; k < r->runs_n; k++) {
+		const struct divide_run *u = &r->runs[k];
+		double *x = xy[k] = xcalloc(2 * (u->samples_n + 1), sizeof *x), *y = x + u->samples_n + 1;
+
+		for (size_t i = 0; i < u->samples_n; i++) {
+			x[i] = (double)u->samples[i].at_ms / 1000;
+			y[i] = value(&u->samples[i]);
+			p->y_max = fmax(p->y_max, y[i]);
+		}
+		s[k] = (struct picture_series){policy_name(r, k), colour_of(u->policy), false, x, y, u->samples_n};
+	}
+	p->source = from;
+	p->x_name = "days";
+	p->x_scale = PICTURE_DAYS;
+	p->x_max = (double)r->in->window_ms / 1000;
+	p->mean = true;
+	source(from, r, r->runs_n);
+	picture_lines(out, p, s, r->runs_n);
+	for (size_t k = 0; k < r->runs_n; k++)
+		free(xy[k]);
+}
+
+static double waiting_of(const struct divide_sample *s) { return s->waiting; }
+static double lost_of(const struct divide_sample *s) { return s->lost_ms / HOUR_MS; }
+
+void divide_picture_queue(struct buf *out, const struct divide_report *r)
+{
+	struct picture p = {.title = "How many jobs wait", .y_name = "jobs",
+			    .text = "Jobs that are submitted and do not run, one line per policy; recalled ones among them."};
+
+	over_time(out, r, &p, waiting_of);
+}
+
+void divide_picture_lost(struct buf *out, const struct divide_report *r)
+{
+	struct picture p = {.title = "Work lost to recalls, so far", .y_name = "GPU-hours",
+			    .text = "GPU-hours of training that had to be done again, loaded or saved because of a recall, added up "
+				    "from the begin of the window, one line per policy."};
+
+	over_time(out, r, &p, lost_of);
+}
+
+/* Begin of the stretch of `length_ms`, a whole number of hours into the window, in which most growth needed a
+ * recall. */
+static int64_t busiest(const struct divide_report *r, const struct divide_run *u, int64_t length_ms)
+{
+	int64_t best_ms = 0;
+	uint32_t most = 0;
+
+	for (int64_t from = 0; from + length_ms <= r->in->window_ms; from += MS_PER_HOUR) {
+		uint32_t n = 0;
+
+		for (size_t i = 0; i < u->growths_n; i++)
+			n += u->growths[i].recalled && u->growths[i].at_ms >= from && u->growths[i].at_ms < from + length_ms;
+		if (n > most) {
+			most = n;
+			best_ms = from;
+		}
+	}
+	return best_ms;
+}
+
+void divide_picture_gantt(struct buf *out, const struct divide_report *r, size_t run)
+{
+	const struct divide_run *u = &r->runs[run];
+	struct picture_bar *bars = xcalloc(PICTURE_BARS_MAX, sizeof *bars);
+	uint32_t nodes = r->in->nodes < DIVIDE_SPAN_NODES ? r->in->nodes : DIVIDE_SPAN_NODES;
+	struct picture_rows rows = {nodes * r->in->per_node, r->in->per_node, r->in->per_node, "node "};
+	static const struct picture_series s[] = {{"public, guaranteed", PICTURE_BLUE, false, NULL, NULL, 0},
+						  {"public, on loan", PICTURE_SKY, false, NULL, NULL, 0},
+						  {"private", PICTURE_ORANGE, false, NULL, NULL, 0}};
+	int64_t length_ms = r->in->window_ms < MS_PER_DAY ? r->in->window_ms : MS_PER_DAY, from_ms;
+	char title[96], from[256], axis[96];
+	size_t n;
+	struct picture p = {.title = title,
+			    .text = "One line per device, nodes from top to bottom: who held it when. A gap is an idle device. Only "
+				    "the first 32 nodes, and the part of the window with most recalls.",
+			    .source = from, .x_name = axis, .y_name = "", .x_scale = PICTURE_HOURS};
+
+	for (;; length_ms /= 2) { /* as much time as can be drawn */
+		from_ms = busiest(r, u, length_ms);
+		n = 0;
+		for (size_t i = 0; i < u->spans_n; i++) {
+			const struct divide_span *at = &u->spans[i];
+
+			if (at->to_ms <= from_ms || at->from_ms >= from_ms + length_ms)
+				continue;
+			if (n < PICTURE_BARS_MAX)
+				bars[n] = (struct picture_bar){(double)(at->from_ms - from_ms) / 1000,
+							       (double)(at->to_ms - from_ms) / 1000,
+							       at->node * r->in->per_node + at->device, at->units, at->kind};
+			n++;
+		}
+		if (n <= PICTURE_BARS_MAX)
+			break;
+	}
+	p.x_max = (double)length_ms / 1000;
+	(void)snprintf(title, sizeof title, "Who holds which device, %s%" PRIu32 " nodes: %s",
+		       nodes < r->in->nodes ? "the first " : "", nodes, policy_name(r, run));
+	(void)snprintf(axis, sizeof axis, "hours, from %.2f days into the window", (double)from_ms / (double)MS_PER_DAY);
+	source(from, r, run);
+	picture_gantt(out, &p, &rows, s, ARRAY_LEN(s), bars, n);
+	free(bars);
 }
 
 static int by_value(const void *va, const void *vb)

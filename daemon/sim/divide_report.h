@@ -25,6 +25,11 @@ void divide_minutes_csv(struct buf *out, const struct divide_setup *in, const st
 /* Who holds the devices over time; how long growth took that needed a recall. */
 void divide_picture_division(struct buf *out, const struct divide_report *r, size_t run);
 void divide_picture_recalls(struct buf *out, const struct divide_report *r, size_t run);
+/* Who had which device of the first 32 nodes during the part of the window with most recalls; nothing without spans. */
+void divide_picture_gantt(struct buf *out, const struct divide_report *r, size_t run);
+/* Jobs that waited, and GPU-hours lost to recalls so far, over time, of all runs. */
+void divide_picture_queue(struct buf *out, const struct divide_report *r);
+void divide_picture_lost(struct buf *out, const struct divide_report *r);
 /* Distribution of waiting times, and the figures side by side, of all runs. */
 void divide_picture_wait(struct buf *out, const struct divide_report *r);
 void divide_picture_compare(struct buf *out, const struct divide_report *r);

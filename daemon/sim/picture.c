@@ -77,15 +77,29 @@ static const char *fill(const struct picture_series *s, char out[32])
 	return out;
 }
 
-static void legend(struct buf *b, const struct picture *p, const struct picture_series *s, size_t n)
+/* Dashes tell lines apart without colour. */
+static const char *const dash[PICTURE_SERIES_MAX] = {"none", "9 3", "3 3", "12 3 3 3", "6 6", "1 3", "15 5", "5 2 2 2"};
+
+static void legend(struct buf *b, const struct picture *p, const struct picture_series *s, size_t n, bool lines)
 {
+	enum { LETTER = 7 }; /* about the width of one */
 	double x = LEFT;
 	char paint[32];
 
 	for (size_t i = 0; i < n; i++) {
-		buf_addf(b, "<rect x=\"%.1f\" y=\"40\" width=\"14\" height=\"11\" fill=\"%s\"/>\n", x, fill(&s[i], paint));
-		label(b, x + 19, 50, "key", s[i].name);
-		x += 19 + 8 * (double)strlen(s[i].name) + 16;
+		double sample = lines ? 30 : 14;
+
+		if (lines)
+			buf_addf(b, "<path d=\"M%.1f 46h30\" stroke=\"%s\" stroke-width=\"2.5\" stroke-dasharray=\"%s\"/>\n", x,
+				 colours[s[i].colour], dash[i]);
+		else
+			buf_addf(b, "<rect x=\"%.1f\" y=\"40\" width=\"14\" height=\"11\" fill=\"%s\"/>\n", x,
+				 fill(&s[i], paint));
+		if (s[i].name[0]) {
+			label(b, x + sample + 5, 50, "key", s[i].name);
+			x += LETTER * (double)strlen(s[i].name) + 16;
+		}
+		x += sample + 5;
 	}
 	if (p->line > 0 && p->line_name) {
 		buf_addf(b, "<line x1=\"%.1f\" y1=\"46\" x2=\"%.1f\" y2=\"46\" class=\"mark\"/>\n", x, x + 26);
@@ -122,6 +136,13 @@ static void x_tick(struct buf *b, const struct frame *f, double at, const char *
 	label(b, x, TOP + PLOT_H + 18, "mid", text);
 }
 
+static void y_title(struct buf *b, const char *text, double plot_h)
+{
+	buf_addf(b, "<text class=\"mid\" transform=\"translate(20 %.1f) rotate(-90)\">", TOP + plot_h / 2);
+	escaped(b, text);
+	buf_addf(b, "</text>\n");
+}
+
 static struct frame axes(struct buf *b, const struct picture *p)
 {
 	static const struct { double s; const char *name; } times[] = {
@@ -129,11 +150,11 @@ static struct frame axes(struct buf *b, const struct picture *p)
 		{86400, "1 d"}, {864000, "10 d"}, {8640000, "100 d"},
 	};
 	struct frame f = {.x_max = p->x_max, .x_scale = p->x_scale};
-	double unit = p->x_scale == PICTURE_DAYS ? 86400 : 1, step = step_of(p->y_max, 6);
+	double unit = p->x_scale == PICTURE_DAYS ? 86400 : p->x_scale == PICTURE_HOURS ? 3600 : 1, step = step_of(p->y_max, 6);
 	char text[32];
 
 	if (!(f.x_max > 1))
-		f.x_max = p->x_scale == PICTURE_DAYS ? 86400 : 10;
+		f.x_max = p->x_scale == PICTURE_LINEAR || p->x_scale == PICTURE_LOG_TIME ? 10 : unit;
 	f.y_max = p->y_max > 0 ? ceil(p->y_max / step - 1e-9) * step : 1;
 	for (int i = 0; i * step <= f.y_max * (1 + 1e-9); i++) {
 		double y = y_at(&f, i * step);
@@ -154,9 +175,7 @@ static struct frame axes(struct buf *b, const struct picture *p)
 	}
 	buf_addf(b, "<path class=\"axis\" fill=\"none\" d=\"M%d %dV%dH%d\"/>\n", LEFT, TOP, TOP + PLOT_H, LEFT + PLOT_W);
 	label(b, LEFT + PLOT_W / 2.0, TOP + PLOT_H + 40, "mid", p->x_name);
-	buf_addf(b, "<text class=\"mid\" transform=\"translate(20 %.1f) rotate(-90)\">", TOP + PLOT_H / 2.0);
-	escaped(b, p->y_name);
-	buf_addf(b, "</text>\n");
+	y_title(b, p->y_name, PLOT_H);
 	return f;
 }
 
@@ -169,10 +188,27 @@ static void mark(struct buf *b, const struct picture *p, const struct frame *f)
 
 /* ---- areas ------------------------------------------------------------------------------------------------- */
 
+/* The mean of `s` at each pixel; one without a point is as the one before. */
+static void pixels(const struct frame *f, const struct picture_series *s, const double *x, double mean[PLOT_W])
+{
+	uint32_t *count = xcalloc(PLOT_W, sizeof *count);
+
+	memset(mean, 0, PLOT_W * sizeof *mean);
+	for (size_t i = 0; i < s->n; i++) {
+		double at = x_at(f, x[i]) - LEFT;
+		size_t col = at < 0 ? 0 : at >= PLOT_W ? PLOT_W - 1 : (size_t)at;
+
+		mean[col] += s->y[i];
+		count[col]++;
+	}
+	for (size_t c = 0; c < PLOT_W; c++)
+		mean[c] = count[c] ? mean[c] / count[c] : c ? mean[c - 1] : 0;
+	free(count);
+}
+
 void picture_stack(struct buf *b, const struct picture *p, const struct picture_series *s, size_t series_n)
 {
 	double *sum = xcalloc(PLOT_W, sizeof *sum), *mean = xcalloc(PLOT_W, sizeof *mean);
-	uint32_t *count = xcalloc(PLOT_W, sizeof *count);
 	struct frame f;
 	char paint[32];
 
@@ -180,17 +216,7 @@ void picture_stack(struct buf *b, const struct picture *p, const struct picture_
 	begin(b, p, HEIGHT);
 	f = axes(b, p);
 	for (size_t k = 0; k < series_n; k++) {
-		memset(mean, 0, PLOT_W * sizeof *mean);
-		memset(count, 0, PLOT_W * sizeof *count);
-		for (size_t i = 0; i < s[k].n; i++) {
-			double x = x_at(&f, s[0].x[i]) - LEFT;
-			size_t col = x < 0 ? 0 : x >= PLOT_W ? PLOT_W - 1 : (size_t)x;
-
-			mean[col] += s[k].y[i];
-			count[col]++;
-		}
-		for (size_t c = 0; c < PLOT_W; c++) /* a pixel without a point is as the one before */
-			mean[c] = count[c] ? mean[c] / count[c] : c ? mean[c - 1] : 0;
+		pixels(&f, &s[k], s[0].x, mean);
 		buf_addf(b, "<path fill=\"%s\" d=\"M%d %.1f", fill(&s[k], paint), LEFT, y_at(&f, sum[0]));
 		for (size_t c = 0; c < PLOT_W; c++)
 			buf_addf(b, "L%zu %.1f", LEFT + c, y_at(&f, sum[c] + mean[c]));
@@ -202,14 +228,44 @@ void picture_stack(struct buf *b, const struct picture *p, const struct picture_
 			sum[c] += mean[c];
 	}
 	mark(b, p, &f);
-	legend(b, p, s, series_n);
+	legend(b, p, s, series_n, false);
 	end(b);
 	free(sum);
 	free(mean);
-	free(count);
 }
 
 /* ---- lines ---------------------------------------------------------------------------------------------------- */
+
+static void line_steps(struct buf *b, const struct frame *f, const struct picture_series *s)
+{
+	double last_x = -1, last_y = -1;
+	bool open = false;
+
+	for (size_t i = 0; i < s->n; i++) {
+		double x = x_at(f, s->x[i]), y = y_at(f, s->y[i]);
+
+		if (open && x - last_x < 0.5 && fabs(y - last_y) < 0.5 && i + 1 < s->n)
+			continue;
+		if (open)
+			buf_addf(b, "H%.1fV%.1f", x, y);
+		else
+			buf_addf(b, "M%.1f %.1f", x, y);
+		open = true;
+		last_x = x;
+		last_y = y;
+	}
+}
+
+static void line_means(struct buf *b, const struct frame *f, const struct picture_series *s)
+{
+	double *mean = xcalloc(PLOT_W, sizeof *mean);
+	double last = s->n ? x_at(f, s->x[s->n - 1]) - LEFT : 0; /* behind its last point a series says nothing */
+
+	pixels(f, s, s->x, mean);
+	for (size_t c = 0; c < PLOT_W && (double)c <= last; c++)
+		buf_addf(b, "%s%zu %.1f", c ? "L" : "M", LEFT + c, y_at(f, mean[c]));
+	free(mean);
+}
 
 void picture_lines(struct buf *b, const struct picture *p, const struct picture_series *s, size_t series_n)
 {
@@ -219,30 +275,70 @@ void picture_lines(struct buf *b, const struct picture *p, const struct picture_
 	begin(b, p, HEIGHT);
 	f = axes(b, p);
 	for (size_t k = 0; k < series_n; k++) {
-		/* dashes tell lines apart without colour */
-		static const char *const dash[] = {"none", "9 3", "3 3", "12 3 3 3", "6 6", "1 3", "15 5", "5 2 2 2"};
-		double last_x = -1, last_y = -1;
-		bool open = false;
-
 		buf_addf(b, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-dasharray=\"%s\" d=\"",
 			 colours[s[k].colour], dash[k]);
-		for (size_t i = 0; i < s[k].n; i++) {
-			double x = x_at(&f, s[k].x[i]), y = y_at(&f, s[k].y[i]);
-
-			if (open && x - last_x < 0.5 && fabs(y - last_y) < 0.5 && i + 1 < s[k].n)
-				continue;
-			if (open)
-				buf_addf(b, "H%.1fV%.1f", x, y);
-			else
-				buf_addf(b, "M%.1f %.1f", x, y);
-			open = true;
-			last_x = x;
-			last_y = y;
-		}
+		if (p->mean)
+			line_means(b, &f, &s[k]);
+		else
+			line_steps(b, &f, &s[k]);
 		buf_addf(b, "\"/>\n");
 	}
 	mark(b, p, &f);
-	legend(b, p, s, series_n);
+	legend(b, p, s, series_n, true);
+	end(b);
+}
+
+/* ---- bars over time ---------------------------------------------------------------------------------------------- */
+
+void picture_gantt(struct buf *b, const struct picture *p, const struct picture_rows *rows,
+		   const struct picture_series *s, size_t series_n, const struct picture_bar *bars, size_t bars_n)
+{
+	enum { ROOM = 768, NAMES_APART = 14 };
+	double row_h = fmin(12, fmax(1, (double)ROOM / rows->n)), between = rows->group > 1 ? fmin(3, row_h) : 0;
+	double group_h = row_h * rows->group + between, plot_h = group_h * ((rows->n + rows->group - 1) / rows->group);
+	double unit = p->x_scale == PICTURE_DAYS ? 86400 : p->x_scale == PICTURE_HOURS ? 3600 : 1;
+	double step = step_of(p->x_max / unit, 15), named_y = -NAMES_APART, gap = row_h > 2 ? 0.6 : 0.2;
+	int height = TOP + (int)ceil(plot_h) + BOTTOM;
+	char text[48], paint[32];
+
+	ENSURE(series_n > 0 && series_n <= PICTURE_SERIES_MAX);
+	ENSURE(bars_n <= PICTURE_BARS_MAX && rows->n > 0 && rows->group > 0 && p->x_max > 0);
+	begin(b, p, height);
+	for (int i = 0; i * step <= p->x_max / unit * (1 + 1e-9); i++) {
+		double x = LEFT + PLOT_W * i * step * unit / p->x_max;
+
+		buf_addf(b, "<path class=\"grid\" d=\"M%.1f %dv%.1f\"/>\n", x, TOP, plot_h);
+		(void)snprintf(text, sizeof text, "%g", i * step);
+		label(b, x, TOP + plot_h + 18, "mid", text);
+	}
+	for (uint32_t g = 0; g * rows->group < rows->n; g++) {
+		double y = TOP + group_h * g;
+
+		if (y - named_y < (rows->group > 1 ? 1 : 2) * NAMES_APART)
+			continue;
+		named_y = y;
+		(void)snprintf(text, sizeof text, "%s%" PRIu32, rows->row_name, g * rows->group / rows->unit);
+		label(b, LEFT - 6, y + fmax(10, group_h / 2 + 4), "end", text);
+	}
+	for (size_t k = 0; k < series_n; k++) { /* one path for all of a paint: a bar costs some 25 bytes */
+		buf_addf(b, "<path fill=\"%s\" d=\"", fill(&s[k], paint));
+		for (size_t i = 0; i < bars_n; i++) {
+			double x = LEFT + PLOT_W * fmax(0, bars[i].from) / p->x_max;
+			double w = LEFT + PLOT_W * fmin(p->x_max, bars[i].to) / p->x_max - x;
+
+			if (bars[i].series != k || !(w > 0))
+				continue;
+			w = w > 1.2 ? w - 0.5 : fmax(w, 0.4);
+			buf_addf(b, "M%.1f %.1fh%.1fv%.1fh-%.1fz", x,
+				 TOP + row_h * bars[i].row + between * (bars[i].row / rows->group), w,
+				 row_h * bars[i].rows - gap, w);
+		}
+		buf_addf(b, "\"/>\n");
+	}
+	buf_addf(b, "<path class=\"axis\" fill=\"none\" d=\"M%d %dv%.1fh%d\"/>\n", LEFT, TOP, plot_h, PLOT_W);
+	label(b, LEFT + PLOT_W / 2.0, TOP + plot_h + 40, "mid", p->x_name);
+	y_title(b, p->y_name, plot_h);
+	legend(b, p, s, series_n, false);
 	end(b);
 }
 
@@ -281,7 +377,7 @@ void picture_dots(struct buf *b, const struct picture *p, const struct picture_s
 		free(seen);
 	}
 	mark(b, p, &f);
-	legend(b, p, s, series_n);
+	legend(b, p, s, series_n, false);
 	end(b);
 }
 
@@ -297,7 +393,7 @@ void picture_bars(struct buf *b, const struct picture *p, const struct picture_s
 
 	ENSURE(series_n > 0 && series_n <= PICTURE_SERIES_MAX);
 	begin(b, p, height);
-	legend(b, p, s, series_n);
+	legend(b, p, s, series_n, false);
 	for (size_t g = 0; g < groups_n; g++) {
 		double most = 0;
 

@@ -90,3 +90,22 @@ int bad_line(struct bad_lines *bad, const struct err *why, struct err *err)
 	(void)err_hint(err, "--bad-lines skip leaves such lines out and counts them");
 	return why->code;
 }
+
+void bad_lines_text(struct buf *b, const struct bad_lines *bad)
+{
+	if (bad->n)
+		buf_addf(b, "bad lines          %zu left out; the first: %s\n", bad->n, bad->first.msg);
+}
+
+void text_json(struct buf *b, const char *text)
+{
+	buf_add(b, "\"", 1);
+	for (; *text; text++)
+		if (*text == '"' || *text == '\\')
+			buf_addf(b, "\\%c", *text);
+		else if ((unsigned char)*text < 0x20)
+			buf_addf(b, "\\u%04x", (unsigned)*text);
+		else
+			buf_add(b, text, 1);
+	buf_add(b, "\"", 1);
+}

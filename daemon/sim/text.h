@@ -31,6 +31,9 @@ void lines_begin(struct lines *l, const char *text, size_t bytes);
 /* The next line without its "\n" or "\r\n", or false at the end. */
 bool lines_next(struct lines *l, const char **ret_line, size_t *ret_bytes);
 
+/* `text` as a JSON string with its quotes. */
+void text_json(struct buf *b, const char *text);
+
 /* Lines that cannot be read. A reader refuses the file at the first one, unless it is given one of these with
  * `skip`: then it leaves such lines out and counts them. NULL refuses. */
 struct bad_lines {
@@ -42,5 +45,7 @@ struct bad_lines {
 /* A line cannot be read, as `why` says. 0 to leave it out; else the code of `why`, which is in `err` then, with a
  * hint. */
 int bad_line(struct bad_lines *bad, const struct err *why, struct err *err) NODISCARD;
+/* What was left out, as a line of a report: nothing if there was nothing. */
+void bad_lines_text(struct buf *b, const struct bad_lines *bad);
 
 #endif

@@ -547,6 +547,37 @@ static void pool_crowd(struct pool *p, struct buf *text, uint64_t seed)
 	}
 }
 
+/* The picture of who had which device is of the run: no device is with two at once, and at every minute as many are
+ * with jobs, on loan and not, as the series says, and with leases at least those that serve. */
+static void spans_agree(const struct pool *p, const struct divide_run *r)
+{
+	if (!r->spans_n) {
+		assert_true(r->policy != DIVIDE_SLUIS && r->policy != DIVIDE_WALLED);
+		return;
+	}
+	assert_true(p->in.nodes <= DIVIDE_SPAN_NODES);
+	for (size_t i = 0; i < r->samples_n; i++) {
+		const struct divide_sample *at = &r->samples[i];
+		uint64_t taken[DIVIDE_SPAN_NODES] = {0};
+		uint32_t held[3] = {0};
+
+		for (size_t k = 0; k < r->spans_n; k++) {
+			const struct divide_span *s = &r->spans[k];
+			uint64_t devices = ((UINT64_C(1) << s->units) - 1) << s->device;
+
+			if (s->from_ms > at->at_ms || s->to_ms <= at->at_ms)
+				continue;
+			assert_true(s->node < p->in.nodes && s->device + s->units <= p->in.per_node);
+			assert_int_equal(taken[s->node] & devices, 0);
+			taken[s->node] |= devices;
+			held[s->kind] += s->units;
+		}
+		assert_int_equal(held[SPAN_GUARANTEED], at->guaranteed);
+		assert_int_equal(held[SPAN_LOAN], at->loaned);
+		assert_true(held[SPAN_LEASE] >= at->leased);
+	}
+}
+
 /* Seeds of jobs and leases through every policy, the core checking itself: no lease waits beyond the promise or
  * is refused, no policy beats the bound, and the same seed gives the same bytes. */
 static void crowds(void **state)
@@ -568,6 +599,7 @@ static void crowds(void **state)
 			assert_int_equal(r.late, 0);
 			assert_int_equal(r.refused, 0);
 			assert_true(m.jct_s.mean >= bound);
+			spans_agree(&p, &r);
 			if (k == DIVIDE_SLUIS || k == DIVIDE_COHORT)
 				assert_true(r.recalls > 0); /* the story is about something */
 			r2 = played(&p, (enum divide_policy)k);
@@ -615,7 +647,14 @@ static void reports(void **state)
 	assert_non_null(strstr(buf_cstr(&b), "\"lease_violations\": {\"late\": 0, \"refused\": 0, \"short_gpu_hours\": 0}"));
 	buf_reset(&b);
 	divide_minutes_csv(&b, &p.in, &runs[1]);
-	assert_non_null(strstr(buf_cstr(&b), "\n600,6,6,4,4,0,0\n")); /* the second job borrows */
+	assert_non_null(strstr(buf_cstr(&b), "\n600,6,6,4,4,0,0,0.0000\n")); /* the second job borrows */
+	buf_reset(&b);
+	divide_picture_gantt(&b, &report, 1);
+	assert_non_null(strstr(buf_cstr(&b), "Who holds which device, 4 nodes: sluis"));
+	buf_reset(&b);
+	divide_picture_queue(&b, &report);
+	divide_picture_lost(&b, &report);
+	assert_non_null(strstr(buf_cstr(&b), "Work lost to recalls, so far"));
 	buf_reset(&b);
 	divide_picture_division(&b, &report, 1);
 	assert_non_null(strstr(buf_cstr(&b), "entitled 50 %"));

@@ -197,12 +197,72 @@ static void bars_have_their_own_scale(void **state)
 	assert_non_null(strstr(buf_cstr(&b), ">five<"));
 }
 
+/* A series that is noise within every pixel stays within the limit where the mean is asked for. */
+static void noise_is_averaged(void **state)
+{
+	enum { N = 200000 };
+	double *x = xcalloc(N, sizeof *x), *y = xcalloc(N, sizeof *y);
+	struct picture_series s[PICTURE_SERIES_MAX];
+	struct picture p = plain;
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		x[i] = 14.0 * 86400 * i / N;
+		y[i] = i % 2 ? 100 : 0;
+	}
+	for (size_t i = 0; i < PICTURE_SERIES_MAX; i++)
+		s[i] = (struct picture_series){"noise", (enum picture_colour)i, false, x, y, N};
+	p.mean = true;
+	p.line = 0;
+	picture_lines(&b, &p, s, PICTURE_SERIES_MAX);
+	well_formed(&b);
+	assert_non_null(strstr(buf_cstr(&b), "L500 "));
+	assert_null(strstr(buf_cstr(&b), " 64.0L")); /* nothing at the top or the bottom: the mean is in the middle */
+	assert_null(strstr(buf_cstr(&b), " 336.0L"));
+	free(x);
+	free(y);
+}
+
+/* Bars lie where they should, are cut at the end of the picture, and as many as there may be fit the limit. */
+static void bars_over_time(void **state)
+{
+	static const struct picture_series s[] = {{"", PICTURE_BLUE, false, NULL, NULL, 0},
+						  {"both", PICTURE_ORANGE, false, NULL, NULL, 0}};
+	static const struct picture_bar two[] = {{0, 1800, 0, 1, 0}, {1800, 9999, 2, 2, 1}, {9000, 9999, 0, 1, 1}};
+	struct picture_rows rows = {4, 1, 1, "cpu "};
+	struct picture_bar *many = xcalloc(PICTURE_BARS_MAX, sizeof *many);
+	struct picture p = plain;
+	CLEANUP(buf_done) struct buf b = BUF_INIT, again = BUF_INIT;
+
+	(void)state;
+	p.x_scale = PICTURE_HOURS;
+	p.x_max = 3600;
+	picture_gantt(&b, &p, &rows, s, 2, two, 3);
+	well_formed(&b);
+	assert_non_null(strstr(buf_cstr(&b), "d=\"M76.0 64.0h429.5v11.4h-429.5z\""));  /* half of the time, one of four rows */
+	assert_non_null(strstr(buf_cstr(&b), "d=\"M506.0 88.0h429.5v23.4h-429.5z\"")); /* the other half, two rows, cut */
+	assert_int_equal(times(&b, ">both<"), 1);
+	assert_int_equal(times(&b, ">cpu 0<"), 1);
+	for (uint32_t i = 0; i < PICTURE_BARS_MAX; i++)
+		many[i] = (struct picture_bar){100.123 + i / 3.0, 2500.7 + i / 7.0, i % 512, 1, i % 2};
+	rows = (struct picture_rows){512, 8, 8, "node "};
+	buf_reset(&b);
+	picture_gantt(&b, &p, &rows, s, 2, many, PICTURE_BARS_MAX);
+	picture_gantt(&again, &p, &rows, s, 2, many, PICTURE_BARS_MAX);
+	well_formed(&b);
+	assert_int_equal(b.len, again.len);
+	assert_memory_equal(b.data, again.data, b.len);
+	free(many);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_series_are_thinned), cmocka_unit_test(says_what_it_is),
 		cmocka_unit_test(areas_are_stacked),	   cmocka_unit_test(late_dots_are_crosses),
 		cmocka_unit_test(distributions_on_log_time), cmocka_unit_test(bars_have_their_own_scale),
+		cmocka_unit_test(noise_is_averaged),	   cmocka_unit_test(bars_over_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

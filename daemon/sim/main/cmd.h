@@ -31,8 +31,6 @@ int parse_int(const char *option, const char *text, int64_t low, int64_t high, i
 
 /* "refuse" or "skip", the value of --bad-lines. */
 int parse_bad_lines(const char *text, struct bad_lines *ret, struct err *err) NODISCARD;
-/* What was left out, as lines of the text: nothing if there was nothing. */
-void print_bad_lines(struct buf *b, const struct bad_lines *bad);
 
 /* One line on stderr, redrawn, if that is a terminal and the work lasts more than a second. */
 struct progress {
@@ -45,8 +43,13 @@ void progress_begin(struct progress *p, const char *what);
 void progress_step(void *p, size_t done, size_t all);
 void progress_end(struct progress *p);
 
-/* `text` as a JSON string with its quotes. */
-void json_string(struct buf *b, const char *text);
+/* `path` behind its last slash. */
+const char *base_name(const char *path);
+
+/* A folder that may be there already. */
+int make_dir(const char *dir, struct err *err) NODISCARD;
+/* Write `b` to `name` in `dir` and empty it. */
+int write_file(const char *dir, const char *name, struct buf *b, struct err *err) NODISCARD;
 
 /* Write the whole buffer to stdout; returns the exit status. */
 int print_out(const struct buf *b);

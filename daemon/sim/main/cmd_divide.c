@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "daemon/sim/divide.h"
 #include "daemon/sim/divide_report.h"
@@ -155,13 +154,6 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 	return 0;
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 static int load(struct options *o, struct divide_report *r, struct divide_trace *trace, struct demand *demand,
 		struct err *err)
 {
@@ -192,23 +184,6 @@ static int load(struct options *o, struct divide_report *r, struct divide_trace 
 	return demand_make(&curve, &rule, demand, err);
 }
 
-static int write_file(const char *dir, const char *name, struct buf *b, struct err *err)
-{
-	char path[4096];
-	FILE *f;
-	bool failed;
-
-	if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
-		return err_set(err, ERR_RANGE, "the path '%s' is too long", dir);
-	f = fopen(path, "w");
-	if (!f)
-		return err_set_errno(err, ERR_IO, "cannot write '%s'", path);
-	failed = fwrite(b->data, 1, b->len, f) != b->len;
-	failed |= fclose(f) != 0;
-	buf_reset(b);
-	return failed ? err_set(err, ERR_IO, "cannot write '%s'", path) : 0;
-}
-
 static int write_run(const char *dir, const struct divide_report *r, size_t i, struct err *err)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
@@ -229,6 +204,11 @@ static int write_run(const char *dir, const struct divide_report *r, size_t i, s
 		(void)snprintf(name, sizeof name, "division-%s.svg", policy);
 		rc = write_file(dir, name, &b, err);
 	}
+	if (rc == 0 && r->runs[i].spans_n) {
+		divide_picture_gantt(&b, r, i);
+		(void)snprintf(name, sizeof name, "gantt-%s.svg", policy);
+		rc = write_file(dir, name, &b, err);
+	}
 	if (rc == 0 && r->results[i].recalls_n) {
 		divide_picture_recalls(&b, r, i);
 		(void)snprintf(name, sizeof name, "recalls-%s.svg", policy);
@@ -240,10 +220,8 @@ static int write_run(const char *dir, const struct divide_report *r, size_t i, s
 static int write_all(const char *dir, const struct divide_report *r, struct err *err)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
-	int rc = 0;
+	int rc = make_dir(dir, err);
 
-	if (mkdir(dir, 0777) && errno != EEXIST)
-		return err_set_errno(err, ERR_IO, "cannot make '%s'", dir);
 	for (size_t i = 0; i < r->runs_n && rc == 0; i++)
 		rc = write_run(dir, r, i, err);
 	if (rc)
@@ -253,6 +231,14 @@ static int write_all(const char *dir, const struct divide_report *r, struct err 
 	if (rc == 0) {
 		divide_picture_wait(&b, r);
 		rc = write_file(dir, "wait.svg", &b, err);
+	}
+	if (rc == 0) {
+		divide_picture_queue(&b, r);
+		rc = write_file(dir, "queue.svg", &b, err);
+	}
+	if (rc == 0) {
+		divide_picture_lost(&b, r);
+		rc = write_file(dir, "lost.svg", &b, err);
 	}
 	if (rc == 0) {
 		divide_picture_compare(&b, r);

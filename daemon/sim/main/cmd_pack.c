@@ -137,7 +137,7 @@ static void print_text(struct buf *b, const struct options *o, const struct open
 	buf_addf(b, "nodes              %zu with %" PRId64 " GPUs\n", list->nodes_n, r->capacity_milli / GPU_MILLI);
 	buf_addf(b, "pods               %zu listed, %" PRIu64 " arrived, %" PRIu64 " placed\n", list->pods_n, r->arrived,
 		 r->placed);
-	print_bad_lines(b, &o->bad);
+	bad_lines_text(b, &o->bad);
 	buf_addf(b, "policy             %s, seed %" PRId64 "\n", o->policy_name, o->seed);
 	buf_addf(b, "GPUs               %.1f asked, %.1f allocated\n", (double)r->asked_milli / GPU_MILLI,
 		 (double)r->allocated_milli / GPU_MILLI);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/sim/main/cmd.h"
@@ -95,12 +96,6 @@ int parse_bad_lines(const char *text, struct bad_lines *ret, struct err *err)
 	return 0;
 }
 
-void print_bad_lines(struct buf *b, const struct bad_lines *bad)
-{
-	if (bad->n)
-		buf_addf(b, "bad lines          %zu left out; the first: %s\n", bad->n, bad->first.msg);
-}
-
 void progress_begin(struct progress *p, const char *what)
 {
 	*p = (struct progress){.what = what, .begun_ms = mono_ms(mono_now()), .on = isatty(STDERR_FILENO) == 1};
@@ -132,18 +127,35 @@ void progress_end(struct progress *p)
 		(void)fputs("\r\033[K", stderr);
 }
 
-void json_string(struct buf *b, const char *text)
+const char *base_name(const char *path)
 {
-	buf_add(b, "\"", 1);
-	for (const char *c = text; *c; c++) {
-		if (*c == '"' || *c == '\\')
-			buf_addf(b, "\\%c", *c);
-		else if ((unsigned char)*c < 0x20)
-			buf_addf(b, "\\u%04x", (unsigned)*c);
-		else
-			buf_add(b, c, 1);
-	}
-	buf_add(b, "\"", 1);
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int make_dir(const char *dir, struct err *err)
+{
+	if (mkdir(dir, 0777) && errno != EEXIST)
+		return err_set_errno(err, ERR_IO, "cannot make '%s'", dir);
+	return 0;
+}
+
+int write_file(const char *dir, const char *name, struct buf *b, struct err *err)
+{
+	char path[4096];
+	FILE *f;
+	bool failed;
+
+	if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
+		return err_set(err, ERR_RANGE, "the path '%s' is too long", dir);
+	f = fopen(path, "w");
+	if (!f)
+		return err_set_errno(err, ERR_IO, "cannot write '%s'", path);
+	failed = fwrite(b->data, 1, b->len, f) != b->len;
+	failed |= fclose(f) != 0;
+	buf_reset(b);
+	return failed ? err_set(err, ERR_IO, "cannot write '%s'", path) : 0;
 }
 
 int print_out(const struct buf *b)
