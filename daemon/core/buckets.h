@@ -1,12 +1,14 @@
-/* buckets.h - which nodes have how many free devices, in topology order
+/* buckets.h - which nodes have how much free, in topology order
  *
- * One index per flavor. Nodes are numbered 0..n-1 in topology order, leaf by leaf. Each number of free
- * devices has a set of nodes, each number of wholly free nodes a set of leaves; a set is a bitmap with
- * a summary bitmap on top, so "the first node with at least k free" is a few find-first-set and the
- * work does not depend on how full the cluster is.
+ * One index per flavor. Nodes are numbered 0..n-1 in topology order: pod by pod, leaf by leaf. A bucket
+ * is the set of nodes that are alike to whoever wants to place something: so many units free, so many of
+ * them with their share of cores and memory, so large, broken or not. Sets are bitmaps with a summary
+ * bitmap on top; so the best node is found by looking at the few buckets that are not empty, and the work
+ * does not depend on how many nodes there are.
  *
- * Choices are always the smallest that suffices, and among equals the first in topology order. That
- * keeps whole nodes and whole leaves free, and equal inputs give equal placements.
+ * The caller ranks the buckets (a score per bucket and shape, kept and extended as buckets appear); among
+ * nodes of equal rank the first in topology order is next. Whole free nodes are counted per leaf and per
+ * pod, for gangs.
  *
  * Free means: may be given out now. Whoever owns the devices keeps the index up to date.
  */
@@ -20,7 +22,6 @@
 #include "proto/base/limits.h"
 
 #define BUCKETS_NONE UINT32_MAX
-#define BUCKETS_OUT UINT8_MAX
 
 /* A set of small numbers: bit per number, bit per non-zero word. */
 struct idset {
@@ -29,53 +30,88 @@ struct idset {
 	uint32_t words;
 };
 
-struct buckets {
-	uint32_t nodes_n;
-	uint32_t leaves_n;
-	uint32_t devices;     /* per node */
-	uint8_t *free;        /* [node] free devices, or BUCKETS_OUT */
-	struct idset *nodes;  /* [k] nodes with k free, k = 1..devices */
-	struct idset levels;  /* the k whose set is not empty */
-	uint32_t *level_n;    /* [k] size of it */
-	uint32_t *leaf_of;    /* [node] */
-	uint32_t *leaf_begin; /* [leaf] first node; [leaves_n] = nodes_n */
-	uint32_t *whole;      /* [leaf] wholly free nodes */
-	struct idset *leaves; /* [w] leaves with w wholly free nodes, w = 1..widest leaf */
-	struct idset widths;  /* the w whose set is not empty */
+/* Groups of nodes that are close to one another, innermost first. */
+enum bucket_level { LEVEL_LEAF = 0, LEVEL_POD, LEVELS };
+
+/* What an index holds of one node. Nothing free: in no bucket. */
+struct bucket_key {
+	uint16_t free;   /* units */
+	uint16_t served; /* as many of them still find their share of cores and memory; <= free */
+	uint16_t size;   /* units when idle */
+	bool broken;     /* part of it is given to guaranteed work of less than a node */
+	bool whole;      /* can be given away as a whole node */
+};
+
+struct bucket {
+	struct bucket_key key; /* but for `whole` */
+	uint32_t n;
+	struct idset nodes;
+};
+
+struct level {
+	uint32_t groups_n;
+	uint32_t *of;       /* [node] its group */
+	uint32_t *begin;    /* [group] first node; [groups_n] = nodes_n */
+	bool *known;        /* [group] somebody said where it is */
+	uint32_t *whole;    /* [group] wholly free nodes */
+	uint32_t *free;     /* [group] free units */
+	struct idset *set;  /* [w] groups with w wholly free nodes, w = 1..widest */
+	struct idset widths; /* the w whose set is not empty */
 	uint32_t *width_n;
 	uint32_t widest;
 };
 
-/* An index of `nodes_n` (> 0) nodes of `devices` each (1..DEVICES_PER_NODE_MAX), all out of service.
- * leaf_of[i] is the leaf of node i: 0 first, each next one the same or one more. Copied.
- * Memory: about nodes_n * (devices + 48) / 8 bytes. buckets_done() accepts a zeroed object. */
-void buckets_init(struct buckets *b, uint32_t nodes_n, uint32_t devices, const uint32_t *leaf_of);
-void buckets_done(struct buckets *b);
+struct buckets {
+	uint32_t nodes_n;
+	struct bucket_key *key; /* [node] */
+	uint32_t *in;           /* [node] its bucket or BUCKETS_NONE */
+	struct bucket *bucket;  /* in order of appearance; never moved, never removed */
+	uint32_t buckets_n, buckets_cap;
+	uint32_t *slot;         /* by key: open addressing, capacity a power of two; bucket + 1 */
+	uint32_t slots;
+	struct idset live;      /* buckets that are not empty */
+	struct idset whole;     /* nodes that are wholly free */
+	uint32_t whole_n;
+	uint64_t free_sum;      /* units */
+	struct level level[LEVELS];
+};
 
-/* Node has `free` devices free (0..devices), or is out of service. O(1). */
-void buckets_put(struct buckets *b, uint32_t node, uint32_t free);
-void buckets_out(struct buckets *b, uint32_t node);
+/* Where a node is: numbers of its groups, each counted from 0 without gaps in the order of nodes. */
+struct bucket_spot {
+	uint32_t group[LEVELS];
+	bool known[LEVELS];
+};
 
-/* The node with the fewest free devices that still has `need` (1..devices), the first in topology
- * order; BUCKETS_NONE if there is none. O(1). */
-uint32_t buckets_pick(const struct buckets *b, uint32_t need);
+/* An index of `nodes_n` (> 0) nodes, with nothing free. A leaf lies in one pod. `spot` is copied. */
+void buckets_init(struct buckets *b, uint32_t nodes_n, const struct bucket_spot *spot);
+void buckets_done(struct buckets *b); /* accepts a zeroed object */
 
-/* The candidate after `node` in the order of buckets_pick(), for a caller to whom `node` does not
- * suit (memory, labels); BUCKETS_NONE after the last. O(1). */
-uint32_t buckets_next(const struct buckets *b, uint32_t node);
+/* What `node` has from now on. O(1). */
+void buckets_put(struct buckets *b, uint32_t node, struct bucket_key key);
 
-/* `count` (1..nodes_n) wholly free nodes, close together: from the leaf that has the fewest sufficient;
- * if no leaf has enough, unless `one_leaf`, from as few leaves as possible, the fullest first and the
- * rest from the leaf that fits it best. Fills ret_nodes, ascending within each leaf.
- * ERR_NOROOM if there are not enough. Nothing is taken: the caller puts the nodes.
- * Cost: O(leaves used + count). */
-int buckets_gang(const struct buckets *b, uint32_t count, bool one_leaf, uint32_t *ret_nodes, struct err *err) NODISCARD;
+/* Where a walk stands. Starts as BUCKETS_START. */
+struct bucket_cursor { uint32_t rank, node; };
+#define BUCKETS_START ((struct bucket_cursor){0, BUCKETS_NONE})
 
-/* Wholly free nodes in all, and in the leaf that has most. */
-uint32_t buckets_whole(const struct buckets *b);
-uint32_t buckets_widest(const struct buckets *b);
+/* The next node of [from, to) by rank, then number; false after the last. rank[i] is that of bucket i, of
+ * each bucket there is; one ranked BUCKETS_NONE is passed over. O(buckets in use). */
+bool buckets_next(const struct buckets *b, const uint32_t *rank, uint32_t from, uint32_t to,
+		  struct bucket_cursor *cursor);
 
-/* Abort unless sets, summaries and counters agree with free[]. For tests. O(nodes x devices). */
+/* `count` (> 0) wholly free nodes, close together: from the leaf with the fewest that suffice; else from
+ * one such pod, unless `within` is LEVEL_LEAF, of as few leaves as possible; else from as few pods as
+ * possible, unless `within` is LEVEL_POD. Groups nobody knows anything about keep no promise: `within`
+ * passes them over. LEVELS: anywhere. Fills ret_nodes; nothing is taken.
+ * False if there are not enough. O(groups used + widths + count). */
+bool buckets_gang(const struct buckets *b, uint32_t count, enum bucket_level within, uint32_t *ret_nodes);
+
+/* Wholly free nodes in the group that has most. */
+uint32_t buckets_widest(const struct buckets *b, enum bucket_level level);
+
+/* Abort unless sets, summaries and counters agree with key[]. For tests. O(nodes x buckets). */
 void buckets_check(const struct buckets *b);
+
+/* The least wholly free node >= `node`, or BUCKETS_NONE. */
+uint32_t buckets_whole_from(const struct buckets *b, uint32_t node);
 
 #endif

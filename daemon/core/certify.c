@@ -125,11 +125,11 @@ void certify_node(struct core *c, const struct node_s *n, int sign)
 {
 	if (c->tree_stale || !c->certify.classes)
 		return; /* the rebuild counts everything */
-	for (uint16_t id = n->mask_all ? n->mask_flavor : 1; id && id <= FLAVORS_MAX; id++) {
-		if (c->certify.flavor[id].levels.n)
+	for (uint32_t i = 0; i < n->seats_n; i++) {
+		uint16_t id = n->seat[i].flavor;
+
+		if (id && c->certify.flavor[id].levels.n)
 			node_count(&c->certify, &c->certify.flavor[id], id, n, 0, CERT_NEVER, sign);
-		if (n->mask_all)
-			return;
 	}
 }
 

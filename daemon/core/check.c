@@ -4,6 +4,7 @@
  * O(records × log owners) and can follow every decision of a simulation.
  */
 #include "daemon/core/reservation.h"
+#include "daemon/core/roster.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -271,6 +272,8 @@ int core_check(const struct core *c, struct err *err)
 	if (!c->have_cluster)
 		return 0;
 	rc = check_nodes(c, &arena, err);
+	if (!rc)
+		rc = rosters_check(c, err);
 	if (!rc)
 		rc = check_quota(c, &arena, err);
 	if (!rc)

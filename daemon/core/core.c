@@ -7,6 +7,7 @@
 #include "daemon/core/core.h"
 
 #include "daemon/core/reservation.h"
+#include "daemon/core/roster.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -245,9 +246,11 @@ void core_free(struct core *c)
 		return;
 	EACH(c, qnodes, qnode_s, q)
 		disown(RECORD_USAGE, &q->usage);
+	rosters_done(c);
 	EACH(c, nodes, node_s, n) {
 		free(n->units);
 		free(n->pins);
+		free(n->seat);
 	}
 	EACH(c, jobs, job_s, j)
 		free(j->span);
@@ -581,6 +584,7 @@ static void trees_rebuild(struct core *c)
 	c->tree_id = xrealloc(c->tree_id, (n + 1) * sizeof *c->tree_id);
 	c->tree_slo_ms = xrealloc(c->tree_slo_ms, (n + 1) * sizeof *c->tree_slo_ms);
 	c->tree_n = n;
+	memset(c->promised_whole, 0, sizeof c->promised_whole);
 	EACH(c, qnodes, qnode_s, q) { /* ascending ids: parents first */
 		const struct qnode_s *up = q->r.kind == QNODE_ROOT ? q : qnode_of(c, q->r.parent);
 
@@ -603,6 +607,8 @@ static void trees_rebuild(struct core *c)
 					t->cell[k].borrowing = t->cell[k].lending = QTY_UNLIMITED;
 			}
 			t->cell[q->at].own = u->nominal;
+			if (u->shape == SHAPE_NODE)
+				c->promised_whole[u->flavor] += u->nominal;
 			t->cell[q->at].borrowing = u->borrowing;
 			t->cell[q->at].lending = u->lending;
 		}
@@ -772,6 +778,7 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 		ENSURE(add || n->fraction_parts > 0);
 		n->fraction_parts += add ? 1 : UINT32_MAX; /* -1 */
 	}
+	node_index(c, n);
 	certify_part(c, a, p, add);
 	certify_node(c, n, 1);
 }
@@ -836,6 +843,7 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 			mask_andnot(n->cores_claimed, p->cores);
 			n->memory_claimed_mib -= p->memory_mib;
 		}
+		node_index(c, n);
 		certify_node(c, n, 1);
 	}
 	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
@@ -1018,9 +1026,25 @@ static void apply_qnode(struct core *c, const struct fact *f)
 	own(RECORD_QNODE, &q->r, f->qnode);
 }
 
+/* Do both stand at the same place of the fabric? */
+static bool nodes_neighbours(const struct node *a, const struct node *b)
+{
+	for (int l = 0; l < LEVELS; l++) {
+		char at[LABEL_BYTES], bt[LABEL_BYTES];
+
+		node_group(a, (enum bucket_level)l, at);
+		node_group(b, (enum bucket_level)l, bt);
+		if (strcmp(at, bt) != 0)
+			return false;
+	}
+	return true;
+}
+
 static void apply_node(struct core *c, const struct fact *f)
 {
 	WRAPPER(nodes, node_s, n)
+	bool moved;
+
 	c->scratch->work |= WORK_ALL;
 	if (!fresh)
 		plan_node(c, n, false);
@@ -1032,11 +1056,16 @@ static void apply_node(struct core *c, const struct fact *f)
 		ENSURE(!n->pins_n);
 		free(n->units);
 		free(n->pins);
+		free(n->seat);
 		free(idtab_set(&c->nodes, f->id, NULL));
+		c->rosters_stale = true;
 		return;
 	}
+	moved = fresh || !nodes_neighbours(&n->r, f->node);
 	own(RECORD_NODE, &n->r, f->node);
-	node_masks(n);
+	moved |= node_derive(n);
+	c->rosters_stale |= moved;
+	node_index(c, n);
 	plan_node(c, n, true);
 	certify_node(c, n, 1);
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
@@ -1283,6 +1312,7 @@ void core_apply(struct core *c, const struct fact *f)
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
 		c->flavor[f->id]->r = *f->flavor;
 		c->tree_stale = true;
+		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;
 		break;
 	case RECORD_QNODE: apply_qnode(c, f); break;

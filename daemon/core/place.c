@@ -1,13 +1,19 @@
 /* place.c - which devices, cores and memory serve a request
  *
  * Order of preference: one node before several, the fullest node that fits (best fit), then topology
- * order (node id, device index). A fixed order is not only reproducible, it packs better than random
- * ties. Whole nodes are taken leaf by leaf: the leaf with the fewest free nodes that suffices.
+ * order. A fixed order is not only reproducible, it packs better than random ties. Whole nodes come from
+ * as few leaves as possible, the leaf with the fewest free nodes that suffices first.
+ *
+ * Candidates come from the index of the flavor's nodes (roster.h), best first. Only nodes that are taken
+ * from, or hold loans that are thought away, become candidates with a copy of what they have left; what
+ * the index says of them is changed for the time of the call and taken back at its end. So placing costs
+ * what it places, not what the cluster is.
  *
  * Shape safety: guaranteed single-device work may break at most `live nodes - whole nodes promised`
  * nodes of a flavor (the fractional area); loans go anywhere, because they can be recalled.
  */
 #include "daemon/core/reservation.h"
+#include "daemon/core/roster.h"
 #include "daemon/core/state.h"
 
 #include <stdlib.h>
@@ -15,12 +21,13 @@
 
 struct cand {
 	struct node_s *n;
+	const struct seat *seat;
+	uint32_t at;      /* in the roster */
 	uint64_t devices; /* that may be used */
 	uint64_t cores[CORE_WORDS];
 	uint32_t memory_mib;
 	uint32_t avail;   /* units left */
 	uint32_t used_chunks;
-	uint32_t leaf;    /* index of the leaf label's first holder */
 	bool breaks;      /* guaranteed gpu-shaped work here would break a whole node */
 };
 
@@ -28,8 +35,12 @@ struct placing {
 	const struct core *c;
 	const struct place_ask *ask;
 	const struct flavor *flavor;
+	struct roster *roster;
+	enum roster_view view;
+	const struct buckets *index;
+	bool plain;         /* enough units are all that it takes */
 	struct cand *cand;
-	uint32_t cand_n;
+	uint32_t cand_n, cand_cap;
 	uint32_t breakable; /* nodes that may still be broken */
 	bool barred; /* a reservation keeps something from it */
 	struct part *part;
@@ -75,40 +86,54 @@ static bool may_recall(const struct core *c, const struct place_ask *ask, uint64
 	return false;
 }
 
-void node_masks(struct node_s *n)
+bool node_derive(struct node_s *n)
 {
-	n->mask = 0;
-	n->mask_flavor = 0;
-	n->mask_all = true;
+	struct seat fresh[DEVICES_PER_NODE_MAX];
+	uint32_t fresh_n = 0;
+	bool same;
+
 	for (uint32_t i = 0; i < n->r.devices_n; i++) {
 		const struct device *dev = &n->r.devices[i];
+		uint32_t at = 0;
 
 		if (!dev->flavor)
 			continue;
-		if (!n->mask_flavor)
-			n->mask_flavor = dev->flavor;
-		if (dev->flavor != n->mask_flavor)
-			n->mask_all = false;
-		else if (dev->health == DEVICE_OK)
-			n->mask |= UINT64_C(1) << i;
+		while (at < fresh_n && fresh[at].flavor < dev->flavor)
+			at++;
+		if (at == fresh_n || fresh[at].flavor != dev->flavor) {
+			memmove(&fresh[at + 1], &fresh[at], (fresh_n++ - at) * sizeof *fresh);
+			fresh[at] = (struct seat){.flavor = dev->flavor};
+		}
+		if (dev->health == DEVICE_OK)
+			fresh[at].mask |= UINT64_C(1) << i;
+	}
+	if (!fresh_n)
+		fresh[fresh_n++] = (struct seat){0};
+	same = fresh_n == n->seats_n;
+	for (uint32_t i = 0; same && i < fresh_n; i++)
+		same = fresh[i].flavor == n->seat[i].flavor;
+	if (same) {
+		for (uint32_t i = 0; i < fresh_n; i++)
+			n->seat[i].mask = fresh[i].mask;
+	} else {
+		n->seat = xrealloc(n->seat, fresh_n * sizeof *n->seat);
+		memcpy(n->seat, fresh, fresh_n * sizeof *n->seat);
+		n->seats_n = fresh_n;
 	}
 	memset(n->cores_usable, 0, sizeof n->cores_usable);
 	for (unsigned i = n->r.cores_reserved; i < n->r.cores_n; i++)
 		n->cores_usable[i / 64] |= UINT64_C(1) << (i % 64);
+	n->cores_usable_n = mask_count(n->cores_usable);
+	n->core_words = (n->r.cores_n + 63U) / 64;
+	return !same;
 }
 
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor)
 {
-	uint64_t m = 0;
-
-	if (n->mask_flavor == flavor)
-		return n->mask;
-	if (n->mask_all)
-		return 0;
-	for (uint32_t i = 0; i < n->r.devices_n; i++)
-		if (n->r.devices[i].flavor == flavor && n->r.devices[i].health == DEVICE_OK)
-			m |= UINT64_C(1) << i;
-	return m;
+	for (uint32_t i = 0; i < n->seats_n; i++)
+		if (n->seat[i].flavor == flavor)
+			return n->seat[i].mask;
+	return 0;
 }
 
 /* A loan on claimed devices or cores, or one told to go for a claim. With `ask`: not one that its plan
@@ -139,53 +164,105 @@ uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const st
 	return owed;
 }
 
-static void cand_fill(struct placing *p, struct cand *cd)
+/* What node number `at` of the roster has for the request. */
+static void cand_fill(struct placing *p, struct cand *cd, uint32_t at)
 {
 	const struct place_ask *ask = p->ask;
-	const struct node *n = &cd->n->r;
-	uint64_t mask = node_flavor_mask(cd->n, ask->flavor);
-	uint32_t memory = node_memory_mib(n);
+	struct node_s *n = p->roster->node[at];
+	uint32_t cores = 0, memory = node_memory_mib(&n->r);
 
-	memcpy(cd->cores, cd->n->cores_usable, sizeof cd->cores);
-	cd->devices = mask;
+	memset(cd, 0, sizeof *cd);
+	cd->n = n;
+	cd->at = at;
+	for (cd->seat = n->seat; cd->seat->flavor != p->roster->flavor; cd->seat++)
+		continue;
+	cd->devices = cd->seat->mask;
 	cd->memory_mib = memory;
+	for (uint32_t w = 0; w < n->core_words; w++)
+		cd->cores[w] = n->cores_usable[w];
 	if (ask->over == PLACE_FREE || ask->over == PLACE_OVER_LOANS) {
-		uint64_t held = cd->n->held, cores[CORE_WORDS];
-		uint64_t memory_held = (uint64_t)cd->n->memory_held_mib + node_memory_owed(p->c, cd->n, ask);
+		uint64_t held = n->held, cores_held[CORE_WORDS];
+		uint64_t memory_held = (uint64_t)n->memory_held_mib + node_memory_owed(p->c, n, ask);
 
-		memcpy(cores, cd->n->cores_held, sizeof cores);
+		memcpy(cores_held, n->cores_held, sizeof cores_held);
 		if (ask->over == PLACE_OVER_LOANS)
-			for (uint32_t i = 0; i < cd->n->units_n; i++) {
-				const struct alloc *a = core_alloc(p->c, cd->n->units[i].alloc);
+			for (uint32_t i = 0; i < n->units_n; i++) {
+				const struct alloc *a = core_alloc(p->c, n->units[i].alloc);
 
-				if (!may_recall(p->c, ask, cd->n->units[i].alloc))
+				if (!may_recall(p->c, ask, n->units[i].alloc))
 					continue;
 				for (uint32_t k = 0; k < a->parts_n; k++)
-					if (a->parts[k].index == cd->n->units[i].part) {
+					if (a->parts[k].index == n->units[i].part) {
 						held &= ~a->parts[k].devices;
-						mask_andnot(cores, a->parts[k].cores);
+						mask_andnot(cores_held, a->parts[k].cores);
 						memory_held -= a->parts[k].memory_mib;
 					}
 			}
-		cd->devices = mask & ~held & ~cd->n->claimed;
-		mask_andnot(cd->cores, cores);
-		mask_andnot(cd->cores, cd->n->cores_claimed);
+		cd->devices &= ~held & ~n->claimed;
+		for (uint32_t w = 0; w < n->core_words; w++)
+			cd->cores[w] &= ~cores_held[w] & ~n->cores_claimed[w];
 		cd->memory_mib = memory > memory_held ? (uint32_t)(memory - memory_held) : 0;
 	}
-	if ((cd->n->pins_n || ask->reservation || ask->over == PLACE_CALENDAR) && ask->over != PLACE_EMPTY)
-		p->barred |= reservation_bar(p->c, cd->n, ask, &cd->devices, cd->cores, &cd->memory_mib);
+	if ((n->pins_n || ask->reservation || ask->over == PLACE_CALENDAR) && ask->over != PLACE_EMPTY)
+		p->barred |= reservation_bar(p->c, n, ask, &cd->devices, cd->cores, &cd->memory_mib);
+	for (uint32_t w = 0; w < n->core_words; w++)
+		cores += popcount64(cd->cores[w]);
 	if (p->flavor->unit == UNIT_CORE)
-		cd->avail = node_is_cpu(cd->n) ? mask_count(cd->cores) : 0;
+		cd->avail = ask->shape == SHAPE_NODE ? cores && cores == n->cores_usable_n : cores;
 	else if (ask->shape == SHAPE_NODE)
-		cd->avail = popcount64(mask) == p->flavor->devices_per_node && cd->devices == mask;
+		cd->avail = popcount64(cd->seat->mask) == p->flavor->devices_per_node && cd->devices == cd->seat->mask;
 	else
 		cd->avail = popcount64(cd->devices);
-	if (ask->cpus && p->flavor->unit != UNIT_CORE && mask_count(cd->cores) < ask->cpus)
+	if (ask->cpus && p->flavor->unit != UNIT_CORE && cores < ask->cpus)
 		cd->avail = 0;
 	if (ask->memory_mib && cd->memory_mib < ask->memory_mib)
 		cd->avail = 0;
-	cd->breaks = ask->klass == CLASS_GUARANTEED && ask->shape == SHAPE_GPU && !cd->n->fraction_parts &&
-		     p->flavor->unit == UNIT_DEVICE;
+	if (!p->plain && !place_node_matches(&n->r, ask))
+		cd->avail = 0;
+	if (ask->over == PLACE_CALENDAR && !cd->seat->live[ROSTER_FREE])
+		cd->avail = 0;
+	cd->breaks = ask->klass == CLASS_GUARANTEED && ask->shape == SHAPE_GPU && p->flavor->unit == UNIT_DEVICE &&
+		     (ask->over == PLACE_EMPTY || !n->fraction_parts);
+}
+
+/* Its candidate, made when it is not one yet. */
+static struct cand *cand_at(struct placing *p, uint32_t at)
+{
+	if (!p->roster->cand[at]) {
+		if (p->cand_n == p->cand_cap) {
+			uint32_t cap = p->cand_cap ? p->cand_cap * 2 : 1;
+			struct cand *more = arena_alloc(p->arena, cap * sizeof *more);
+
+			if (p->cand_n)
+				memcpy(more, p->cand, p->cand_n * sizeof *more);
+			p->cand = more;
+			p->cand_cap = cap;
+		}
+		cand_fill(p, &p->cand[p->cand_n], at);
+		p->roster->cand[at] = ++p->cand_n;
+	}
+	return &p->cand[p->roster->cand[at] - 1];
+}
+
+/* Let the index say what the candidate has left. */
+static void cand_index(struct placing *p, const struct cand *cd)
+{
+	struct bucket_key k = {0};
+
+	if (cd->avail && !(p->ask->distinct && cd->used_chunks)) {
+		k = roster_key(p->roster, cd->n, cd->seat, cd->devices, mask_count(cd->cores), cd->memory_mib);
+		k.broken &= p->view == ROSTER_FREE;
+		k.broken |= cd->used_chunks && p->ask->klass == CLASS_GUARANTEED && p->ask->shape == SHAPE_GPU;
+	}
+	roster_put(p->roster, p->view, cd->at, k);
+}
+
+/* Forget the candidates from number `cands` on, and what the index says of them. */
+static void forget(struct placing *p, uint32_t cands, uint32_t puts)
+{
+	roster_undo(p->roster, p->view, puts);
+	while (p->cand_n > cands)
+		p->roster->cand[p->cand[--p->cand_n].at] = 0;
 }
 
 /* Take `want` bits of `from`, those in `near` first, lowest index first. */
@@ -242,7 +319,7 @@ static uint64_t pick_devices(const struct node *n, uint64_t avail, unsigned k)
 static struct part *part_new(struct placing *p)
 {
 	if (p->part_n == p->part_cap) {
-		uint32_t cap = p->part_cap ? p->part_cap * 2 : 8;
+		uint32_t cap = p->part_cap ? p->part_cap * 2 : 1;
 		struct part *more = arena_alloc(p->arena, cap * sizeof *more);
 
 		if (p->part_n)
@@ -279,8 +356,10 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 	}
 	total_memory = node_memory_mib(n);
 	if (p->flavor->unit == UNIT_CORE) {
-		take_cores(cores, cd->cores, NULL, units);
-		memory = usable ? (uint32_t)((uint64_t)total_memory * units / usable) : 0;
+		unsigned n_cores = ask->shape == SHAPE_NODE ? usable : units;
+
+		take_cores(cores, cd->cores, NULL, n_cores);
+		memory = usable ? (uint32_t)((uint64_t)total_memory * n_cores / usable) : 0;
 		cd->avail -= units;
 	} else {
 		unsigned devices = ask->shape == SHAPE_NODE ? popcount64(cd->devices) : units;
@@ -305,7 +384,12 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 	mask_or(part->cores, cores);
 	part->units += units;
 	cd->used_chunks++;
+	if (ask->chunk_parts && ((p->flavor->unit == UNIT_DEVICE && mask_count(cd->cores) < ask->cpus) ||
+				 cd->memory_mib < ask->memory_mib))
+		cd->avail = 0; /* no room for another part of its own */
 }
+
+/* ---- choosing ------------------------------------------------------------------------------------- */
 
 static bool usable(const struct placing *p, const struct cand *cd, uint32_t units)
 {
@@ -313,182 +397,235 @@ static bool usable(const struct placing *p, const struct cand *cd, uint32_t unit
 	       !(p->ask->distinct && cd->used_chunks);
 }
 
-/* The fullest node on which `units` fit; ties by id. */
-static struct cand *best_fit(struct placing *p, uint32_t units)
+/* The first node of [from, to), in the order of the ranks, on which `units` fit. What a reservation keeps
+ * from the request the index does not know: it is told, and asked again. */
+static struct cand *first_by(struct placing *p, const uint32_t *rank, uint32_t units, uint32_t from, uint32_t to)
 {
-	struct cand *best = NULL;
+	struct bucket_cursor cursor = BUCKETS_START;
 
-	for (uint32_t i = 0; i < p->cand_n; i++) {
-		struct cand *cd = &p->cand[i];
+	while (buckets_next(p->index, rank, from, to, &cursor)) {
+		struct cand *cd;
 
-		if (!usable(p, cd, units))
-			continue;
-		if (!best || (cd->breaks ? 1 : 0) < (best->breaks ? 1 : 0) ||
-		    (cd->breaks == best->breaks && cd->avail < best->avail))
-			best = cd;
+		if (cursor.rank & RANK_CLEAN && !p->breakable)
+			return NULL; /* and so are all that follow */
+		if (!p->plain && !p->roster->cand[cursor.node]) {
+			struct cand look;
+
+			cand_fill(p, &look, cursor.node);
+			if (look.avail && look.avail < p->index->key[cursor.node].free) {
+				cand_index(p, cand_at(p, cursor.node));
+				cursor = BUCKETS_START;
+				continue;
+			}
+			if (!usable(p, &look, units))
+				continue;
+		}
+		cd = cand_at(p, cursor.node);
+		if (usable(p, cd, units))
+			return cd;
 	}
-	return best;
+	return NULL;
 }
 
-static bool place_spread(struct placing *p, uint32_t units)
+/* The fullest node on which `units` fit. */
+static struct cand *best_fit(struct placing *p, uint32_t units, uint32_t from, uint32_t to)
 {
-	struct cand *one = best_fit(p, units);
+	bool careful = p->ask->klass == CLASS_GUARANTEED && p->flavor->unit == UNIT_DEVICE &&
+		       p->ask->over != PLACE_CALENDAR; /* that one sees idle nodes: none looks broken */
 
-	if (one) {
-		part_take(p, one, units);
-		return true;
-	}
-	while (units) { /* largest first: fewest nodes */
-		struct cand *most = NULL;
-		uint32_t take;
+	return first_by(p, roster_rank(p->roster, p->view, units, careful), units, from, to);
+}
 
-		for (uint32_t i = 0; i < p->cand_n; i++)
-			if (usable(p, &p->cand[i], 1) && (!most || p->cand[i].avail > most->avail))
-				most = &p->cand[i];
+/* Take, and let the index know if more is to come. */
+static void take(struct placing *p, struct cand *cd, uint32_t units, bool more)
+{
+	part_take(p, cd, units);
+	if (more)
+		cand_index(p, cd);
+}
+
+static bool place_spread(struct placing *p, uint32_t units, uint32_t from, uint32_t to)
+{
+	struct cand *one = units <= UINT16_MAX ? best_fit(p, units, from, to) : NULL;
+
+	while (!one && units) { /* largest first: fewest nodes */
+		struct cand *most = first_by(p, roster_rank(p->roster, p->view, 0, false), 1, from, to);
+		uint32_t n;
+
 		if (!most)
 			return false;
-		one = best_fit(p, units); /* the last piece: where it fits best */
-		if (one)
-			most = one;
-		take = most->avail < units ? most->avail : units;
-		part_take(p, most, take);
-		units -= take;
+		n = most->avail < units ? most->avail : units;
+		take(p, most, n, true);
+		units -= n;
+		if (units && units <= UINT16_MAX)
+			one = best_fit(p, units, from, to); /* the last piece: where it fits best */
+	}
+	if (units)
+		take(p, one, units, false);
+	return true;
+}
+
+static bool place_chunks(struct placing *p, uint32_t units, uint32_t from, uint32_t to)
+{
+	while (units) {
+		uint32_t n = units < p->ask->chunk ? units : p->ask->chunk;
+		struct cand *cd = best_fit(p, n, from, to);
+
+		if (!cd)
+			return false;
+		units -= n;
+		take(p, cd, n, units > 0);
 	}
 	return true;
 }
 
 static bool place_nodes(struct placing *p, uint32_t units)
 {
-	while (units) {
-		uint32_t best = UINT32_MAX, best_free = 0, take;
+	uint32_t *node;
 
-		/* the leaf with the fewest free nodes that suffices, else the one with most */
-		for (uint32_t i = 0; i < p->cand_n; i++) {
-			uint32_t nfree = 0;
+	if (units > p->index->whole_n)
+		return false;
+	node = arena_alloc(p->arena, units * sizeof *node);
+	if (!buckets_gang(p->index, units, LEVELS, node))
+		return false;
+	for (uint32_t i = 0; i < units; i++) {
+		struct cand *cd = cand_at(p, node[i]);
 
-			if (p->cand[i].leaf != i)
-				continue;
-			for (uint32_t k = i; k < p->cand_n; k++)
-				nfree += p->cand[k].leaf == i && p->cand[k].avail;
-			if (!nfree)
-				continue;
-			if (best == UINT32_MAX || (nfree >= units && (best_free < units || nfree < best_free)) ||
-			    (best_free < units && nfree > best_free)) {
-				best = i;
-				best_free = nfree;
-			}
-		}
-		if (best == UINT32_MAX)
-			return false;
-		take = best_free < units ? best_free : units;
-		for (uint32_t k = best; k < p->cand_n && take; k++)
-			if (p->cand[k].leaf == best && p->cand[k].avail) {
-				part_take(p, &p->cand[k], 1);
-				take--;
-				units--;
-			}
+		ENSURE(cd->avail);
+		part_take(p, cd, 1);
 	}
 	return true;
 }
 
-static const char *leaf_of(const struct node *n)
+/* ---- the question ----------------------------------------------------------------------------------- */
+
+/* Think the loans away that may be recalled. */
+static void over_loan(struct placing *p, const struct alloc *a)
 {
-	for (uint32_t i = 0; i < n->labels_n; i++)
-		if (!strcmp(n->labels[i].key, "leaf"))
-			return n->labels[i].value;
-	return "";
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct node_s *n = node_of(p->c, a->parts[i].node);
+
+		for (uint32_t k = 0; k < n->seats_n; k++)
+			if (n->seat[k].flavor == p->roster->flavor && n->seat[k].live[ROSTER_FREE] &&
+			    !p->roster->cand[n->seat[k].at])
+				cand_index(p, cand_at(p, n->seat[k].at));
+	}
+}
+
+static void over_loans(struct placing *p)
+{
+	const struct place_ask *ask = p->ask;
+
+	if (!ask->victims) {
+		EACH(p->c, loans, alloc_s, a)
+			over_loan(p, &a->r);
+		return;
+	}
+	for (uint32_t i = 0; i < ask->victims_n; i++)
+		if (may_recall(p->c, ask, ask->victims[i]))
+			over_loan(p, core_alloc(p->c, ask->victims[i]));
+}
+
+/* Take the whole nodes out of the index that do not suit. */
+static void keep_suitable(struct placing *p)
+{
+	for (uint32_t at = 0; (at = buckets_whole_from(p->index, at)) != BUCKETS_NONE; at++) {
+		struct cand look;
+
+		cand_fill(p, &look, at);
+		if (!look.avail)
+			roster_put(p->roster, p->view, at, (struct bucket_key){0});
+	}
+}
+
+/* Units that are free in all, for the request; `ret_suits`: is any node of it in service at all? */
+static uint64_t total(struct placing *p, bool *ret_suits)
+{
+	uint64_t sum = 0;
+
+	*ret_suits = p->plain && p->roster->live[p->view];
+	if (p->plain && !p->cand_n)
+		return p->ask->shape == SHAPE_NODE ? p->index->whole_n : p->index->free_sum;
+	for (uint32_t i = 0; i < p->roster->nodes_n; i++) {
+		const struct node_s *n = p->roster->node[i];
+		struct cand look;
+		bool up = false;
+
+		for (uint32_t k = 0; k < n->seats_n; k++)
+			up |= n->seat[k].flavor == p->roster->flavor &&
+			      n->seat[k].live[p->ask->over == PLACE_EMPTY ? ROSTER_IDLE : ROSTER_FREE];
+		if (!up || (!p->plain && !place_node_matches(&n->r, p->ask)))
+			continue;
+		*ret_suits = true;
+		if (p->index->key[i].free || p->roster->cand[i]) {
+			cand_fill(p, &look, i);
+			sum += look.avail;
+		}
+	}
+	return sum;
 }
 
 /* Nodes of the fractional area that guaranteed single-device work has not broken yet. */
 uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken)
 {
-	const struct quota_tree *t = tree_of(c, flavor, SHAPE_NODE);
-	int64_t whole = 0;
+	int64_t whole = tree_of(c, flavor, SHAPE_NODE) ? c->promised_whole[flavor] : 0;
 
-	for (uint32_t i = 0; t && i < t->nodes_n; i++)
-		whole += t->cell[i].own;
 	return live > whole + broken ? (uint32_t)((int64_t)live - whole - broken) : 0;
 }
 
 bool place_may_guarantee(const struct core *c, const struct alloc *a)
 {
-	uint32_t live = 0, broken = 0, more = 0;
+	const struct roster *p = roster_of(c, a->flavor);
+	uint32_t more = 0;
 
-	if (a->shape == SHAPE_NODE || flavor_of(c, a->flavor)->unit == UNIT_CORE)
+	if (!p || a->shape == SHAPE_NODE || flavor_of(c, a->flavor)->unit == UNIT_CORE)
 		return true;
-	EACH(c, nodes, node_s, n)
-		if (n->r.state == NODE_READY && node_flavor_mask(n, a->flavor)) {
-			live++;
-			broken += n->fraction_parts > 0;
-		}
 	for (uint32_t i = 0; i < a->parts_n; i++)
 		more += !node_of(c, a->parts[i].node)->fraction_parts;
-	return more <= place_breakable(c, a->flavor, live, broken);
+	return more <= place_breakable(c, a->flavor, p->live[ROSTER_FREE], p->broken);
 }
 
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n)
 {
 	struct placing p = {.c = c, .ask = ask, .flavor = flavor_of(c, ask->flavor), .arena = arena};
-	uint64_t total = 0, mask;
-	uint32_t live = 0, broken = 0, schedulable = 0;
-	bool ok = true;
+	enum roster_view in_service;
+	uint64_t free_units = 0;
+	bool ok, suits = true;
 
 	ENSURE(p.flavor);
-	p.cand = arena_alloc(arena, (size_t)c->nodes.count * sizeof *p.cand);
-	EACH(c, nodes, node_s, n) {
-		struct cand *cd = &p.cand[p.cand_n];
-		bool up = n->r.state == NODE_READY && n->r.admin == NODE_ENABLED;
-
-		if (ask->over == PLACE_EMPTY ? n->r.state == NODE_DOWN || n->r.state == NODE_JOINING : !up)
-			continue;
-		mask = node_flavor_mask(n, ask->flavor);
-		if (mask) {
-			live++;
-			broken += n->fraction_parts > 0;
-		}
-		if (!place_node_matches(&n->r, ask))
-			continue;
-		if (p.flavor->unit == UNIT_DEVICE && ask->over == PLACE_FREE && !(mask & ~n->held & ~n->claimed)) {
-			schedulable++; /* up, and full: no need to look closer */
-			continue;
-		}
-		memset(cd, 0, sizeof *cd);
-		cd->n = n;
-		cand_fill(&p, cd);
-		schedulable++;
-		if (!cd->avail)
-			continue;
-		total += cd->avail;
-		cd->leaf = p.cand_n;
-		if (ask->shape == SHAPE_NODE)
-			for (uint32_t i = 0; i < p.cand_n; i++)
-				if (p.cand[i].leaf == i && !strcmp(leaf_of(&p.cand[i].n->r), leaf_of(&n->r))) {
-					cd->leaf = i;
-					break;
-				}
-		p.cand_n++;
-	}
-	p.breakable = place_breakable(c, ask->flavor, live, ask->over == PLACE_EMPTY ? 0 : broken);
-	if (ask->shape == SHAPE_NODE) {
+	if (ask->ret_total)
+		*ask->ret_total = 0;
+	p.roster = roster_of(c, ask->flavor);
+	if (!p.roster)
+		return REASON_NO_SHAPE;
+	p.view = ask->over == PLACE_EMPTY || ask->over == PLACE_CALENDAR ? ROSTER_IDLE : ROSTER_FREE;
+	in_service = ask->over == PLACE_EMPTY ? ROSTER_IDLE : ROSTER_FREE;
+	p.index = &p.roster->view[p.view];
+	p.plain = !ask->requires_n && !ask->excluded_n && !ask->cpus && !ask->memory_mib &&
+		  !ask->reservation && !(p.roster->pinned && !ask->unbarred && ask->over != PLACE_EMPTY) &&
+		  ask->over != PLACE_CALENDAR;
+	p.breakable = place_breakable(c, ask->flavor, p.roster->live[in_service],
+				in_service == ROSTER_FREE ? p.roster->broken : 0);
+	if (ask->over == PLACE_OVER_LOANS)
+		over_loans(&p);
+	if (ask->shape == SHAPE_NODE && !p.plain)
+		keep_suitable(&p);
+	if (ask->shape == SHAPE_NODE)
 		ok = place_nodes(&p, ask->units);
-	} else if (!ask->chunk) {
-		ok = place_spread(&p, ask->units);
-	} else {
-		for (uint32_t left = ask->units; left && ok;) {
-			uint32_t units = left < ask->chunk ? left : ask->chunk;
-			struct cand *cd = best_fit(&p, units);
-
-			ok = cd != NULL;
-			if (cd)
-				part_take(&p, cd, units);
-			left -= ok ? units : 0;
-		}
-	}
+	else if (!ask->chunk)
+		ok = place_spread(&p, ask->units, 0, p.roster->nodes_n);
+	else
+		ok = place_chunks(&p, ask->units, 0, p.roster->nodes_n);
 	if (ok && p.part_n > PARTS_PER_ALLOC_MAX)
 		ok = false;
+	if (!ok && ask->over != PLACE_OVER_LOANS)
+		forget(&p, 0, 0);
+	if (!ok)
+		free_units = total(&p, &suits);
+	forget(&p, 0, 0);
 	if (!ok && ask->ret_total)
-		*ask->ret_total = schedulable ? total : UINT64_MAX;
+		*ask->ret_total = suits ? free_units : UINT64_MAX;
 	if (!ok && p.barred) {
 		struct place_ask again = *ask;
 
@@ -501,7 +638,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 		}
 	}
 	if (!ok)
-		return !schedulable ? REASON_NODES_OUT : total >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
+		return !suits ? REASON_NODES_OUT : free_units >= ask->units ? REASON_FRAGMENTED : REASON_NO_SHAPE;
 	*ret_parts = p.part;
 	*ret_n = p.part_n;
 	return 0;

@@ -136,6 +136,7 @@ void reservation_account(struct core *c, const struct reservation *r, bool add)
 			memmove(&n->pins[at], &n->pins[at + 1], (n->pins_n - at - 1) * sizeof *n->pins);
 			n->pins_n--;
 		}
+		node_index(c, n);
 	}
 }
 

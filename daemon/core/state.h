@@ -34,6 +34,13 @@ struct unit_ref { uint64_t alloc; uint16_t part; };
 
 /* Part `part` of a reservation is at this node. */
 struct pin { uint64_t reservation; uint32_t part; };
+/* A node in the roster of one of its flavors (roster.h). */
+struct seat {
+	uint16_t flavor; /* 0: it has no devices of any, and counts in cores */
+	uint32_t at;     /* place in topology order; none while the rosters are stale */
+	uint64_t mask;   /* its healthy devices */
+	bool live[2], broken, pinned; /* as it was counted */
+};
 
 struct node_s {
 	struct node r;
@@ -51,9 +58,9 @@ struct node_s {
 	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
 	/* of the record, for placing: */
 	uint64_t cores_usable[CORE_WORDS];
-	uint64_t mask;     /* healthy devices of mask_flavor, the first device's that has one */
-	uint16_t mask_flavor;
-	bool mask_all;     /* no device has another flavor */
+	uint32_t cores_usable_n, core_words;
+	struct seat *seat; /* ascending by flavor */
+	uint32_t seats_n;
 	struct unit_ref *units;
 	uint32_t units_n, units_cap;
 	struct pin *pins; /* of confirmed and active reservations, by (reservation, part) */
@@ -173,6 +180,7 @@ struct core {
 	int64_t *tree_slo_ms;             /* index → its recall time */
 	uint32_t tree_n;
 	bool tree_stale;
+	int64_t promised_whole[FLAVORS_MAX + 1]; /* nodes: Σ of the own nominals; made with the trees */
 	struct quota_tree tree[RESOURCES_MAX]; /* cell NULL: resource not in use */
 	uint64_t *pending;                /* ids of pending and earmarked jobs, ascending by id */
 	uint32_t pending_n, pending_cap;
@@ -187,6 +195,8 @@ struct core {
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
 	struct idtab ended;               /* jobs */
+	struct roster *roster[FLAVORS_MAX + 1]; /* nodes in order of topology; [0]: those counted in cores */
+	bool rosters_stale;
 	struct timers timers;             /* logical time */
 	struct timers live_timers;        /* live time */
 	struct scratch *scratch;          /* scheduler's memory between ticks: a cache, not state */
@@ -330,19 +340,22 @@ struct place_ask {
 	uint32_t victims_n;
 };
 /* Fill parts (in `arena`). Returns 0, or the reason that blocks: REASON_NO_SHAPE, _FRAGMENTED,
- * _NODES_OUT, _RESERVED or _MAINTENANCE. Fewest nodes, best fit, topology order. O(nodes log nodes). */
+ * _NODES_OUT, _RESERVED or _MAINTENANCE. Fewest nodes, best fit, topology order; the search is complete.
+ * O(parts x buckets in use), where one node is as good as any other; a request with conditions of its own
+ * (labels, cores, memory, nodes to avoid, reservations) passes over the nodes that do not suit, and one that
+ * fails counts what would have suited: O(nodes). PLACE_OVER_LOANS: and the parts of the loans. */
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n);
 
 /* Labels and exclusions: may it be this node at all? */
 bool place_node_matches(const struct node *n, const struct place_ask *ask);
-/* Nodes that guaranteed single-device work may still break, of `live` nodes of which it broke `broken`. O(tree). */
+/* Nodes that guaranteed single-device work may still break, of `live` nodes of which it broke `broken`. O(1). */
 uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken);
-/* May a running loan become guaranteed where it stands, without breaking a node promised whole? */
+/* May a running loan become guaranteed where it stands, without breaking a node promised whole? O(parts). */
 bool place_may_guarantee(const struct core *c, const struct alloc *a);
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
 /* Flavors counted in cores live on nodes that have no device of another flavor. */
-static inline bool node_is_cpu(const struct node_s *n) { return !n->mask_flavor; }
+static inline bool node_is_cpu(const struct node_s *n) { return n->seats_n == 1 && !n->seat[0].flavor; }
 /* What a node has for jobs. */
 static inline uint32_t node_memory_mib(const struct node *n)
 {
@@ -350,7 +363,10 @@ static inline uint32_t node_memory_mib(const struct node *n)
 }
 /* Of the memory claimed on it, what nobody who has to go for a claim leaves behind. */
 uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const struct place_ask *ask);
-void node_masks(struct node_s *n); /* derive them from the record */
+/* Derive from the record what placing asks of it. TRUE if its place in the order of nodes may be another now. */
+bool node_derive(struct node_s *n);
+/* Tell the rosters what a node has now (roster.c). O(flavors of the node). */
+void node_index(struct core *c, struct node_s *n);
 
 /* ---- deciding -------------------------------------------------------------------------------- */
 int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *ret_rule, struct err *err);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "daemon/core/backfill.h"
-#include "daemon/core/buckets.h"
 #include "daemon/core/profile.h"
 #include "daemon/sim/jobsim.h"
 #include "proto/base/buf.h"
@@ -15,7 +14,7 @@
 #include "proto/base/instant.h"
 #include "proto/base/prng.h"
 
-enum { RUNS = 3, NODES = 10240, DEVICES = 8, LEAF = 32 };
+enum { RUNS = 3 };
 
 static void say(const char *name, double value, const char *unit) { (void)printf("%s: %.4g %s\n", name, value, unit); }
 
@@ -94,86 +93,6 @@ static void bench_profile(uint32_t running, uint32_t reservations)
 	say(name, best_min, "ns");
 }
 
-/* ---- buckets: 10,240 nodes of eight at about 95 % ------------------------------------------------- */
-
-/* What a placement took, to be given back. */
-struct taken { uint32_t node, devices; };
-
-static void bench_buckets(void)
-{
-	enum { DECISIONS = 2000000, GANGS = 200000 };
-	uint32_t *leaf_of = xcalloc(NODES, sizeof *leaf_of), *free_n = xcalloc(NODES, sizeof *free_n);
-	struct taken *taken = xcalloc(NODES * DEVICES, sizeof *taken);
-	double best = 1e18, best_gang = 1e18, full = 0;
-	uint64_t refused = 0;
-
-	for (uint32_t i = 0; i < NODES; i++)
-		leaf_of[i] = i / LEAF;
-	for (int run = 0; run < RUNS; run++) {
-		uint32_t n = 0, used = 0, gang[8];
-		struct buckets b;
-		struct prng r;
-		int64_t t0;
-
-		prng_seed(&r, 2);
-		buckets_init(&b, NODES, DEVICES, leaf_of);
-		for (uint32_t i = 0; i < NODES; i++)
-			buckets_put(&b, i, free_n[i] = DEVICES);
-		refused = 0;
-		t0 = 0;
-		for (int i = -500000; i < DECISIONS; i++) {
-			static const uint8_t sizes[8] = {1, 1, 1, 2, 2, 4, 4, 8};
-			uint32_t need = sizes[prng_below(&r, 8)], at;
-
-			if (i == 0)
-				t0 = mono_now().ns;
-			while (used > NODES * DEVICES / 100 * 95) { /* make room at random, then decide */
-				uint32_t k = (uint32_t)prng_below(&r, n);
-
-				free_n[taken[k].node] += taken[k].devices;
-				buckets_put(&b, taken[k].node, free_n[taken[k].node]);
-				used -= taken[k].devices;
-				taken[k] = taken[--n];
-			}
-			at = buckets_pick(&b, need);
-			if (at == BUCKETS_NONE) {
-				refused++;
-				continue;
-			}
-			free_n[at] -= need;
-			buckets_put(&b, at, free_n[at]);
-			taken[n++] = (struct taken){at, need};
-			used += need;
-		}
-		t0 = mono_now().ns - t0;
-		full = 100.0 * used / (NODES * DEVICES);
-		if ((double)t0 / DECISIONS < best)
-			best = (double)t0 / DECISIONS;
-		for (uint32_t i = 0; i < NODES; i += 5) /* some whole nodes again, for gangs */
-			buckets_put(&b, i, DEVICES);
-		t0 = mono_now().ns;
-		for (int i = 0; i < GANGS; i++) {
-			ENSURE(buckets_gang(&b, 8, false, gang, NULL) == 0);
-			for (int k = 0; k < 8; k++)
-				buckets_put(&b, gang[k], 0);
-			for (int k = 0; k < 8; k++)
-				buckets_put(&b, gang[k], DEVICES);
-		}
-		t0 = mono_now().ns - t0;
-		if ((double)t0 / GANGS < best_gang)
-			best_gang = (double)t0 / GANGS;
-		buckets_done(&b);
-	}
-	say("placement fill", full, "%");
-	say("placement decision with its release", best, "ns");
-	say("placement decisions", 1e9 / best, "1/s");
-	say("placement refused", 100.0 * (double)refused / (DECISIONS + 500000), "%");
-	say("gang of 8 nodes placed and released", best_gang, "ns");
-	free(leaf_of);
-	free(free_n);
-	free(taken);
-}
-
 /* ---- simulated jobs: a synthetic log at a load of 0.85 --------------------------------------------------- */
 
 static void bench_jobs(void)
@@ -208,7 +127,6 @@ int main(void)
 {
 	bench_profile(20000, 64);
 	bench_profile(80000, 1000);
-	bench_buckets();
 	bench_jobs();
 	return 0;
 }

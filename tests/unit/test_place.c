@@ -323,7 +323,7 @@ static void what_is_given_is_free_and_complete(void **state)
 			}
 			a = asked(w, &ask);
 			EACH(w->core, nodes, node_s, n) {
-				uint32_t free_here = popcount64(n->mask & ~n->held & ~n->claimed);
+				uint32_t free_here = popcount64(node_flavor_mask(n, 1) & ~n->held & ~n->claimed);
 
 				room += !ask.chunk ? free_here :
 					ask.distinct ? (free_here >= ask.chunk ? ask.chunk : 0) :
@@ -336,7 +336,7 @@ static void what_is_given_is_free_and_complete(void **state)
 				const struct node_s *n = node_of(w->core, a.part[i].node);
 
 				assert_int_equal(a.part[i].devices & (n->held | n->claimed), 0);
-				assert_int_equal(a.part[i].devices & ~n->mask, 0);
+				assert_int_equal(a.part[i].devices & ~node_flavor_mask(n, 1), 0);
 				assert_int_equal(popcount64(a.part[i].devices), a.part[i].units);
 				for (int word = 0; word < CORE_WORDS; word++)
 					assert_int_equal(a.part[i].cores[word] & n->cores_held[word], 0);
