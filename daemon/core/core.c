@@ -251,6 +251,7 @@ void core_free(struct core *c)
 		free(n->units);
 		free(n->pins);
 		free(n->seat);
+		node_forget_type(c, n);
 	}
 	EACH(c, jobs, job_s, j)
 		free(j->span);
@@ -1057,13 +1058,14 @@ static void apply_node(struct core *c, const struct fact *f)
 		free(n->units);
 		free(n->pins);
 		free(n->seat);
+		node_forget_type(c, n);
 		free(idtab_set(&c->nodes, f->id, NULL));
 		c->rosters_stale = true;
 		return;
 	}
 	moved = fresh || !nodes_neighbours(&n->r, f->node);
 	own(RECORD_NODE, &n->r, f->node);
-	moved |= node_derive(n);
+	moved |= node_derive(c, n);
 	c->rosters_stale |= moved;
 	node_index(c, n);
 	plan_node(c, n, true);

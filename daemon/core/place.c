@@ -12,6 +12,7 @@
  * Shape safety: guaranteed single-device work may break at most `live nodes - whole nodes promised`
  * nodes of a flavor (the fractional area); loans go anywhere, because they can be recalled.
  */
+#include "daemon/core/affinity.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/roster.h"
 #include "daemon/core/state.h"
@@ -86,7 +87,44 @@ static bool may_recall(const struct core *c, const struct place_ask *ask, uint64
 	return false;
 }
 
-bool node_derive(struct node_s *n)
+/* Share that of all nodes of its type. */
+static void type_share(struct core *c, struct node_s *n)
+{
+	struct affinity *mine = affinity_new(n->r.devices, n->r.devices_n);
+	uint64_t hash = affinity_hash(mine);
+	struct node_type **at = &c->node_types;
+
+	if (n->affinity && affinity_equal(n->affinity, mine)) {
+		affinity_free(mine);
+		return;
+	}
+	node_forget_type(c, n);
+	while (*at && ((*at)->hash != hash || !affinity_equal((*at)->affinity, mine)))
+		at = &(*at)->next;
+	if (*at) {
+		affinity_free(mine);
+	} else {
+		affinity_prepare(mine);
+		*at = xcalloc(1, sizeof(struct node_type));
+		**at = (struct node_type){.affinity = mine, .hash = hash};
+	}
+	(*at)->nodes++;
+	n->affinity = (*at)->affinity;
+}
+
+void node_forget_type(struct core *c, struct node_s *n)
+{
+	for (struct node_type **at = &c->node_types, *t; (t = *at) != NULL; at = &t->next)
+		if (t->affinity == n->affinity && --t->nodes == 0) {
+			*at = t->next;
+			affinity_free(t->affinity);
+			free(t);
+			break;
+		}
+	n->affinity = NULL;
+}
+
+bool node_derive(struct core *c, struct node_s *n)
 {
 	struct seat fresh[DEVICES_PER_NODE_MAX];
 	uint32_t fresh_n = 0;
@@ -109,6 +147,7 @@ bool node_derive(struct node_s *n)
 	}
 	if (!fresh_n)
 		fresh[fresh_n++] = (struct seat){0};
+	type_share(c, n);
 	same = fresh_n == n->seats_n;
 	for (uint32_t i = 0; same && i < fresh_n; i++)
 		same = fresh[i].flavor == n->seat[i].flavor;
@@ -281,41 +320,6 @@ static void take_cores(uint64_t to[CORE_WORDS], uint64_t from[CORE_WORDS], const
 		}
 }
 
-/* `k` devices of `avail`: on the NUMA node with the fewest that suffice, else from the lowest. Devices
- * linked to the first one (NVLink, XGMI) come first. */
-static uint64_t pick_devices(const struct node *n, uint64_t avail, unsigned k)
-{
-	uint64_t picked = 0, best = 0;
-	unsigned best_count = UINT32_MAX;
-
-	for (uint64_t m = avail; m; m &= m - 1) {
-		const struct device *dev = &n->devices[__builtin_ctzll(m)];
-		uint64_t same = 0;
-
-		for (uint64_t o = avail; o; o &= o - 1)
-			if (n->devices[__builtin_ctzll(o)].numa == dev->numa)
-				same |= o & -o;
-		if (popcount64(same) >= k && popcount64(same) < best_count) {
-			best = same;
-			best_count = popcount64(same);
-		}
-	}
-	if (!best)
-		best = avail;
-	while (k--) {
-		uint64_t next = best & ~picked;
-
-		if (picked) {
-			uint64_t linked = next & n->devices[__builtin_ctzll(picked)].peers;
-
-			if (linked)
-				next = linked;
-		}
-		picked |= next & -next;
-	}
-	return picked;
-}
-
 static struct part *part_new(struct placing *p)
 {
 	if (p->part_n == p->part_cap) {
@@ -363,7 +367,7 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 		cd->avail -= units;
 	} else {
 		unsigned devices = ask->shape == SHAPE_NODE ? popcount64(cd->devices) : units;
-		uint64_t picked = pick_devices(n, cd->devices, devices);
+		uint64_t picked = affinity_pick(cd->n->affinity, cd->devices, devices);
 		uint64_t near[CORE_WORDS] = {0};
 
 		for (uint64_t m = picked; m; m &= m - 1)

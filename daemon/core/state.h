@@ -59,6 +59,7 @@ struct node_s {
 	/* of the record, for placing: */
 	uint64_t cores_usable[CORE_WORDS];
 	uint32_t cores_usable_n, core_words;
+	const struct affinity *affinity; /* of all its devices */
 	struct seat *seat; /* ascending by flavor */
 	uint32_t seats_n;
 	struct unit_ref *units;
@@ -166,6 +167,8 @@ struct certify {
 	int64_t class_ms[CERT_CLASSES_MAX]; /* recall times promised, ascending */
 	struct cert_flavor flavor[FLAVORS_MAX + 1];
 };
+struct affinity;
+struct node_type { struct node_type *next; struct affinity *affinity; uint64_t hash; uint32_t nodes; };
 
 struct core {
 	bool have_cluster;
@@ -197,6 +200,7 @@ struct core {
 	struct idtab ended;               /* jobs */
 	struct roster *roster[FLAVORS_MAX + 1]; /* nodes in order of topology; [0]: those counted in cores */
 	bool rosters_stale;
+	struct node_type *node_types;       /* in no order that decides anything */
 	struct timers timers;             /* logical time */
 	struct timers live_timers;        /* live time */
 	struct scratch *scratch;          /* scheduler's memory between ticks: a cache, not state */
@@ -364,7 +368,8 @@ static inline uint32_t node_memory_mib(const struct node *n)
 /* Of the memory claimed on it, what nobody who has to go for a claim leaves behind. */
 uint32_t node_memory_owed(const struct core *c, const struct node_s *n, const struct place_ask *ask);
 /* Derive from the record what placing asks of it. TRUE if its place in the order of nodes may be another now. */
-bool node_derive(struct node_s *n);
+bool node_derive(struct core *c, struct node_s *n);
+void node_forget_type(struct core *c, struct node_s *n); /* before the node goes */
 /* Tell the rosters what a node has now (roster.c). O(flavors of the node). */
 void node_index(struct core *c, struct node_s *n);
 
