@@ -76,8 +76,8 @@ int confine_open(struct shell *s, struct err *err)
 		  log_quote(without.len ? buf_cstr(&without) : "nothing"));
 	if (!s->run_as_user && geteuid() == 0 && !s->inventory->emulated)
 		log_event(LOG_WARNING, "work_runs_as_root", "hint=%s", log_quote("run the agent as sluis-agent, with exec.execd"));
-	/* Tasks of other users find their notice by its path; everything in there has modes of its own. */
-	if (s->run_as_user && chmod(s->conf.state_dir, 0711) != 0)
+	/* Tasks of other users find their notice and host file by path; everything in there has modes of its own. */
+	if (s->run_as_user && (chmod(s->conf.state_dir, 0711) != 0 || chmod(s->hosts_dir, 0711) != 0))
 		return err_set_errno(err, ERR_IO, "cannot let users pass '%.160s'", s->conf.state_dir);
 	return check_devices(s, err);
 }

@@ -1,13 +1,14 @@
 /* launch.c - from a payload to running tasks: files, environment, binding, health commands, ports
  *
  *   state_dir/payloads/HEX        payloads of units that are here, named by their SHA-256
- *   state_dir/units/aN-pM/        one folder per unit, with the output
- *       t3.out, t3.err            of the task of rank 3: a file, or a link to where `-o` sends it
- *       x7.out, x7.err            of a command inside the unit
- *   /tmp/sluis-TAG-aN-pM-SALT/    made and removed by the unit's shims, for its user alone: script, hostfile, and
- *       tmp                       TMPDIR. TAG keeps agents on one machine apart
+ *   state_dir/hosts/N             the host file of a unit alone on this node with N slots, for all of them
+ *   state_dir/units/aN-pM-t3.out  output of the task of rank 3 (.err too): a file, or a link to where `-o` sends it
+ *                  aN-pM-x7.out   of a command inside the unit
+ *   /tmp/sluis-TAG-aN-pM-SALT/    (exec.scratch) TMPDIR, made and removed by the unit's shims, for its user alone; .script, and
+ *                                 .hostfile of a gang. TAG keeps agents on one machine apart
  *
- * The folder stays when the unit is released, so that output can be read; launch_sweep removes it later.
+ * Output stays when the unit is released, so that it can be read; launch_sweep removes it later. Few files and no
+ * folders: making and removing them is most of what a quick job costs.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -29,7 +30,7 @@
 #include "proto/base/sha256.h"
 #include "proto/link/log.h"
 
-enum { OUTPUT_KEPT_S = 7 * 86400, PATH_BYTES = 4096 + 256 };
+enum { OUTPUT_KEPT_S = 7 * 86400, PAYS_IDLE_MAX = 16, PATH_BYTES = 4096 + 256 };
 
 /* ---- payloads ---------------------------------------------------------------------------------------- */
 
@@ -93,6 +94,8 @@ static int write_file(const char *path, const void *data, size_t len, mode_t mod
 		at += n;
 		len -= (size_t)n;
 	}
+	if (fchmod(fd, mode) != 0) /* whatever our umask */
+		len = 1;
 	if (close(fd) != 0 || len > 0 || rename(buf_cstr(&fresh), path) != 0) {
 		int code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write '%.160s'", path);
 
@@ -133,6 +136,7 @@ void launch_fetch(struct shell *s, const uint8_t hash[32])
 			(void)unlink(buf_cstr(&path)); /* sluisd has another copy */
 		}
 	}
+	p->idle = 0;
 	if (p->here)
 		agent_payload(s->agent, shell_now(), hash, &p->payload, NULL);
 	else if (!p->asked)
@@ -173,31 +177,39 @@ void launch_payload_came(struct shell *s, const struct msg_payload *m)
 	agent_payload(s->agent, shell_now(), m->hash, &p->payload, NULL);
 }
 
-void launch_forget(struct shell *s, const uint8_t hash[32])
+static void pay_drop(struct shell *s, struct pay **at)
 {
 	CLEANUP(buf_done) struct buf path = BUF_INIT;
+	struct pay *gone = *at;
 
-	if (agent_payload_used(s->agent, hash))
-		return; /* wanted again meanwhile */
-	for (struct pay **at = &s->pays; *at; at = &(*at)->next)
-		if (memcmp((*at)->hash, hash, 32) == 0) {
-			struct pay *gone = *at;
-
-			*at = gone->next;
-			arena_done(&gone->arena);
-			free(gone);
-			break;
-		}
-	payload_path(s, hash, &path);
+	payload_path(s, gone->hash, &path);
 	(void)unlink(buf_cstr(&path)); /* was perhaps never kept */
+	*at = gone->next;
+	arena_done(&gone->arena);
+	free(gone);
+}
+
+/* The next element of an array needs it again in a moment: only the longest unneeded ones go. */
+void launch_forget(struct shell *s, const uint8_t hash[32])
+{
+	struct pay *p = pay_find(s, hash), **oldest = NULL;
+	size_t idle = 0;
+
+	if (!p || agent_payload_used(s->agent, hash))
+		return; /* wanted again meanwhile */
+	p->idle = ++s->pays_idle;
+	for (struct pay **at = &s->pays; *at; at = &(*at)->next) {
+		if (!(*at)->idle || agent_payload_used(s->agent, (*at)->hash))
+			continue;
+		idle++;
+		if (!oldest || (*at)->idle < (*oldest)->idle)
+			oldest = at;
+	}
+	if (idle > PAYS_IDLE_MAX)
+		pay_drop(s, oldest);
 }
 
 /* ---- folders ----------------------------------------------------------------------------------------- */
-
-static void unit_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
-{
-	buf_addf(out, "%s/a%" PRIu64 "-p%u", s->units_dir, alloc, (unsigned)part);
-}
 
 /* Where the tasks of a unit have their scratch folder: not to be guessed, so that nobody can be there first. */
 static void scratch_path(const struct shell *s, uint64_t alloc, uint16_t part, struct buf *out)
@@ -210,15 +222,15 @@ static void scratch_path(const struct shell *s, uint64_t alloc, uint16_t part, s
 	sha256_add(&sha, &alloc, sizeof alloc);
 	sha256_add(&sha, &part, sizeof part);
 	sha256_final(&sha, digest);
-	buf_addf(out, "/tmp/sluis-%08" PRIx32 "-a%" PRIu64 "-p%u-%02x%02x%02x%02x%02x%02x", s->tag, alloc, (unsigned)part,
-		 digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]);
+	buf_addf(out, "%s/sluis-%08" PRIx32 "-a%" PRIu64 "-p%u-%02x%02x%02x%02x%02x%02x", s->conf.exec.scratch, s->tag, alloc,
+		 (unsigned)part, digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]);
 }
 
 void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, char kind, uint64_t index, int stream,
 			struct buf *out)
 {
-	unit_path(s, alloc, part, out);
-	buf_addf(out, "/%c%" PRIu64 ".%s", kind, index, stream ? "err" : "out");
+	buf_addf(out, "%s/a%" PRIu64 "-p%u-%c%" PRIu64 ".%s", s->units_dir, alloc, (unsigned)part, kind, index,
+		 stream ? "err" : "out");
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -243,11 +255,38 @@ void launch_clean(struct shell *s, uint64_t alloc, uint16_t part)
 	remove_tree(buf_cstr(&path)); /* usually gone with the last shim; a killed one leaves it */
 }
 
+/* Files of payloads that were kept for an earlier agent's units. */
+static void sweep_payloads(struct shell *s)
+{
+	DIR *dir = opendir(s->payload_dir);
+	struct dirent *d;
+
+	while (dir && (d = readdir(dir)) != NULL) {
+		CLEANUP(buf_done) struct buf path = BUF_INIT;
+		uint8_t hash[32];
+		bool known = false;
+
+		if (strlen(d->d_name) != 64)
+			continue;
+		for (int i = 0; i < 32; i++)
+			if (sscanf(d->d_name + 2 * i, "%2hhx", &hash[i]) != 1)
+				known = true; /* not one of ours */
+		known |= pay_find(s, hash) != NULL || agent_payload_used(s->agent, hash);
+		buf_addf(&path, "%s/%s", s->payload_dir, d->d_name);
+		if (!known)
+			(void)unlink(buf_cstr(&path)); /* next time, if not now */
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
 void launch_sweep(struct shell *s)
 {
 	DIR *dir = opendir(s->units_dir);
 	time_t now = time(NULL);
 	struct dirent *d;
+
+	sweep_payloads(s);
 
 	while (dir && (d = readdir(dir)) != NULL) {
 		CLEANUP(buf_done) struct buf path = BUF_INIT;
@@ -255,11 +294,11 @@ void launch_sweep(struct shell *s)
 		unsigned part;
 		struct stat st;
 
-		if (sscanf(d->d_name, "a%llu-p%u", &alloc, &part) != 2 || agent_unit(s->agent, alloc, (uint16_t)part))
+		if (sscanf(d->d_name, "a%llu-p%u-", &alloc, &part) != 2 || agent_unit(s->agent, alloc, (uint16_t)part))
 			continue;
 		buf_addf(&path, "%s/%s", s->units_dir, d->d_name);
-		if (lstat(buf_cstr(&path), &st) == 0 && S_ISDIR(st.st_mode) && st.st_mtime + OUTPUT_KEPT_S < now)
-			remove_tree(buf_cstr(&path));
+		if (lstat(buf_cstr(&path), &st) == 0 && st.st_mtime + OUTPUT_KEPT_S < now)
+			(void)unlink(buf_cstr(&path)); /* next time, if not now */
 	}
 	if (dir)
 		(void)closedir(dir);
@@ -272,26 +311,49 @@ struct making {
 	struct environ_in in;
 	struct confine confine;
 	const char *scratch;
-	struct exec_file files[2]; /* hostfile, script */
+	struct exec_file files[2]; /* script, hostfile */
 	size_t files_n;
 };
 
-static int make_common(const struct shell *s, const struct unit *u, const struct payload *p, enum environ_mode mode,
+/* Where the unit's host file is. That of a unit alone says nothing but how many slots it has, so one file serves
+ * all of them. */
+static int make_hostfile(struct shell *s, struct making *m, struct arena *arena, struct err *err)
+{
+	CLEANUP(buf_done) struct buf path = BUF_INIT, text = BUF_INIT;
+	const struct unit *u = m->in.unit;
+	int code = 0;
+
+	environ_hostfile(&m->in, &text);
+	if (u->hosts_n > 1) {
+		buf_addf(&path, "%s/.hostfile", m->scratch);
+		m->files[m->files_n++] = (struct exec_file){.name = ".hostfile", .text = arena_copy(arena, buf_cstr(&text), text.len + 1)};
+	} else {
+		unsigned slots = u->hosts_n ? u->hosts[0].slots : 0;
+
+		buf_addf(&path, "%s/%u", s->hosts_dir, slots);
+		if (slots >= HOSTS_KNOWN_MAX || !s->hosts_made[slots]) /* an earlier agent may have had another address */
+			code = write_file(buf_cstr(&path), text.data, text.len, 0644, err);
+		if (slots < HOSTS_KNOWN_MAX)
+			s->hosts_made[slots] = code == 0;
+	}
+	m->in.hostfile = arena_copy(arena, buf_cstr(&path), path.len + 1);
+	return code;
+}
+
+static int make_common(struct shell *s, const struct unit *u, const struct payload *p, enum environ_mode mode,
 		       uint32_t task, struct making *m, struct arena *arena, struct err *err)
 {
-	CLEANUP(buf_done) struct buf path = BUF_INIT, hosts = BUF_INIT;
+	CLEANUP(buf_done) struct buf path = BUF_INIT;
 	uint16_t port = 0;
-	size_t base;
 	int code;
 
-	*m = (struct making){.files_n = 1};
+	*m = (struct making){.files_n = 0};
 	code = confine_unit(s, u, arena, &m->confine, err);
 	if (code)
 		return code;
-	unit_path(s, u->alloc, u->part, &path);
-	if (mkdir(buf_cstr(&path), 0700) != 0 && errno != EEXIST)
-		return err_set_errno(err, ERR_IO, "cannot make '%.160s'", buf_cstr(&path));
 	(void)agent_unit_state(s->agent, u->alloc, u->part, &port);
+	scratch_path(s, u->alloc, u->part, &path);
+	m->scratch = arena_copy(arena, buf_cstr(&path), path.len + 1);
 	m->in = (struct environ_in){
 		.mode = mode,
 		.unit = u,
@@ -303,6 +365,7 @@ static int make_common(const struct shell *s, const struct unit *u, const struct
 		.cluster = s->cluster,
 		.node = s->node,
 		.address = s->address,
+		.tmpdir = m->scratch,
 		.cpuset = m->confine.cpus,
 		.numa = node_numa(s, u->cores, arena),
 		.interface = s->conf.fabric.interface,
@@ -310,18 +373,7 @@ static int make_common(const struct shell *s, const struct unit *u, const struct
 		.home = m->confine.home,
 		.uid = (uint32_t)(m->confine.uid ? m->confine.uid : geteuid()),
 	};
-	buf_reset(&path);
-	scratch_path(s, u->alloc, u->part, &path);
-	base = path.len;
-	m->scratch = arena_copy(arena, buf_cstr(&path), path.len + 1);
-	buf_addf(&path, "/hostfile");
-	m->in.hostfile = arena_copy(arena, buf_cstr(&path), path.len + 1);
-	path.len = base;
-	buf_addf(&path, "/tmp");
-	m->in.tmpdir = arena_copy(arena, buf_cstr(&path), path.len + 1);
-	environ_hostfile(&m->in, &hosts);
-	m->files[0] = (struct exec_file){.name = "hostfile", .text = arena_copy(arena, buf_cstr(&hosts), hosts.len + 1)};
-	return 0;
+	return make_hostfile(s, m, arena, err);
 }
 
 static void make_task(const struct making *m, const char *const *argv, const char *cwd, struct exec_task *t,
@@ -442,8 +494,8 @@ static int task_make(struct shell *s, const struct unit *u, const struct payload
 		return code;
 	argv = arena_alloc(arena, (p->argv_n + 2U) * sizeof *argv);
 	if (script) {
-		m.files[m.files_n++] = (struct exec_file){.name = "script", .text = p->script, .executable = true};
-		buf_addf(&own, "%s/script", m.scratch);
+		m.files[m.files_n++] = (struct exec_file){.name = ".script", .text = p->script, .executable = true};
+		buf_addf(&own, "%s/.script", m.scratch);
 		argv[n++] = arena_copy(arena, buf_cstr(&own), own.len + 1);
 	}
 	for (uint32_t i = 0; i < p->argv_n; i++)

@@ -844,6 +844,7 @@ static void shell_done(struct shell *s)
 	arena_done(&s->starts_arena);
 	free(s->units_dir);
 	free(s->payload_dir);
+	free(s->hosts_dir);
 	free(s->home);
 	free(s->inventory);
 	free(s->local);
@@ -902,6 +903,7 @@ static int set_up(struct shell *s, const struct options *opts, struct err *err)
 		return err_set_errno(err, ERR_IO, "cannot find '%.200s'", s->conf.state_dir);
 	s->units_dir = joined(real, "units");
 	s->payload_dir = joined(real, "payloads");
+	s->hosts_dir = joined(real, "hosts");
 	s->home = xstrdup(pw && pw->pw_dir ? pw->pw_dir : "/");
 	sha256_init(&sha);
 	sha256_add(&sha, real, strlen(real));
@@ -911,6 +913,8 @@ static int set_up(struct shell *s, const struct options *opts, struct err *err)
 	code = make_dir(s->units_dir, err);
 	if (!code)
 		code = make_dir(s->payload_dir, err);
+	if (!code)
+		code = make_dir(s->hosts_dir, err);
 	if (!code)
 		code = only_one(s, err);
 	if (!code)

@@ -29,6 +29,7 @@ struct pay {
 	uint8_t hash[32];
 	bool asked;  /* PAYLOAD_GET is under way */
 	bool here;
+	uint64_t idle; /* when it was last needed, counted; 0: it is */
 	struct arena arena;
 	struct payload payload;
 	struct pay *next;
@@ -60,7 +61,7 @@ struct reader { /* how far a task's reports were read */
 	struct reader *next;
 };
 
-enum { STARTS_MAX = 64 };
+enum { STARTS_MAX = 64, HOSTS_KNOWN_MAX = 1024 };
 struct start {
 	char name[AGENT_NAME_BYTES];
 	struct exec_task task;
@@ -71,11 +72,12 @@ struct shell {
 	char node[NAME_BYTES];
 	char address[NAME_BYTES];
 	char cluster[NAME_BYTES]; /* from WELCOME */
-	char *units_dir, *payload_dir, *home;
+	char *units_dir, *payload_dir, *hosts_dir, *home;
 	uint32_t tag; /* of state_dir: keeps the scratch folders of two agents apart */
 	uint8_t salt[16]; /* kept in state_dir: makes their names hard to guess */
 	struct inventory *inventory;
 	struct probe_local *local;
+	bool hosts_made[HOSTS_KNOWN_MAX]; /* hosts_dir/N is written */
 	bool run_as_user;
 	uint32_t isolation; /* enum isolation bits */
 	char hcas[512]; /* all of this node's, as probed or configured; "" */
@@ -87,6 +89,7 @@ struct shell {
 	struct link_client *client;
 	struct loop_timer tick, watchdog, sweep;
 	struct pay *pays;
+	uint64_t pays_idle;
 	struct check *checks;
 	uint64_t checks_made; /* names of health commands; above those of earlier lives */
 	struct reader *readers;

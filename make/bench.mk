@@ -14,5 +14,9 @@ bench: $(BINS) $(BENCH_BINS) ## print the figures of every benchmark, the machin
 	@printf 'machine: %s, %s cores, %s, state on %s\n' \
 		"$$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$$(nproc)" "$$(uname -sr)" \
 		"$$(stat -f -c %T $(BENCH_DIR))"
+	@echo '# bench_jobs.py'; for python in python3 /usr/bin/python3; do \
+		"$$python" -c 'import zmq, msgpack' 2>/dev/null || continue; \
+		t=$$(mktemp -d $(BENCH_DIR)/sluis-bench-jobs-XXXXXX); \
+		T=$$t BIN=$(BIN) "$$python" tests/bench/bench_jobs.py; rm -rf "$$t"; break; done
 	@for b in $(sort $(BENCH_BINS)); do echo "# $${b##*/}"; BENCH_DIR=$(BENCH_DIR) $$b || exit 1; done
 .PHONY: bench

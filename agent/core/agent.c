@@ -37,6 +37,8 @@ enum {
 	HEALTH_TIMEOUT_MS = 5000,
 	HEALTH_FAILS = 3,
 	GAP_HEARTBEATS = 3, /* DESIRED did not come although the daemon has a newer one */
+	REPORT_MS = 2,         /* between reports of a node with few rows */
+	REPORT_ROWS_PER_MS = 16,
 	EXIT_CANNOT = 126,  /* as a shell says: found, but cannot be run */
 };
 
@@ -266,11 +268,19 @@ static void keep(struct agent *a, struct row *r, bool sync)
 	a->sync_wanted |= sync;
 }
 
+/* A report holds all rows, so a node with many tells less often. */
+static int64_t report_every(const struct agent *a)
+{
+	int64_t ms = REPORT_MS + a->rows_n / REPORT_ROWS_PER_MS;
+
+	return ms < a->cfg.report_ms ? ms : a->cfg.report_ms;
+}
+
 static void want_report(struct agent *a, struct agent_now now)
 {
 	if (!a->report_at_ms)
-		a->report_at_ms = a->reported_ms && a->reported_ms + a->cfg.report_ms > now.ms ?
-					  a->reported_ms + a->cfg.report_ms : now.ms;
+		a->report_at_ms = a->reported_ms && a->reported_ms + report_every(a) > now.ms ?
+					  a->reported_ms + report_every(a) : now.ms;
 }
 
 static void set_state(struct agent *a, struct agent_now now, struct row *r, enum unit_state state)
@@ -683,6 +693,13 @@ static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 
 /* ---- one unit, as far as it goes --------------------------------------------------------------------- */
 
+/* A unit without siblings on other nodes whose tasks have all ended, with nothing left, is over: waiting to be
+ * told so would hold its devices for another round trip. A member of a gang waits: its siblings may run on. */
+static bool over(struct agent *a, struct agent_now now, struct row *r)
+{
+	return r->unit.hosts_n == 1 && !r->adopted && !stop_each(a, now, r, STOP_COUNT);
+}
+
 /* What the tasks say about the unit. */
 static void exits(struct agent *a, struct agent_now now, struct row *r)
 {
@@ -701,7 +718,9 @@ static void exits(struct agent *a, struct agent_now now, struct row *r)
 			failed |= st->exit_code || st->exit_signal;
 		}
 	}
-	if (failed || ended == r->tasks_n)
+	if (ended == r->tasks_n && over(a, now, r))
+		finish(a, now, r);
+	else if (failed || ended == r->tasks_n)
 		set_state(a, now, r, UNIT_EXITED);
 	else if (hidden)
 		set_state(a, now, r, UNIT_UNKNOWN);
@@ -741,6 +760,8 @@ static void row_step(struct agent *a, struct agent_now now, struct row *r)
 		run(a, now, r);
 	if (r->started)
 		exits(a, now, r);
+	if (row_final(r))
+		return;
 	if (stop)
 		stop_step(a, now, r);
 	else if (r->unit.kind == UNIT_SERVICE && r->state == UNIT_RUNNING) {

@@ -15,7 +15,7 @@
  *    living unit has one of them. (R4)
  *  - Only STOP ends a unit, or `stop_on_disconnect` after a long silence; a unit that is no longer
  *    listed, or whose state cannot be told, runs on. Phases only move forward. (R5, R8)
- *  - RELEASED is said when no process is left, after it was synced; a row stays until it was
+ *  - RELEASED is said when no process is left (by a unit that is alone without being told to stop), after it was synced; a row stays until it was
  *    acknowledged in its last state. (R6)
  *  - After a reboot every unit that was not released is LOST.
  *
@@ -51,7 +51,7 @@ struct agent_cfg {
 	uint64_t epoch_seen;     /* highest cluster epoch obeyed, from the table */
 	bool table_rebuilt;      /* rows may be missing */
 	uint16_t port_first, port_last;
-	int64_t report_ms;       /* reports are at least this far apart */
+	int64_t report_ms;       /* the longest that a change waits for others to be told with it */
 	int64_t resend_ms;       /* unacknowledged facts are told again after this */
 	int64_t unkillable_ms;   /* SIGKILL sent this long ago and still there */
 	int64_t fence_ms;        /* stop_on_disconnect: after this long without a daemon */

@@ -45,6 +45,7 @@ enum {
 	ANSWER_MS = 1000,         /* what we wait for a shim */
 	BELL_FULL_BYTES = 60000,  /* of the 64 KiB a pipe holds: some may have been turned away */
 	SPARE_FD = 10,
+	SPARES_MAX = 64, /* directories of released units, to be used again */
 	SLOTS_GROW = 256,
 	BOOT_ID_BYTES = 40,
 };
@@ -53,6 +54,7 @@ struct known {
 	char name[EXEC_NAME_BYTES];
 	uint64_t hash;
 	int pidfd; /* of the shim, or -1 */
+	int listen_fd; /* of the unit's socket, so that it can be used again; or -1 */
 	int64_t slot; /* -1: none, made by hand */
 	bool changed;
 	bool leaving; /* released, but its shim has yet to be waited for */
@@ -74,6 +76,9 @@ struct exec {
 	size_t n, cap;
 	struct known *changed_first, *changed_last;
 	struct known *leaving;
+	struct spare { unsigned number; int listen_fd; } spares[SPARES_MAX];
+	size_t spares_n;
+	unsigned spare_next;
 	char bell[EXEC_NAME_BYTES + 1]; /* a name the last read cut in two */
 	size_t bell_len;
 };
@@ -174,6 +179,7 @@ static struct known *known_add(struct exec *exec, const char *name)
 	memcpy(k->name, name, strlen(name) + 1);
 	k->hash = name_hash(name);
 	k->pidfd = -1;
+	k->listen_fd = -1;
 	k->slot = -1;
 	if (exec->n == exec->cap) {
 		exec->cap = exec->cap ? exec->cap * 2 : 64;
@@ -228,6 +234,7 @@ static void known_drop(struct exec *exec, struct known *k)
 	}
 	if (k->slot >= 0)
 		slot_give(exec, (size_t)k->slot);
+	close_fd(&k->listen_fd);
 	for (size_t i = 0; i < exec->n; i++)
 		if (exec->known[i] == k) {
 			exec->known[i] = exec->known[--exec->n];
@@ -281,6 +288,20 @@ static int remove_tree(int dirfd, const char *name)
 static int unit_dir(const struct exec *exec, const char *name)
 {
 	return openat(exec->units_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void spare_name(unsigned number, char ret[EXEC_NAME_BYTES])
+{
+	(void)snprintf(ret, EXEC_NAME_BYTES, ".spare-%u", number);
+}
+
+static void spare_drop(struct exec *exec, struct spare *s)
+{
+	char name[EXEC_NAME_BYTES];
+
+	spare_name(s->number, name);
+	close_fd(&s->listen_fd);
+	(void)remove_tree(exec->units_fd, name); /* the next exec_open, if not now */
 }
 
 /* Is the shim (or a starting agent) alive? Ask this before reading what it writes. */
@@ -454,7 +475,7 @@ static int scan_units(struct exec *exec, struct err *err)
 		return err_set_errno(err, ERR_IO, "cannot list the units");
 	}
 	while ((e = readdir(dir))) {
-		if (!strncmp(e->d_name, ".new-", 5) || !strncmp(e->d_name, ".old-", 5)) {
+		if (!strncmp(e->d_name, ".new-", 5) || !strncmp(e->d_name, ".old-", 5) || !strncmp(e->d_name, ".spare-", 7)) {
 			(void)remove_tree(exec->units_fd, e->d_name); /* next time, if not now */
 		} else if (!unit_name_check(e->d_name, NULL)) {
 			struct known *k = known_add(exec, e->d_name);
@@ -526,9 +547,12 @@ void exec_close(struct exec *exec)
 		return;
 	for (size_t i = 0; i < exec->n; i++) {
 		close_fd(&exec->known[i]->pidfd);
+		close_fd(&exec->known[i]->listen_fd);
 		free(exec->known[i]);
 	}
 	free(exec->known);
+	while (exec->spares_n > 0)
+		spare_drop(exec, &exec->spares[--exec->spares_n]);
 	while (exec->leaving) {
 		struct known *k = exec->leaving;
 
@@ -578,7 +602,7 @@ static int check_task(const struct exec_task *task, struct err *err)
 	if (task->scratch && (task->scratch[0] != '/' || strlen(task->scratch) + EXEC_NAME_BYTES + 8 > PATH_MAX))
 		return err_set(err, ERR_INVAL, "the scratch folder '%.80s' is not absolute, or too long", task->scratch);
 	for (size_t i = 0; i < task->files_n; i++) {
-		code = task->scratch ? unit_name_check(task->files[i].name, err) :
+		code = task->scratch ? unit_name_check(task->files[i].name + (task->files[i].name[0] == '.'), err) :
 				       err_set(err, ERR_INVAL, "'%s' has files and no scratch folder", task->name);
 		if (code)
 			return code;
@@ -700,6 +724,69 @@ static int listen_in(int dir)
 	return fd;
 }
 
+/* ---- directories that are used again ---- */
+
+/* Making and removing files is most of what a quick task costs (ext4 looks for an inode that was not freed
+ * lately, one by one), so the directory of a released unit, with `task` and bound socket, becomes the next
+ * one's. Nothing of the old unit may reach the new: its shim has left (the lock is free), nothing else is in
+ * the directory, and no request waits in the socket. Whatever is not so is removed instead. */
+
+static bool only_task_and_sock(int dir)
+{
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+	bool ok = list != NULL;
+
+	if (!list)
+		close_fd(&copy);
+	while (list && ok && (e = readdir(list)))
+		ok = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, "task") || !strcmp(e->d_name, "sock");
+	if (list)
+		(void)closedir(list);
+	return ok;
+}
+
+static bool quiet(int listen_fd)
+{
+	struct pollfd p = {.fd = listen_fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 0;
+}
+
+/* Put the directory of `k` aside. False, and nothing is changed, if it is not fit for that. */
+static bool spare_keep(struct exec *exec, struct known *k)
+{
+	CLEANUP(close_fd) int dir = -1;
+	char spare[EXEC_NAME_BYTES];
+
+	if (k->listen_fd < 0 || exec->spares_n == SPARES_MAX)
+		return false;
+	dir = unit_dir(exec, k->name);
+	if (dir < 0 || lock_held(dir) || !only_task_and_sock(dir) || !quiet(k->listen_fd))
+		return false;
+	spare_name(++exec->spare_next, spare);
+	if (renameat(exec->units_fd, k->name, exec->units_fd, spare))
+		return false;
+	exec->spares[exec->spares_n++] = (struct spare){exec->spare_next, k->listen_fd};
+	k->listen_fd = -1;
+	return true;
+}
+
+/* One that is put aside, with its socket; its name goes to `ret`. -1 if there is none. */
+static int spare_take(struct exec *exec, char ret[EXEC_NAME_BYTES])
+{
+	while (exec->spares_n > 0) {
+		struct spare s = exec->spares[--exec->spares_n];
+
+		spare_name(s.number, ret);
+		if (quiet(s.listen_fd)) /* nobody but us knows the name, but it could be listed */
+			return s.listen_fd;
+		spare_drop(exec, &s);
+	}
+	return -1;
+}
+
 /* First half: everything on disk but the sync. */
 static int prepare(struct exec *exec, const struct exec_task *task, struct prep *ret_prep, struct err *err)
 {
@@ -708,6 +795,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 	struct exec_trace trace = {.name = task->name};
 	char fresh[EXEC_NAME_BYTES + 8];
 	size_t slot;
+	int spare = -1;
 	int code = check_task(task, err);
 
 	*ret_prep = (struct prep){.task = task, .lock_fd = -1, .listen_fd = -1};
@@ -727,21 +815,24 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		slot_give(exec, slot);
 		return code;
 	}
-	(void)snprintf(fresh, sizeof(fresh), ".new-%s", task->name);
-	if ((mkdirat(exec->units_fd, fresh, 0700) &&
+	spare = spare_take(exec, fresh);
+	if (spare < 0)
+		(void)snprintf(fresh, sizeof(fresh), ".new-%s", task->name);
+	if ((spare < 0 && mkdirat(exec->units_fd, fresh, 0700) &&
 			(errno != EEXIST || remove_tree(exec->units_fd, fresh) ||
 				mkdirat(exec->units_fd, fresh, 0700))) ||
 			(dir = unit_dir(exec, fresh)) < 0)
 		code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot make a directory for '%s'",
 				task->name);
 	if (!code)
-		code = unit_write(dir, "task", &records, err);
-	if (!code && unit_get(&records, "notice_for_all") && fchmod(dir, 0711))
+		code = spare < 0 ? unit_write(dir, "task", &records, err) : unit_overwrite(dir, "task", &records, err);
+	if (!code && (spare >= 0 || unit_get(&records, "notice_for_all")) &&
+			fchmod(dir, unit_get(&records, "notice_for_all") ? 0711 : 0700))
 		code = err_set_errno(err, ERR_SYS, "cannot open the directory of '%s'", task->name);
 	if (!code) {
 		/* Above the numbers they get in the shim, so that dup2 there hits neither. */
 		int lock = openat(dir, "task", O_RDONLY | O_CLOEXEC);
-		int sock = listen_in(dir);
+		int sock = spare >= 0 ? fcntl(spare, F_DUPFD_CLOEXEC, 0) : listen_in(dir);
 
 		ret_prep->lock_fd = lock < 0 ? -1 : fcntl(lock, F_DUPFD_CLOEXEC, SPARE_FD);
 		ret_prep->listen_fd = sock < 0 ? -1 : fcntl(sock, F_DUPFD_CLOEXEC, SPARE_FD);
@@ -757,6 +848,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		trace.cgroup = unit_get(&records, "cgroup");
 		close_fd(&ret_prep->lock_fd);
 		close_fd(&ret_prep->listen_fd);
+		close_fd(&spare);
 		(void)remove_tree(exec->units_fd, fresh);
 		if (trace.cgroup)
 			(void)exec->ops->forget(&exec->site, &trace, NULL); /* empty; the next start of the name clears it too */
@@ -764,6 +856,9 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		return code;
 	}
 	known_add(exec, task->name)->slot = (int64_t)slot;
+	if (spare < 0 && exec->n <= SPARES_MAX * 4) /* more live at a time than will ever be kept */
+		spare = fcntl(ret_prep->listen_fd, F_DUPFD_CLOEXEC, SPARE_FD);
+	known_find(exec, task->name)->listen_fd = spare;
 	return 0;
 }
 
@@ -773,6 +868,10 @@ static int remove_unit(struct exec *exec, const char *name, struct err *err)
 	struct known *k = known_find(exec, name);
 	char old[EXEC_NAME_BYTES + 8];
 
+	if (k && spare_keep(exec, k)) {
+		known_drop(exec, k);
+		return 0;
+	}
 	/* Out of the way in one step: a half-removed unit would read as a lost one. */
 	(void)snprintf(old, sizeof(old), ".old-%s", name);
 	(void)remove_tree(exec->units_fd, old); /* only there if an earlier release was cut short */
@@ -1084,6 +1183,8 @@ static int ask(struct exec *exec, const char *name, const char *request, size_t 
 
 	if (dir < 0)
 		return err_set(err, ERR_NOTFOUND, "no unit '%s'", name);
+	if (!lock_held(dir)) /* we keep its socket, so nobody would refuse us */
+		return err_set(err, ERR_GONE, "the shim of '%s' is gone", name);
 	a = sock_address(dir);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)

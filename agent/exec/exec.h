@@ -107,7 +107,7 @@ struct exec_task {
 	 * names are opened as this user, those in the unit directory as the agent. */
 	uid_t uid;
 	bool private_tmp; /* an empty /tmp of its own, with systemd */
-	/* A folder of the task's user alone (0700), made if absent, with an empty folder `tmp` and `files` in it
+	/* A folder of the task's user alone (0700), made if absent, with `files` in it
 	 * (one that is there already stays as it is). Tasks may share one; it goes with the last of them.
 	 * Absolute, in a folder where that user may make it; NULL: none. */
 	const char *scratch;
@@ -117,7 +117,7 @@ struct exec_task {
 
 /* A file below exec_task.scratch. */
 struct exec_file {
-	const char *name; /* one component */
+	const char *name; /* as a unit's, also with one '.' in front */
 	const char *text;
 	bool executable;
 };

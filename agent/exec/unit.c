@@ -102,6 +102,21 @@ int unit_write(int dirfd, const char *name, const struct buf *b, struct err *err
 	return code;
 }
 
+int unit_overwrite(int dirfd, const char *name, const struct buf *b, struct err *err)
+{
+	CLEANUP(buf_done) struct buf out = BUF_INIT;
+	int fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	int code = 0;
+
+	seal(b, &out);
+	if (fd < 0)
+		return err_set_errno(err, ERR_IO, "cannot open '%s'", name);
+	if (write_all(fd, out.data, out.len) || ftruncate(fd, (off_t)out.len))
+		code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write '%s'", name);
+	(void)close(fd);
+	return code;
+}
+
 int unit_read(int dirfd, const char *name, struct buf *b, size_t max, struct err *err)
 {
 	ssize_t n = 1;

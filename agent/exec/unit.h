@@ -9,7 +9,7 @@
  *                      then by the shim as long as it lives
  *     sock             SOCK_SEQPACKET, bound by the agent, served by the shim
  *     notice, reports, stdout, stderr
- *   units/.new-NAME, .old-NAME   being made, being removed; cleared by exec_open
+ *   units/.new-NAME, .old-NAME, .spare-N   being made, being removed, to be used again; cleared by exec_open
  *
  * `task` and the parts of a slot have one format: records "key=value\0", the last one "sum=XXXXXXXX", the
  * CRC-32C of all before it in hex. A value may hold any byte but NUL; a key may repeat. The sum tells what
@@ -73,6 +73,8 @@ enum unit_part { UNIT_INTENT, UNIT_STATUS, UNIT_EXIT, UNIT_EMPTY };
 /* Write b with its sum to `name` in dirfd by way of a temporary file and rename. Not synced.
  * Returns 0; ERR_IO, ERR_NOSPACE; then `name` is as it was. */
 int unit_write(int dirfd, const char *name, const struct buf *b, struct err *err) NODISCARD;
+/* The same into the file that is there, which nobody may be reading: a crash leaves anything. */
+int unit_overwrite(int dirfd, const char *name, const struct buf *b, struct err *err) NODISCARD;
 /* Read and check. Returns 0; ERR_NOTFOUND; ERR_CORRUPT for a bad sum; ERR_TOOBIG; ERR_IO. */
 int unit_read(int dirfd, const char *name, struct buf *ret_b, size_t max, struct err *err) NODISCARD;
 

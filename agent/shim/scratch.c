@@ -116,8 +116,6 @@ static int fill(int dir, const struct buf *task, char *error, size_t size)
 {
 	const char *text = NULL;
 
-	if (mkdirat(dir, "tmp", 0700) && errno != EEXIST)
-		return say(error, size, "make", "tmp");
 	for (const char *f = unit_get(task, "file"); f; f = unit_next(task, "file", f)) {
 		size_t n = strlen(f);
 		bool executable = n && f[n - 1] == '*';
@@ -193,7 +191,6 @@ static void take_back(int dir, const struct buf *task)
 		(void)snprintf(name, sizeof(name), "%.*s", (int)(n - (n && f[n - 1] == '*')), f);
 		(void)unlinkat(dir, name, 0);
 	}
-	(void)unlinkat(dir, "tmp", AT_REMOVEDIR);
 }
 
 bool scratch_close(const struct buf *task, int *fd, bool deep)

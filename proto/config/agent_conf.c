@@ -124,6 +124,8 @@ static const struct conf_row exec_rows[] = {
 	 .max = UINT32_MAX - 1, .doc = "and the highest"},
 	{.key = "users", .type = CONF_PAIRS, .offset = AT(exec.users),
 	 .doc = "account of a sluis user, where it has another name: {eva: e.jansen}"},
+	{.key = "scratch", .type = CONF_PATH, .offset = AT(exec.scratch), .preset = "/tmp",
+	 .doc = "folder in which each unit has its TMPDIR; everybody may make folders there, as in /tmp"},
 	{.key = "tasks_max", .type = CONF_COUNT, .offset = AT(exec.tasks_max), .preset = "16384", .max = 4194304,
 	 .doc = "processes and threads that one task may have; 0: no limit"},
 	{.key = "devices", .type = CONF_TEXT_LIST, .offset = AT(exec.devices),

@@ -45,6 +45,7 @@ struct agent_conf {
 		int run_as; /* enum conf_run_as */
 		int64_t uid_min, uid_max; /* accounts that work may run as */
 		struct conf_pairs users;  /* sluis name → account, where they differ */
+		const char *scratch; /* where units have their TMPDIR */
 		int64_t tasks_max;        /* processes and threads of one task; 0: no limit */
 		struct conf_texts devices; /* nodes that every task may open besides its own devices */
 		const char *prolog, *epilog; /* folders of programs, or NULL */

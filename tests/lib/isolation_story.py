@@ -66,7 +66,7 @@ def files(admin, a):
     os.mkdir(mine, 0o700)
     os.chown(mine, TINA.pw_uid, TINA.pw_gid)
     n = as_user(admin, "tina", {"script": "#!/bin/sh\necho from $(id -un): $1; echo x >$TMPDIR/x; ls -ld $TMPDIR "
-                                          "| cut -c1-10; cat $SLUIS_HOSTFILE; dirname $TMPDIR >place\n", "argv": ["you"],
+                                          "| cut -c1-10; cat $SLUIS_HOSTFILE; echo $TMPDIR >place\n", "argv": ["you"],
                                 "cwd": mine, "output": "out.txt"}, mode="script")
     equal(ended(admin, n)["state"], "CD", "her script ran in a folder that only she may enter")
     out = read(os.path.join(mine, "out.txt")).splitlines()
@@ -80,7 +80,7 @@ def files(admin, a):
         ok(False, "the agent cannot read her file", output(admin, n))
     except Refused as e:
         ok("cannot read" in e.message and "out.txt" in e.message, "the agent may not read that file, and says where it is", e)
-    other = as_user(admin, "tina", sh(f"cat {a.dir}/node.key {a.dir}/table {a.dir}/units/*/* {a.dir}/payloads/* "
+    other = as_user(admin, "tina", sh(f"cat {a.dir}/node.key {a.dir}/table {a.dir}/units/* {a.dir}/payloads/* "
                                       f"2>/dev/null | wc -c; ls {a.dir} {a.dir}/exec/units 2>/dev/null | wc -l"))
     ended(admin, other)
     equal(output(admin, other), "0\n0\n", "nothing of the agent's can be read or listed by her")
@@ -159,6 +159,7 @@ try:
 except OSError as e:
     print("refused", e.errno, flush=True)
 print("made", n, flush=True)
+time.sleep(600)
 """
 
 

@@ -20,7 +20,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,13 +145,15 @@ static int teardown(void **state)
 	struct world *w = *state;
 	char command[256];
 	char path[PATH_MAX];
+	bool open_before;
 
 	if (w->exec)
 		exec_list(w->exec, end_unit, w);
 	(void)snprintf(path, sizeof(path), "%s/units", w->run_dir);
-	if (w->exec && rmdir(path)) /* a release leaves nothing */
-		return -1;
+	open_before = w->exec != NULL;
 	exec_close(w->exec);
+	if (open_before && rmdir(path)) /* a release leaves nothing but what is used again, which goes at the end */
+		return -1;
 	(void)snprintf(command, sizeof(command), "rm -rf '%s'", w->dir);
 	if (system(command))
 		return -1;
@@ -418,9 +422,9 @@ static void drops_only_what_is_older_than_the_run(void **state)
 static void scratch_goes_with_the_last_task(void **state)
 {
 	struct world *w = *state;
-	const char *const first[] = {"sh", "-c", "cat \"$0\"/script; cd \"$0\"/tmp && mkdir -p a/b && echo x >a/b/c && ln -s / up && chmod 500 a",
+	const char *const first[] = {"sh", "-c", "cat \"$0\"/script; cd \"$0\" && mkdir -p a/b && echo x >a/b/c && ln -s / up && chmod 500 a",
 		NULL, NULL};
-	const char *const second[] = {"sh", "-c", "while [ ! -e \"$0\"/tmp/up ]; do sleep 0.02; done; cat", NULL, NULL};
+	const char *const second[] = {"sh", "-c", "while [ ! -e \"$0\"/up ]; do sleep 0.02; done; cat", NULL, NULL};
 	const struct exec_file files[] = {{.name = "script", .text = "#!/bin/sh\nkept\n", .executable = true}};
 	char scratch[PATH_MAX], fifo[PATH_MAX], text[256];
 	const char *argv1[5], *argv2[5];
@@ -484,6 +488,64 @@ static void refuses_a_scratch_folder_of_others(void **state)
 	wait_until(w, "t2", is_over, &s);
 	assert_true(s.setup_failed);
 	assert_int_equal(access(scratch, F_OK), 0);
+}
+
+/* The directory of a released unit is used again. What another asked of the old one must not reach the new
+ * one, nor what a task left in it. */
+static void used_directories_carry_nothing_over(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"sh", "-c", "sleep 0.3", NULL};
+	const struct exec_task task = {.name = "t2", .argv = argv, .env = plain_env, .stdout_path = "/dev/null"};
+	const struct exec_task first = {.name = "t1", .argv = argv, .env = plain_env, .stdout_path = "/dev/null"};
+	char units[PATH_MAX], path[PATH_MAX];
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct exec_status s;
+	struct stat before, after;
+	int dir, late;
+
+	/* Once in peace: the same directory. */
+	assert_int_equal(exec_start(w->exec, &first, NULL), 0);
+	(void)snprintf(path, sizeof(path), "%s/units/t1", w->run_dir);
+	assert_int_equal(stat(path, &before), 0);
+	wait_until(w, "t1", is_over, &s);
+	while (exec_release(w->exec, "t1", NULL))
+		usleep(1000);
+	usleep(50000); /* the shim has said all, and leaves */
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	(void)snprintf(path, sizeof(path), "%s/units/t2", w->run_dir);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
+	wait_until(w, "t2", is_over, &s);
+	assert_int_equal(s.exit_code, 0);
+	assert_int_equal(exec_release(w->exec, "t2", NULL), 0);
+	/* Then a "kill" that nobody has taken out of the socket waits in the one that is put aside. */
+	assert_int_equal(exec_start(w->exec, &first, NULL), 0);
+	wait_until(w, "t1", is_over, &s);
+	usleep(50000);
+	(void)snprintf(units, sizeof(units), "%s/units/t1", w->run_dir);
+	dir = open(units, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/sock", dir);
+	late = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (connect(late, (const struct sockaddr *)&a, sizeof(a)) == 0)
+		assert_int_equal(send(late, "kill", 4, MSG_NOSIGNAL), 4);
+	assert_int_equal(exec_release(w->exec, "t1", NULL), 0);
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t2", is_over, &s);
+	assert_int_equal(s.exit_signal, 0);
+	assert_int_equal(s.exit_code, 0);
+	(void)close(late);
+	(void)close(dir);
+	/* What a task leaves there goes with it. */
+	assert_int_equal(exec_release(w->exec, "t2", NULL), 0);
+	start_ok(w, "t1", "echo x; echo '{}' >&8");
+	wait_until(w, "t1", is_over, &s);
+	assert_int_equal(exec_release(w->exec, "t1", NULL), 0);
+	start_ok(w, "t2", "true");
+	wait_until(w, "t2", is_over, &s);
+	(void)snprintf(path, sizeof(path), "%s/units/t2/reports", w->run_dir);
+	assert_int_equal(access(path, F_OK), -1);
 }
 
 static void refuses_nonsense(void **state)
@@ -1236,6 +1298,7 @@ int main(void)
 		CASE(says_what_kept_a_task_from_starting),
 		CASE(gives_environment_directory_and_output),
 		CASE(writes_where_the_job_says),
+		CASE(used_directories_carry_nothing_over),
 		CASE(drops_only_what_is_older_than_the_run),
 		CASE(scratch_goes_with_the_last_task),
 		CASE(refuses_a_scratch_folder_of_others),
