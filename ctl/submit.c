@@ -364,8 +364,6 @@ static int refuse_rest(const struct job_options *o, struct err *err)
 	if (o->exclude)
 		return refuse(err, ERR_UNSUPPORTED, "--constraint LABEL of the other nodes; broken nodes are avoided by themselves",
 			      "--exclude: nodes are chosen by label, not by name");
-	if (o->topology == TOPO_REQUIRE_LEAF)
-		return refuse(err, ERR_UNSUPPORTED, "--topology preferred=leaf", "--topology: leaves are preferred, not required");
 	if (o->qos && !o->klass)
 		return refuse(err, ERR_INVAL, "--class urgent, normal, standby or scavenger", "--qos: that class is not known");
 	return 0;
@@ -398,6 +396,9 @@ static void fill_terms(const struct job_options *o, struct job_spec *s)
 	int klass = o->klass ? job_class_parse(o->klass) : JOB_NORMAL;
 
 	s->klass = (uint8_t)(klass >= 0 ? klass : JOB_NORMAL);
+	s->topology = o->topology == TOPO_LEAF ? TOPOLOGY_LEAF : o->topology == TOPO_POD ? TOPOLOGY_POD : TOPOLOGY_ANY;
+	s->topology_required = o->topology_required;
+	s->topology_wait_ms = o->topology_wait_ms;
 	s->loan = o->loan == WISH_OK ? LOAN_OK : o->loan == WISH_ONLY ? LOAN_ONLY : LOAN_NEVER;
 	s->time_limit_ms = set(o->time_limit_ms) ? o->time_limit_ms : 0;
 	s->begin_ms = set(o->begin_ms) ? o->begin_ms : 0;

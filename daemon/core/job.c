@@ -19,6 +19,7 @@
  */
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
+#include "proto/model/names.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -145,7 +146,12 @@ void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t
 		.until_ms = holds_until(c, t, s, klass),
 		.reservation = s->reservation,
 		.project = s->project,
+		.topology = s->topology,
+		.topology_required = s->topology_required || t < s->topology_wait_ms + j->submit_ms,
 	};
+	if (ask->topology_required && !s->topology_required && job_waits(j) &&
+	    (!c->scratch->wake_ms || s->topology_wait_ms + j->submit_ms < c->scratch->wake_ms))
+		c->scratch->wake_ms = s->topology_wait_ms + j->submit_ms; /* time alone relaxes it */
 	if (j->excluded_n && !others_hold(c, ask))
 		ask->excluded_n = 0;
 	if (s->cpus_per_task) {
@@ -577,6 +583,33 @@ void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t sh
 	}
 }
 
+/* A group of the required level could be too small, however many nodes there are: 0, or ERR_NEVER. */
+static int group_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err)
+{
+	struct place_ask ask = *want;
+	const char *group = topology_name(ask.topology), *what = ask.shape == SHAPE_NODE ? "whole nodes" : "devices";
+	uint64_t most = 0;
+	struct part *parts;
+	uint32_t n;
+
+	ask.over = PLACE_EMPTY;
+	ask.klass = CLASS_LOAN;
+	ask.excluded_n = 0;
+	ask.topology_required = true;
+	ask.ret_largest = &most;
+	if (place(c, &ask, &d->arena, &parts, &n) == 0)
+		return 0;
+	ask.topology_required = false;
+	ask.ret_largest = NULL;
+	if (place(c, &ask, &d->arena, &parts, &n) != 0)
+		return 0; /* not all that is promised has joined: shape_installed() judges */
+	err_set(err, ERR_NEVER, "no %s has %u %s of %s: the largest has %" PRIu64, group, ask.units, what,
+		flavor_of(c, ask.flavor)->name, most);
+	err_hint(err, most ? "--topology preferred=%s" :
+			     "--topology preferred=%s; nodes say where they are by the label '%s'", group, group);
+	return err_reason(err, REASON_SHAPE);
+}
+
 int shape_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err)
 {
 	struct place_ask ask = *want;
@@ -594,6 +627,7 @@ int shape_installed(const struct core *c, struct decision *d, const struct place
 	ask.over = PLACE_EMPTY;
 	ask.klass = CLASS_LOAN;
 	ask.excluded_n = 0;
+	ask.topology_required = false;
 	if (place(c, &ask, &d->arena, &parts, &n) == 0)
 		return 0;
 	if (ask.requires_n) {
@@ -632,10 +666,15 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		err_hint(err, "--time %" PRId64 "h", q->r.time_ms_max / MS_PER_HOUR);
 		return err_reason(err, REASON_TIME_LIMIT);
 	}
-	if (s->notice_ms < 0 || s->exempt_ms < 0 || s->begin_ms < 0 || s->signal_ms < 0 || s->deadline_ms < 0 ||
+	if (s->topology_wait_ms < 0 || s->topology_wait_ms > SPAN_MAX_MS || s->notice_ms < 0 || s->exempt_ms < 0 || s->begin_ms < 0 || s->signal_ms < 0 || s->deadline_ms < 0 ||
 	    s->notice_ms > SPAN_MAX_MS || s->exempt_ms > SPAN_MAX_MS || s->signal_ms > SPAN_MAX_MS ||
 	    s->begin_ms > INSTANT_MAX_MS || s->deadline_ms > INSTANT_MAX_MS)
 		return err_set(err, ERR_RANGE, "times must not be negative, nor beyond all bounds");
+	if (s->topology > TOPOLOGY_POD || (s->topology == TOPOLOGY_ANY && (s->topology_required || s->topology_wait_ms)) ||
+	    (s->topology_required && s->topology_wait_ms)) {
+		err_set(err, ERR_INVAL, "required, or preferred for a time, of a leaf or a pod: not both");
+		return err_hint(err, "--topology required=leaf, or --topology preferred=leaf@10m");
+	}
 	if (s->per_node && s->units % s->per_node)
 		return err_set(err, ERR_INVAL, "%u devices do not divide into %u per node", s->units, s->per_node);
 	if (s->array_step && (s->array_last < s->array_first || s->array_last - s->array_first >= ARRAY_MAX))
@@ -655,6 +694,8 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	}
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	rc = shape_installed(c, d, &ask, err);
+	if (!rc && s->topology_required)
+		rc = group_installed(c, d, &ask, err);
 	if (rc)
 		return rc;
 	quota_most(c, s->project, s->flavor, s->shape, &cover, &all);

@@ -44,7 +44,9 @@ static bool alike(const struct job *ja, const struct job *jb)
 	    a->tasks_per_node != b->tasks_per_node || a->tasks_per_unit != b->tasks_per_unit ||
 	    a->cpus_per_task != b->cpus_per_task || a->memory_mib != b->memory_mib ||
 	    a->time_limit_ms != b->time_limit_ms || a->notice_ms != b->notice_ms || a->exempt_ms != b->exempt_ms ||
-	    a->requires_n != b->requires_n || a->reservation != b->reservation || a->units_max != b->units_max)
+	    a->requires_n != b->requires_n || a->reservation != b->reservation || a->units_max != b->units_max ||
+	    a->topology != b->topology || a->topology_required != b->topology_required ||
+	    a->topology_wait_ms != b->topology_wait_ms)
 		return false;
 	for (uint32_t i = 0; i < a->requires_n; i++)
 		if (strcmp(a->requires[i].key, b->requires[i].key) != 0 ||

@@ -331,7 +331,7 @@ static struct part *part_new(struct placing *p)
 		p->part = more;
 		p->part_cap = cap;
 	}
-	p->part[p->part_n].index = (uint16_t)p->part_n;
+	p->part[p->part_n] = (struct part){.index = (uint16_t)p->part_n};
 	return &p->part[p->part_n++];
 }
 
@@ -483,14 +483,18 @@ static bool place_chunks(struct placing *p, uint32_t units, uint32_t from, uint3
 	return true;
 }
 
+static enum bucket_level level_of(uint8_t topology) { return topology == TOPOLOGY_POD ? LEVEL_POD : LEVEL_LEAF; }
+
 static bool place_nodes(struct placing *p, uint32_t units)
 {
+	/* one node is as close to itself as can be, wherever it is */
+	enum bucket_level within = p->ask->topology_required && units > 1 ? level_of(p->ask->topology) : LEVELS;
 	uint32_t *node;
 
 	if (units > p->index->whole_n)
 		return false;
 	node = arena_alloc(p->arena, units * sizeof *node);
-	if (!buckets_gang(p->index, units, LEVELS, node))
+	if (!buckets_gang(p->index, units, within, node))
 		return false;
 	for (uint32_t i = 0; i < units; i++) {
 		struct cand *cd = cand_at(p, node[i]);
@@ -499,6 +503,64 @@ static bool place_nodes(struct placing *p, uint32_t units)
 		part_take(p, cd, 1);
 	}
 	return true;
+}
+
+static bool place_devices(struct placing *p, uint32_t from, uint32_t to)
+{
+	return p->ask->chunk ? place_chunks(p, p->ask->units, from, to) : place_spread(p, p->ask->units, from, to);
+}
+
+/* The group after `last` in order of what is free in it, of those with at least `units`. */
+static uint32_t next_group(const struct level *l, uint32_t units, uint32_t last)
+{
+	uint32_t best = BUCKETS_NONE;
+
+	for (uint32_t g = 0; g < l->groups_n; g++) {
+		if (!l->known[g] || l->free[g] < units)
+			continue;
+		if (last != BUCKETS_NONE && (l->free[g] < l->free[last] || (l->free[g] == l->free[last] && g <= last)))
+			continue;
+		if (best == BUCKETS_NONE || l->free[g] < l->free[best])
+			best = g;
+	}
+	return best;
+}
+
+/* place_devices(), and all taken back if it fails. */
+static bool try_range(struct placing *p, uint32_t from, uint32_t to)
+{
+	uint32_t cands = p->cand_n, puts = p->roster->undo_n, breakable = p->breakable;
+
+	if (place_devices(p, from, to))
+		return true;
+	forget(p, cands, puts);
+	for (uint32_t i = 0; i < cands; i++)
+		if (p->cand[i].used_chunks)
+			cand_fill(p, &p->cand[i], p->cand[i].at);
+	p->part_n = 0;
+	p->breakable = breakable;
+	return false;
+}
+
+/* On one node; else in one group of the level that was asked for, the fullest that has room; else, unless it
+ * is required, anywhere. */
+static bool place_near(struct placing *p)
+{
+	const struct place_ask *ask = p->ask;
+	const struct cand *one = NULL;
+
+	if (ask->units <= UINT16_MAX && !(ask->distinct && ask->units > ask->chunk))
+		one = best_fit(p, ask->units, 0, p->roster->nodes_n);
+	if (one && try_range(p, one->at, one->at + 1))
+		return true;
+	for (enum bucket_level k = LEVEL_LEAF; k <= level_of(ask->topology); k++) {
+		const struct level *l = &p->index->level[k];
+
+		for (uint32_t g = BUCKETS_NONE; (g = next_group(l, ask->units, g)) != BUCKETS_NONE;)
+			if (try_range(p, l->begin[g], l->begin[g + 1]))
+				return true;
+	}
+	return !ask->topology_required && place_devices(p, 0, p->roster->nodes_n);
 }
 
 /* ---- the question ----------------------------------------------------------------------------------- */
@@ -545,11 +607,15 @@ static void keep_suitable(struct placing *p)
 /* Units that are free in all, for the request; `ret_suits`: is any node of it in service at all? */
 static uint64_t total(struct placing *p, bool *ret_suits)
 {
-	uint64_t sum = 0;
+	const struct level *l = &p->index->level[level_of(p->ask->topology)];
+	uint64_t sum = 0, *group = NULL;
+	bool grouped = p->ask->topology_required && p->ask->units > 1;
 
 	*ret_suits = p->plain && p->roster->live[p->view];
-	if (p->plain && !p->cand_n)
+	if (p->plain && !p->cand_n && !p->ask->ret_largest)
 		return p->ask->shape == SHAPE_NODE ? p->index->whole_n : p->index->free_sum;
+	if (p->ask->ret_largest)
+		group = arena_alloc(p->arena, l->groups_n * sizeof *group);
 	for (uint32_t i = 0; i < p->roster->nodes_n; i++) {
 		const struct node_s *n = p->roster->node[i];
 		struct cand look;
@@ -564,6 +630,11 @@ static uint64_t total(struct placing *p, bool *ret_suits)
 		if (p->index->key[i].free || p->roster->cand[i]) {
 			cand_fill(p, &look, i);
 			sum += look.avail;
+			if (p->ask->ret_largest && (!grouped || l->known[l->of[i]])) {
+				group[l->of[i]] = grouped ? group[l->of[i]] + look.avail : look.avail;
+				if (group[l->of[i]] > *p->ask->ret_largest)
+					*p->ask->ret_largest = group[l->of[i]];
+			}
 		}
 	}
 	return sum;
@@ -600,6 +671,8 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 	ENSURE(p.flavor);
 	if (ask->ret_total)
 		*ask->ret_total = 0;
+	if (ask->ret_largest)
+		*ask->ret_largest = 0;
 	p.roster = roster_of(c, ask->flavor);
 	if (!p.roster)
 		return REASON_NO_SHAPE;
@@ -617,10 +690,10 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 		keep_suitable(&p);
 	if (ask->shape == SHAPE_NODE)
 		ok = place_nodes(&p, ask->units);
-	else if (!ask->chunk)
-		ok = place_spread(&p, ask->units, 0, p.roster->nodes_n);
+	else if (ask->topology != TOPOLOGY_ANY)
+		ok = place_near(&p);
 	else
-		ok = place_chunks(&p, ask->units, 0, p.roster->nodes_n);
+		ok = place_devices(&p, 0, p.roster->nodes_n);
 	if (ok && p.part_n > PARTS_PER_ALLOC_MAX)
 		ok = false;
 	if (!ok && ask->over != PLACE_OVER_LOANS)
@@ -634,7 +707,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 		struct place_ask again = *ask;
 
 		again.unbarred = true;
-		again.ret_total = NULL;
+		again.ret_total = again.ret_largest = NULL;
 		if (place(c, &again, arena, ret_parts, ret_n) == 0) {
 			const struct reservation *r = reservation_in_way(c, ask);
 

@@ -298,7 +298,8 @@ static uint64_t ask_hash(const struct core *c, const struct place_ask *a, uint8_
 	uint64_t h = hash_u64(over + 1, (uint64_t)a->flavor << 32 | (uint64_t)a->shape << 16 | (uint64_t)a->klass << 8 |
 						a->distinct);
 
-	h = hash_u64(h, (uint64_t)a->chunk << 16 | a->cpus);
+	h = hash_u64(h, (uint64_t)a->topology_required << 60 | (uint64_t)a->topology << 56 | (uint64_t)a->chunk << 16 |
+				a->cpus);
 	h = hash_u64(h, a->memory_mib);
 	for (uint32_t i = 0; i < a->requires_n; i++) {
 		h = hash_bytes(h, a->requires[i].key, strlen(a->requires[i].key) + 1);

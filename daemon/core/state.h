@@ -334,7 +334,10 @@ struct place_ask {
 	uint32_t requires_n;
 	const struct node_ref *excluded;
 	uint32_t excluded_n;
-	uint64_t *ret_total; /* units that are free in all, set on failure; may be NULL */
+	uint8_t topology;       /* enum topology: several nodes of one group, if any has room */
+	bool topology_required; /* of one, or none */
+	uint64_t *ret_total;   /* units that are free in all, set on failure; may be NULL */
+	uint64_t *ret_largest; /* the most that one node has, or one group where one is required; may be NULL */
 	int64_t until_ms;     /* it is gone, or can be, by then; 0: it stays. See reservation.h */
 	uint64_t reservation; /* only inside this one; 0 */
 	uint32_t project;     /* whose magnetic reservations are open to it */

@@ -567,12 +567,41 @@ static void changes_find(const struct core *c, int64_t t, const struct job *j, s
 		break;
 	}
 	alt = *j;
+	alt.spec.topology_required = false;
+	alt.spec.topology_wait_ms = 0;
+	if (j->spec.topology && (j->spec.topology_required || j->spec.topology_wait_ms) &&
+	    sched_would_start(c, t, &alt, arena)) {
+		(void)snprintf(option, sizeof option, "--topology preferred=%s", topology_name(j->spec.topology));
+		change(v, option, "there is room in several");
+	}
+	alt = *j;
 	alt.spec.time_limit_ms = j->spec.time_limit_ms / 4;
 	alt.spec.exempt_ms = 0;
 	if (sched_would_start(c, t, &alt, arena)) {
 		(void)snprintf(option, sizeof option, "--time %" PRId64 "s", alt.spec.time_limit_ms / 1000);
 		change(v, option, "short enough for the budget or the gap");
 	}
+}
+
+/* Where the free devices are that it cannot use. */
+static void fragments_text(const struct core *c, int64_t t, const struct job *j, char text[TEXT_BYTES], struct arena *arena)
+{
+	struct place_ask ask;
+	struct part *parts;
+	uint64_t total = 0, largest = 0;
+	uint32_t n;
+
+	job_place_ask(c, t, j, CLASS_LOAN, &ask);
+	ask.ret_total = &total;
+	ask.ret_largest = &largest;
+	if (place(c, &ask, arena, &parts, &n) != REASON_FRAGMENTED)
+		return;
+	if (ask.topology_required && ask.units > 1)
+		(void)snprintf(text, TEXT_BYTES, "%" PRIu64 " %s are free, at most %" PRIu64 " in one %s", total,
+			       ask.shape == SHAPE_NODE ? "nodes" : "devices", largest, topology_name(ask.topology));
+	else
+		(void)snprintf(text, TEXT_BYTES, "%" PRIu64 " devices are free, at most %" PRIu64 " on one node", total,
+			       largest);
 }
 
 static int view_explain_fill(const struct core *c, int64_t t, const struct query *q, struct view_explain *v,
@@ -602,6 +631,8 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 		r->code = v->jobs->reason;
 		TEXT_SET(r->text, v->jobs->reason_text);
+		if (r->code == REASON_FRAGMENTED)
+			fragments_text(c, t, &j->r, r->text, arena);
 		r->since_ms = v->jobs->reason_since_ms;
 		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - j->r.submit_ms;
 		r->blocking = true;

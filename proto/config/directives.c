@@ -570,30 +570,44 @@ APPLY(requeue)
 	return 0;
 }
 
+/* required=LEVEL, preferred=LEVEL[@WAIT] or nvlink */
 APPLY(topology)
 {
+	bool required = strncmp(value, "required=", 9) == 0, preferred = strncmp(value, "preferred=", 10) == 0;
+	const char *level = value + (required ? 9 : preferred ? 10 : 0);
+	size_t len = strcspn(level, "@");
+	int64_t wait = 0;
+	int topology = TOPO_ANY;
+
 	UNUSED_HERE;
-	if (strcmp(value, "required=leaf") == 0)
-		o->topology = TOPO_REQUIRE_LEAF;
-	else if (strcmp(value, "preferred=leaf") == 0)
-		o->topology = TOPO_PREFER_LEAF;
-	else if (strcmp(value, "nvlink") == 0)
-		o->topology = TOPO_NVLINK;
-	else
-		return bad(err, ERR_INVAL, "required=leaf, preferred=leaf or nvlink", "is no topology");
+	if (len == 4 && strncmp(level, "leaf", len) == 0)
+		topology = TOPO_LEAF;
+	else if (len == 3 && strncmp(level, "pod", len) == 0)
+		topology = TOPO_POD;
+	if (!required && !preferred && strcmp(value, "nvlink") == 0)
+		topology = TOPO_NVLINK;
+	else if (topology == TOPO_ANY || (!required && !preferred) ||
+		 (level[len] && (required || units_job_time(level + len + 1, &wait, NULL))))
+		return bad(err, ERR_INVAL, "required=leaf, preferred=leaf, preferred=pod@10m or nvlink", "is no topology");
+	o->topology = topology;
+	o->topology_required = required;
+	o->topology_wait_ms = wait;
 	return 0;
 }
 
-/* --switches=n[@t] */
+/* --switches=n[@t]: one switch is a leaf, for which Slurm waits max_switch_wait, five minutes, when t is not
+ * given. A count of switches above one is no level. */
 APPLY(switches)
 {
 	size_t len = strspn(value, "0123456789");
-	int64_t wait = 0;
+	int64_t wait = 5 * MS_PER_MIN;
 
 	if (len == 0 || (value[len] != '\0' && (value[len] != '@' || units_job_time(value + len + 1, &wait, NULL))))
 		return bad(err, ERR_INVAL, "--switches=1@10:00", "is no number of switches");
 	if (len == 1 && value[0] == '1') {
-		o->topology = TOPO_PREFER_LEAF;
+		o->topology = TOPO_LEAF;
+		o->topology_required = false;
+		o->topology_wait_ms = wait;
 		return 0;
 	}
 	return apply_kept(o, row, value, where, err);

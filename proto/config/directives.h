@@ -61,7 +61,7 @@ struct job_dep {
 };
 struct kept_option { const char *name, *value; uint32_t line; enum option_source source; };
 struct constraint { struct conf_texts all; }; /* every label of it */
-enum job_topology { TOPO_ANY, TOPO_PREFER_LEAF, TOPO_REQUIRE_LEAF, TOPO_NVLINK };
+enum job_topology { TOPO_ANY, TOPO_LEAF, TOPO_POD, TOPO_NVLINK };
 enum job_export { EXPORT_ALL, EXPORT_NONE, EXPORT_LIST };
 enum job_loan_wish { WISH_UNSET, WISH_NEVER, WISH_OK, WISH_ONLY };
 enum job_open_mode { OPEN_DEFAULT, OPEN_APPEND, OPEN_TRUNCATE };
@@ -97,6 +97,8 @@ struct job_options {
 	bool stop_on_disconnect;
 
 	int topology; /* enum job_topology */
+	bool topology_required;
+	int64_t topology_wait_ms; /* preferred: nothing else until so long after submission; 0: at once */
 	struct { struct constraint *any; size_t count; const char *text; } constraint; /* one of `any` */
 	struct conf_texts require; /* KEY=VALUE or predicate names */
 	const char *nodelist, *exclude, *nodefile; /* host lists, checked */

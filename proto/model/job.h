@@ -7,6 +7,8 @@
 enum job_class { JOB_SCAVENGER = 0, JOB_STANDBY, JOB_NORMAL, JOB_URGENT, JOB_SYSTEM };
 enum job_loan { LOAN_NEVER = 0, LOAN_OK, LOAN_ONLY };
 enum job_mode { JOB_SCRIPT = 0, JOB_COMMAND = 1 }; /* once on the first node; in every task */
+/* How close the devices of a job must be to one another (nodes' labels: leaf or rack, pod or site). */
+enum topology { TOPOLOGY_ANY = 0, TOPOLOGY_LEAF, TOPOLOGY_POD };
 enum signal_target { SIGNAL_TASKS = 0, SIGNAL_BATCH = 1 };
 
 enum job_state { /* Slurm's codes: proto/model/names.c */
@@ -80,6 +82,9 @@ struct job_spec {
 	uint32_t array_last;
 	uint32_t array_step;
 	uint32_t array_running_max;
+	uint8_t topology;        /* enum topology; several nodes are in as few groups of it as possible */
+	bool topology_required;  /* in one, or not at all */
+	int64_t topology_wait_ms; /* in one until so long after submission */
 	uint64_t reservation; /* only inside this one; 0 */
 	uint8_t payload[32]; /* SHA-256 of the payload: program, environment, paths */
 	char name[NAME_BYTES];

@@ -54,6 +54,7 @@ LAST(qnode_kind, QNODE_PROVIDER);
 LAST(stage_state, STAGE_LAPSED);
 LAST(job_class, JOB_SYSTEM);
 LAST(job_loan, LOAN_ONLY);
+LAST(topology, TOPOLOGY_POD);
 LAST(job_mode, JOB_COMMAND);
 LAST(signal_target, SIGNAL_BATCH);
 LAST(job_state, JOB_REJECTED);

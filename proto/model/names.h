@@ -27,6 +27,7 @@
 	X(stage_state, "locked", "released", "frozen", "lapsed")                                   \
 	X(job_class, "scavenger", "standby", "normal", "urgent", "system")                         \
 	X(job_loan, "never", "ok", "only")                                                         \
+	X(topology, "any", "leaf", "pod")                                                          \
 	X(job_mode, "script", "command")                                                           \
 	X(signal_target, "tasks", "batch")                                                         \
 	X(job_state, "held", "pending", "earmarked", "binding", "running", "stopping",             \

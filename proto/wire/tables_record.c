@@ -122,6 +122,7 @@ FIELDS(job_spec) = {
 	F(29, array_last), F(30, array_step), F(31, array_running_max), F(32, payload),
 	F(33, name), LIST(34, requires, REQUIRES_MAX, require),
 	LIST(35, deps, DEPENDENCIES_MAX, dependency), F(36, reservation),
+	ENUM(37, topology, topology_names), F(38, topology_required), F(39, topology_wait_ms),
 };
 #undef T
 SCHEMA(job_spec);

@@ -1547,6 +1547,53 @@ static void a_restart_anywhere_changes_no_decision(void **state)
 	assert_int_equal(cw_job_state(w, b), JOB_RUNNING);
 }
 
+/* ---- topology ------------------------------------------------------------------------------------------ */
+
+static void what_no_leaf_can_hold_is_refused(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 17, HOUR);
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	cmd.job_submit.spec.topology = TOPOLOGY_LEAF;
+	cmd.job_submit.spec.topology_required = true;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.msg, "no leaf has 17 devices of h100: the largest has 16");
+	assert_string_equal(w->err.hint, "--topology preferred=leaf");
+	cmd.job_submit.spec.topology = TOPOLOGY_POD; /* nobody said which */
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.hint, "--topology preferred=pod; nodes say where they are by the label 'pod'");
+	cmd.job_submit.spec.topology_wait_ms = HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
+	cmd.job_submit.spec.topology_required = false;
+	assert_int_equal(cw_do(w, &cmd), 0); /* only preferred: it waits for one, then takes several */
+	cmd.job_submit.spec.topology = TOPOLOGY_POD + 1;
+	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
+	cmd.job_submit.spec.topology = TOPOLOGY_ANY;
+	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
+}
+
+/* Slurm's --switches=1@20: one leaf for twenty minutes, then any. Nothing else happens in the meantime. */
+static void a_leaf_is_waited_for_only_so_long(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 17, HOUR);
+	uint64_t id;
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	cmd.job_submit.spec.topology = TOPOLOGY_LEAF;
+	cmd.job_submit.spec.topology_wait_ms = 20 * MIN;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_PENDING);
+	assert_int_equal(cw_reason(w, id), REASON_FRAGMENTED);
+	cw_advance(w, 20 * MIN - 1);
+	assert_int_equal(cw_job_state(w, id), JOB_PENDING);
+	cw_advance(w, 1);
+	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1606,6 +1653,8 @@ int main(void)
 		STORY(promised_nodes_stay_whole),
 		STORY(stale_reports_are_ignored),
 		STORY(a_restart_anywhere_changes_no_decision),
+		STORY(what_no_leaf_can_hold_is_refused),
+		STORY(a_leaf_is_waited_for_only_so_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

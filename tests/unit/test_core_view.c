@@ -427,6 +427,51 @@ static void reasons_keep_their_time(void **state)
 	arena_done(&arena);
 }
 
+/* A gang that must stay in one leaf waits while the leaves are broken, and hears what would help. */
+static void a_leaf_that_is_broken_is_explained(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 16, HOUR), one = cw_submit_cmd(w, w->bob, "heart", 1, HOUR);
+	struct view_explain v;
+	struct arena arena = {0};
+	uint64_t first, second, id;
+	bool offered = false;
+
+	one.job_submit.spec.loan = cmd.job_submit.spec.loan = LOAN_ONLY;
+	for (uint32_t i = 2; i <= 4; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, i, "not here"), 0);
+	assert_int_equal(cw_do(w, &one), 0);
+	first = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 3, ""), 0);
+	one.job_submit.spec.units = 8; /* fits on the other leaf alone */
+	assert_int_equal(cw_do(w, &one), 0);
+	second = w->d.result.id;
+	cw_settle(w);
+	for (uint32_t i = 2; i <= 4; i += 2)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, i, ""), 0);
+	cmd.job_submit.spec.topology = TOPOLOGY_LEAF;
+	cmd.job_submit.spec.topology_required = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, second), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, id), JOB_PENDING);
+	ask(w, w->bob, QUERY_EXPLAIN, id, "", &v, &arena);
+	assert_int_equal(v.reasons[0].code, REASON_FRAGMENTED);
+	assert_string_equal(v.reasons[0].text, "23 devices are free, at most 15 in one leaf");
+	for (uint32_t i = 0; i < v.changes_n; i++)
+		offered |= !strcmp(v.changes[i].option, "--topology preferred=leaf");
+	assert_true(offered);
+	cw_exit(w, first, 0); /* the first leaf is whole again */
+	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
+	for (uint32_t i = 0; i < cw_alloc_of(w, OWNER_JOB, id)->parts_n; i++)
+		assert_true(cw_alloc_of(w, OWNER_JOB, id)->parts[i].node == w->node[1].id ||
+			    cw_alloc_of(w, OWNER_JOB, id)->parts[i].node == w->node[2].id);
+	arena_done(&arena);
+}
+
 static void claims_and_a_lease_explained(void **state)
 {
 	struct core_world *w = *state;
@@ -514,6 +559,7 @@ int main(void)
 		cmocka_unit_test(named_changes_do_start_the_job),
 		cmocka_unit_test(changes_respect_a_promised_start),
 		STORY(reasons_keep_their_time),
+		STORY(a_leaf_that_is_broken_is_explained),
 		STORY(claims_and_a_lease_explained),
 		STORY(a_deficit_is_previewed_and_changes_nothing),
 		STORY(keys_and_tokens_hide_their_secrets),

@@ -222,13 +222,39 @@ static void test_dependencies_and_predicates(void **state)
 	done(&m);
 }
 
+/* One leaf or none; one leaf for a time, as Slurm's --switches means it; a pod if there is one. */
+static void test_how_close_the_nodes_must_be(void **state)
+{
+	static const struct { const char *line; uint8_t topology; bool required; int64_t wait_ms; } level[] = {
+		{"-A x --flavor f --topology required=leaf", TOPOLOGY_LEAF, true, 0},
+		{"-A x --flavor f --topology preferred=pod", TOPOLOGY_POD, false, 0},
+		{"-A x --flavor f --topology preferred=leaf@10", TOPOLOGY_LEAF, false, 600000},
+		{"-A x --flavor f --switches=1@10:00", TOPOLOGY_LEAF, false, 600000},
+		{"-A x --flavor f --switches 1", TOPOLOGY_LEAF, false, 300000},
+		{"-A x --flavor f --switches 2", TOPOLOGY_ANY, false, 0}, /* kept: no level */
+		{"-A x --flavor f --topology nvlink", TOPOLOGY_ANY, false, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(level); i++) {
+		struct made m;
+
+		make(&m, level[i].line);
+		assert_int_equal(m.code, 0);
+		assert_int_equal(m.sub.cmd.spec.topology, level[i].topology);
+		assert_int_equal(m.sub.cmd.spec.topology_required, level[i].required);
+		assert_int_equal(m.sub.cmd.spec.topology_wait_ms, level[i].wait_ms);
+		done(&m);
+	}
+}
+
 /* What would be lost on the way is refused instead. */
 static void test_what_cannot_be_kept_is_refused_with_a_way_out(void **state)
 {
 	static const char *const lines[] = {
 		"-A x --flavor f -d aftercorr:7", "-A x --flavor f -d afterok:7?afterany:8", "-A x --flavor f -d after:7+10",
 		"-A x --flavor f -d afterok:7_3", "-A x --flavor f -C a|b", "-A x --flavor f -w n001", "-A x --flavor f -x n001",
-		"-A x --flavor f --reservation r", "-A x --flavor f --topology required=leaf", "-A x --flavor f --qos gold",
+		"-A x --flavor f --reservation r", "-A x --flavor f --qos gold",
 		"-A x --flavor f --gpus-per-socket 2", "-A x --flavor f --ntasks-per-socket 2", "-A x --flavor f -N 3 --gpus 8",
 		"-A x --flavor f --gpus 8 -N 2 --gpus-per-node 2", "-A x --flavor f --gpus 5 -n 3", "--flavor f --gpus 1",
 		"-A x --flavor f --gpus 900000",
@@ -319,6 +345,7 @@ int main(void)
 		cmocka_unit_test(test_cores_and_memory),
 		cmocka_unit_test(test_times_class_loan_and_stopping),
 		cmocka_unit_test(test_dependencies_and_predicates),
+		cmocka_unit_test(test_how_close_the_nodes_must_be),
 		cmocka_unit_test(test_what_cannot_be_kept_is_refused_with_a_way_out),
 		cmocka_unit_test(test_environment_by_export),
 		cmocka_unit_test(test_script_once_command_everywhere),

@@ -87,7 +87,7 @@ static const struct sample { const char *name, *good, *bad; } samples[] = {
 	{"nice", "-5", "five"}, {"priority", "100", NULL}, {"loan", "ok", "maybe"}, {"notice", "2m", "120"},
 	{"exempt", "10m", "ten"}, {"signal", "B:USR1@120", "USR9@10"}, {"checkpoint-command", "./save", ""},
 	{"checkpoint-dir", "/scratch", ""}, {"retries", "3", "-1"}, {"requeue", NULL, "1"}, {"no-requeue", NULL, "1"},
-	{"stop-on-disconnect", NULL, "1"}, {"topology", "required=leaf", "required=rack"}, {"constraint", "a100&ib|h100", "a*2&b*1"},
+	{"stop-on-disconnect", NULL, "1"}, {"topology", "preferred=pod@10", "required=leaf@10"}, {"constraint", "a100&ib|h100", "a*2&b*1"},
 	{"require", "jurisdiction=NL", "a b"}, {"nodelist", "n[017-018]", "n[18-17]"}, {"exclude", "n1,n2", "n["},
 	{"nodefile", "hosts", ""}, {"switches", "1@10:00", "one"}, {"chdir", "/home/eva", ""}, {"output", "%x-%j_%N.out", ""},
 	{"error", "/dev/null", ""}, {"input", "in", ""}, {"open-mode", "append", "a"}, {"export", "ALL,A=1,B", "NONE,A"},

@@ -27,7 +27,7 @@ struct seen {
 	uint32_t free, cores, memory_mib, size, used;
 	uint64_t pod, leaf; /* the least id among its neighbours */
 	char pod_name[LABEL_BYTES], leaf_name[LABEL_BYTES];
-	bool suits, broken, whole;
+	bool up, suits, broken, whole;
 };
 
 struct model {
@@ -37,6 +37,7 @@ struct model {
 	uint32_t n, suit_n;
 	int64_t breakable;
 	uint64_t total;
+	uint32_t from, to; /* only these nodes */
 	struct { uint32_t node, units; } part[4096];
 	uint32_t part_n;
 };
@@ -110,6 +111,7 @@ static void look(struct model *m)
 		}
 		s.free = cpu ? s.cores : popcount64(mask & ~held);
 		s.whole = s.free == s.size && s.free && (cpu || s.size == per_node);
+		s.up = up;
 		s.suits = up && s.free && s.cores >= ask->cpus && s.memory_mib >= ask->memory_mib;
 		live += up && (mask || cpu);
 		broken += up && mask && s.broken;
@@ -193,7 +195,7 @@ static struct seen *best(struct model *m, uint32_t units)
 {
 	struct seen *at = NULL;
 
-	for (uint32_t i = 0; i < m->n; i++)
+	for (uint32_t i = m->from; i < m->to; i++)
 		if (fits(m, &m->node[i], units) && (!at || better(m, &m->node[i], at, units)))
 			at = &m->node[i];
 	return at;
@@ -271,6 +273,37 @@ static void leaves(struct model *m, uint32_t count, uint64_t pod)
 	}
 }
 
+/* The known group (leaf or pod) with the fewest wholly free nodes that suffice: its first node; 0: none. */
+static uint64_t tightest(const struct model *m, uint32_t count, bool leaf)
+{
+	uint64_t at = 0;
+	uint32_t have = UINT32_MAX;
+
+	for (uint32_t i = 0; i < m->n; i++) {
+		const struct seen *s = &m->node[i];
+		uint32_t n = width(m, leaf ? s->leaf : s->pod, leaf);
+
+		if ((leaf ? s->leaf_name : s->pod_name)[0] && n >= count && n < have) {
+			at = leaf ? s->leaf : s->pod;
+			have = n;
+		}
+	}
+	return at;
+}
+
+/* All in one group of the level, or not at all. */
+static bool nodes_within(struct model *m, uint32_t count, uint8_t level)
+{
+	uint64_t leaf = tightest(m, count, true), pod = level == TOPOLOGY_POD ? tightest(m, count, false) : 0;
+
+	if (!leaf && !pod)
+		return false;
+	for (uint32_t i = 0; i < m->n && leaf; i++)
+		m->node[i].suits &= m->node[i].leaf == leaf;
+	leaves(m, count, leaf ? 0 : pod);
+	return true;
+}
+
 static void nodes(struct model *m, uint32_t count)
 {
 	for (uint32_t i = 0; i < m->n; i++)
@@ -312,7 +345,7 @@ static bool spread(struct model *m, uint32_t units)
 		struct seen *most = NULL;
 		uint32_t n;
 
-		for (uint32_t i = 0; i < m->n; i++)
+		for (uint32_t i = m->from; i < m->to; i++)
 			if (m->node[i].free && fits(m, &m->node[i], 1) && (!most || m->node[i].free > most->free))
 				most = &m->node[i];
 		if (!most)
@@ -342,6 +375,66 @@ static bool chunks(struct model *m, uint32_t units)
 	return true;
 }
 
+static bool devices(struct model *m)
+{
+	return m->ask->chunk ? chunks(m, m->ask->units) : spread(m, m->ask->units);
+}
+
+/* devices() within some nodes; as if nothing had been tried when it fails. */
+static bool try_range(struct model *m, uint32_t from, uint32_t to)
+{
+	static struct model saved;
+
+	saved = *m;
+	m->from = from;
+	m->to = to;
+	if (devices(m))
+		return true;
+	*m = saved;
+	return false;
+}
+
+/* On one node, else in a group, those with the least free first, else anywhere unless that is forbidden. */
+static bool near(struct model *m)
+{
+	const struct place_ask *ask = m->ask;
+
+	if (!(ask->distinct && ask->units > ask->chunk)) {
+		const struct seen *one = best(m, ask->units);
+
+		if (one && try_range(m, (uint32_t)(one - m->node), (uint32_t)(one - m->node) + 1))
+			return true;
+	}
+	for (int leaf = 1; leaf >= (ask->topology != TOPOLOGY_POD); leaf--) {
+		bool tried[NODES_MAX] = {false};
+
+		for (;;) {
+			uint32_t at = UINT32_MAX, end = 0;
+			uint64_t least = UINT64_MAX;
+
+			for (uint32_t i = 0, k; i < m->n; i = k) {
+				uint64_t sum = 0;
+
+				for (k = i; k < m->n && (leaf ? m->node[k].leaf == m->node[i].leaf :
+								m->node[k].pod == m->node[i].pod); k++)
+					sum += m->node[k].up ? m->node[k].free : 0;
+				if (!tried[i] && (leaf ? m->node[i].leaf_name : m->node[i].pod_name)[0] &&
+				    sum >= ask->units && sum < least) {
+					at = i;
+					end = k;
+					least = sum;
+				}
+			}
+			if (at == UINT32_MAX)
+				break;
+			tried[at] = true;
+			if (try_range(m, at, end))
+				return true;
+		}
+	}
+	return !ask->topology_required && devices(m);
+}
+
 static int model_place(struct model *m, const struct core *c, const struct place_ask *ask)
 {
 	uint32_t units = ask->units;
@@ -351,12 +444,15 @@ static int model_place(struct model *m, const struct core *c, const struct place
 	m->c = c;
 	m->ask = ask;
 	look(m);
+	m->to = m->n;
 	if (ask->shape == SHAPE_NODE) {
 		ok = m->total >= units;
-		if (ok)
+		if (ok && ask->topology_required && units > 1)
+			ok = nodes_within(m, units, ask->topology);
+		else if (ok)
 			nodes(m, units);
 	} else {
-		ok = ask->chunk ? chunks(m, units) : spread(m, units);
+		ok = ask->topology ? near(m) : devices(m);
 	}
 	if (ok)
 		return 0;
@@ -425,6 +521,10 @@ static struct place_ask ask_random(struct world *w, struct require *req, struct 
 		TEXT_SET(req->value, below(w, 2) ? "l1" : "");
 		a.requires = req;
 		a.requires_n = 1;
+	}
+	if (!below(w, 3)) {
+		a.topology = 1 + (uint8_t)below(w, 2);
+		a.topology_required = below(w, 2);
 	}
 	if (!below(w, 8)) {
 		not->node = 1 + below(w, w->h.nodes_n);
