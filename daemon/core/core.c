@@ -956,6 +956,8 @@ static void job_count(struct core *c, const struct job *j, bool add)
 {
 	struct qnode_s *q = qnode_of(c, j->spec.project);
 
+	if (!j->spec.array_step) /* its children arrive one by one */
+		arrivals_count(c, j->spec.flavor, j->spec.shape, j->spec.units, j->spec.per_node, add);
 	if (!q)
 		return;
 	if (job_waits(j))
@@ -1131,6 +1133,8 @@ static void lease_count(struct core *c, const struct lease *l, bool add)
 {
 	struct qnode_s *q = qnode_of(c, l->spec.provider);
 
+	arrivals_count(c, l->spec.flavor, l->spec.shape, l->spec.units,
+		       l->spec.units_per_replica ? l->spec.units_per_replica : 1, add);
 	if (q && !lease_terminal(l->state))
 		q->leases += add ? 1 : UINT32_MAX; /* -1 */
 }

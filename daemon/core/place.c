@@ -288,7 +288,7 @@ static void cand_index(struct placing *p, const struct cand *cd)
 {
 	struct bucket_key k = {0};
 
-	if (cd->avail && !(p->ask->distinct && cd->used_chunks)) {
+	if (!cd->used_chunks || (cd->avail && !p->ask->distinct)) {
 		k = roster_key(p->roster, cd->n, cd->seat, cd->devices, mask_count(cd->cores), cd->memory_mib);
 		k.broken &= p->view == ROSTER_FREE;
 		k.broken |= cd->used_chunks && p->ask->klass == CLASS_GUARANTEED && p->ask->shape == SHAPE_GPU;
@@ -437,7 +437,7 @@ static struct cand *best_fit(struct placing *p, uint32_t units, uint32_t from, u
 	bool careful = p->ask->klass == CLASS_GUARANTEED && p->flavor->unit == UNIT_DEVICE &&
 		       p->ask->over != PLACE_CALENDAR; /* that one sees idle nodes: none looks broken */
 
-	return first_by(p, roster_rank(p->roster, p->view, units, careful), units, from, to);
+	return first_by(p, roster_rank(p->c, p->roster, p->view, units, careful), units, from, to);
 }
 
 /* Take, and let the index know if more is to come. */
@@ -453,7 +453,7 @@ static bool place_spread(struct placing *p, uint32_t units, uint32_t from, uint3
 	struct cand *one = units <= UINT16_MAX ? best_fit(p, units, from, to) : NULL;
 
 	while (!one && units) { /* largest first: fewest nodes */
-		struct cand *most = first_by(p, roster_rank(p->roster, p->view, 0, false), 1, from, to);
+		struct cand *most = first_by(p, roster_rank(p->c, p->roster, p->view, 0, false), 1, from, to);
 		uint32_t n;
 
 		if (!most)

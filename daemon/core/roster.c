@@ -167,6 +167,8 @@ static struct roster *roster_make(uint16_t flavor, uint32_t per_node, struct spo
 	return p;
 }
 
+static bool mix_make(const struct core *c, struct roster *p);
+
 static void rosters_rebuild(struct core *c)
 {
 	struct spot *all = xcalloc(c->nodes.count + 1, sizeof *all), *some = xcalloc(c->nodes.count + 1, sizeof *some);
@@ -192,6 +194,8 @@ static void rosters_rebuild(struct core *c)
 					some[n++] = all[i];
 		if (n)
 			c->roster[f] = roster_make(f, f && flavor_of(c, f) ? flavor_of(c, f)->devices_per_node : 0, some, n);
+		if (n)
+			(void)mix_make(c, c->roster[f]);
 	}
 	free(all);
 	free(some);
@@ -332,7 +336,80 @@ int rosters_check(const struct core *c, struct err *err)
 
 /* ---- for place() ------------------------------------------------------------------------------------ */
 
-static uint32_t rank_one(const struct bucket_key *k, uint32_t need, bool careful)
+void arrivals_count(struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, uint32_t chunk, bool add)
+{
+	uint32_t size = chunk ? chunk : units, n;
+
+	if (flavor > FLAVORS_MAX || !units)
+		return;
+	if (size > DEVICES_PER_NODE_MAX)
+		size = DEVICES_PER_NODE_MAX;
+	n = (units + size - 1) / size;
+	if (shape == SHAPE_NODE) { /* counted apart: how many devices that is, the flavor says, and may say anew */
+		size = 0;
+		n = units;
+	}
+	c->arrivals[flavor][size] += add ? n : UINT64_MAX - n + 1;
+	c->arrivals_changed[flavor] = true;
+}
+
+/* Its highest bit alone. */
+static int64_t rounded(uint64_t n) { return n ? INT64_C(1) << (63 - __builtin_clzll(n)) : 0; }
+
+/* Bring the mix up to date. TRUE if it changed. */
+static bool mix_make(const struct core *c, struct roster *p)
+{
+	const uint64_t *count = c->arrivals[p->flavor];
+	uint32_t per_node = p->per_node < 1 ? 1 : p->per_node < DEVICES_PER_NODE_MAX ? p->per_node : DEVICES_PER_NODE_MAX;
+	struct frag_typical typical[DEVICES_PER_NODE_MAX];
+	int64_t weight[DEVICES_PER_NODE_MAX + 1] = {0}, parts = 0, whole;
+	uint64_t whole_n = count[0];
+	size_t n = 0, same = 0;
+
+	for (uint32_t size = per_node; size <= DEVICES_PER_NODE_MAX; size++)
+		whole_n += count[size];
+	for (uint32_t size = 1; size < per_node; size++)
+		parts += weight[size] = rounded(count[size]);
+	whole = parts ? rounded(whole_n) * MIX_WEIGHT / (parts + rounded(whole_n)) : MIX_WEIGHT;
+	whole = max64(whole, MIX_WHOLE_MIN);
+	for (uint32_t size = 1; size <= per_node; size++) {
+		int64_t w = size == per_node ? whole : parts ? weight[size] * (MIX_WEIGHT - whole) / parts : 0;
+
+		if (w)
+			typical[n++] = (struct frag_typical){
+				.shape = {.cpu_milli = (int32_t)size * FRAG_DEVICE, .devices = (int32_t)size,
+					  .device_milli = FRAG_DEVICE, .models = 1},
+				.weight = w,
+			};
+	}
+	for (size_t i = 0; i < n && n == p->mix.n; i++)
+		same += typical[i].weight == p->typical[i].weight &&
+			typical[i].shape.devices == p->typical[i].shape.devices;
+	if (same == n)
+		return false;
+	memcpy(p->typical, typical, n * sizeof *typical);
+	p->mix = (struct frag_mix){.typical = p->typical, .n = n};
+	for (size_t i = 0; i < n; i++)
+		p->mix.weight += typical[i].weight;
+	return true;
+}
+
+/* 0..49; more is better. Amounts of cores and memory are counted in shares of a device. */
+static uint32_t score(const struct roster *p, const struct bucket_key *k, uint32_t need)
+{
+	struct frag_shape s = {.cpu_milli = (int32_t)need * FRAG_DEVICE, .devices = (int32_t)need,
+			       .device_milli = FRAG_DEVICE, .models = 1};
+	struct frag_node n = {.cpu_milli = k->served * FRAG_DEVICE, .devices = k->free, .model = 1}, after;
+
+	for (int32_t i = 0; i < n.devices; i++)
+		n.device_milli[i] = FRAG_DEVICE;
+	if (!frag_fits(&n, &s))
+		return 0;
+	after = frag_after(&n, &s, 0);
+	return (uint32_t)frag_steps(frag_lost(&p->mix, &n) - frag_lost(&p->mix, &after), p->mix.weight) / 2;
+}
+
+static uint32_t rank_one(const struct roster *p, const struct bucket_key *k, uint32_t need, bool careful)
 {
 	uint32_t r;
 
@@ -340,20 +417,33 @@ static uint32_t rank_one(const struct bucket_key *k, uint32_t need, bool careful
 		return BUCKETS_NONE;
 	if (!need)
 		return (uint32_t)UINT16_MAX - k->free;
-	r = (uint32_t)k->free << 10 | k->size;
+	r = (uint32_t)k->size << RANK_SIZE | k->free;
+	if (p->flavor)
+		r |= (FRAG_STEPS / 2 - 1 - score(p, k, need)) << RANK_SCORE;
 	if (k->served < need)
 		r |= RANK_UNSERVED;
 	if (careful && !k->broken)
 		r |= RANK_CLEAN;
 	return r;
 }
-_Static_assert(CORES_PER_NODE_MAX < 1 << 10 && DEVICES_PER_NODE_MAX < 1 << 10, "sizes fit their bits of a rank");
+_Static_assert(CORES_PER_NODE_MAX < 1 << RANK_SIZE && DEVICES_PER_NODE_MAX < 1 << RANK_SIZE,
+	       "sizes fit their bits of a rank");
 
-const uint32_t *roster_rank(struct roster *p, enum roster_view view, uint32_t need, bool careful)
+const uint32_t *roster_rank(const struct core *c, struct roster *p, enum roster_view view, uint32_t need, bool careful)
 {
 	const struct buckets *b = &p->view[view];
 	struct roster_rank *r = &p->rank[view][(need * 2 + careful) % RANKS_KEPT];
 
+	if (c->arrivals_changed[p->flavor] && p->flavor) {
+		bool *changed;
+		const bool *flag = &c->arrivals_changed[p->flavor];
+
+		memcpy(&changed, &flag, sizeof changed); /* a cache */
+		*changed = false;
+		if (mix_make(c, p))
+			for (int i = 0; i < ROSTER_VIEWS * RANKS_KEPT; i++)
+				p->rank[i / RANKS_KEPT][i % RANKS_KEPT].n = 0;
+	}
 	if (r->need != need || r->careful != careful)
 		r->n = 0;
 	r->need = need;
@@ -363,7 +453,7 @@ const uint32_t *roster_rank(struct roster *p, enum roster_view view, uint32_t ne
 		r->of = xrealloc(r->of, r->cap * sizeof *r->of);
 	}
 	for (; r->n < b->buckets_n; r->n++)
-		r->of[r->n] = rank_one(&b->bucket[r->n].key, need, careful);
+		r->of[r->n] = rank_one(p, &b->bucket[r->n].key, need, careful);
 	return r->of;
 }
 

@@ -10,6 +10,7 @@
 #define SLUIS_DAEMON_CORE_ROSTER_H
 
 #include "daemon/core/buckets.h"
+#include "daemon/core/frag.h"
 #include "daemon/core/state.h"
 
 enum roster_view { ROSTER_FREE = 0, ROSTER_IDLE, ROSTER_VIEWS };
@@ -23,7 +24,9 @@ struct roster_rank {
 };
 enum { RANKS_KEPT = 64 };
 /* Bits of a rank: what weighs most stands highest. */
-enum { RANK_CLEAN = 1 << 30, RANK_UNSERVED = 1 << 29 };
+enum { RANK_CLEAN = 1 << 30, RANK_UNSERVED = 1 << 29, RANK_SCORE = 20, RANK_SIZE = 10 };
+/* Whole nodes count for at least so much of the mix, however rarely they are asked for. */
+enum { MIX_WEIGHT = 65536, MIX_WHOLE_MIN = MIX_WEIGHT / 8 };
 
 struct roster_undo { uint32_t at; struct bucket_key key; };
 
@@ -36,6 +39,8 @@ struct roster {
 	uint32_t live[ROSTER_VIEWS];   /* nodes of the view with a device that works */
 	uint32_t broken;             /* of those that take work: by guaranteed work of less than a node */
 	uint32_t pinned;             /* nodes with pins of reservations */
+	struct frag_typical typical[DEVICES_PER_NODE_MAX];
+	struct frag_mix mix;         /* of those: what is usually asked for */
 	struct roster_rank rank[ROSTER_VIEWS][RANKS_KEPT];
 	/* of a place() under way: */
 	uint32_t *cand; /* [node] its candidate + 1 */
@@ -51,10 +56,16 @@ void rosters_done(struct core *c);
 struct bucket_key roster_key(const struct roster *p, const struct node_s *n, const struct seat *s, uint64_t devices,
 			   uint32_t cores, uint32_t memory_mib);
 
-/* Ranks of the buckets of a view for `need` units on one node: fitting best first, but those that cannot give
- * cores and memory along behind the others. `careful`: nodes that are not broken yet last of all
- * (RANK_CLEAN). need 0: nodes with most units first. O(buckets that are new since). */
-const uint32_t *roster_rank(struct roster *p, enum roster_view view, uint32_t need, bool careful);
+/* Ranks of the buckets of a view for `need` units on one node. First where fragmentation grows least (frag.h,
+ * in 50 steps), then the smaller node, then the fuller; those that cannot give cores and memory along stand
+ * behind the others. `careful`: nodes that are not broken yet last of all (RANK_CLEAN). Cores are not
+ * scored. need 0: nodes with most units first. O(buckets that are new since the mix was). */
+const uint32_t *roster_rank(const struct core *c, struct roster *p, enum roster_view view, uint32_t need, bool careful);
+
+/* The mix of a flavor follows the requests whose records the core still has: jobs by the devices that they
+ * want on a node, leases by their replicas. A count weighs as its highest bit, so that the mix, and with it
+ * all scores, stays the same but for lasting changes. */
+void arrivals_count(struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, uint32_t chunk, bool add);
 
 /* Change what the index says, to be taken back by roster_undo() to an earlier length of the list. */
 void roster_put(struct roster *p, enum roster_view view, uint32_t at, struct bucket_key key);

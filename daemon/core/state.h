@@ -200,6 +200,8 @@ struct core {
 	struct idtab ended;               /* jobs */
 	struct roster *roster[FLAVORS_MAX + 1]; /* nodes in order of topology; [0]: those counted in cores */
 	bool rosters_stale;
+	uint64_t arrivals[FLAVORS_MAX + 1][DEVICES_PER_NODE_MAX + 1]; /* requests by devices on a node; [0]: whole ones */
+	bool arrivals_changed[FLAVORS_MAX + 1]; /* since the mix was made of them */
 	struct node_type *node_types;       /* in no order that decides anything */
 	struct timers timers;             /* logical time */
 	struct timers live_timers;        /* live time */

@@ -178,6 +178,60 @@ static uint32_t served(const struct model *m, const struct seen *s)
 	return k;
 }
 
+/* What is usually asked for, from the records: how many requests of so many devices on a node, each count cut
+ * down to its highest bit; whole nodes at least an eighth. */
+static void mix_of(const struct model *m, struct frag_mix *mix, struct frag_typical typical[8])
+{
+	uint32_t per_node = flavor_of(m->c, m->ask->flavor)->devices_per_node;
+	uint64_t count[9] = {0}, parts = 0;
+	int64_t whole;
+
+	EACH(m->c, jobs, job_s, j) {
+		const struct job_spec *s = &j->r.spec;
+		uint32_t size = s->shape == SHAPE_NODE ? per_node : s->per_node ? s->per_node : s->units;
+
+		if (s->flavor == m->ask->flavor)
+			count[size < per_node ? size : per_node] += s->shape == SHAPE_NODE ? s->units : (s->units + size - 1) / size;
+	}
+	for (uint32_t i = 1; i <= per_node; i++) {
+		uint64_t bit = 1;
+
+		while (count[i] >= 2 * bit)
+			bit *= 2;
+		count[i] = count[i] ? bit : 0;
+		parts += i < per_node ? count[i] : 0;
+	}
+	whole = parts ? (int64_t)(count[per_node] * 65536 / (parts + count[per_node])) : 65536;
+	if (whole < 8192)
+		whole = 8192;
+	*mix = (struct frag_mix){.typical = typical};
+	for (uint32_t i = 1; i <= per_node; i++) {
+		int64_t w = i == per_node ? whole : parts ? (int64_t)count[i] * (65536 - whole) / (int64_t)parts : 0;
+
+		if (!w)
+			continue;
+		typical[mix->n++] = (struct frag_typical){{(int32_t)i * 1000, 0, (int32_t)i, 1000, 1}, w};
+		mix->weight += w;
+	}
+}
+
+/* 0 to 49, where fragmentation grows least. */
+static int points(const struct model *m, const struct seen *s, uint32_t units)
+{
+	struct frag_typical typical[8];
+	struct frag_mix mix;
+	struct frag_shape want = {(int32_t)units * 1000, 0, (int32_t)units, 1000, 1};
+	struct frag_node n = {.cpu_milli = (int32_t)served(m, s) * 1000, .devices = (int32_t)s->free, .model = 1}, after;
+
+	for (uint32_t i = 0; i < s->free; i++)
+		n.device_milli[i] = 1000;
+	if (!frag_fits(&n, &want))
+		return 0;
+	mix_of(m, &mix, typical);
+	after = frag_after(&n, &want, 0);
+	return frag_steps(frag_lost(&mix, &n) - frag_lost(&mix, &after), mix.weight) / 2;
+}
+
 /* Is `a` better than `b` for so many units? Equals keep their order. */
 static bool better(const struct model *m, const struct seen *a, const struct seen *b, uint32_t units)
 {
@@ -188,7 +242,9 @@ static bool better(const struct model *m, const struct seen *a, const struct see
 		return clean_b;
 	if (short_a != short_b)
 		return short_b;
-	return a->free != b->free ? a->free < b->free : a->size < b->size;
+	if (flavor_of(m->c, m->ask->flavor)->unit == UNIT_DEVICE && points(m, a, units) != points(m, b, units))
+		return points(m, a, units) > points(m, b, units);
+	return a->size != b->size ? a->size < b->size : a->free < b->free;
 }
 
 static struct seen *best(struct model *m, uint32_t units)
@@ -534,6 +590,17 @@ static struct place_ask ask_random(struct world *w, struct require *req, struct 
 	return a;
 }
 
+/* Somebody asked for something once, and is done with it. */
+static void arrival(struct world *w)
+{
+	struct job j = {.id = 1 + below(w, 40), .state = JOB_COMPLETED,
+			.spec = {.flavor = 1, .units = 1 + below(w, 9), .shape = below(w, 4) ? SHAPE_GPU : SHAPE_NODE,
+				 .per_node = (uint16_t)below(w, 3)}};
+	struct fact f = {.kind = RECORD_JOB, .id = j.id, .job = below(w, 4) ? &j : NULL};
+
+	core_apply(w->h.core, &f);
+}
+
 static void compare(struct world *w, const struct place_ask *ask, struct model *m)
 {
 	int rc = model_place(m, w->h.core, ask), got;
@@ -594,6 +661,8 @@ static void the_index_places_as_the_rule_says(void **state)
 				hall_unclaim(&w.h, w.claim[--w.claim_n]);
 			if (!below(&w, 10))
 				node_moves(&w);
+			if (!below(&w, 3))
+				arrival(&w);
 			if (!below(&w, 4))
 				ask.over = below(&w, 3) ? PLACE_OVER_LOANS : PLACE_EMPTY;
 			if (ask.over == PLACE_EMPTY)
@@ -615,6 +684,49 @@ static void the_index_places_as_the_rule_says(void **state)
 	printf("# %" PRIu64 " asked, %" PRIu64 " given\n", asked, given);
 }
 
+static void took(struct hall *h, uint32_t node, uint64_t mask)
+{
+	struct place_ask loan = {.flavor = 1, .klass = CLASS_LOAN};
+	struct part p = {.node = node, .devices = mask, .units = popcount64(mask)};
+
+	(void)hall_hold(h, &loan, &p, 1);
+}
+
+/* Where fours are asked for, a single one is taken out of five and not out of four. */
+static void what_is_usually_asked_for_is_left_whole(void **state)
+{
+	struct place_ask one = {.flavor = 1, .klass = CLASS_LOAN, .units = 1};
+	struct job j = {.state = JOB_COMPLETED, .spec = {.flavor = 1, .units = 4}};
+	struct fact f = {.kind = RECORD_JOB, .job = &j};
+	struct device dev[8];
+	struct label label[2];
+	struct part *part;
+	struct hall h;
+	uint32_t n;
+
+	(void)state;
+	hall_open(&h, 8, 0);
+	for (uint32_t id = 1; id <= 2; id++) {
+		struct node node = hall_node(id, 8, dev, "", "", label);
+
+		hall_put(&h, &node);
+	}
+	took(&h, 1, 0x0f);
+	took(&h, 2, 0x07);
+	assert_int_equal(hall_place(&h, &one, &part, &n), 0);
+	assert_int_equal(part[0].node, 1); /* nobody asked for anything yet: the fullest */
+	for (f.id = j.id = 1; j.id <= 16; f.id = ++j.id)
+		core_apply(h.core, &f);
+	assert_int_equal(hall_place(&h, &one, &part, &n), 0);
+	assert_int_equal(part[0].node, 2);
+	f.job = NULL;
+	for (f.id = 1; f.id <= 16; f.id++) /* and forgotten again */
+		core_apply(h.core, &f);
+	assert_int_equal(hall_place(&h, &one, &part, &n), 0);
+	assert_int_equal(part[0].node, 1);
+	hall_close(&h);
+}
+
 /* A core that read the same records in another order has the same index, and answers alike. */
 static void history_leaves_no_trace(void **state)
 {
@@ -631,6 +743,8 @@ static void history_leaves_no_trace(void **state)
 	hall_open(&again.h, 8, 2);
 	for (uint32_t i = 1; i <= 12; i++)
 		node_random(&w, i);
+	for (int i = 0; i < 60; i++)
+		arrival(&w);
 	for (int i = 0; i < 300; i++) {
 		uint64_t id = hall_start(&w.h, &ask);
 
@@ -646,6 +760,11 @@ static void history_leaves_no_trace(void **state)
 	}
 	for (uint32_t i = 12; i; i--)
 		hall_put(&again.h, &node_of(w.h.core, i)->r);
+	EACH(w.h.core, jobs, job_s, j) {
+		struct fact f = {.kind = RECORD_JOB, .id = j->r.id, .job = &j->r};
+
+		core_apply(again.h.core, &f);
+	}
 	EACH(w.h.core, allocs, alloc_s, al) {
 		struct fact f = {.kind = RECORD_ALLOC, .id = al->r.id, .alloc = &al->r};
 
@@ -668,6 +787,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_index_places_as_the_rule_says),
+		cmocka_unit_test(what_is_usually_asked_for_is_left_whole),
 		cmocka_unit_test(history_leaves_no_trace),
 	};
 
