@@ -27,6 +27,7 @@ static FILE *open_text(const char *root, const char *path)
 	return fopen(full, "re");
 }
 
+PRINTF_LIKE(4, 5)
 static int own(const char *root, struct probe_nodes *ret, struct err *err, const char *fmt, ...)
 {
 	char path[NODE_PATH_BYTES];
