@@ -211,6 +211,19 @@ int demand_parse(const char *name, const char *text, size_t bytes, struct bad_li
 	return 0;
 }
 
+void demand_curve_add(struct demand_curve *c, const char *provider, uint32_t devices)
+{
+	char name[NAME_BYTES];
+	struct demand_series *s;
+
+	(void)snprintf(name, sizeof name, "%.*s", NAME_BYTES - 1, provider);
+	s = series_named(c, name);
+	if (s->points_n)
+		s->points[0].value += devices;
+	else
+		point_add(s, 0, devices);
+}
+
 void demand_curve_done(struct demand_curve *c)
 {
 	for (uint32_t i = 0; i < c->series_n; i++)

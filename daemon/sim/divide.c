@@ -41,9 +41,8 @@ static uint32_t tenant_named(struct divide_trace *t, const char *name)
 	return t->tenants_n++;
 }
 
-/* `request_ms` 0: unknown. */
-static void job_add(struct divide_trace *t, const struct divide_pick *pick, int64_t submit_ms, int64_t run_ms,
-		    int64_t request_ms, int64_t units, const char *tenant)
+void divide_trace_add(struct divide_trace *t, const struct divide_pick *pick, int64_t submit_ms, int64_t run_ms,
+		      int64_t request_ms, int64_t units, const char *tenant)
 {
 	struct divide_job j = {.submit_ms = submit_ms, .run_ms = run_ms};
 
@@ -113,7 +112,7 @@ static int philly_line(const char *name, unsigned number, const char *line, size
 	gpus = strtol(units, &end, 10);
 	if (*end || end == units || errno)
 		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no number of devices", name, number, units);
-	job_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
+	divide_trace_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
 	return 0;
 }
 
@@ -139,7 +138,7 @@ static int batch_log(const char *name, const char *text, size_t bytes, struct ba
 	for (size_t i = 0; r == 0 && i < swf.jobs_n; i++) {
 		const struct swf_job *j = &swf.jobs[i];
 
-		job_add(t, pick, j->submit_s * MS_PER_S, j->run_s * MS_PER_S, j->request_s > 0 ? j->request_s * MS_PER_S : 0,
+		divide_trace_add(t, pick, j->submit_s * MS_PER_S, j->run_s * MS_PER_S, j->request_s > 0 ? j->request_s * MS_PER_S : 0,
 			j->procs > 0 ? j->procs : j->allocated, "log");
 	}
 	swf_done(&swf);
@@ -503,7 +502,9 @@ void divide_measure(const struct divide_setup *in, const struct divide_run *r, s
 	size_t n = in->trace->jobs_n, recalled = 0;
 	double *wait = xmalloc((n + 1) * sizeof *wait), *jct = xmalloc((n + 1) * sizeof *jct);
 	double *took = xmalloc((r->growths_n + 1) * sizeof *took);
-	double machine = (double)in->nodes * in->per_node * (double)in->window_ms;
+	/* shares are of the time that was played: all of the window, unless the last job had ended before */
+	int64_t played_ms = r->end_ms > 0 && r->end_ms < in->window_ms ? r->end_ms : in->window_ms;
+	double machine = (double)in->nodes * in->per_node * (double)played_ms;
 
 	*ret = (struct divide_result){.growths_n = r->growths_n};
 	for (size_t i = 0; i < n; i++) {

@@ -63,6 +63,9 @@ struct divide_pick {
  * `bad` (text.h). ret_trace must be zeroed. */
 int divide_trace_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
 		       const struct divide_pick *pick, struct divide_trace *ret_trace, struct err *err) NODISCARD;
+/* One job more, unless it is too large or has no size or run time, which is counted. `request_ms` 0: unknown. */
+void divide_trace_add(struct divide_trace *t, const struct divide_pick *pick, int64_t submit_ms, int64_t run_ms,
+		      int64_t request_ms, int64_t units, const char *tenant);
 void divide_trace_done(struct divide_trace *t);
 
 enum divide_policy {

@@ -201,6 +201,17 @@ ends"
 	ok "the next one waits for quota" wait_for 10 why
 	ok "explain says what would start it" sh -c '"$0" explain "$1" | grep -qE "^    --loan ok "' "$CTL" "$waiting"
 	says "a budget that does not suffice" 3 "the budget does not cover it" "project show" "$CTL" submit -A lungnet --gpus 4 -t 300h -- true
+	ok "a snapshot of it" ctl snapshot "$T/now.json"
+	is "has what runs and waits" "$(json '",".join(j["state"]+str(j["devices"]) for j in o["jobs"])+" "+str(o["sides"][0]["nominal"])' <"$T/now.json")" "running4,waiting4 4"
+	is "the same on standard output" "$(ctl snapshot | json 'o["nodes"][0]["name"]+" "+o["nodes"][0]["flavor"]')" "n1 h100-80g"
+	ok "and names nobody" sh -c '! grep -qi eva "$0"' "$T/now.json"
+	says "a folder that is not there" 1 "cannot write '$T/none/now.json'" "" ctl snapshot "$T/none/now.json"
+	# what if the private side grew from 50 % to 85 %, and leased all of it: the jobs no longer fit the public side
+	is "what if: as it is" "$("$B/bin/sluis-sim" divide --snapshot "$T/now.json" --policy sluis --json | json '"%d of %d, public %d" % (o["jobs"]["simulated"], o["jobs"]["read"], o["machine"]["public"])')" "2 of 2, public 4"
+	"$B/bin/sluis-sim" divide --snapshot "$T/now.json" --public 15 --peak 100 --policy sluis 2>"$T/err"
+	is "what if: the private side grows to 85 %" $? 1
+	ok "says what it means" grep -qF "2 read, 2 too large" "$T/err"
+	is "when would they start, one after the other" "$("$B/bin/sluis-sim" jobs --snapshot "$T/now.json" --procs 4 --policy fcfs --json | json '"%d %s" % (o["jobs_simulated"], 550 < o["wait_s"]["max"] <= 600)')" "2 True"
 	ok "hold" "$CTL" -q job hold "$waiting"
 	is "held" "$("$CTL" queue "$waiting" --json=code | json 'o["items"][0]["code"]')" PD
 	says "hold what runs" 5 "is not waiting" "try" "$CTL" job hold "$long"

@@ -9,19 +9,25 @@
 #include "daemon/sim/divide.h"
 #include "daemon/sim/divide_report.h"
 #include "daemon/sim/main/cmd.h"
+#include "daemon/sim/snapshot.h"
 #include "daemon/sim/text.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 
 static const char help_text[] =
 	"usage: sluis-sim divide --nodes NxD --jobs FILE --demand FILE --policy POLICY[,...] [OPTION ...]\n"
+	"       sluis-sim divide --snapshot FILE --policy POLICY[,...] [OPTION ...]\n"
 	"\n"
+	"  --snapshot FILE      a cluster as it stands, written by sluisctl snapshot, in place of --nodes, --jobs and\n"
+	"                       --demand; each of them may still be given\n"
+	"  --flavor NAME        of the snapshot (default: the one with most devices)\n"
 	"  --nodes NxD          N nodes of D devices\n"
 	"  --jobs FILE          training jobs: digest of the Philly trace, or a batch log (SWF)\n"
 	"  --demand FILE        leases: provider,at_s,devices; request rates; or service instances\n"
 	"  --policy POLICY      static, walled, cohort, lyra, sluis, clairvoyant, or several with commas, or all\n"
-	"  --public PERCENT     share of the public side (default 20)\n"
-	"  --peak PERCENT       scale the demand so that its peak is so much of the private side (default 100)\n"
+	"  --public PERCENT     share of the public side (default 20, or that of the snapshot)\n"
+	"  --peak PERCENT       scale the demand so that its peak is so much of the private side (default 100;\n"
+	"                       a snapshot: as it is)\n"
 	"  --rate-device X      devices per request/s or instance instead: service time / target load\n"
 	"  --from DAYS          begin so far into the trace (default 0)\n"
 	"  --days DAYS          jobs submitted in so many days (default 14)\n"
@@ -36,7 +42,7 @@ static const char help_text[] =
 	"  --json               print one JSON object\n";
 
 struct options {
-	const char *jobs, *demand, *out;
+	const char *snapshot, *flavor, *jobs, *demand, *out;
 	double rate_device;
 	int64_t public_percent, peak_percent, from_days, days;
 	bool policy[DIVIDE_POLICIES], json;
@@ -90,9 +96,10 @@ static int seconds(const char *option, const char *text, int64_t low, int64_t *r
 /* 0 to go on, or an exit status with *ret_done set. */
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
-	enum { NODES = 1, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL,
+	enum { NODES = 1, SNAPSHOT, FLAVOR, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL,
 	       BAD_LINES, CHECK, JSON, HELP };
 	static const struct option longs[] = {
+		{"snapshot", required_argument, NULL, SNAPSHOT}, {"flavor", required_argument, NULL, FLAVOR},
 		{"nodes", required_argument, NULL, NODES}, {"jobs", required_argument, NULL, JOBS},
 		{"demand", required_argument, NULL, DEMAND}, {"policy", required_argument, NULL, POLICY},
 		{"public", required_argument, NULL, PUBLIC}, {"peak", required_argument, NULL, PEAK},
@@ -114,6 +121,8 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 
 		switch (c) {
 		case NODES: r = parse_nodes(optarg, &o->in); break;
+		case SNAPSHOT: o->snapshot = optarg; break;
+		case FLAVOR: o->flavor = optarg; break;
 		case JOBS: o->jobs = optarg; break;
 		case DEMAND: o->demand = optarg; break;
 		case POLICY: r = parse_policies(optarg, o); break;
@@ -148,40 +157,94 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		return usage("'%s' is not an option", argv[optind]);
 	for (size_t k = 0; k < DIVIDE_POLICIES; k++)
 		any |= o->policy[k];
-	if (!o->in.nodes || !o->jobs || !o->demand || !any)
-		return usage("--nodes, --jobs, --demand and --policy are needed");
+	if (!any || (!o->snapshot && (!o->in.nodes || !o->jobs || !o->demand)))
+		return usage("--policy is needed, and --snapshot or --nodes, --jobs and --demand");
 	*ret_done = false;
 	return 0;
+}
+
+/* The sides' devices: as asked, as the snapshot has them, or a fifth. */
+static void divide_units(struct options *o, const struct snapshot *now)
+{
+	uint32_t all = o->in.nodes * o->in.per_node;
+
+	if (o->snapshot && now->public_units + now->private_units > 0 && now->public_units + now->private_units <= all)
+		all = now->public_units + now->private_units; /* what is promised, without the spare */
+	if (o->public_percent < 0 && o->snapshot && all == now->public_units + now->private_units)
+		o->in.public_units = now->public_units;
+	else
+		o->in.public_units = (uint32_t)((uint64_t)all * (uint64_t)(o->public_percent < 0 ? 20 : o->public_percent) / 100);
+	o->in.private_units = all - o->in.public_units;
+}
+
+static int load_jobs(struct options *o, const struct snapshot *now, struct divide_report *r, struct divide_trace *trace,
+		     struct err *err)
+{
+	CLEANUP(buf_done) struct buf text = BUF_INIT;
+	struct divide_pick pick = {.from_ms = o->from_days * MS_PER_DAY, .span_ms = o->days * MS_PER_DAY,
+				   .run_ms_max = o->days * MS_PER_DAY, .units_max = o->in.public_units};
+	int rc;
+
+	if (!o->jobs) {
+		snapshot_trace(now, &pick, trace);
+		if (trace->jobs_n)
+			return 0;
+		(void)err_set(err, ERR_INVAL, "'%s' has no job that can be used", o->snapshot);
+		return err_hint(err, "%zu read, %zu too large for the %" PRIu32 " devices of the public side", trace->read_n,
+				trace->too_large_n, o->in.public_units);
+	}
+	r->jobs_name = base_name(o->jobs);
+	rc = text_load(o->jobs, &text, r->jobs_sha256, err);
+	return rc ? rc : divide_trace_parse(o->jobs, (const char *)text.data, text.len, &o->bad, &pick, trace, err);
+}
+
+static int load_demand(struct options *o, const struct snapshot *now, struct divide_report *r, struct demand *demand,
+		       struct err *err)
+{
+	CLEANUP(buf_done) struct buf text = BUF_INIT;
+	CLEANUP(demand_curve_done) struct demand_curve curve = {0};
+	int64_t percent = o->peak_percent < 0 ? 100 : o->peak_percent;
+	struct demand_rule rule = {.per_value = o->rate_device, .scale_down_ms = 5 * MS_PER_MIN, .idle_ms = MS_PER_HOUR,
+				   .peak = (uint32_t)((uint64_t)o->in.private_units * (uint64_t)percent / 100)};
+	int rc = 0;
+
+	if (!o->demand) {
+		snapshot_demand(now, o->days * MS_PER_DAY, &curve);
+		if (o->peak_percent < 0 || !curve.series_n)
+			rule.per_value = 1; /* as they are */
+	} else {
+		r->demand_name = base_name(o->demand);
+		rc = text_load(o->demand, &text, r->demand_sha256, err);
+		if (rc == 0)
+			rc = demand_parse(o->demand, (const char *)text.data, text.len, &o->bad, &curve, err);
+	}
+	return rc ? rc : demand_make(&curve, &rule, demand, err);
 }
 
 static int load(struct options *o, struct divide_report *r, struct divide_trace *trace, struct demand *demand,
 		struct err *err)
 {
-	CLEANUP(buf_done) struct buf jobs = BUF_INIT, curve_text = BUF_INIT;
-	CLEANUP(demand_curve_done) struct demand_curve curve = {0};
-	uint32_t all = o->in.nodes * o->in.per_node;
-	struct divide_pick pick = {.from_ms = o->from_days * MS_PER_DAY, .span_ms = o->days * MS_PER_DAY,
-				   .run_ms_max = o->days * MS_PER_DAY};
-	struct demand_rule rule = {.per_value = o->rate_device, .scale_down_ms = 5 * MS_PER_MIN, .idle_ms = MS_PER_HOUR};
-	int rc;
+	CLEANUP(snapshot_done) struct snapshot now = {0};
+	CLEANUP(buf_done) struct buf text = BUF_INIT;
+	int rc = 0;
 
-	o->in.public_units = (uint32_t)((uint64_t)all * (uint64_t)o->public_percent / 100);
-	o->in.private_units = all - o->in.public_units;
+	if (o->snapshot) {
+		rc = text_load(o->snapshot, &text, r->jobs_sha256, err);
+		if (rc == 0)
+			rc = snapshot_parse(o->snapshot, (const char *)text.data, text.len, o->flavor, &now, err);
+		if (rc)
+			return rc;
+		memcpy(r->demand_sha256, r->jobs_sha256, sizeof r->demand_sha256);
+		r->jobs_name = r->demand_name = base_name(o->snapshot);
+		if (!o->in.nodes) {
+			o->in.nodes = now.nodes;
+			o->in.per_node = now.per_node;
+		}
+	}
+	divide_units(o, &now);
 	o->in.window_ms = o->days * MS_PER_DAY;
-	pick.units_max = o->in.public_units;
-	rule.peak = (uint32_t)((uint64_t)o->in.private_units * (uint64_t)o->peak_percent / 100);
-	r->jobs_name = base_name(o->jobs);
-	r->demand_name = base_name(o->demand);
-	rc = text_load(o->jobs, &jobs, r->jobs_sha256, err);
-	if (rc == 0)
-		rc = divide_trace_parse(o->jobs, (const char *)jobs.data, jobs.len, &o->bad, &pick, trace, err);
-	if (rc == 0)
-		rc = text_load(o->demand, &curve_text, r->demand_sha256, err);
-	if (rc == 0)
-		rc = demand_parse(o->demand, (const char *)curve_text.data, curve_text.len, &o->bad, &curve, err);
-	if (rc)
-		return rc;
-	return demand_make(&curve, &rule, demand, err);
+	rc = load_jobs(o, &now, r, trace, err);
+	return rc ? rc : load_demand(o, &now, r, demand, err);
 }
 
 static int write_run(const char *dir, const struct divide_report *r, size_t i, struct err *err)
@@ -270,7 +333,7 @@ static int simulate(struct options *o, struct divide_report *r, struct divide_ru
 int cmd_divide(int argc, char **argv)
 {
 	CLEANUP(buf_done) struct buf out = BUF_INIT;
-	struct options o = {.public_percent = 20, .peak_percent = 100, .days = 14,
+	struct options o = {.public_percent = -1, .peak_percent = -1, .days = 14,
 			    .in = {.checkpoint_ms = 30 * MS_PER_MIN, .restart_ms = 2 * MS_PER_MIN,
 				   .notice_ms = 2 * MS_PER_MIN, .recall_slo_ms = 5 * MS_PER_MIN,
 				   .ttl_ms = 15 * MS_PER_MIN}};

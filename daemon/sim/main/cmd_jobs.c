@@ -7,12 +7,15 @@
 
 #include "daemon/sim/jobs_report.h"
 #include "daemon/sim/main/cmd.h"
+#include "daemon/sim/snapshot.h"
 #include "proto/base/ensure.h"
 
 static const char help_text[] =
-	"usage: sluis-sim jobs --trace FILE.swf[.gz] --policy POLICY [OPTION ...]\n"
+	"usage: sluis-sim jobs --trace FILE.swf[.gz] | --snapshot FILE  --policy POLICY [OPTION ...]\n"
 	"\n"
 	"  --trace FILE         batch log in the Standard Workload Format, plain or gzip\n"
+	"  --snapshot FILE      what runs and waits in a cluster now, written by sluisctl snapshot\n"
+	"  --flavor NAME        of the snapshot (default: the one with most devices)\n"
 	"  --procs N            processors of the machine (default: MaxProcs of the log)\n"
 	"  --policy POLICY      fcfs, easy, easy-sjbf or sluis\n"
 	"  --estimate ESTIMATE  requested, perfect or tsafrir (default: tsafrir for sluis, else requested)\n"
@@ -22,7 +25,7 @@ static const char help_text[] =
 	"  --json               print one JSON object\n";
 
 struct options {
-	const char *trace;
+	const char *trace, *snapshot, *flavor;
 	const char *policy_name;
 	const char *estimate_name;
 	const char *out;
@@ -35,9 +38,10 @@ struct options {
 /* 0 to go on, or an exit status with *ret_done set. */
 static int parse_options(int argc, char **argv, struct options *o, struct bad_lines *bad, bool *ret_done)
 {
-	enum { TRACE = 1, PROCS, POLICY, ESTIMATE, NO_REQUEST, BAD_LINES, JSON, HELP };
+	enum { TRACE = 1, SNAPSHOT, FLAVOR, PROCS, POLICY, ESTIMATE, NO_REQUEST, BAD_LINES, JSON, HELP };
 	static const struct option longs[] = {
-		{"trace", required_argument, NULL, TRACE}, {"procs", required_argument, NULL, PROCS},
+		{"trace", required_argument, NULL, TRACE}, {"snapshot", required_argument, NULL, SNAPSHOT},
+		{"flavor", required_argument, NULL, FLAVOR}, {"procs", required_argument, NULL, PROCS},
 		{"policy", required_argument, NULL, POLICY}, {"estimate", required_argument, NULL, ESTIMATE},
 		{"no-request", required_argument, NULL, NO_REQUEST}, {"bad-lines", required_argument, NULL, BAD_LINES},
 		{"json", no_argument, NULL, JSON},
@@ -50,6 +54,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 	while ((c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
 		switch (c) {
 		case TRACE: o->trace = optarg; break;
+		case SNAPSHOT: o->snapshot = optarg; break;
+		case FLAVOR: o->flavor = optarg; break;
 		case PROCS:
 			if (parse_int("--procs", optarg, 1, 100000000, &o->procs, &err))
 				return usage("%s", err.msg);
@@ -73,8 +79,8 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 	}
 	if (optind < argc)
 		return usage("'%s' is not an option", argv[optind]);
-	if (!o->trace || !o->policy_name)
-		return usage("--trace and --policy are needed");
+	if (!o->trace == !o->snapshot || !o->policy_name)
+		return usage("--policy is needed, and one of --trace and --snapshot");
 	o->policy = jobsim_policy_find(o->policy_name);
 	if (!o->policy)
 		return usage("'%s' is not a policy: fcfs, easy, easy-sjbf or sluis", o->policy_name);
@@ -92,9 +98,17 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 static int load(struct options *o, struct jobs_report *run, struct err *err)
 {
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
-	int r = text_load(o->trace, &text, run->sha256, err);
+	CLEANUP(snapshot_done) struct snapshot now = {0};
+	int r;
 
-	if (r == 0)
+	if (o->snapshot)
+		o->trace = o->snapshot;
+	r = text_load(o->trace, &text, run->sha256, err);
+	if (r == 0 && o->snapshot)
+		r = snapshot_parse(o->trace, (const char *)text.data, text.len, o->flavor, &now, err);
+	if (r == 0 && o->snapshot)
+		snapshot_log(&now, &run->swf);
+	else if (r == 0)
 		r = swf_parse(o->trace, (const char *)text.data, text.len, &run->bad, &run->swf, err);
 	if (r)
 		return r;
