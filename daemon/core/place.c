@@ -142,6 +142,7 @@ bool node_derive(struct core *c, struct node_s *n)
 			memmove(&fresh[at + 1], &fresh[at], (fresh_n++ - at) * sizeof *fresh);
 			fresh[at] = (struct seat){.flavor = dev->flavor};
 		}
+		fresh[at].n++;
 		if (dev->health == DEVICE_OK)
 			fresh[at].mask |= UINT64_C(1) << i;
 	}
@@ -152,8 +153,10 @@ bool node_derive(struct core *c, struct node_s *n)
 	for (uint32_t i = 0; same && i < fresh_n; i++)
 		same = fresh[i].flavor == n->seat[i].flavor;
 	if (same) {
-		for (uint32_t i = 0; i < fresh_n; i++)
+		for (uint32_t i = 0; i < fresh_n; i++) {
 			n->seat[i].mask = fresh[i].mask;
+			n->seat[i].n = fresh[i].n;
+		}
 	} else {
 		n->seat = xrealloc(n->seat, fresh_n * sizeof *n->seat);
 		memcpy(n->seat, fresh, fresh_n * sizeof *n->seat);
@@ -165,6 +168,28 @@ bool node_derive(struct core *c, struct node_s *n)
 	n->cores_usable_n = mask_count(n->cores_usable);
 	n->core_words = (n->r.cores_n + 63U) / 64;
 	return !same;
+}
+
+static uint64_t weight_of(const struct core *c, uint16_t flavor)
+{
+	const struct flavor *f = flavor_of(c, flavor);
+
+	return f && f->weight_milli ? f->weight_milli : 1;
+}
+
+uint64_t share_weight(const struct core *c, const struct node_s *n, uint16_t flavor, uint64_t *ret_all)
+{
+	*ret_all = 0;
+	for (uint32_t i = 0; i < n->seats_n; i++)
+		*ret_all += weight_of(c, n->seat[i].flavor) * n->seat[i].n;
+	return weight_of(c, flavor);
+}
+
+uint64_t share_for(const struct core *c, const struct node_s *n, uint16_t flavor, uint32_t devices, uint64_t total)
+{
+	uint64_t all, mine = share_weight(c, n, flavor, &all);
+
+	return total * devices * mine / all;
 }
 
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor)
@@ -289,7 +314,7 @@ static void cand_index(struct placing *p, const struct cand *cd)
 	struct bucket_key k = {0};
 
 	if (!cd->used_chunks || (cd->avail && !p->ask->distinct)) {
-		k = roster_key(p->roster, cd->n, cd->seat, cd->devices, mask_count(cd->cores), cd->memory_mib);
+		k = roster_key(p->c, p->roster, cd->n, cd->seat, cd->devices, mask_count(cd->cores), cd->memory_mib);
 		k.broken &= p->view == ROSTER_FREE;
 		k.broken |= cd->used_chunks && p->ask->klass == CLASS_GUARANTEED && p->ask->shape == SHAPE_GPU;
 	}
@@ -372,9 +397,12 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 
 		for (uint64_t m = picked; m; m &= m - 1)
 			mask_or(near, n->devices[__builtin_ctzll(m)].cores);
-		want_cores = ask->cpus ? (part->devices ? 0 : ask->cpus) : usable * devices / n->devices_n;
+		if (ask->cpus)
+			want_cores = part->devices ? 0 : ask->cpus;
+		else
+			want_cores = (unsigned)share_for(p->c, cd->n, ask->flavor, devices, usable);
 		take_cores(cores, cd->cores, near, want_cores ? want_cores : !ask->cpus);
-		memory = (uint32_t)((uint64_t)total_memory * devices / n->devices_n);
+		memory = (uint32_t)share_for(p->c, cd->n, ask->flavor, devices, total_memory);
 		part->devices |= picked;
 		cd->devices &= ~picked;
 		cd->avail = ask->shape == SHAPE_NODE ? 0 : cd->avail - units;

@@ -218,10 +218,10 @@ struct roster *roster_of(const struct core *c, uint16_t flavor)
 
 /* ---- keeping them -------------------------------------------------------------------------------- */
 
-struct bucket_key roster_key(const struct roster *p, const struct node_s *n, const struct seat *s, uint64_t devices,
-			   uint32_t cores, uint32_t memory_mib)
+struct bucket_key roster_key(const struct core *c, const struct roster *p, const struct node_s *n,
+			     const struct seat *s, uint64_t devices, uint32_t cores, uint32_t memory_mib)
 {
-	uint32_t memory = node_memory_mib(&n->r), of = n->r.devices_n;
+	uint64_t memory = node_memory_mib(&n->r), all, mine;
 	struct bucket_key k = {0};
 
 	if (!p->flavor) {
@@ -234,10 +234,11 @@ struct bucket_key roster_key(const struct roster *p, const struct node_s *n, con
 	k.free = (uint16_t)popcount64(devices);
 	k.size = (uint16_t)popcount64(s->mask);
 	k.served = k.free;
-	if (cores * of < k.served * n->cores_usable_n)
-		k.served = (uint16_t)(cores * of / n->cores_usable_n);
-	if ((uint64_t)memory_mib * of < (uint64_t)k.served * memory)
-		k.served = (uint16_t)((uint64_t)memory_mib * of / memory);
+	mine = share_weight(c, n, p->flavor, &all);
+	if (cores * all < k.served * mine * n->cores_usable_n)
+		k.served = (uint16_t)(cores * all / (mine * n->cores_usable_n));
+	if (memory_mib * all < k.served * mine * memory)
+		k.served = (uint16_t)(memory_mib * all / (mine * memory));
 	k.broken = n->fraction_parts > 0;
 	k.whole = k.free && k.free == k.size && k.size == p->per_node;
 	return k;
@@ -249,7 +250,7 @@ static bool in_view(const struct node *n, enum roster_view view)
 				   n->state != NODE_DOWN && n->state != NODE_JOINING;
 }
 
-static struct bucket_key node_key(const struct roster *p, const struct node_s *n, const struct seat *s,
+static struct bucket_key node_key(const struct core *c, const struct roster *p, const struct node_s *n, const struct seat *s,
 				  enum roster_view view)
 {
 	struct bucket_key k = {0};
@@ -258,13 +259,13 @@ static struct bucket_key node_key(const struct roster *p, const struct node_s *n
 	if (!in_view(&n->r, view))
 		return k;
 	if (view == ROSTER_IDLE) {
-		k = roster_key(p, n, s, s->mask, n->cores_usable_n, memory);
+		k = roster_key(c, p, n, s, s->mask, n->cores_usable_n, memory);
 		k.broken = false;
 		return k;
 	}
 	for (uint32_t w = 0; w < n->core_words; w++)
 		cores += popcount64(n->cores_usable[w] & ~n->cores_held[w] & ~n->cores_claimed[w]);
-	return roster_key(p, n, s, s->mask & ~n->held & ~n->claimed, cores, memory > held ? memory - held : 0);
+	return roster_key(c, p, n, s, s->mask & ~n->held & ~n->claimed, cores, memory > held ? memory - held : 0);
 }
 
 void node_index(struct core *c, struct node_s *n)
@@ -280,7 +281,7 @@ void node_index(struct core *c, struct node_s *n)
 
 			p->live[v] += (uint32_t)live - s->live[v];
 			s->live[v] = live;
-			buckets_put(&p->view[v], s->at, node_key(p, n, s, (enum roster_view)v));
+			buckets_put(&p->view[v], s->at, node_key(c, p, n, s, (enum roster_view)v));
 		}
 		p->broken += (uint32_t)(s->live[ROSTER_FREE] && n->fraction_parts) - s->broken;
 		s->broken = s->live[ROSTER_FREE] && n->fraction_parts;
@@ -316,7 +317,7 @@ int rosters_check(const struct core *c, struct err *err)
 			if (!s || s->at != i)
 				return err_set(err, ERR_CORRUPT, "roster %d does not know where node %u is", f, n->r.id);
 			for (int v = 0; v < ROSTER_VIEWS; v++) {
-				struct bucket_key want = node_key(p, n, s, (enum roster_view)v),
+				struct bucket_key want = node_key(c, p, n, s, (enum roster_view)v),
 						  have = p->view[v].key[i];
 
 				live[v] += in_view(&n->r, (enum roster_view)v) && (s->mask || !f);

@@ -53,8 +53,8 @@ struct roster *roster_of(const struct core *c, uint16_t flavor);
 void rosters_done(struct core *c);
 
 /* What a node with so much left looks like to whoever places. */
-struct bucket_key roster_key(const struct roster *p, const struct node_s *n, const struct seat *s, uint64_t devices,
-			   uint32_t cores, uint32_t memory_mib);
+struct bucket_key roster_key(const struct core *c, const struct roster *p, const struct node_s *n,
+			     const struct seat *s, uint64_t devices, uint32_t cores, uint32_t memory_mib);
 
 /* Ranks of the buckets of a view for `need` units on one node. First where fragmentation grows least (frag.h,
  * in 50 steps), then the smaller node, then the fuller; those that cannot give cores and memory along stand

@@ -39,6 +39,7 @@ struct seat {
 	uint16_t flavor; /* 0: it has no devices of any, and counts in cores */
 	uint32_t at;     /* place in topology order; none while the rosters are stale */
 	uint64_t mask;   /* its healthy devices */
+	uint32_t n;      /* its devices, healthy or not */
 	bool live[2], broken, pinned; /* as it was counted */
 };
 
@@ -365,6 +366,11 @@ bool place_may_guarantee(const struct core *c, const struct alloc *a);
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
 /* Flavors counted in cores live on nodes that have no device of another flavor. */
 static inline bool node_is_cpu(const struct node_s *n) { return n->seats_n == 1 && !n->seat[0].flavor; }
+/* Of `total` cores or memory of a node, what goes along with so many devices of a flavor: by weight, so that seven
+ * slices of a chip have together what a whole chip of another flavor has beside them. */
+uint64_t share_for(const struct core *c, const struct node_s *n, uint16_t flavor, uint32_t devices, uint64_t total);
+/* The weight of one device of it, and of all devices of the node. */
+uint64_t share_weight(const struct core *c, const struct node_s *n, uint16_t flavor, uint64_t *ret_all);
 /* What a node has for jobs. */
 static inline uint32_t node_memory_mib(const struct node *n)
 {
