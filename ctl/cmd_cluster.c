@@ -225,6 +225,37 @@ int cmd_top(struct ctl *c, const struct call *call)
 
 /* ---- claims, deficit, usage ------------------------------------------------------------------ */
 
+static int breaches_print(struct ctl *c, const struct view_claims *v)
+{
+	static const struct column cols[] = {
+		{"due", "DUE", 0}, {"claim", "CLAIM", COL_RIGHT}, {"owner", "FOR", 0}, {"qnode", "OF", COL_SHRINK},
+		{"late", "LATE BY", COL_RIGHT}, {"cause", "WHY", 0}, {"victim", "WHO", 0}, {"node", "WHERE", 0},
+	};
+	struct table *t;
+	int r;
+
+	if (c->json)
+		return json_list(c, "claims_late", v->seq, &schema_breach_view, v->breaches, v->breaches_n, NULL);
+	t = table_new(c, cols, ARRAY_LEN(cols));
+	for (uint32_t i = 0; i < v->breaches_n; i++) {
+		const struct breach_view *b = &v->breaches[i];
+
+		table_row(t);
+		table_cell(t, "%s", text_time(c, b->breach.due_ms));
+		table_cell(t, "%" PRIu64, b->breach.claim);
+		table_cell(t, "%s", b->owner);
+		table_cell(t, "%s", b->qnode);
+		table_cell(t, "%s%s", text_age(c, b->breach.late_ms), b->breach.dropped ? ", given up" : "");
+		table_cell(t, "%s", b->cause);
+		table_cell(t, "%s", b->victim[0] ? b->victim : "-");
+		table_cell(t, "%s", b->node[0] ? b->node : "-");
+	}
+	r = table_print(t);
+	if (!r && !v->breaches_n && !c->plain)
+		fputs("no recall was late\n", c->out);
+	return r;
+}
+
 int cmd_claim_list(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
@@ -236,9 +267,10 @@ int cmd_claim_list(struct ctl *c, const struct call *call)
 	struct table *t;
 	int r = ask(c, &q, &v, "read the claims");
 
-	(void)call;
 	if (r)
 		return r;
+	if (call_has(call, "late"))
+		return breaches_print(c, &v);
 	if (c->json)
 		return json_list(c, "claim_list", v.seq, &schema_claim_view, v.items, v.items_n, NULL);
 	t = table_new(c, cols, ARRAY_LEN(cols));
@@ -252,11 +284,13 @@ int cmd_claim_list(struct ctl *c, const struct call *call)
 		table_cell(t, "%u", m->units_here);
 		table_cell(t, "%s", text_age(c, m->due_in_ms));
 		table_cell(t, "%s", m->victims);
-		table_cell(t, "%s", m->claim.breached ? "late" : m->claim.offered ? "offered, not accepted yet" : "");
+		table_cell(t, "%s", m->note);
 	}
 	r = table_print(t);
 	if (!r && !v.items_n && !c->plain)
 		fputs("no recall is running\n", c->out);
+	if (!r && v.breaches_n && !c->plain && !c->no_header)
+		fprintf(c->out, "%u came late before: sluisctl claim list --late\n", v.breaches_n);
 	return r;
 }
 
@@ -289,7 +323,7 @@ int cmd_deficit(struct ctl *c, const struct call *call)
 	return r;
 }
 
-struct usage_sum { const char *key; const char *flavor; int64_t guaranteed, loan, refunded, left; };
+struct usage_sum { const char *key; const char *path; int64_t guaranteed, loan, refunded, left; uint64_t done, late; };
 
 /* The part of a path that rows are added up by. */
 static const char *usage_key(struct ctl *c, const struct usage_view *u, const char *by)
@@ -328,6 +362,11 @@ static void usage_add(struct usage_sum *sums, size_t *n, const char *key, const 
 	sums[i].guaranteed += u->guaranteed_rums;
 	sums[i].loan += u->loan_rums;
 	sums[i].refunded += u->refunded_rums;
+	if (!sums[i].path || strcmp(sums[i].path, u->path) != 0) { /* rows of one come one after the other */
+		sums[i].done += u->claims_done;
+		sums[i].late += u->claims_late;
+	}
+	sums[i].path = u->path;
 	/* every row of one project carries the same budget */
 	if (u->budget_left_rums >= 0)
 		sums[i].left = u->budget_left_rums;
@@ -379,6 +418,10 @@ int cmd_usage(struct ctl *c, const struct call *call)
 		}
 		r = table_print(t);
 	}
+	for (size_t i = 0; i < n && !r && !c->plain && !c->no_header; i++)
+		if (sums[i].done || sums[i].late)
+			fprintf(c->out, "%s: %s recalls served, %s late%s\n", sums[i].key, text_count(c, (int64_t)sums[i].done),
+				text_count(c, (int64_t)sums[i].late), sums[i].late ? " (sluisctl claim list --late)" : "");
 	if (!r && !c->plain && !c->no_header)
 		fprintf(c->out, n ? "GPU-hours of weight 1; as of seq %s\n" : "nothing was used yet; as of seq %s\n",
 			text_count(c, (int64_t)v.seq));

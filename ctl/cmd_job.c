@@ -611,6 +611,15 @@ int cmd_explain(struct ctl *c, const struct call *call)
 		lease_print(c, &v.leases[0], v.seq, v.t_ms);
 		print_spans(c, &v);
 	}
+	for (uint32_t i = 0; i < v.breaches_n; i++) {
+		const struct breach_view *b = &v.breaches[i];
+		const char *who = text_f(c, "%s-%" PRIu64, v.leases_n ? "lease" : "job", q.id);
+
+		if (!strcmp(b->owner, who))
+			fprintf(c->out, "  late      claim %" PRIu64 ", due %s, came %s later: %s%s%s%s%s\n", b->breach.claim,
+				text_time(c, b->breach.due_ms), text_age(c, b->breach.late_ms), b->cause,
+				b->victim[0] ? ", " : "", b->victim, b->node[0] ? " on " : "", text_safe(c, b->node));
+	}
 	return 0;
 }
 

@@ -131,8 +131,10 @@ static void note_claim(struct server *s, const struct claim *old, const struct c
 		     "claim=%" PRIu64 " owner=%s-%" PRIu64 " units=%" PRIu32 " victims=%" PRIu32 " seq=%" PRIu64, id,
 		     alloc_owner_name(m->owner_kind), m->owner, m->units, m->victims_n, seq);
 	else if (m->breached && !old->breached)
-		note(s, LOG_WARNING, "claim late", "claim=%" PRIu64 " owner=%s-%" PRIu64 " seq=%" PRIu64, id,
-		     alloc_owner_name(m->owner_kind), m->owner, seq);
+		note(s, LOG_WARNING, "claim late",
+		     "claim=%" PRIu64 " owner=%s-%" PRIu64 " cause=%s victim=%s-%" PRIu64 " node_id=%" PRIu32 " seq=%" PRIu64,
+		     id, alloc_owner_name(m->owner_kind), m->owner, log_quote(breach_cause_name(m->breach_cause)),
+		     alloc_owner_name(m->breach_owner_kind), m->breach_owner, m->breach_node, seq);
 }
 
 static void note_reservation(struct server *s, const struct reservation *old, const struct reservation *r, uint64_t id,

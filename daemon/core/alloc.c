@@ -37,14 +37,21 @@ int64_t fair_decay(int64_t rums, int64_t dt_ms)
 	return rums - rums / 2 / 1024 * ((dt_ms % FAIR_HALF_LIFE_MS) * 1024 / FAIR_HALF_LIFE_MS);
 }
 
-static void usage_add(const struct core *c, struct decision *d, int64_t t, uint32_t qnode, uint16_t flavor,
-		      int64_t guaranteed, int64_t loan, int64_t refunded)
+struct usage *usage_edit(const struct core *c, struct decision *d, uint32_t qnode)
 {
 	const struct usage *have = peek(c, d, RECORD_USAGE, qnode);
 	struct usage *u = have ? EDIT(c, d, RECORD_USAGE, usage, qnode) : create(d, RECORD_USAGE, qnode);
-	struct usage_row *row = NULL;
 
 	u->qnode = qnode;
+	return u;
+}
+
+static void usage_add(const struct core *c, struct decision *d, int64_t t, uint32_t qnode, uint16_t flavor,
+		      int64_t guaranteed, int64_t loan, int64_t refunded)
+{
+	struct usage *u = usage_edit(c, d, qnode);
+	struct usage_row *row = NULL;
+
 	u->decayed_rums = fair_decay(u->decayed_rums, t - u->decayed_at_ms) + guaranteed + loan - refunded;
 	if (u->decayed_rums < 0)
 		u->decayed_rums = 0;
@@ -133,10 +140,12 @@ uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const s
 	if (ask->owner_kind == OWNER_JOB && c->reservations.count)
 		a->reservation = reservation_of_parts(c, &ask->place, a->parts, parts_n);
 	if (ask->klass == CLASS_LOAN) {
+		const struct job *j = ask->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, ask->owner) : NULL;
 		const struct quota_tree *tree = tree_of(c, a->flavor, a->shape);
 		uint32_t at[LENDERS_PER_ALLOC_MAX];
 		int64_t units[LENDERS_PER_ALLOC_MAX];
 
+		a->back_ms = j ? j->back_ms : 0;
 		a->lenders = arena_alloc(&d->arena, LENDERS_PER_ALLOC_MAX * sizeof *a->lenders);
 		if (tree)
 			a->lenders_n = quota_lenders(tree, qnode_of(c, a->qnode)->at, a->units, at, units,
@@ -286,9 +295,16 @@ void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t 
 		return; /* stale: the shell tells the agent to stop it */
 	checkpoint_seen(c, d, t, a, row);
 	switch ((enum unit_state)row->state) {
+	case UNIT_UNKILLABLE:
+		if (!p->unkillable) {
+			struct alloc *e = EDIT(c, d, RECORD_ALLOC, alloc, row->alloc);
+
+			for (uint32_t i = 0; i < e->parts_n; i++)
+				e->parts[i].unkillable |= e->parts[i].index == row->part;
+		}
+		return; /* the devices stay where they are */
 	case UNIT_ABSENT:
-	case UNIT_UNKNOWN:
-	case UNIT_UNKILLABLE: return; /* nothing is proven: the devices stay where they are */
+	case UNIT_UNKNOWN: return; /* nothing is proven */
 	case UNIT_PREPARED:
 		if (p->state == PART_ASSIGNED)
 			part_prepared(c, d, t, a->id, row->part, row->port);

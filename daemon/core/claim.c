@@ -3,6 +3,15 @@
  * A claim fixes its devices at once: some are free (held for it from now on), the rest belong to
  * loans that are told to go (the victims). Nobody else can take any of them (I11). When the last one
  * is free the claim turns into an allocation. Guaranteed work is never a victim. Who goes: recall.c.
+ *
+ *   raised ──▶ ready ──▶ bound            each victim gets its notice; at its end SIGKILL
+ *     │  ▲
+ *     ▼  └─ planned anew ──┐              a node of it was lost, or a victim at the deadline is behind a node that
+ *   parked (no parts) ─────┘              cannot be reached or cannot be killed: others go, the soonest back first;
+ *                                         with nobody left to go it waits for hardware, before everybody else
+ *
+ * The instant that was promised stays the same however often it is planned. Whoever is in the way then is written
+ * into the claim, and how late it came into the usage record of who waited.
  */
 #include "daemon/core/state.h"
 
@@ -85,6 +94,15 @@ void loan_recall(const struct core *c, struct decision *d, int64_t t, uint64_t a
 	}
 }
 
+static struct part *replicas(const struct core *c, struct decision *d, const struct claim *m, const struct recall *plan)
+{
+	struct part *parts = arena_copy(&d->arena, plan->parts, plan->parts_n * sizeof *parts);
+
+	if (m->owner_kind == OWNER_LEASE)
+		lease_replicas_fill(core_lease(c, m->owner), parts, plan->parts_n);
+	return parts;
+}
+
 uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const struct grant_ask *ask, uint32_t units,
 		     bool offered)
 {
@@ -96,7 +114,7 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 	place.units = units;
 	if (place.until_ms) /* it begins when the victims are gone */
 		place.until_ms += qnode_recall_slo(c, ask->qnode);
-	if (!recall_plan(c, t, &place, ask->qnode, &d->arena, &plan))
+	if (!recall_plan(c, t, &place, qnode_recall_slo(c, ask->qnode), true, &d->arena, &plan))
 		return 0;
 	cl = edit_cluster(c, d);
 	m = create(d, RECORD_CLAIM, cl->next_claim);
@@ -111,7 +129,7 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 	m->created_ms = t;
 	m->deadline_ms = t + qnode_recall_slo(c, ask->qnode);
 	m->offered = offered;
-	m->parts = plan.parts;
+	m->parts = replicas(c, d, m, &plan);
 	m->parts_n = plan.parts_n;
 	victims_of_parts(c, d, m, &plan);
 	if (!offered)
@@ -131,12 +149,76 @@ void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t i
 		loan_recall(c, d, t, m->victims[i].alloc, id);
 }
 
-void claim_drop(const struct core *c, struct decision *d, uint64_t id)
+bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old)
+{
+	/* the soonest back first, whatever is lost by it: within what is left, or little more */
+	static const int64_t STEP_MS[] = {0, 30 * MS_PER_S, MS_PER_MIN, 5 * MS_PER_MIN};
+	int64_t left = max64(0, old->deadline_ms - t);
+	struct place_ask ask;
+	struct recall plan;
+	bool found = false;
+	struct claim *m;
+
+	if (old->owner_kind == OWNER_JOB)
+		job_place_ask(c, t, core_job(c, old->owner), CLASS_GUARANTEED, &ask);
+	else
+		lease_place_ask(c, t, core_lease(c, old->owner), &ask);
+	ask.units = old->units;
+	if (ask.until_ms)
+		ask.until_ms += left;
+	for (size_t i = 0; i < ARRAY_LEN(STEP_MS) && !found; i++)
+		found = recall_plan(c, t, &ask, left + STEP_MS[i], false, &d->arena, &plan);
+	if (!found && !recall_plan(c, t, &ask, left, true, &d->arena, &plan))
+		return false;
+	m = EDIT(c, d, RECORD_CLAIM, claim, old->id);
+	m->parts = replicas(c, d, m, &plan);
+	m->parts_n = plan.parts_n;
+	m->victims_n = 0;
+	victims_of_parts(c, d, m, &plan);
+	for (uint32_t i = 0; i < m->victims_n; i++)
+		loan_recall(c, d, t, m->victims[i].alloc, m->id);
+	return true;
+}
+
+/* ---- the end, and what is kept of it --------------------------------------------------------------- */
+
+static void late_note(const struct core *c, struct decision *d, int64_t t, const struct claim *m, bool dropped)
+{
+	struct usage *u = usage_edit(c, d, m->qnode);
+	struct breach *list;
+	uint32_t from;
+
+	u->claims_done += !dropped;
+	if (!m->breached)
+		return;
+	u->claims_late++;
+	from = u->breaches_n < BREACHES_KEPT ? 0 : 1;
+	list = arena_alloc(&d->arena, (u->breaches_n + 1) * sizeof *list);
+	if (u->breaches_n - from)
+		memcpy(list, u->breaches + from, (u->breaches_n - from) * sizeof *list);
+	u->breaches = list;
+	u->breaches_n -= from;
+	list[u->breaches_n++] = (struct breach){
+		.claim = m->id, .owner_kind = m->owner_kind, .owner = m->owner, .cause = m->breach_cause,
+		.victim_kind = m->breach_owner_kind, .victim = m->breach_owner, .node = m->breach_node,
+		.due_ms = m->deadline_ms, .late_ms = t - m->deadline_ms, .dropped = dropped,
+	};
+}
+
+void claim_served(const struct core *c, struct decision *d, int64_t t, const struct claim *m)
+{
+	late_note(c, d, t, m, false);
+	drop(d, RECORD_CLAIM, m->id);
+}
+
+void claim_drop(const struct core *c, struct decision *d, int64_t t, uint64_t id)
 {
 	const struct claim *m = peek(c, d, RECORD_CLAIM, id);
 
 	if (!m)
 		return;
+	if (m->breached)
+		late_note(c, d, t, m, true);
 	if (m->owner_kind == OWNER_JOB) {
 		const struct job *j = peek(c, d, RECORD_JOB, m->owner);
 
@@ -153,19 +235,22 @@ void claim_drop(const struct core *c, struct decision *d, uint64_t id)
 	drop(d, RECORD_CLAIM, id);
 }
 
-void claims_drop_on(const struct core *c, struct decision *d, uint32_t node)
+void claims_drop_on(const struct core *c, struct decision *d, int64_t t, uint32_t node)
 {
 	EACH(c, claims, claim_s, m)
 		for (uint32_t i = 0; i < m->r.parts_n; i++)
 			if (m->r.parts[i].node == node) {
-				claim_drop(c, d, m->r.id);
+				if (m->r.offered)
+					claim_drop(c, d, t, m->r.id);
+				else
+					EDIT(c, d, RECORD_CLAIM, claim, m->r.id)->parts_n = 0;
 				break;
 			}
 }
 
 bool claim_ready(const struct core *c, const struct claim *m)
 {
-	if (m->offered)
+	if (m->offered || !m->parts_n)
 		return false;
 	for (uint32_t i = 0; i < m->parts_n; i++) {
 		const struct node_s *n = node_of(c, m->parts[i].node);
@@ -184,17 +269,99 @@ bool claim_ready(const struct core *c, const struct claim *m)
 	return true;
 }
 
+/* Who is in the way at the deadline, the worst first. */
+static void breach_find(const struct core *c, struct claim *m)
+{
+	m->breach_cause = m->parts_n ? BREACH_NONE : BREACH_CAPACITY;
+	for (uint32_t i = 0; i < m->victims_n; i++) {
+		const struct alloc *a = core_alloc(c, m->victims[i].alloc);
+
+		for (uint32_t k = 0; a && k < a->parts_n; k++) {
+			const struct part *p = &a->parts[k];
+			uint8_t cause;
+
+			cause = node_of(c, p->node)->r.state != NODE_READY	       ? BREACH_NODE :
+				p->unkillable					       ? BREACH_UNKILLABLE :
+				a->stop_at_ms + c->cluster.kill_margin_ms > m->deadline_ms ? BREACH_NOTICE :
+											     BREACH_AGENT;
+			if (m->breach_cause && m->breach_cause <= cause)
+				continue;
+			m->breach_cause = cause;
+			m->breach_owner_kind = a->owner_kind;
+			m->breach_owner = a->owner;
+			m->breach_node = p->node;
+		}
+	}
+	for (uint32_t i = 0; !m->breach_cause && i < m->parts_n; i++)
+		if (node_of(c, m->parts[i].node)->r.state != NODE_READY) { /* all have left, and the node with them */
+			m->breach_cause = BREACH_NODE;
+			m->breach_node = m->parts[i].node;
+		}
+	if (!m->breach_cause)
+		m->breach_cause = BREACH_AGENT;
+}
+
+/* A victim that missed what it had declared is believed no more: from now on it counts as late as it was, and a
+ * quarter more. It loses the loans that are promised back sooner than that. */
+static void bounds_raise(const struct core *c, struct decision *d, int64_t t, const struct claim *m)
+{
+	for (uint32_t i = 0; i < m->victims_n; i++) {
+		const struct alloc *a = core_alloc(c, m->victims[i].alloc);
+		const struct job *j = a && a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
+		bool well = true;
+
+		if (!j || j->alloc != a->id || a->stop_at_ms > t)
+			continue;
+		for (uint32_t k = 0; k < a->parts_n; k++)
+			well &= node_of(c, a->parts[k].node)->r.state == NODE_READY;
+		if (well) /* not its fault that nobody can reach its node */
+			EDIT(c, d, RECORD_JOB, job, a->owner)->back_ms =
+				max64(j->back_ms, (t - m->created_ms) / 4 * 5);
+	}
+}
+
 bool tick_claim_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
-	const struct claim *m = core_claim(c, id);
-	bool unreachable = false;
+	struct claim *m = EDIT(c, d, RECORD_CLAIM, claim, id);
 
-	(void)t; /* the deadline itself is what brought us here */
-	for (uint32_t i = 0; i < m->parts_n; i++)
-		unreachable |= node_of(c, m->parts[i].node)->r.state != NODE_READY;
-	if (unreachable)
-		claim_drop(c, d, id); /* planned anew over other nodes by the next pass */
-	else
-		EDIT(c, d, RECORD_CLAIM, claim, id)->breached = true;
+	m->breached = true;
+	breach_find(c, m);
+	bounds_raise(c, d, t, m);
+	if (m->breach_cause == BREACH_NODE || m->breach_cause == BREACH_UNKILLABLE)
+		m->parts_n = 0; /* others go in its place */
 	return true;
+}
+
+/* ---- cool-down ------------------------------------------------------------------------------------------ */
+
+void recalled_note(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
+{
+	struct usage *u = usage_edit(c, d, a->qnode);
+	struct recalled *list = arena_alloc(&d->arena, (u->recalled_n + 1) * sizeof *list);
+	uint32_t n = 0, of_it = 0;
+
+	for (uint32_t i = 0; i < u->recalled_n; i++)
+		of_it += u->recalled[i].flavor == a->flavor && u->recalled[i].shape == a->shape;
+	for (uint32_t i = 0; i < u->recalled_n; i++) {
+		const struct recalled *r = &u->recalled[i];
+		bool same = r->flavor == a->flavor && r->shape == a->shape;
+
+		if (t - r->at_ms >= MS_PER_HOUR || (same && r->claim == a->claim) || (same && of_it-- >= RECALLS_KEPT))
+			continue; /* one claim is one recall, however many it takes */
+		list[n++] = *r;
+	}
+	list[n++] = (struct recalled){.claim = a->claim, .flavor = a->flavor, .shape = a->shape, .at_ms = t};
+	u->recalled = list;
+	u->recalled_n = n;
+}
+
+int64_t cooldown_ms(const struct core *c, const struct usage *u, int64_t t, const struct alloc *a, uint32_t recalls)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < u->recalled_n; i++)
+		n += u->recalled[i].flavor == a->flavor && u->recalled[i].shape == a->shape &&
+		     u->recalled[i].at_ms > t - MS_PER_HOUR;
+	n = n - 1 < recalls ? n - 1 : recalls; /* this one is among them */
+	return min64(c->cluster.cooldown_ms << n, MS_PER_HOUR);
 }

@@ -350,7 +350,7 @@ void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j,
 	if (text)
 		TEXT_SET(j->end_text, text);
 	if (j->claim)
-		claim_drop(c, d, j->claim);
+		claim_drop(c, d, t, j->claim);
 	j->claim = 0;
 	job_settle(c, d, j, 0);
 	if (j->array) {
@@ -437,7 +437,8 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 		int64_t wait = 0;
 
 		if (cause == END_RECALL) {
-			wait = c->cluster.cooldown_ms << (j->recalls < 6 ? j->recalls : 6);
+			recalled_note(c, d, t, a);
+			wait = cooldown_ms(c, peek(c, d, RECORD_USAGE, a->qnode), t, a, j->recalls);
 			j->recalls++;
 			if (a->claim)
 				(void)snprintf(j->end_text, sizeof j->end_text, "recalled by claim %" PRIu64, a->claim);
@@ -724,8 +725,8 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		}
 	}
 	if (s->loan == LOAN_ONLY) {
-		const struct flavor *f = flavor_of(c, s->flavor);
-		int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + f->scrub_ms_max;
+		struct job draft = {.spec = *s};
+		int64_t need = job_back_ms(c, &draft);
 
 		if (!loan_in_time_ever(c, s->project, s->flavor, s->shape, s->units, need)) {
 			err_set(err, ERR_NEVER, "as a loan it could not be given back in time: notice needs %" PRId64

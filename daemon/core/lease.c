@@ -90,7 +90,7 @@ static void stop_everything(const struct core *c, struct decision *d, int64_t t,
 {
 	EACH(c, claims, claim_s, m)
 		if (m->r.owner_kind == OWNER_LEASE && m->r.owner == lease)
-			claim_drop(c, d, m->r.id);
+			claim_drop(c, d, t, m->r.id);
 	EACH(c, allocs, alloc_s, a)
 		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == lease)
 			alloc_stop(c, d, t, a->r.id, cause, a->r.state == ALLOC_BINDING ? 0 : LEASE_STOP_MS, 0);
@@ -146,10 +146,10 @@ void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const
 
 /* ---- getting devices -------------------------------------------------------------------------------- */
 
-static void replicas_fill(const struct lease_spec *s, struct part *parts, uint32_t n)
+void lease_replicas_fill(const struct lease *l, struct part *parts, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		parts[i].tasks = is_service(s);
+		parts[i].tasks = is_service(&l->spec);
 }
 
 static void lease_reason(struct lease_s *l, int64_t t, int reason)
@@ -173,6 +173,15 @@ static int64_t holds_until(const struct core *c, int64_t t, const struct lease *
 	if (l->spec.auto_extend)
 		return 0;
 	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
+}
+
+void lease_place_ask(const struct core *c, int64_t t, const struct lease *l, struct place_ask *ask)
+{
+	struct grant_ask grant;
+
+	lease_ask(l, &grant);
+	*ask = grant.place;
+	ask->until_ms = holds_until(c, t, l);
 }
 
 /* The first reservation that wants its devices before `until_ms`. */
@@ -206,7 +215,7 @@ static int grow_now(const struct core *c, struct decision *d, int64_t t, const s
 		return rc;
 	if (ask.klass == CLASS_LOAN && !certify_loan(c, ask.place.flavor, lease_back_ms(c, l), parts, n))
 		return REASON_LOAN_NOTICE;
-	replicas_fill(&l->spec, parts, n);
+	lease_replicas_fill(l, parts, n);
 	(void)alloc_make(c, d, t, &ask, parts, n);
 	return 0;
 }
@@ -229,19 +238,12 @@ static bool grow_claim(const struct core *c, struct decision *d, int64_t t, cons
 		       bool offered)
 {
 	struct grant_ask ask;
-	uint64_t claim;
-	struct claim *m;
 
 	if (lease_klass(l) == CLASS_LOAN && !offered)
 		return false; /* a loan recalls nobody */
 	lease_ask(l, &ask);
 	ask.place.until_ms = holds_until(c, t, l);
-	claim = claim_raise(c, d, t, &ask, units, offered);
-	if (!claim)
-		return false;
-	m = EDIT(c, d, RECORD_CLAIM, claim, claim);
-	replicas_fill(&l->spec, m->parts, m->parts_n);
-	return true;
+	return claim_raise(c, d, t, &ask, units, offered) != 0;
 }
 
 static bool sched_requested(const struct core *c, int64_t t, struct decision *d, struct lease_s *ls)
@@ -347,7 +349,7 @@ void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, con
 
 	ENSURE(l);
 	lease_ask(l, &ask);
-	drop(d, RECORD_CLAIM, m->id);
+	claim_served(c, d, t, m);
 	(void)alloc_make(c, d, t, &ask, m->parts, m->parts_n);
 	if (l->state == LEASE_GRANTED)
 		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);
@@ -613,7 +615,7 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 
 	EACH(c, claims, claim_s, m)
 		if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->id)
-			claim_drop(c, d, m->r.id);
+			claim_drop(c, d, t, m->r.id);
 	EACH(c, allocs, alloc_s, a)
 		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id && a->r.state != ALLOC_STOPPING &&
 		    n < ARRAY_LEN(ids))
@@ -744,7 +746,7 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 	} else if (growth < 0) { /* only growth that has not arrived is given up */
 		EACH(c, claims, claim_s, m)
 			if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->id)
-				claim_drop(c, d, m->r.id);
+				claim_drop(c, d, t, m->r.id);
 	}
 	e = EDIT(c, d, RECORD_LEASE, lease, l->id);
 	e->spec.units = units;

@@ -44,6 +44,7 @@ static bool alike(const struct job *ja, const struct job *jb)
 	    a->tasks_per_node != b->tasks_per_node || a->tasks_per_unit != b->tasks_per_unit ||
 	    a->cpus_per_task != b->cpus_per_task || a->memory_mib != b->memory_mib ||
 	    a->time_limit_ms != b->time_limit_ms || a->notice_ms != b->notice_ms || a->exempt_ms != b->exempt_ms ||
+	    ja->back_ms != jb->back_ms ||
 	    a->requires_n != b->requires_n || a->reservation != b->reservation || a->units_max != b->units_max ||
 	    a->topology != b->topology || a->topology_required != b->topology_required ||
 	    a->topology_wait_ms != b->topology_wait_ms)
@@ -68,6 +69,7 @@ static uint64_t job_hash(const struct job *j)
 	h = hash_u64(h, (uint64_t)s->time_limit_ms);
 	h = hash_u64(h, (uint64_t)s->notice_ms);
 	h = hash_u64(h, (uint64_t)s->exempt_ms);
+	h = hash_u64(h, (uint64_t)j->back_ms);
 	h = hash_u64(hash_u64(h, s->reservation), s->units_max);
 	for (uint32_t i = 0; i < s->requires_n; i++) {
 		h = hash_bytes(h, s->requires[i].key, strlen(s->requires[i].key) + 1);

@@ -172,6 +172,8 @@ static int decide_liveness(const struct core *c, int64_t t, const struct command
 	    (state == NODE_READY && topology_open))
 		return 0;
 	state_set(EDIT(c, d, RECORD_NODE, node, old->r.id), state, t);
+	if (state == NODE_UNREACHABLE)
+		claims_drop_on(c, d, t, old->r.id); /* who was promised its devices gets others, in the same time */
 	return 0;
 }
 
@@ -187,7 +189,7 @@ bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64
 		return true;
 	}
 	n->lost = true;
-	claims_drop_on(c, d, n->id);
+	claims_drop_on(c, d, t, n->id);
 	for (uint32_t i = 0; i < old->units_n; i++) {
 		const struct alloc *a = peek(c, d, RECORD_ALLOC, old->units[i].alloc);
 		const struct job *j = a && a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
@@ -264,7 +266,7 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 			return err_hint(err, "sluisctl node drain %s", found->name);
 		}
 		everything_vanished(c, d, t, found->id);
-		claims_drop_on(c, d, found->id);
+		claims_drop_on(c, d, t, found->id);
 		n = EDIT(c, d, RECORD_NODE, node, found->id);
 		state_set(n, NODE_DOWN, t);
 		TEXT_SET(n->admin_reason, a->reason);
@@ -277,7 +279,7 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 		for (uint64_t id = 0; (id = core_next_id(c, RECORD_CRED, id)) != 0;)
 			if (core_cred(c, id)->principal == found->principal)
 				EDIT(c, d, RECORD_CRED, cred, id)->state = CRED_REVOKED;
-		claims_drop_on(c, d, found->id);
+		claims_drop_on(c, d, t, found->id);
 		reservations_leave(c, d, found->id);
 		drop(d, RECORD_NODE, found->id);
 		return 0;

@@ -5,11 +5,11 @@
  * restart costs). So nothing is ever sorted again; a plan is one walk over nodes and loans.
  *
  * Who may go, strictly in this order:
- *   pass    loans noted to lenders in the claimant's path and back in time; any that is back in time; any.
- *           Within a pass the shortfall is met completely or not at all.
+ *   pass    those that are back in time; any. Whose nominal a loan was noted against does not matter: notes are
+ *           bookkeeping and follow (novation), so every loan is a candidate for everybody who is owed something.
  *   rank    extra units of elastic jobs, then by class, the loans of leases last: nobody of a higher rank goes
  *           while those below suffice
- *   cost    lost work of everything that goes, as little as possible (victims.c)
+ *   cost    lost work of everything that goes, as little as possible (victims.c), and an interruption for each
  * A lease goes as a whole. place() has the last word: if it cannot use what the count promises (a leaf that is
  * required, a node that must stay whole) the shortest sufficient prefix by cost is found by asking it.
  * Complete: if recalling every loan helps, a plan is found. Guaranteed work is not looked at.
@@ -29,17 +29,20 @@ enum {
 	RANK_LEASE = RANK_JOB + JOB_SYSTEM + 1,
 	RANKS,
 	RANK_SHIFT = 3, /* within what is needed, a rank higher counts as eight times the work */
-	RESTART_MS = 60 * 1000,
-	PASSES = 3,
+	RESTART_MS = 240 * 1000, /* runs on through its notice, and loads again */
+	INTERRUPTION_S = 1800, /* device-seconds, whatever its size: one job stopped is less trouble than many */
+	PASSES = 2,
 };
 
 void victim_key_set(const struct core *c, struct alloc_s *a)
 {
 	const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
 
-	a->rank = RANK_LEASE;
+	a->rank = a->r.extra ? RANK_EXTRA : RANK_LEASE;
 	a->lost_from_ms = a->r.state == ALLOC_ACTIVE ? a->r.start_ms - RESTART_MS : T_NEVER;
-	if (a->r.owner_kind == OWNER_LEASE)
+	if (a->r.extra)
+		a->lost_from_ms = T_NEVER; /* the rest of its job goes on */
+	if (a->r.extra || a->r.owner_kind == OWNER_LEASE)
 		return;
 	if (!j || j->alloc != a->r.id) { /* its job runs elsewhere: nothing is lost */
 		a->rank = RANK_JOB;
@@ -55,18 +58,30 @@ int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
 {
 	int64_t stop = a->exempt_until_ms > t ? a->exempt_until_ms - t : 0;
 
+
 	stop = a->state == ALLOC_BINDING    ? 0 :
 	       a->state == ALLOC_STOPPING ? max64(0, a->stop_at_ms - t) :
 					    stop + a->notice_ms;
-	return stop + c->cluster.kill_margin_ms + flavor_of(c, a->flavor)->scrub_ms_max;
+	stop += c->cluster.kill_margin_ms + flavor_of(c, a->flavor)->scrub_ms_max;
+	return a->state == ALLOC_ACTIVE ? max64(stop, a->back_ms) : stop;
+}
+
+int64_t job_back_ms(const struct core *c, const struct job *j)
+{
+	const struct job_spec *s = &j->spec;
+
+	return max64(j->back_ms, s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
+					 flavor_of(c, s->flavor)->scrub_ms_max);
 }
 
 /* ---- the question ---------------------------------------------------------------------------------- */
 
 struct loan {
-	const struct alloc_s *a;
+	uint64_t id;
 	uint64_t lease;  /* 0: a job's */
 	int64_t cost;
+	const struct part *parts;
+	uint32_t parts_n;
 	uint8_t rank, pass; /* the first one in which it may go */
 };
 
@@ -75,7 +90,6 @@ struct planning {
 	int64_t t, slo_ms;
 	struct place_ask ask;
 	struct arena *arena;
-	uint32_t path[QNODE_DEPTH_MAX + 1], path_n; /* of the claimant */
 	uint32_t *spot_of; /* by node id: index + 1 */
 	uint64_t *usable;  /* by spot: devices of the flavor that no claim and no reservation keeps */
 	struct victim_ask q;
@@ -154,26 +168,19 @@ static void spots_make(struct planning *p)
 	need->breakable = place_breakable(c, p->ask.flavor, live, broken);
 }
 
-static bool in_path(const struct planning *p, const struct alloc *a)
-{
-	if (!a->lenders_n)
-		return true; /* it uses what nobody was promised */
-	for (uint32_t i = 0; i < a->lenders_n; i++)
-		for (uint32_t k = 0; k < p->path_n; k++)
-			if (a->lenders[i].qnode == p->path[k])
-				return true;
-	return false;
-}
-
 /* The first pass in which it may go; PASSES: in none. */
 static uint8_t pass_of(const struct planning *p, const struct alloc *a)
 {
 	/* of other flavors only cores and memory can be wanted */
 	if (a->flavor != p->ask.flavor && !p->q.need.cores && !p->q.need.memory_mib)
 		return PASSES;
-	if (loan_back_ms(p->c, a, p->t) > p->slo_ms)
-		return PASSES - 1;
-	return in_path(p, a) ? 0 : 1;
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		if (a->parts[i].unkillable)
+			return PASSES; /* told already, to no avail */
+	if (loan_back_ms(p->c, a, p->t) > p->slo_ms ||
+	    (a->state == ALLOC_STOPPING && a->stop_at_ms + p->c->cluster.kill_margin_ms < p->t))
+		return PASSES - 1; /* or it should be back, and is not */
+	return 0;
 }
 
 static int loan_cmp(const void *pa, const void *pb)
@@ -182,7 +189,7 @@ static int loan_cmp(const void *pa, const void *pb)
 
 	if (a->lease != b->lease)
 		return a->lease < b->lease ? -1 : 1;
-	return a->a->r.id < b->a->r.id ? -1 : 1;
+	return a->id < b->id ? -1 : 1;
 }
 
 static int64_t lost(const struct planning *p, const struct alloc_s *a)
@@ -190,23 +197,42 @@ static int64_t lost(const struct planning *p, const struct alloc_s *a)
 	int64_t devices = in_devices(p->c, a->r.flavor, a->r.shape, a->r.units), s;
 
 	s = a->lost_from_ms == T_NEVER ? 0 : max64(0, p->t - a->lost_from_ms) / MS_PER_S;
-	if (__builtin_mul_overflow(s + 1, devices << (RANK_SHIFT * a->rank), &s) || s > VICTIM_COST_MAX / 2)
-		return VICTIM_COST_MAX / 2;
-	return s;
+	if (__builtin_mul_overflow(s, devices, &s) || s > VICTIM_COST_MAX / 2 >> RANK_SHIFT * (RANKS - 1))
+		s = VICTIM_COST_MAX / 2 >> RANK_SHIFT * (RANKS - 1);
+	return (s + (a->lost_from_ms == T_NEVER ? 1 : INTERRUPTION_S)) << RANK_SHIFT * a->rank;
+}
+
+/* Eighty thousand loans lie all over the memory: fetch the next ones while this one is looked at. */
+enum { AHEAD = 12, LINE = 64 };
+
+static void fetch(const void *p, size_t bytes)
+{
+	for (size_t k = 0; k < bytes; k += LINE)
+		__builtin_prefetch((const char *)p + k);
 }
 
 /* One walk over the loans; each is looked at once. */
 static void loans_gather(struct planning *p)
 {
 	struct loan *found = arena_alloc(p->arena, (p->c->loans.count + 1) * sizeof *found);
-	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0}, n = 0;
+	const struct alloc_s **all = arena_alloc(p->arena, (p->c->loans.count + 1) * sizeof *all);
+	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0}, n = 0, all_n = 0;
 
-	EACH(p->c, loans, alloc_s, a) {
-		uint8_t pass = pass_of(p, &a->r);
+	EACH(p->c, loans, alloc_s, a)
+		all[all_n++] = a;
+	for (uint32_t i = 0; i < all_n; i++) {
+		const struct alloc_s *a = all[i];
+		uint8_t pass;
 
+		if (i + AHEAD < all_n)
+			fetch(all[i + AHEAD], sizeof **all);
+		pass = pass_of(p, &a->r);
 		if (pass == PASSES)
 			continue;
-		found[n++] = (struct loan){a, a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, lost(p, a), a->rank, pass};
+		found[n++] = (struct loan){
+			.id = a->r.id, .lease = a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, .cost = lost(p, a),
+			.parts = a->r.parts, .parts_n = a->r.parts_n, .rank = a->rank, .pass = pass,
+		};
 		of_rank[a->rank]++;
 	}
 	for (uint32_t r = 0; r < RANKS; r++) {
@@ -233,10 +259,10 @@ static bool loans_of_pass(struct planning *p, int pass)
 	return !pass || p->loans_n != before;
 }
 
-static void piece_add(struct planning *p, struct victim_cand *v, const struct alloc *a)
+static void piece_add(struct planning *p, struct victim_cand *v, const struct loan *loan)
 {
-	for (uint32_t i = 0; i < a->parts_n; i++) {
-		const struct part *part = &a->parts[i];
+	for (uint32_t i = 0; i < loan->parts_n; i++) {
+		const struct part *part = &loan->parts[i];
 		uint32_t spot = p->spot_of[part->node], k = v->piece;
 		const struct node_s *n;
 
@@ -252,7 +278,8 @@ static void piece_add(struct planning *p, struct victim_cand *v, const struct al
 			p->q.pieces_n++;
 		}
 		p->q.pieces[k].free += held_of(p, n, spot - 1, part);
-		p->q.pieces[k].cores += mask_count(part->cores);
+		if (p->q.need.cores)
+			p->q.pieces[k].cores += mask_count(part->cores);
 		p->q.pieces[k].memory_mib += part->memory_mib;
 	}
 }
@@ -262,7 +289,7 @@ static void cands_make(struct planning *p)
 	uint32_t pieces = 0;
 
 	for (uint32_t i = 0; i < p->loans_n; i++)
-		pieces += p->loans[i].a->r.parts_n;
+		pieces += p->loans[i].parts_n;
 	p->q.cands = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->q.cands);
 	p->q.pieces = arena_alloc(p->arena, (pieces + 1) * sizeof *p->q.pieces);
 	p->cand_loan = arena_alloc(p->arena, (p->loans_n + 1) * sizeof *p->cand_loan);
@@ -280,8 +307,9 @@ static void cands_make(struct planning *p)
 		p->cand_loan[p->q.cands_n++] = i;
 		do {
 			v->cost = min64(VICTIM_COST_MAX, v->cost + p->loans[i].cost);
-			piece_add(p, v, &p->loans[i].a->r);
-			i++;
+			piece_add(p, v, &p->loans[i]);
+			if (++i + AHEAD < p->loans_n)
+				fetch(p->loans[i + AHEAD].parts, 2 * LINE);
 		} while (first->lease && i < p->loans_n && p->loans[i].lease == first->lease);
 		for (uint32_t r = rank; r < RANKS; r++) {
 			p->rank_cands[r] = p->q.cands_n;
@@ -313,7 +341,7 @@ static bool try(struct planning *p, uint32_t cands_n, const struct priced *order
 		uint32_t v = order ? order[i].cand : i;
 
 		for (uint32_t k = p->cand_loan[v]; p->q.cands[v].goes && k < p->cand_loan[v + 1]; k++)
-			p->ids[p->ids_n++] = p->loans[k].a->r.id;
+			p->ids[p->ids_n++] = p->loans[k].id;
 	}
 	if (p->ids_n)
 		qsort(p->ids, p->ids_n, sizeof *p->ids, id_cmp);
@@ -362,20 +390,18 @@ static bool by_asking(struct planning *p)
 	return true;
 }
 
-bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, uint32_t qnode, struct arena *arena,
-		 struct recall *ret)
+bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, int64_t within_ms,
+		 bool late_too, struct arena *arena, struct recall *ret)
 {
-	struct planning p = {.c = c, .t = t, .slo_ms = qnode_recall_slo(c, qnode), .ask = *ask, .arena = arena};
+	struct planning p = {.c = c, .t = t, .slo_ms = within_ms, .ask = *ask, .arena = arena};
+	int passes = late_too ? PASSES : PASSES - 1;
 	bool found = false;
 
 	p.ask.over = PLACE_OVER_LOANS;
-	for (const struct qnode_s *q = qnode_of(c, qnode); q && p.path_n < ARRAY_LEN(p.path);
-	     q = q->r.kind == QNODE_ROOT ? NULL : qnode_of(c, q->r.parent))
-		p.path[p.path_n++] = q->r.id;
 	spots_make(&p);
 	if (ask->klass != CLASS_LOAN)
 		loans_gather(&p);
-	for (int pass = ask->klass == CLASS_LOAN ? PASSES : 0; pass < PASSES && !found; pass++) {
+	for (int pass = ask->klass == CLASS_LOAN ? PASSES : 0; pass < passes && !found; pass++) {
 		if (!loans_of_pass(&p, pass))
 			continue; /* each only adds */
 		cands_make(&p);

@@ -456,8 +456,7 @@ static enum verdict try_job(const struct core *c, int64_t t, struct decision *d,
 		}
 	}
 	if (s->loan != LOAN_NEVER || s->klass <= JOB_STANDBY) {
-		int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
-			       flavor_of(c, s->flavor)->scrub_ms_max;
+		int64_t need = job_back_ms(c, j);
 
 		loan = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
 		if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
@@ -624,6 +623,8 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 	EACH(c, claims, claim_s, m) {
 		const struct claim *r = &m->r;
 
+		if (!r->parts_n && !r->offered && claim_replan(c, d, t, r))
+			return true;
 		if (!claim_ready(c, r))
 			continue;
 		if (r->breached)
@@ -633,9 +634,9 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 			lease_claim_filled(c, d, t, r);
 		} else if (!core_job(c, r->owner)->held_rums &&
 			   budget_gate(c, t, core_job(c, r->owner), CLASS_GUARANTEED)) {
-			claim_drop(c, d, r->id); /* a grant came to the project meanwhile and does not cover it */
+			claim_drop(c, d, t, r->id); /* a grant came to the project meanwhile and does not cover it */
 		} else {
-			drop(d, RECORD_CLAIM, r->id);
+			claim_served(c, d, t, r);
 			job_bind(c, d, t, r->owner, CLASS_GUARANTEED,
 				 arena_copy(&d->arena, r->parts, r->parts_n * sizeof *r->parts), r->parts_n);
 		}
@@ -763,7 +764,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 {
 	const struct job_spec *s = &j->spec;
 	const struct shadow *shadow = &c->scratch->shadow[s->flavor];
-	int64_t need = s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms + flavor_of(c, s->flavor)->scrub_ms_max;
+	int64_t need = job_back_ms(c, j);
 	struct place_ask ask;
 	struct part *parts;
 	uint32_t n;
@@ -781,6 +782,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
+	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
 	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN))
 		return false;
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);

@@ -435,6 +435,7 @@ int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a);
 int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, int64_t ms);
 
 int64_t fair_decay(int64_t rums, int64_t dt_ms);
+struct usage *usage_edit(const struct core *c, struct decision *d, uint32_t qnode); /* created if there is none */
 void usage_refund(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t rums);
 
 /* ---- claims (claim.c) -------------------------------------------------------------------------- */
@@ -445,9 +446,18 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 /* Tell a loan to go, with its notice; a lease goes as a whole. `claim` 0: for a reservation. */
 void loan_recall(const struct core *c, struct decision *d, int64_t t, uint64_t alloc, uint64_t claim);
 void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t id); /* an offered one */
-void claim_drop(const struct core *c, struct decision *d, uint64_t id);
+/* A parked one, over what is there now; false if nothing helps. */
+bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old);
+/* Its devices are about to be bound: it ends; how late it was is kept. */
+void claim_served(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
+void claim_drop(const struct core *c, struct decision *d, int64_t t, uint64_t id);
+/* A loan that was recalled has gone: noted for its qnode and resource. Its job borrows again only after a while:
+ * the cool-down times 2^n, n the job's recalls, but no more than claims have recalled that resource from its qnode
+ * within the hour before; an hour at most. */
+void recalled_note(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
+int64_t cooldown_ms(const struct core *c, const struct usage *u, int64_t t, const struct alloc *a, uint32_t recalls);
 /* Its devices are not to be had there any more: each claim is planned anew over other nodes. */
-void claims_drop_on(const struct core *c, struct decision *d, uint32_t node);
+void claims_drop_on(const struct core *c, struct decision *d, int64_t t, uint32_t node);
 bool claim_ready(const struct core *c, const struct claim *claim);
 
 /* ---- the plan: what is taken until when (plan.c) -------------------------------------------------- */
@@ -477,13 +487,14 @@ int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devic
 int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
 /* ---- who goes for a claim (recall.c) ------------------------------------------------------------ */
 struct recall { uint64_t *ids; uint32_t ids_n; struct part *parts; uint32_t parts_n; }; /* allocations, ascending */
-/* Loans that have to go so that `ask` (its units) can be placed for `qnode`, and where. False if recalling all of
- * them does not help. Everything from `arena`. O(nodes + loans) and one place(). */
-bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, uint32_t qnode, struct arena *arena,
-		 struct recall *ret);
+/* Loans that have to go so that `ask` (its units) can be placed, and where. False if recalling all of
+ * them that are back `within_ms` (with `late_too`: or later, if it must be) does not help. Everything from `arena`. O(nodes + loans) and one place(). */
+bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, int64_t within_ms,
+		 bool late_too, struct arena *arena, struct recall *ret);
 void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, rank; for core_apply */
 /* How long until a loan told now has given everything back, if everybody keeps to it. */
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
+int64_t job_back_ms(const struct core *c, const struct job *j); /* the same of a job that asks for one */
 
 /* ---- what can be freed in time, and what was promised (certify.c) ------------------------------- */
 /* For core_apply: take back (-1) what it contributed before a change, add (+1) what it does after. */
@@ -534,6 +545,8 @@ void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t sh
 		int64_t *ret_all);
 /* Admin, or the provider itself. */
 bool may_act_for(const struct core *c, uint32_t principal, uint32_t provider);
+void lease_place_ask(const struct core *c, int64_t t, const struct lease *l, struct place_ask *ask); /* without its units */
+void lease_replicas_fill(const struct lease *l, struct part *parts, uint32_t n);
 void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
 
 /* ---- jobs and leases meeting their allocations -------------------------------------------------- */

@@ -351,6 +351,8 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 			}
 			if (!row.guaranteed_rums && !row.loan_rums && !row.refunded_rums)
 				continue;
+			row.claims_done = qn->usage.claims_done;
+			row.claims_late = qn->usage.claims_late;
 			core_qnode_path(c, qn->r.id, row.path);
 			TEXT_SET(row.flavor, flavor_of(c, f)->name);
 			v->items[v->items_n++] = row;
@@ -520,6 +522,23 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 	}
 }
 
+static void breach_fill(const struct core *c, const struct qnode_s *q, const struct breach *b, struct breach_view *v)
+{
+	v->breach = *b;
+	core_qnode_path(c, q->r.id, v->qnode);
+	(void)snprintf(v->owner, sizeof v->owner, "%s-%" PRIu64, alloc_owner_name(b->owner_kind), b->owner);
+	if (b->victim)
+		(void)snprintf(v->victim, sizeof v->victim, "%s-%" PRIu64, alloc_owner_name(b->victim_kind), b->victim);
+	TEXT_SET(v->node, core_node(c, b->node) ? core_node(c, b->node)->name : "");
+	TEXT_SET(v->cause, breach_cause_name(b->cause));
+}
+
+static void breaches_fill(const struct core *c, const struct qnode_s *q, struct breach_view *items, uint32_t *n)
+{
+	for (uint32_t i = 0; i < q->usage.breaches_n; i++)
+		breach_fill(c, q, &q->usage.breaches[i], &items[(*n)++]);
+}
+
 /* ---- explain ------------------------------------------------------------------------------------------------------------ */
 
 static void change(struct view_explain *v, const char *option, const char *effect)
@@ -617,6 +636,8 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 		v->leases = arena_alloc(arena, sizeof *v->leases);
 		v->leases_n = 1;
 		lease_view_fill(c, t, l, v->leases, arena);
+		v->breaches = arena_alloc(arena, BREACHES_KEPT * sizeof *v->breaches);
+		breaches_fill(c, qnode_of(c, l->r.spec.provider), v->breaches, &v->breaches_n);
 		return 0;
 	}
 	j = job_of(c, q->id);
@@ -625,6 +646,8 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 	v->jobs = arena_alloc(arena, sizeof *v->jobs);
 	v->jobs_n = 1;
 	job_view_fill(c, j, v->jobs);
+	v->breaches = arena_alloc(arena, BREACHES_KEPT * sizeof *v->breaches);
+	breaches_fill(c, qnode_of(c, j->r.spec.project), v->breaches, &v->breaches_n);
 	v->reasons = arena_alloc(arena, (REASONS_KEPT + 1) * sizeof *v->reasons);
 	if (v->jobs->reason) {
 		struct reason_view *r = &v->reasons[v->reasons_n++];
@@ -658,6 +681,22 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 /* ---- the rest --------------------------------------------------------------------------------------------------------------- */
 
+static void late_text(const struct core *c, const struct claim *m, char out[TEXT_BYTES])
+{
+	const struct node *n = core_node(c, m->breach_node);
+
+	(void)snprintf(out, TEXT_BYTES, "late: %s", breach_cause_name(m->breach_cause));
+	if (n) {
+		text_add(out, TEXT_BYTES, ", ", n->name);
+		if (m->breach_owner) {
+			char who[32];
+
+			(void)snprintf(who, sizeof who, "%s-%" PRIu64, alloc_owner_name(m->breach_owner_kind), m->breach_owner);
+			text_add(out, TEXT_BYTES, ", ", who);
+		}
+	}
+}
+
 static void view_claims_fill(const struct core *c, int64_t t, struct view_claims *v, struct arena *arena)
 {
 	v->items = arena_alloc(arena, c->claims.count * sizeof *v->items);
@@ -681,6 +720,21 @@ static void view_claims_fill(const struct core *c, int64_t t, struct view_claims
 			here += popcount64(m->r.parts[i].devices & ~node_of(c, m->r.parts[i].node)->held);
 		cv->units_here = here;
 		cv->due_in_ms = m->r.deadline_ms - t;
+		if (m->r.breached)
+			late_text(c, &m->r, cv->note);
+		else if (m->r.offered)
+			TEXT_SET(cv->note, "offered, not accepted yet");
+		else if (!m->r.parts_n)
+			TEXT_SET(cv->note, "a node of it was lost; waits for devices");
+	}
+	{
+		uint32_t n = 0;
+
+		EACH(c, qnodes, qnode_s, q)
+			n += q->usage.breaches_n;
+		v->breaches = arena_alloc(arena, (n + 1) * sizeof *v->breaches);
+		EACH(c, qnodes, qnode_s, q)
+			breaches_fill(c, q, v->breaches, &v->breaches_n);
 	}
 }
 

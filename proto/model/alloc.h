@@ -43,6 +43,7 @@ struct part {
 	uint8_t exit_signal;
 	bool oom;
 	bool healthy; /* service replica answers its health command */
+	bool unkillable; /* its processes outlive SIGKILL */
 	uint32_t restarts;
 };
 
@@ -65,6 +66,7 @@ struct alloc {
 	int64_t limit_ms;  /* contract end (time limit, term end); T_NEVER for none */
 	int64_t notice_ms; /* loan: what a recall must give */
 	int64_t exempt_until_ms;
+	int64_t back_ms;   /* loan of a job that was late before: it counts as back no sooner; 0 */
 	uint8_t stop_cause; /* enum end_cause */
 	int64_t stop_at_ms; /* STOPPING: SIGKILL at */
 	uint64_t claim;     /* that recalls it */
@@ -79,8 +81,18 @@ struct alloc {
 
 struct victim { uint64_t alloc; };
 
+/* Why what was promised for an instant is late. */
+enum breach_cause {
+	BREACH_NONE = 0,
+	BREACH_NODE,       /* the victim's node is not reachable */
+	BREACH_UNKILLABLE, /* its processes outlive SIGKILL */
+	BREACH_NOTICE,     /* it was told, and its own notice is longer */
+	BREACH_AGENT,      /* told, killed, and its agent has not proven it gone */
+	BREACH_CAPACITY,   /* hardware was lost: there is nothing to recall */
+};
+
 /* A claim owns its devices from the moment it is raised: `parts` are what will be bound, `victims`
- * hold some of them still. */
+ * hold some of them still. Without parts: a node of them was lost, it is planned anew. */
 struct claim {
 	uint64_t id;
 	uint8_t owner_kind; /* enum alloc_owner */
@@ -94,6 +106,10 @@ struct claim {
 	uint8_t klass; /* enum alloc_class of what will be bound */
 	bool offered;  /* holds free devices only; victims are told when the offer is accepted */
 	bool breached;
+	uint8_t breach_cause; /* enum breach_cause, of the first that was late; with who and where: */
+	uint8_t breach_owner_kind;
+	uint64_t breach_owner;
+	uint32_t breach_node;
 	uint32_t victims_n;
 	struct victim *victims;
 	uint32_t parts_n;

@@ -108,6 +108,7 @@ struct job {
 	uint32_t infra_retries;
 	uint32_t user_retries;
 	uint32_t recalls;
+	int64_t back_ms;   /* a recall was not met within what it declared: its loans count as back so late; 0 */
 	uint64_t array; /* job id of the array; 0 */
 	uint32_t array_index;
 	uint64_t alloc; /* current attempt's allocation; 0 */

@@ -45,6 +45,7 @@ LAST(flavor_unit, UNIT_CORE);
 LAST(shape, SHAPE_COUNT - 1);
 LAST(alloc_class, CLASS_LOAN);
 LAST(alloc_owner, OWNER_LEASE);
+LAST(breach_cause, BREACH_CAPACITY);
 LAST(alloc_state, ALLOC_STOPPING);
 LAST(part_state, PART_LOST);
 LAST(node_state, NODE_DOWN);

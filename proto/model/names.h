@@ -17,6 +17,8 @@
 	X(shape, "gpu", "node")                                                                    \
 	X(alloc_class, "guaranteed", "loan")                                                       \
 	X(alloc_owner, "job", "lease")                                                             \
+	X(breach_cause, "none", "node unreachable", "unkillable", "notice longer than promised", "agent slow", \
+	  "hardware lost")                                                                         \
 	X(alloc_state, "binding", "active", "stopping")                                            \
 	X(part_state, "assigned", "prepared", "running", "exited", "lost")                         \
 	X(node_state, "joining", "ready", "suspect", "unreachable", "down")                        \

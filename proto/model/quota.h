@@ -76,12 +76,34 @@ struct usage_row {
 	int64_t loan_rums;
 	int64_t refunded_rums;
 };
+/* A claim of this node that came later than its recall time, kept after the claim has ended. */
+struct breach {
+	uint64_t claim;
+	uint8_t owner_kind; /* enum alloc_owner: who waited */
+	uint64_t owner;
+	uint8_t cause;      /* enum breach_cause */
+	uint8_t victim_kind; /* whom for */
+	uint64_t victim;
+	uint32_t node;      /* where; 0: nowhere in particular */
+	int64_t due_ms;
+	int64_t late_ms;
+	bool dropped; /* given up, not served */
+};
+/* A claim that recalled loans of this node: what a cool-down counts. */
+struct recalled { uint64_t claim; uint16_t flavor; uint8_t shape; int64_t at_ms; };
+
 struct usage {
 	uint32_t qnode;
 	int64_t decayed_rums; /* fair share: as of decayed_at_ms, half-life FAIR_HALF_LIFE_MS */
 	int64_t decayed_at_ms;
 	uint32_t rows_n;
 	struct usage_row *rows;
+	uint64_t claims_done;
+	uint64_t claims_late;
+	uint32_t breaches_n; /* the newest BREACHES_KEPT, ascending by time */
+	struct breach *breaches;
+	uint32_t recalled_n; /* of the last hour, at most RECALLS_KEPT of a resource, ascending by time */
+	struct recalled *recalled;
 };
 
 #endif

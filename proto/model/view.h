@@ -173,8 +173,19 @@ struct usage_view {
 	char flavor[FLAVOR_NAME_BYTES];
 	int64_t guaranteed_rums, loan_rums, refunded_rums;
 	int64_t budget_left_rums; /* -1: no budget */
+	uint64_t claims_done, claims_late; /* recalls for it; every row of one project or provider carries the same */
 };
 struct view_usage { uint64_t seq; uint32_t items_n; struct usage_view *items; };
+
+/* A claim that was late, and why. */
+struct breach_view {
+	struct breach breach;
+	char qnode[TEXT_BYTES]; /* whom it was promised */
+	char owner[NAME_BYTES]; /* who waited: "lease-1" */
+	char victim[NAME_BYTES]; /* whom for; empty: nobody in particular */
+	char node[NAME_BYTES];  /* where; empty: it is gone */
+	char cause[32];
+};
 
 struct reason_view { uint16_t code; char text[TEXT_BYTES]; int64_t since_ms; int64_t elapsed_ms; bool blocking; };
 struct change_view { char option[TEXT_BYTES]; char effect[TEXT_BYTES]; };
@@ -193,6 +204,8 @@ struct view_explain {
 	struct change_view *changes;
 	uint32_t kept_n;
 	struct string *kept;
+	uint32_t breaches_n; /* of its project or provider */
+	struct breach_view *breaches;
 };
 
 struct view_endpoints { uint64_t seq; uint32_t items_n; struct replica_view *items; };
@@ -208,8 +221,15 @@ struct claim_view {
 	char victims[TEXT_BYTES];
 	int64_t due_in_ms;
 	uint32_t units_here;
+	char note[TEXT_BYTES];   /* late, and why; offered */
 };
-struct view_claims { uint64_t seq; uint32_t items_n; struct claim_view *items; };
+struct view_claims {
+	uint64_t seq;
+	uint32_t items_n;
+	struct claim_view *items;
+	uint32_t breaches_n; /* of claims that have ended, newest last for each project or provider */
+	struct breach_view *breaches;
+};
 
 struct reservation_view {
 	struct reservation reservation;

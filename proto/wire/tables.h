@@ -18,6 +18,7 @@
 #define SCHEMA_TABLE(X)                                                                            \
 	/* records and what is in them */                                                          \
 	X(flavor) X(quota) X(stage) X(member) X(require) X(qnode) X(usage_row) X(usage)            \
+	X(breach) X(recalled)                                                                      \
 	X(lease_spec) X(lease) X(renewal) X(dependency) X(node_ref) X(job_spec) X(job)             \
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
 	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem) X(approval)            \
@@ -38,7 +39,7 @@
 	X(replica_view) X(lease_view) X(view_leases) X(node_view) X(view_nodes)                    \
 	X(qnode_view) X(quota_use) X(view_division) X(usage_view) X(view_usage)                    \
 	X(reason_view) X(change_view) X(view_explain) X(view_endpoints)                            \
-	X(principal_view) X(view_principals) X(token_view) X(view_tokens) X(claim_view)            \
+	X(principal_view) X(view_principals) X(token_view) X(view_tokens) X(breach_view) X(claim_view)            \
 	X(view_claims) X(deficit_view) X(view_deficit) X(view_log) X(view_payload)                 \
 	X(view_text) X(view_output) X(approval_view) X(view_approvals)                             \
 	X(reservation_view) X(view_reservations)                                                   \

@@ -60,10 +60,27 @@ FIELDS(usage_row) = {
 #undef T
 SCHEMA(usage_row);
 
+#define T struct breach
+FIELDS(breach) = {
+	F(1, claim), ENUM(2, owner_kind, alloc_owner_names), F(3, owner), ENUM(4, cause, breach_cause_names),
+	ENUM(5, victim_kind, alloc_owner_names), F(6, victim), F(7, node), F(8, due_ms), F(9, late_ms), F(10, dropped),
+};
+#undef T
+SCHEMA(breach);
+
+#define T struct recalled
+FIELDS(recalled) = {
+	F(1, claim), F(2, flavor), ENUM(3, shape, shape_names), F(4, at_ms),
+};
+#undef T
+SCHEMA(recalled);
+
 #define T struct usage
 FIELDS(usage) = {
 	F(1, qnode), F(2, decayed_rums), F(3, decayed_at_ms),
-	LIST(4, rows, FLAVORS_MAX, usage_row),
+	LIST(4, rows, FLAVORS_MAX, usage_row), F(5, claims_done),
+	F(6, claims_late), LIST(7, breaches, BREACHES_KEPT, breach),
+	LIST(8, recalled, FLAVORS_MAX * SHAPE_COUNT * RECALLS_KEPT, recalled),
 };
 #undef T
 SCHEMA(usage);
@@ -139,6 +156,7 @@ FIELDS(job) = {
 	F(30, refunded_rums), F(31, lost_rums), F(32, end_text), SUB(33, spec, job_spec),
 	LIST(34, excluded, EXCLUDED_NODES_MAX, node_ref), F(35, array_started),
 	F(36, array_live), F(37, attempt_guaranteed_rums), F(38, attempt_loan_rums),
+	F(39, back_ms),
 };
 #undef T
 SCHEMA(job);
@@ -203,6 +221,7 @@ FIELDS(part) = {
 	F(1, index), F(2, node), F(3, devices), F(4, cores), F(5, memory_mib), F(6, units),
 	F(7, tasks), F(8, rank0), ENUM(9, state, part_state_names), F(10, stop), F(11, port),
 	F(12, exit_code), F(13, exit_signal), F(14, oom), F(15, healthy), F(16, restarts),
+	F(17, unkillable),
 };
 #undef T
 SCHEMA(part);
@@ -222,7 +241,7 @@ FIELDS(alloc) = {
 	F(11, created_ms), F(12, start_ms), F(13, bind_by_ms), F(14, limit_ms), F(15, notice_ms),
 	F(16, exempt_until_ms), ENUM(17, stop_cause, end_cause_names), F(18, stop_at_ms),
 	F(19, claim), F(20, charged_until_ms), LIST(21, lenders, LENDERS_PER_ALLOC_MAX, lender),
-	LIST(22, parts, PARTS_PER_ALLOC_MAX, part), F(23, reservation), F(24, extra),
+	LIST(22, parts, PARTS_PER_ALLOC_MAX, part), F(23, reservation), F(24, extra), F(25, back_ms),
 };
 #undef T
 SCHEMA(alloc);
@@ -241,6 +260,8 @@ FIELDS(claim) = {
 	ENUM(10, klass, alloc_class_names), F(11, offered), F(12, breached),
 	LIST(13, victims, VICTIMS_PER_CLAIM_MAX, victim),
 	LIST(14, parts, PARTS_PER_ALLOC_MAX, part),
+	ENUM(15, breach_cause, breach_cause_names), ENUM(16, breach_owner_kind, alloc_owner_names),
+	F(17, breach_owner), F(18, breach_node),
 };
 #undef T
 SCHEMA(claim);

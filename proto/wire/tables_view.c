@@ -126,7 +126,7 @@ SCHEMA(view_division);
 #define T struct usage_view
 FIELDS(usage_view) = {
 	F(1, path), F(2, flavor), F(3, guaranteed_rums), F(4, loan_rums), F(5, refunded_rums),
-	F(6, budget_left_rums),
+	F(6, budget_left_rums), F(7, claims_done), F(8, claims_late),
 };
 #undef T
 SCHEMA(usage_view);
@@ -137,6 +137,13 @@ FIELDS(view_usage) = {
 };
 #undef T
 SCHEMA(view_usage);
+
+#define T struct breach_view
+FIELDS(breach_view) = {
+	SUB(1, breach, breach), F(2, qnode), F(3, owner), F(4, victim), F(5, node), F(6, cause),
+};
+#undef T
+SCHEMA(breach_view);
 
 #define T struct reason_view
 FIELDS(reason_view) = {
@@ -157,6 +164,7 @@ FIELDS(view_explain) = {
 	F(1, seq), F(2, t_ms), LIST(3, jobs, 1, job_view), LIST(4, leases, 1, lease_view),
 	LIST(5, reasons, NOTES_MAX, reason_view), F(6, ahead), F(7, ahead_first),
 	LIST(8, changes, NOTES_MAX, change_view), LIST(9, kept, PAYLOAD_STRINGS_MAX, string),
+	LIST(10, breaches, BREACHES_KEPT, breach_view),
 };
 #undef T
 SCHEMA(view_explain);
@@ -200,13 +208,14 @@ SCHEMA(view_tokens);
 #define T struct claim_view
 FIELDS(claim_view) = {
 	SUB(1, claim, claim), F(2, owner), F(3, victims), F(4, due_in_ms), F(5, units_here),
+	F(6, note),
 };
 #undef T
 SCHEMA(claim_view);
 
 #define T struct view_claims
 FIELDS(view_claims) = {
-	F(1, seq), LIST(2, items, LIST_ITEMS_MAX, claim_view),
+	F(1, seq), LIST(2, items, LIST_ITEMS_MAX, claim_view), LIST(3, breaches, LIST_ITEMS_MAX, breach_view),
 };
 #undef T
 SCHEMA(view_claims);

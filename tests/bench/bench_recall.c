@@ -14,11 +14,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { DEVICES = 8, RUNS = 5, PROJECTS = 20, CHAT = PROJECTS + 4 };
 static const int64_t T0 = INT64_C(1800000000000);
 
 struct world { struct core *core; struct prng prng; uint32_t nodes; uint64_t loans; };
+
+/* Processor time: others on the machine do not count. */
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	ENSURE(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0);
+	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
 
 static void put(struct world *w, uint8_t kind, uint64_t id, const void *rec)
 {
@@ -154,9 +164,9 @@ static void bench(const char *name, uint32_t nodes, uint32_t gpus, bool mixed)
 	fill(&w, mixed);
 	for (int i = 0; i < RUNS; i++) {
 		arena_reset(&arena);
-		t0 = mono_now().ns;
-		ENSURE(recall_plan(w.core, T0, &ask, CHAT, &arena, &plan));
-		t0 = mono_now().ns - t0;
+		t0 = now_ns();
+		ENSURE(recall_plan(w.core, T0, &ask, 15 * MS_PER_MIN, true, &arena, &plan));
+		t0 = now_ns() - t0;
 		if ((double)t0 < best)
 			best = (double)t0;
 	}
@@ -164,11 +174,11 @@ static void bench(const char *name, uint32_t nodes, uint32_t gpus, bool mixed)
 		freed += core_alloc(w.core, plan.ids[i])->units;
 	put(&w, RECORD_LEASE, 1, &lease);
 	for (int ticks = 0; ticks < 3 && !w.core->claims.count; ticks++) {
-		t0 = mono_now().ns;
+		t0 = now_ns();
 		ENSURE(core_decide(w.core, T0, &tick, &d, &err) == 0);
 		for (uint32_t i = 0; i < d.facts_n; i++)
 			core_apply(w.core, &d.facts[i]);
-		step += (double)(mono_now().ns - t0);
+		step += (double)(now_ns() - t0);
 	}
 	printf("recall %s, loans: %" PRIu64 " of %u nodes\n", name, w.loans, nodes);
 	printf("recall %s, asked: %u GPUs in whole nodes\n", name, gpus);

@@ -172,12 +172,260 @@ static void replicas_do_not_take_whole_nodes_promised(void **state)
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
 }
 
+/* ---- late: why, and what is done about it ---------------------------------------------------------------- */
+
+/* All 32 devices lent to bob in jobs of `each`. */
+static void loans_everywhere(struct core_world *w, uint32_t each, int64_t notice_ms)
+{
+	for (uint32_t i = 0; i < 32 / each; i++)
+		assert_int_not_equal(loan(w, each, notice_ms), 0);
+}
+
+static uint32_t index_of(const struct core_world *w, uint32_t node)
+{
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		if (w->node[i].id == node)
+			return i;
+	fail();
+	return 0;
+}
+
+static const struct usage *usage_of(const struct core_world *w, const char *path)
+{
+	return core_record(w->core, RECORD_USAGE, cw_id(w, path));
+}
+
+/* A node of the claim is lost on the way: others go in its place, within the time that was promised first. */
+static void a_claim_is_planned_anew_when_a_node_is_lost(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme, claim;
+	uint32_t node;
+	int64_t due;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	claim = cw_claim_of(w, OWNER_LEASE, acme)->id;
+	due = cw_claim_of(w, OWNER_LEASE, acme)->deadline_ms;
+	node = index_of(w, cw_claim_of(w, OWNER_LEASE, acme)->parts[0].node);
+	cw_advance(w, 5 * MIN);
+	w->node[node].manner = CW_MUTE;
+	assert_int_equal(cw_liveness(w, node, NODE_UNREACHABLE), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->id, claim);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->deadline_ms, due); /* the promise stands */
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->victims_n, 1);
+	for (uint32_t i = 0; i < cw_claim_of(w, OWNER_LEASE, acme)->parts_n; i++)
+		assert_int_not_equal(cw_claim_of(w, OWNER_LEASE, acme)->parts[i].node, w->node[node].id);
+	for (uint32_t i = 1; i <= 4; i++)
+		w->node[i].manner = i == node ? CW_MUTE : CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+	assert_int_equal(usage_of(w, "acme")->claims_done, 1);
+	assert_int_equal(usage_of(w, "acme")->claims_late, 0);
+}
+
+/* The victim's node is not heard at the deadline: somebody else goes, the breach says where, and how late it
+ * became in the end. */
+static void a_victim_out_of_reach_is_replaced_at_the_deadline(void **state)
+{
+	struct core_world *w = *state;
+	const struct breach *b;
+	uint64_t acme, victim;
+	uint32_t node;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	node = index_of(w, cw_claim_of(w, OWNER_LEASE, acme)->parts[0].node);
+	victim = core_alloc(w->core, cw_claim_of(w, OWNER_LEASE, acme)->victims[0].alloc)->owner;
+	w->node[node].manner = CW_MUTE;
+	assert_int_equal(cw_liveness(w, node, NODE_SUSPECT), 0);
+	cw_advance(w, 15 * MIN - 1);
+	assert_false(cw_claim_of(w, OWNER_LEASE, acme)->breached);
+	cw_advance(w, 1);
+	assert_true(cw_claim_of(w, OWNER_LEASE, acme)->breached);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_cause, BREACH_NODE);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_node, w->node[node].id);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_owner, victim);
+	assert_int_not_equal(cw_claim_of(w, OWNER_LEASE, acme)->parts[0].node, w->node[node].id);
+	cw_advance(w, 30 * MS_PER_S);
+	for (uint32_t i = 1; i <= 4; i++)
+		w->node[i].manner = i == node ? CW_MUTE : CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+	assert_int_equal(usage_of(w, "acme")->claims_late, 1);
+	b = &usage_of(w, "acme")->breaches[0];
+	assert_int_equal(b->cause, BREACH_NODE);
+	assert_int_equal(b->owner, acme);
+	assert_int_equal(b->victim, victim);
+	assert_int_equal(b->node, w->node[node].id);
+	assert_int_equal(b->late_ms, 30 * MS_PER_S);
+	assert_false(b->dropped);
+	assert_int_equal(core_job(w->core, victim)->back_ms, 0); /* not its fault */
+}
+
+static uint8_t cause_when(struct core_world *w, uint64_t lease)
+{
+	cw_advance(w, 15 * MIN);
+	assert_true(cw_claim_of(w, OWNER_LEASE, lease)->breached);
+	return cw_claim_of(w, OWNER_LEASE, lease)->breach_cause;
+}
+
+/* Processes that outlive SIGKILL: reported as such, replaced, and the job is believed no more. */
+static void what_cannot_be_killed_is_replaced(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme, alloc, victim;
+	uint32_t node;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	alloc = cw_claim_of(w, OWNER_LEASE, acme)->victims[0].alloc;
+	victim = core_alloc(w->core, alloc)->owner;
+	node = index_of(w, core_alloc(w->core, alloc)->parts[0].node);
+	assert_int_equal(cw_report(w, node, alloc, core_alloc(w->core, alloc)->parts[0].index, UNIT_UNKILLABLE, 0), 0);
+	assert_int_equal(cause_when(w, acme), BREACH_UNKILLABLE);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_owner, victim);
+	assert_int_equal(core_job(w->core, victim)->back_ms, 15 * MIN / 4 * 5);
+	for (uint32_t i = 1; i <= 4; i++)
+		w->node[i].manner = i == node ? CW_STUBBORN : CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+	/* it borrows no more from whoever was promised a quarter of an hour; the others do */
+	manner(w, CW_OBEY);
+	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, acme), 0);
+	cw_settle(w);
+	cw_advance(w, 2 * MIN);
+	assert_int_equal(cw_job_state(w, victim), JOB_PENDING);
+	assert_int_equal(cw_reason(w, victim), REASON_LOAN_NOTICE);
+}
+
+static void a_slow_agent_is_named(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme, claim, alloc;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	claim = cw_claim_of(w, OWNER_LEASE, acme)->id;
+	alloc = cw_claim_of(w, OWNER_LEASE, acme)->victims[0].alloc;
+	assert_int_equal(cause_when(w, acme), BREACH_AGENT);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->victims[0].alloc, alloc); /* it will come: nobody else goes */
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->id, claim);
+	assert_int_equal(cw_allocs(w), 4);
+}
+
+/* The division shortened what acme was promised; who borrowed before that keeps the longer notice. */
+static void a_notice_longer_than_promised_is_named(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme;
+
+	loans_everywhere(w, 8, 10 * MIN);
+	w->qnode[CW_ACME].recall_slo_ms = MIN;
+	cw_apply(w);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	manner(w, CW_STUBBORN);
+	cw_tick(w);
+	cw_advance(w, MIN);
+	assert_true(cw_claim_of(w, OWNER_LEASE, acme)->breached);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_cause, BREACH_NOTICE);
+	assert_int_equal(core_alloc(w->core, cw_claim_of(w, OWNER_LEASE, acme)->victims[0].alloc)->stop_at_ms,
+			 w->t + 9 * MIN); /* and kept to */
+	manner(w, CW_OBEY);
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+}
+
+/* Nothing to recall any more: late, on record, and served before everybody else when hardware is back. */
+static void lost_hardware_is_named(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	manner(w, CW_MUTE);
+	for (uint32_t i = 1; i <= 4; i++)
+		assert_int_equal(cw_liveness(w, i, NODE_UNREACHABLE), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->parts_n, 0);
+	cw_advance(w, 15 * MIN);
+	assert_true(cw_claim_of(w, OWNER_LEASE, acme)->breached);
+	assert_int_equal(cw_claim_of(w, OWNER_LEASE, acme)->breach_cause, BREACH_NODE);
+	cw_advance(w, HOUR);
+	for (uint32_t i = 1; i <= 4; i++) {
+		w->node[i].manner = CW_OBEY;
+		assert_int_equal(cw_liveness(w, i, NODE_READY), 0);
+	}
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+	assert_int_equal(usage_of(w, "acme")->breaches[0].late_ms, HOUR);
+}
+
+/* Whoever is recalled borrows no more for a minute, then two, four, …: from the claims of the last hour. */
+static void a_cool_down_doubles_and_is_forgotten(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme = cw_lease(w, w->acme, "acme", 1, LEASE_FIRM), seq = 0;
+
+	cw_settle(w);
+	for (uint32_t i = 0; i < 31; i++)
+		assert_int_not_equal(loan(w, 1, 0), 0);
+	for (int n = 0; n < 3; n++) {
+		uint64_t job = 0;
+
+		assert_int_equal(cw_resize(w, w->acme, acme, (uint32_t)(2 + n)), 0);
+		cw_settle(w);
+		assert_int_equal(cw_held(w, OWNER_LEASE, acme), 2 + n);
+		for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;)
+			if (cw_job_state(w, id) == JOB_PENDING)
+				job = id;
+		assert_int_not_equal(job, 0);
+		assert_int_equal(cw_resize(w, w->acme, acme, 1), 0); /* room again, and yet it waits */
+		cw_settle(w);
+		assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+		assert_int_equal(cw_reason(w, job), REASON_COOLDOWN);
+		cw_advance(w, (MIN << n) - 1);
+		assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+		cw_advance(w, 1);
+		assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+		assert_int_equal(cw_renew(w, w->acme, acme, ++seq).code, 0);
+	}
+	for (int i = 0; i < 7; i++) { /* an hour */
+		cw_advance(w, 10 * MIN);
+		assert_int_equal(cw_renew(w, w->acme, acme, ++seq).code, 0);
+	}
+	assert_int_equal(cw_resize(w, w->acme, acme, 2), 0);
+	cw_settle(w);
+	assert_int_equal(cw_resize(w, w->acme, acme, 1), 0);
+	cw_advance(w, MIN);
+	assert_int_equal(cw_allocs(w), 32);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(a_slow_loan_is_lent_what_nobody_needs_sooner),
 		STORY(a_lease_that_cannot_be_bound_is_not_granted),
 		STORY(replicas_do_not_take_whole_nodes_promised),
+		STORY(a_claim_is_planned_anew_when_a_node_is_lost),
+		STORY(a_victim_out_of_reach_is_replaced_at_the_deadline),
+		STORY(what_cannot_be_killed_is_replaced),
+		STORY(a_slow_agent_is_named),
+		STORY(a_notice_longer_than_promised_is_named),
+		STORY(lost_hardware_is_named),
+		STORY(a_cool_down_doubles_and_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
