@@ -141,19 +141,9 @@ uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const s
 		a->reservation = reservation_of_parts(c, &ask->place, a->parts, parts_n);
 	if (ask->klass == CLASS_LOAN) {
 		const struct job *j = ask->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, ask->owner) : NULL;
-		const struct quota_tree *tree = tree_of(c, a->flavor, a->shape);
-		uint32_t at[LENDERS_PER_ALLOC_MAX];
-		int64_t units[LENDERS_PER_ALLOC_MAX];
 
 		a->back_ms = j ? j->back_ms : 0;
-		a->lenders = arena_alloc(&d->arena, LENDERS_PER_ALLOC_MAX * sizeof *a->lenders);
-		if (tree)
-			a->lenders_n = quota_lenders(tree, qnode_of(c, a->qnode)->at, a->units, at, units,
-						     LENDERS_PER_ALLOC_MAX);
-		for (uint32_t i = 0; i < a->lenders_n; i++) {
-			a->lenders[i].qnode = c->tree_id[at[i]];
-			a->lenders[i].units = (uint32_t)units[i];
-		}
+		note_loan(c, d, a);
 	}
 	return id;
 }
@@ -210,6 +200,8 @@ static void part_remove(const struct core *c, struct decision *d, int64_t t, uin
 			a->parts_n--;
 			break;
 		}
+	if (a->parts_n && a->lenders_n)
+		note_loan(c, d, a); /* fewer units, less to note */
 	if (!a->parts_n) {
 		drop(d, RECORD_ALLOC, id);
 		reservation_left(c, d, t, a);

@@ -52,10 +52,7 @@ static uint32_t class_back(const struct certify *cy, int64_t ms)
 
 static uint32_t class_of_loan(const struct core *c, const struct alloc *a)
 {
-	int64_t exempt = a->exempt_until_ms ? a->exempt_until_ms - a->created_ms : 0;
-
-	return class_back(&c->certify, max64(a->back_ms, exempt + a->notice_ms + c->cluster.kill_margin_ms +
-								 flavor_of(c, a->flavor)->scrub_ms_max));
+	return class_back(&c->certify, alloc_bound_ms(c, a));
 }
 
 static int ms_cmp(const void *pa, const void *pb)

@@ -288,5 +288,7 @@ int core_check(const struct core *c, struct err *err)
 		rc = reservation_check(c, err);
 	if (!rc)
 		rc = certify_check(c, err);
+	if (!rc)
+		rc = note_check(c, err);
 	return rc;
 }

@@ -247,6 +247,8 @@ void core_free(struct core *c)
 	if (!c)
 		return;
 	EACH(c, qnodes, qnode_s, q)
+		idtab_done(&q->lent);
+	EACH(c, qnodes, qnode_s, q)
 		disown(RECORD_USAGE, &q->usage);
 	rosters_done(c);
 	EACH(c, nodes, node_s, n) {
@@ -644,6 +646,7 @@ static void trees_rebuild(struct core *c)
 		if (c->tree[r].cell)
 			quota_rebuild(&c->tree[r]);
 	plan_pools_rebuild(c);
+	notes_rebuild(c);
 	certify_rebuild(c, &c->certify);
 	certify_count(c);
 }
@@ -669,11 +672,15 @@ static void charge(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shap
 	t = tree_of(c, flavor, shape);
 	if (!t)
 		return;
-	if (guaranteed)
+	if (guaranteed) {
 		certify_path(c, flavor, shape, qnode_of(c, qnode)->at, -1);
+		note_path(c, flavor, shape, qnode_of(c, qnode)->at, -1);
+	}
 	quota_charge(t, qnode_of(c, qnode)->at, units, guaranteed ? units : 0);
-	if (guaranteed)
+	if (guaranteed) {
 		certify_path(c, flavor, shape, qnode_of(c, qnode)->at, 1);
+		note_path(c, flavor, shape, qnode_of(c, qnode)->at, 1);
+	}
 }
 
 int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass)
@@ -1191,6 +1198,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	if (!fresh) {
 		alloc_account(c, &a->r, false);
 		plan_alloc(c, a, false);
+		note_alloc(c, a, false);
 	}
 	if (!f->alloc) {
 		c->scratch->work |= WORK_ALL;
@@ -1205,6 +1213,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	own(RECORD_ALLOC, &a->r, f->alloc);
 	alloc_account(c, &a->r, true);
 	plan_alloc(c, a, true);
+	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	(void)idtab_set(&c->loans, f->id, a->r.klass == CLASS_LOAN ? a : NULL);
 	victim_key_set(c, a);
@@ -1365,7 +1374,7 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 
 	if (!c->have_cluster)
 		return T_NEVER;
-	if (c->scratch->work)
+	if (c->scratch->work || c->overnoted)
 		return t_ms;
 	if (live && !c->cluster.safe_mode) {
 		int64_t at = live->at_ms + c->cluster.down_ms;

@@ -147,37 +147,51 @@ void quota_charge(struct quota_tree *t, uint32_t leaf, int64_t usage, int64_t gu
 	}
 }
 
-uint32_t quota_lenders(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_node,
-		       int64_t *ret_units, uint32_t max)
+int64_t quota_to_lend(const struct quota_tree *t, uint32_t node)
 {
-	uint32_t n = 0;
+	return min64(quota_own_left(t, node), t->cell[node].lending) - t->cell[node].noted;
+}
 
-	/* What the path itself still covers is not borrowed. */
-	units -= quota_cover_left(t, leaf);
-	while (units > 0 && n < max) {
+void quota_lenders(const struct quota_tree *t, uint32_t leaf, int64_t units, int64_t unnoted, const int64_t *slo_ms,
+		   int64_t back_ms, uint32_t *node, int64_t *lent, uint32_t *n, uint32_t max)
+{
+	uint32_t old_node[8], old_n = *n;
+	int64_t old[8];
+
+	ENSURE(old_n <= max && max <= ARRAY_LEN(old));
+	for (uint32_t k = 0; k < old_n; k++) {
+		old_node[k] = node[k];
+		old[k] = lent[k];
+	}
+	/* what the path itself still covers is not borrowed */
+	units -= max64(0, quota_cover_left(t, leaf) - max64(0, unnoted));
+	*n = 0;
+	while (units > 0 && *n < max) {
 		uint32_t best = 0;
-		int64_t best_slack = 0;
+		int64_t most = 0;
 
 		for (uint32_t i = 1; i < t->nodes_n; i++) {
-			const struct quota_cell *c = &t->cell[i];
-			int64_t own_slack = min64(c->own - c->usage_at, c->lending);
-			bool on_path = false, taken = false;
+			int64_t left = quota_to_lend(t, i);
+			bool out = slo_ms && slo_ms[i] < back_ms;
 
+			for (uint32_t k = 0; k < old_n; k++)
+				left += old_node[k] == i ? old[k] : 0;
+			if (out || left <= most)
+				continue;
 			for (uint32_t p = leaf; p; p = t->parent[p])
-				on_path |= p == i;
-			for (uint32_t k = 0; k < n; k++)
-				taken |= ret_node[k] == i;
-			if (!on_path && !taken && own_slack > best_slack) {
-				best = i;
-				best_slack = own_slack;
-			}
+				out |= p == i;
+			for (uint32_t k = 0; k < *n; k++)
+				out |= node[k] == i;
+			if (out)
+				continue;
+			best = i;
+			most = left;
 		}
 		if (!best)
 			break;
-		ret_node[n] = best;
-		ret_units[n] = min64(units, best_slack);
-		units -= ret_units[n];
-		n++;
+		node[*n] = best;
+		lent[*n] = min64(units, most);
+		units -= lent[*n];
+		++*n;
 	}
-	return n;
 }

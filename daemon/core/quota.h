@@ -28,6 +28,8 @@ struct quota_cell {
 	int64_t usage_at, guaranteed_at; /* charged to this very node (leaves) */
 	int64_t lent_sum; /* Σ min(lending(k), s(k)) */
 	int64_t up_sum;   /* Σ up(k) */
+	int64_t noted;    /* units of loans that name this node as their lender */
+	int64_t unnoted;  /* units of this node's loans that name nobody: its path's own */
 };
 struct quota_tree {
 	uint32_t nodes_n;       /* node 0 is the root */
@@ -54,9 +56,13 @@ int64_t quota_headroom(const struct quota_tree *t, uint32_t leaf);
 int64_t quota_cover_left(const struct quota_tree *t, uint32_t leaf);
 /* Change usage at a node; both deltas may be negative. O(depth). */
 void quota_charge(struct quota_tree *t, uint32_t leaf, int64_t usage, int64_t guaranteed);
-/* Who lends when `units` more are used at `leaf`: off-path nodes with slack, proportional by largest
- * slack first, ties by index. Returns the number filled (<= max). O(nodes). */
-uint32_t quota_lenders(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_node,
-		       int64_t *ret_units, uint32_t max);
+/* What a node may still be named for as a lender: what it owns, has not taken, may lend and has not lent. */
+int64_t quota_to_lend(const struct quota_tree *t, uint32_t node);
+/* Who lends when `units` more are used at `leaf` as a loan: off-path nodes that have something to lend, largest
+ * first, ties by index. No unit is named for two loans. `unnoted`: what other loans of the leaf use of its path
+ * already. `slo_ms` (may be NULL): only those whose entry is at least back_ms. *n and the arrays (of `max`, 8 at most)
+ * hold the notes that are given up for this, 0 for a new loan; on return the new ones. O(nodes × max). */
+void quota_lenders(const struct quota_tree *t, uint32_t leaf, int64_t units, int64_t unnoted, const int64_t *slo_ms,
+		   int64_t back_ms, uint32_t *node, int64_t *lent, uint32_t *n, uint32_t max);
 
 #endif

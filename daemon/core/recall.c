@@ -66,6 +66,14 @@ int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
 	return a->state == ALLOC_ACTIVE ? max64(stop, a->back_ms) : stop;
 }
 
+int64_t alloc_bound_ms(const struct core *c, const struct alloc *a)
+{
+	int64_t exempt = a->exempt_until_ms ? a->exempt_until_ms - a->created_ms : 0;
+
+	return max64(a->back_ms, exempt + a->notice_ms + c->cluster.kill_margin_ms +
+					 flavor_of(c, a->flavor)->scrub_ms_max);
+}
+
 int64_t job_back_ms(const struct core *c, const struct job *j)
 {
 	const struct job_spec *s = &j->spec;

@@ -753,6 +753,8 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_LEASES) && !c->cluster.safe_mode && sched_leases(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_LEASES;
+	if (note_again(c, d))
+		return;
 	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_PROMOTE;

@@ -134,6 +134,7 @@ struct qnode_s {
 	uint32_t at; /* index in the quota trees */
 	uint32_t running, pending; /* jobs */
 	uint32_t leases;           /* that have not ended */
+	struct idtab lent;         /* loans that name it as a lender and have not been told to go */
 	struct usage usage;
 };
 struct flavor_s { struct flavor r; };
@@ -182,6 +183,7 @@ struct core {
 	uint32_t *tree_parent;            /* of the quota trees */
 	uint32_t *tree_id;                /* index → qnode id */
 	int64_t *tree_slo_ms;             /* index → its recall time */
+	uint32_t overnoted;               /* lenders named for more than they have left, over all trees */
 	uint32_t tree_n;
 	bool tree_stale;
 	int64_t promised_whole[FLAVORS_MAX + 1]; /* nodes: Σ of the own nominals; made with the trees */
@@ -485,6 +487,16 @@ struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, ui
 int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
 int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms);
 int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
+/* ---- whose nominal a loan uses (note.c) --------------------------------------------------------- */
+void note_alloc(struct core *c, struct alloc_s *a, bool add); /* for core_apply: what its notes contribute */
+void note_path(struct core *c, uint16_t flavor, uint8_t shape, uint32_t at, int sign); /* around a guaranteed charge */
+void notes_rebuild(struct core *c); /* after the trees */
+/* The notes of a loan, anew. O(tree). */
+void note_loan(const struct core *c, struct decision *d, struct alloc *a);
+/* Give one loan new notes whose lender took back what it had lent. True if one was found. */
+bool note_again(const struct core *c, struct decision *d);
+int note_check(const struct core *c, struct err *err);
+
 /* ---- who goes for a claim (recall.c) ------------------------------------------------------------ */
 struct recall { uint64_t *ids; uint32_t ids_n; struct part *parts; uint32_t parts_n; }; /* allocations, ascending */
 /* Loans that have to go so that `ask` (its units) can be placed, and where. False if recalling all of
@@ -494,6 +506,7 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, i
 void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, rank; for core_apply */
 /* How long until a loan told now has given everything back, if everybody keeps to it. */
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
+int64_t alloc_bound_ms(const struct core *c, const struct alloc *a); /* the same from its start on: the bound it signed */
 int64_t job_back_ms(const struct core *c, const struct job *j); /* the same of a job that asks for one */
 
 /* ---- what can be freed in time, and what was promised (certify.c) ------------------------------- */

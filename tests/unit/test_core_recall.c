@@ -172,6 +172,61 @@ static void replicas_do_not_take_whole_nodes_promised(void **state)
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
 }
 
+/* ---- whose nominal a loan uses -------------------------------------------------------------------------- */
+
+static const struct alloc *alloc_of_job(const struct core_world *w, uint64_t job)
+{
+	return core_alloc(w->core, core_job(w->core, job)->alloc);
+}
+
+/* No unit is named for two loans; when a lender uses its own after all, its note moves to one who has some left. */
+static void notes_name_each_unit_once_and_move(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = loan(w, 16, 2 * MIN), second = loan(w, 8, 2 * MIN), lease;
+
+	assert_int_equal(alloc_of_job(w, first)->lenders_n, 1); /* eight are heart's own */
+	assert_int_equal(alloc_of_job(w, first)->lenders[0].qnode, cw_id(w, "lung"));
+	assert_int_equal(alloc_of_job(w, first)->lenders[0].units, 8);
+	assert_int_equal(alloc_of_job(w, second)->lenders_n, 1); /* and in use by the first */
+	assert_int_equal(alloc_of_job(w, second)->lenders[0].qnode, cw_id(w, "acme"));
+	assert_int_equal(alloc_of_job(w, second)->lenders[0].units, 8);
+	lease = cw_lease(w, w->acme, "acme", 6, LEASE_FIRM); /* from what is idle */
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
+	assert_int_equal(cw_claims(w), 0);
+	assert_int_equal(alloc_of_job(w, second)->lenders_n, 1);
+	assert_int_equal(alloc_of_job(w, second)->lenders[0].qnode, cw_id(w, "beta"));
+	/* with nobody left to lend, the rest is without a note; and what was told to go is nobody's debt */
+	(void)cw_lease(w, w->beta, "beta", 2, LEASE_FIRM);
+	cw_settle(w);
+	assert_int_equal(alloc_of_job(w, second)->lenders_n, 2);
+	assert_int_equal(alloc_of_job(w, second)->lenders[0].qnode, cw_id(w, "beta"));
+	assert_int_equal(alloc_of_job(w, second)->lenders[0].units, 6);
+	assert_int_equal(alloc_of_job(w, second)->lenders[1].qnode, cw_id(w, "acme"));
+	assert_int_equal(alloc_of_job(w, second)->lenders[1].units, 2);
+	manner(w, CW_STUBBORN);
+	(void)cw_lease(w, w->beta, "beta", 6, LEASE_FIRM);
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 1);
+	cw_reload(w, 0); /* the same from the records alone */
+	manner(w, CW_OBEY);
+	cw_settle(w);
+}
+
+/* Who is promised its own within a minute lends nothing that takes six. */
+static void a_note_keeps_to_the_lenders_time(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t slow;
+
+	w->qnode[CW_LUNG].recall_slo_ms = MIN;
+	cw_apply(w);
+	slow = loan(w, 12, 6 * MIN);
+	assert_int_equal(alloc_of_job(w, slow)->lenders_n, 1);
+	assert_int_equal(alloc_of_job(w, slow)->lenders[0].qnode, cw_id(w, "acme"));
+}
+
 /* ---- late: why, and what is done about it ---------------------------------------------------------------- */
 
 /* All 32 devices lent to bob in jobs of `each`. */
@@ -419,6 +474,8 @@ int main(void)
 		STORY(a_slow_loan_is_lent_what_nobody_needs_sooner),
 		STORY(a_lease_that_cannot_be_bound_is_not_granted),
 		STORY(replicas_do_not_take_whole_nodes_promised),
+		STORY(notes_name_each_unit_once_and_move),
+		STORY(a_note_keeps_to_the_lenders_time),
 		STORY(a_claim_is_planned_anew_when_a_node_is_lost),
 		STORY(a_victim_out_of_reach_is_replaced_at_the_deadline),
 		STORY(what_cannot_be_killed_is_replaced),

@@ -176,40 +176,62 @@ static void compare_room(const struct quota_tree *t, struct model *m, uint32_t l
 	compared++;
 }
 
-/* Lenders lie off the path, lend no more than they have over and may lend, and cover what they can. */
-static void compare_lenders(const struct quota_tree *t, struct model *m, uint32_t leaf, int64_t units)
+/* What a node owns and has not taken, less what it is named for already. */
+static int64_t model_over(const struct model *m, const struct quota_tree *t, uint32_t c)
+{
+	int64_t taken = m->node[c].guaranteed, over;
+
+	for (uint32_t k = c + 1; k < m->n; k++)
+		if (m->parent[k] == c)
+			taken += model_up(m, k);
+	over = taken < m->node[c].own ? m->node[c].own - taken : 0;
+	if (over > m->node[c].lending)
+		over = m->node[c].lending;
+	return over - t->cell[c].noted;
+}
+
+/* Lenders lie off the path and promise no less time, are named for no more than they have over and may lend, largest
+ * first, and cover what they can. `renew`: for a loan that names somebody already. */
+static void compare_lenders(const struct quota_tree *t, struct model *m, uint32_t leaf, int64_t units, bool renew)
 {
 	enum { LENDERS = 4 };
-	uint32_t node[LENDERS], n;
-	int64_t lent[LENDERS], total = 0, offered = 0, short_by, last = INT64_MAX;
-	uint32_t possible = 0;
+	int64_t lent[LENDERS], total = 0, offered = 0, short_by, last = INT64_MAX, slo[NODES_MAX], given[NODES_MAX] = {0};
+	uint32_t node[LENDERS], n = 0, possible = 0;
 
-	short_by = units - quota_cover_left(t, leaf);
-	n = quota_lenders(t, leaf, units, node, lent, LENDERS);
+	for (uint32_t c = 0; c < m->n; c++) {
+		slo[c] = (c * 5 + (uint32_t)units) % 3;
+		t->cell[c].noted = (int64_t)(c * 7 + (uint32_t)units) % 4 ? 0 : 2;
+	}
+	if (renew && m->n > 2) {
+		node[n] = m->n - 1;
+		lent[n] = given[m->n - 1] = 2;
+		t->cell[m->n - 1].noted += 2;
+		n++;
+	}
+	short_by = units - (quota_cover_left(t, leaf) > 1 ? quota_cover_left(t, leaf) - 1 : 0);
+	quota_lenders(t, leaf, units, 1, slo, 1, node, lent, &n, LENDERS);
 	assert_true(n <= LENDERS);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct node *l = &m->node[node[i]];
-		int64_t over = l->own - l->usage;
+		int64_t over = model_over(m, t, node[i]) + given[node[i]];
 
-		if (over > l->lending)
-			over = l->lending;
 		for (uint32_t p = leaf; p; p = m->parent[p])
 			assert_int_not_equal(node[i], p);
+		for (uint32_t k = 0; k < i; k++)
+			assert_int_not_equal(node[i], node[k]);
 		assert_int_not_equal(node[i], 0);
+		assert_true(slo[node[i]] >= 1);
 		assert_true(lent[i] > 0 && lent[i] <= over);
 		assert_true(over <= last); /* largest first */
 		last = over;
 		total += lent[i];
 	}
 	for (uint32_t c = 1; c < m->n; c++) {
-		int64_t over = m->node[c].own - m->node[c].usage;
-		bool on_path = false;
+		int64_t over = model_over(m, t, c) + given[c];
+		bool out = slo[c] < 1;
 
 		for (uint32_t p = leaf; p; p = m->parent[p])
-			on_path |= p == c;
-		if (over > m->node[c].lending)
-			over = m->node[c].lending;
-		if (!on_path && over > 0) {
+			out |= p == c;
+		if (!out && over > 0) {
 			offered += over;
 			possible++;
 		}
@@ -219,6 +241,8 @@ static void compare_lenders(const struct quota_tree *t, struct model *m, uint32_
 			short_by = 0;
 		assert_int_equal(total, short_by < offered ? short_by : offered);
 	}
+	for (uint32_t c = 0; c < m->n; c++)
+		t->cell[c].noted = 0;
 	compared++;
 }
 
@@ -399,7 +423,7 @@ static void random_trees_random_steps(void **state)
 			if (i % 16 == 0)
 				compare_room(&t, &m, c, model_legal(&m), model_in_order(&m));
 			if (i % 16 == 1 && model_in_order(&m))
-				compare_lenders(&t, &m, c, units);
+				compare_lenders(&t, &m, c, units, i % 32 == 1);
 		}
 	}
 	assert_true(covered > 10000 && admitted > 10000); /* the walk was not spent being refused */
@@ -414,16 +438,25 @@ static void lent_capacity_still_covers_its_owner(void **state)
 				     {.own = 8, .borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
 				     {.own = 8, .borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED}};
 	struct quota_tree t = {3, parent, cell};
-	uint32_t at = 9, node[4];
+	uint32_t at = 9, node[4], n = 0;
 	int64_t units[4];
 
 	(void)state;
 	quota_rebuild(&t);
 	assert_int_equal(quota_headroom(&t, 1), 16);
 	assert_int_equal(quota_cover_left(&t, 1), 8);
-	assert_int_equal(quota_lenders(&t, 1, 12, node, units, 4), 1);
+	quota_lenders(&t, 1, 12, 0, NULL, 0, node, units, &n, 4);
+	assert_int_equal(n, 1);
 	assert_int_equal(node[0], 2);
 	assert_int_equal(units[0], 4); /* the first 8 are its own */
+	cell[2].noted = 6; /* two loans never name the same unit */
+	n = 0;
+	quota_lenders(&t, 1, 12, 0, NULL, 0, node, units, &n, 4);
+	assert_int_equal(units[0], 2);
+	n = 0;
+	quota_lenders(&t, 1, 2, 8, NULL, 0, node, units, &n, 4); /* its own are in use by another loan of it */
+	assert_int_equal(units[0], 2);
+	cell[2].noted = 0;
 	quota_charge(&t, 1, 16, 0); /* a loan over everything */
 	assert_false(quota_fits(&t, 2, 1, &at));
 	assert_int_equal(at, 0);
