@@ -234,12 +234,14 @@ void demand_curve_done(struct demand_curve *c)
 
 /* ---- devices ------------------------------------------------------------------------------------------- */
 
+/* More than any machine has: what is beyond this is refused by its sum. */
+enum { DEVICES_MOST = 1 << 30 };
+
 static uint32_t devices(double value, double per_value)
 {
 	double n = ceil(value * per_value - 1e-9); /* an exact multiple stays one whatever its last bit is */
 
-	ENSURE(n < 4e9);
-	return n > 0 ? (uint32_t)n : 0;
+	return n > 0 ? (uint32_t)fmin(n, DEVICES_MOST) : 0;
 }
 
 /* What is leased at `at_ms`, looking back over the end of the span as well. */
@@ -356,7 +358,7 @@ static void make(const struct demand_curve *c, const struct demand_rule *rule, d
 		now[s->provider] = s->units;
 		/* the peak is what stands after all steps of an instant */
 		if ((i + 1 == d->steps_n || d->steps[i + 1].at_ms != s->at_ms) && sum > d->peak)
-			d->peak = (uint32_t)sum;
+			d->peak = sum < DEVICES_MOST ? (uint32_t)sum : DEVICES_MOST;
 	}
 	d->mean = (area + (double)sum * (double)(c->span_ms - before_ms)) / (double)c->span_ms;
 	free(now);

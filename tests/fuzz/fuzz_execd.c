@@ -45,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	ENSURE(r.devices_n <= DEVICES_MAX);
 	for (size_t i = 0; i < r.devices_n; i++) {
 		ENSURE(!strncmp(r.devices[i], "/dev/nvidia", 11) || !strncmp(r.devices[i], "/dev/dri/", 9) ||
-			!strcmp(r.devices[i], "/dev/kfd"));
+			!strcmp(r.devices[i], "/dev/kfd") || !strcmp(r.devices[i], "/dev/fuse") ||
+			!strncmp(r.devices[i], "/dev/infiniband/", 16));
 		ENSURE(!strstr(r.devices[i], ".."));
 		ENSURE(strlen(r.devices[i]) < DEVICE_PATH_BYTES);
 	}

@@ -237,6 +237,27 @@ static void bad_traces_are_named(void **state)
 	}
 }
 
+/* Rates that are beyond any machine are refused by what they sum up to, or scaled down; nothing overflows. */
+static void huge_rates_are_refused(void **state)
+{
+	static const char text[] = "client,window_start_s,rate_rps\n1,0,1\n1,60,888888888881\n2,60,999999999999\n";
+	struct demand_rule rule = {.per_value = 0.5, .peak = UINT32_MAX / 8, .scale_down_ms = 1000, .idle_ms = 1000};
+	struct demand_curve c = {0};
+	struct demand d = {0};
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(demand_parse("d", text, strlen(text), NULL, &c, &err), 0);
+	assert_int_equal(demand_make(&c, &rule, &d, &err), ERR_RANGE);
+	demand_done(&d);
+	rule.per_value = 0;
+	rule.peak = 100;
+	assert_int_equal(demand_make(&c, &rule, &d, &err), 0);
+	assert_in_range(d.peak, 90, 100);
+	demand_done(&d);
+	demand_curve_done(&c);
+}
+
 /* Where that is asked for, bad lines of both inputs are left out and counted together. */
 static void bad_lines_are_left_out(void **state)
 {
@@ -707,6 +728,7 @@ int main(void)
 		cmocka_unit_test(trace_of_a_batch_log),
 		cmocka_unit_test(bad_traces_are_named),
 		cmocka_unit_test(bad_lines_are_left_out),
+		cmocka_unit_test(huge_rates_are_refused),
 		cmocka_unit_test(a_loan_is_recalled),
 		cmocka_unit_test(saving_on_notice_loses_little),
 		cmocka_unit_test(walls_hold_and_foresight_waits),
