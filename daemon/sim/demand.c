@@ -366,7 +366,7 @@ static void make(const struct demand_curve *c, const struct demand_rule *rule, d
 
 int demand_make(const struct demand_curve *c, const struct demand_rule *rule, struct demand *ret, struct err *err)
 {
-	double low = 0, high = 1;
+	double low = 0, high = 1, most = 0;
 
 	*ret = (struct demand){0};
 	if (rule->per_value > 0) {
@@ -377,7 +377,13 @@ int demand_make(const struct demand_curve *c, const struct demand_rule *rule, st
 			      ret->peak, rule->peak);
 		return err_hint(err, "a larger machine, or leave the scale to the program");
 	}
-	for (make(c, rule, high, ret); ret->peak <= rule->peak && high < 1e9; make(c, rule, high, ret)) {
+	for (uint32_t i = 0; i < c->series_n; i++)
+		for (size_t k = 0; k < c->series[i].points_n; k++)
+			most = fmax(most, c->series[i].points[k].value);
+	make(c, rule, high, ret);
+	for (; ret->peak > rule->peak && high * most > 1; make(c, rule, high, ret)) /* down to a device for each */
+		high /= 2;
+	for (; ret->peak <= rule->peak && high < 1e9; make(c, rule, high, ret)) {
 		low = high;
 		high *= 2;
 	}
