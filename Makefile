@@ -48,6 +48,15 @@ OPT := -O1 -g -fsanitize=fuzzer-no-link,address,undefined
 HARDEN := -fPIE
 endif
 
+# for make determinism: the other compiler, the other end of the optimiser
+ifneq ($(filter clang clang0,$(VARIANT)),)
+CC := clang
+endif
+ifneq ($(filter gcc0 clang0,$(VARIANT)),)
+OPT := -O0 -g
+HARDEN := -fPIE
+endif
+
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DSLUIS_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 $(WARN) $(OPT) $(HARDEN) -pthread $(CFLAGS)
 ALL_LDFLAGS := $(OPT) $(LDHARDEN) -pthread $(LDFLAGS)

@@ -211,6 +211,11 @@ int demand_parse(const char *name, const char *text, size_t bytes, struct bad_li
 	return 0;
 }
 
+void demand_curve_point(struct demand_curve *c, const char *provider, int64_t at_ms, double value)
+{
+	point_add(series_named(c, provider), at_ms, value);
+}
+
 void demand_curve_add(struct demand_curve *c, const char *provider, uint32_t devices)
 {
 	char name[NAME_BYTES];

@@ -46,6 +46,8 @@ int demand_parse(const char *name, const char *text, size_t bytes, struct bad_li
 		 struct demand_curve *ret_curve, struct err *err) NODISCARD;
 /* A provider that wants `devices` more, always. Names of one provider add up. */
 void demand_curve_add(struct demand_curve *c, const char *provider, uint32_t devices);
+/* A provider that wants `value` from at_ms on; per provider ascending from 0. */
+void demand_curve_point(struct demand_curve *c, const char *provider, int64_t at_ms, double value);
 void demand_curve_done(struct demand_curve *c);
 
 struct demand_step { int64_t at_ms; uint32_t provider; uint32_t units; };

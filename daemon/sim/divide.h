@@ -79,6 +79,15 @@ enum divide_policy {
 };
 extern const char *const divide_policy_names[DIVIDE_POLICIES];
 
+struct command;
+struct decision;
+/* Hears of every command that the core is given, what it answered (0 or its code) and what it decided, before the facts
+ * are applied. */
+struct divide_tap {
+	void (*decided)(void *arg, int64_t t_ms, const struct command *cmd, int answer, const struct decision *d);
+	void *arg;
+};
+
 struct divide_setup {
 	uint32_t nodes, per_node;
 	uint32_t public_units, private_units; /* the division, in devices */
@@ -90,6 +99,7 @@ struct divide_setup {
 	bool check;     /* walk the core's invariants once a simulated hour */
 	const struct divide_trace *trace;
 	const struct demand *demand;
+	const struct divide_tap *tap; /* of the core's runs; NULL: nobody listens */
 };
 
 /* ---- what came of it ---------------------------------------------------------------------------------------- */

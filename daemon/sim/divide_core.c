@@ -112,6 +112,8 @@ static int ask(struct sim *s, const struct command *cmd)
 	int r = core_decide(s->core, clock_of(s), cmd, &s->d, s->err);
 
 	s->out->commands++;
+	if (s->in->tap)
+		s->in->tap->decided(s->in->tap->arg, clock_of(s), cmd, r, &s->d);
 	if (r)
 		return r;
 	for (uint32_t i = 0; i < s->d.facts_n; i++) {
