@@ -44,6 +44,9 @@ struct options {
 	int64_t fence_ms, backoff_ms;
 	const char *sets[SETS_MAX];
 	size_t sets_n;
+	const char *checks[DEVICES_PER_NODE_MAX], *nvml; /* --check-device, asked by ourselves */
+	size_t checks_n;
+	uint64_t since_us;
 	struct arena arena;
 };
 
@@ -203,6 +206,7 @@ static void perform_one(struct shell *s, const struct action *act)
 	case ACTION_FORGET: launch_forget(s, act->hash); break;
 	case ACTION_PORT: launch_port(s, act); break;
 	case ACTION_HEALTH: launch_health(s, act); break;
+	case ACTION_SCRUB: scrub_start(s, act->alloc, act->part); break;
 	case ACTION_HELLO: send_hello(s); break;
 	case ACTION_REPORT:
 		agent_fill_report(s->agent, shell_now(), &body.report);
@@ -645,7 +649,11 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	cfg.backoff_max_ms = opts->backoff_ms;
 	if (cfg.backoff_ms > cfg.backoff_max_ms)
 		cfg.backoff_ms = cfg.backoff_max_ms;
+	cfg.scrub = s->local->devices_here;
+	cfg.unkillable_ms = s->conf.exec.unkillable_ms;
 	cfg.epoch_of = epoch_of;
+	s->started_us = (uint64_t)(mono_now().ns / 1000);
+	scrub_load(s, cfg.boot_id);
 	cfg.ctx = s;
 	s->agent = agent_new(&cfg);
 	table_each_row(s->table, load_row, &load);
@@ -821,6 +829,7 @@ static void shell_done(struct shell *s)
 {
 	if (s->loop) {
 		launch_health_done(s);
+		scrub_done(s);
 		loop_timer_cancel(s->loop, &s->tick);
 		loop_timer_cancel(s->loop, &s->watchdog);
 		loop_timer_cancel(s->loop, &s->sweep);
@@ -957,7 +966,7 @@ static void add_set(struct options *o, const char *fmt, const char *value)
 /* 0; -1: stop with EXIT_FINE; EXIT_USAGE. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_NEW_KEY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
+	enum { O_CHECK_DEVICE = 256, O_NVML, O_SINCE, O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_NEW_KEY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
 	       O_HELP, O_VERSION };
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, O_CONFIG}, {"set", required_argument, NULL, O_SET},
@@ -968,7 +977,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{"check-config", no_argument, NULL, O_CHECK},
 		{"fence-after", required_argument, NULL, O_FENCE}, {"reconnect-max", required_argument, NULL, O_RECONNECT},
 		{"log", required_argument, NULL, O_LOG}, {"help", no_argument, NULL, O_HELP},
-		{"version", no_argument, NULL, O_VERSION}, {NULL, 0, NULL, 0},
+		{"version", no_argument, NULL, O_VERSION}, {"check-device", required_argument, NULL, O_CHECK_DEVICE},
+		{"nvml", required_argument, NULL, O_NVML}, {"since", required_argument, NULL, O_SINCE}, {NULL, 0, NULL, 0},
 	};
 	struct err err = {0};
 	int c, level, code = 0;
@@ -996,6 +1006,12 @@ static int parse(int argc, char **argv, struct options *o)
 			if (!code)
 				log_set_level(level);
 			break;
+		case O_CHECK_DEVICE:
+			if (o->checks_n < ARRAY_LEN(o->checks))
+				o->checks[o->checks_n++] = optarg;
+			break;
+		case O_NVML: o->nvml = optarg; break;
+		case O_SINCE: o->since_us = strtoull(optarg, NULL, 10); break;
 		case O_HELP: usage(stdout); return -1;
 		case O_VERSION: (void)puts(program); return -1;
 		default: usage(stderr); return EXIT_USAGE;
@@ -1038,6 +1054,10 @@ int main(int argc, char **argv)
 	if (code) {
 		arena_done(&opts.arena);
 		return code < 0 ? EXIT_FINE : code;
+	}
+	if (opts.checks_n) {
+		arena_done(&opts.arena);
+		return scrub_answer(opts.checks, opts.checks_n, opts.nvml, opts.since_us);
 	}
 	if (load_config(&opts, &s.conf) != 0) {
 		arena_done(&opts.arena);

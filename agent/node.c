@@ -136,6 +136,7 @@ void node_fill_hello(const struct shell *s, struct cmd_node_hello *h, struct are
 		(void)snprintf(out->mig, sizeof out->mig, "%s", d->mig_profile);
 		out->health = d->health == INV_HEALTH_OK ? DEVICE_OK :
 			      d->health == INV_HEALTH_FAILED ? DEVICE_FAILED : DEVICE_SUSPECT;
+		(void)snprintf(out->reason, sizeof out->reason, "%s", s->reasons[i]);
 		out->numa = d->numa < 0 ? 0 : (uint16_t)d->numa;
 		out->memory_mib = (uint32_t)(d->memory_mib < UINT32_MAX ? d->memory_mib : UINT32_MAX);
 		memcpy(out->cores, d->near.w, sizeof out->cores);

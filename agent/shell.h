@@ -77,6 +77,10 @@ struct shell {
 	uint8_t salt[16]; /* kept in state_dir: makes their names hard to guess */
 	struct inventory *inventory;
 	struct probe_local *local;
+	char reasons[INV_DEVICES_MAX][64]; /* why a device is not handed out; "" */
+	char boot_id[40];
+	uint64_t started_us; /* of this agent, CLOCK_MONOTONIC */
+	struct scrub_check *scrubs;
 	bool hosts_made[HOSTS_KNOWN_MAX]; /* hosts_dir/N is written */
 	bool run_as_user;
 	uint32_t isolation; /* enum isolation bits */
@@ -128,6 +132,15 @@ int confine_unit(const struct shell *s, const struct unit *u, struct arena *aren
 void confine_task(const struct confine *c, struct exec_task *t);
 /* The nodes of one granted device. */
 int confine_device(const struct shell *s, const struct unit_device *d, struct probe_nodes *ret, struct err *err) NODISCARD;
+
+/* ---- scrub.c: proof that devices are idle ---- */
+/* Devices found broken in this boot, by an earlier agent, are so still. */
+void scrub_load(struct shell *s, const char *boot_id);
+/* Look at the devices of a unit, whose processes have ended; tells the core. */
+void scrub_start(struct shell *s, uint64_t alloc, uint16_t part);
+void scrub_done(struct shell *s);
+/* `sluis-agent --check-device`: say on stdout what is found. Returns the exit status. */
+int scrub_answer(const char *const *devices, size_t n, const char *nvml, uint64_t since_us);
 
 /* ---- launch.c: payloads, and making tasks of them ---- */
 struct pay *launch_payload(struct shell *s, const uint8_t hash[32]); /* NULL: not at hand */

@@ -4,7 +4,7 @@
  *      │ a check fails                    │               │ shim lost, processes left ⇄ UNKNOWN  │
  *      ▼                                  │               │                                      │
  *   FAILED ───────────────── STOP ────────┴───────────────┴──────── STOP ────────────────────────┤
- *                              notice, SIGTERM, SIGKILL ─▶ (UNKILLABLE) ─▶ no process left ─▶ RELEASED
+ *                  notice, SIGTERM, SIGKILL ─▶ (UNKILLABLE) ─▶ no process left ─▶ devices idle ─▶ RELEASED
  *   any but RELEASED ──other boot id──▶ LOST                        RELEASED, LOST ──acknowledged──▶ no row
  *
  * row_step() moves one unit as far as it goes; every input that touches a unit ends in it. Actions wait in
@@ -39,6 +39,8 @@ enum {
 	GAP_HEARTBEATS = 3, /* DESIRED did not come although the daemon has a newer one */
 	REPORT_MS = 2,         /* between reports of a node with few rows */
 	REPORT_ROWS_PER_MS = 16,
+	SCRUB_AGAIN_MS = 250, /* a driver needs a moment to take back memory; then ever longer */
+	SCRUB_AGAIN_MAX_MS = 10000,
 	EXIT_CANNOT = 126,  /* as a shell says: found, but cannot be run */
 };
 
@@ -649,8 +651,24 @@ static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, 
 	return live;
 }
 
+/* Are its devices fit for the next one? Asks if that is not known; the answer leads back here. */
+static bool proven(struct agent *a, struct agent_now now, struct row *r)
+{
+	if (!a->cfg.scrub || !r->unit.devices_n || !r->started || r->scrubbed)
+		return true;
+	if (r->scrubbing || now.ms < r->scrub_at_ms)
+		return false;
+	r->scrubbing = true;
+	if (!r->scrub_begin_ms)
+		r->scrub_begin_ms = now.ms;
+	push_unit(a, ACTION_SCRUB, r, 0);
+	return false;
+}
+
 static void finish(struct agent *a, struct agent_now now, struct row *r)
 {
+	if (!proven(a, now, r))
+		return;
 	if (r->unit.kind == UNIT_SERVICE && r->tasks_n && r->tasks[0].st.state == TASK_ENDED)
 		note_exit(r, &r->tasks[0].st);
 	set_state(a, now, r, UNIT_RELEASED);
@@ -706,8 +724,13 @@ static void exits(struct agent *a, struct agent_now now, struct row *r)
 	uint32_t ended = 0, hidden = 0;
 	bool failed = false;
 
-	if (r->unit.kind == UNIT_SERVICE || !r->tasks_n || r->state == UNIT_FAILED || r->state == UNIT_UNKILLABLE)
+	if (r->unit.kind == UNIT_SERVICE || !r->tasks_n || r->state == UNIT_FAILED)
 		return;
+	if (r->state == UNIT_UNKILLABLE) {
+		if (r->scrub_begin_ms && over(a, now, r)) /* it was a device that could not be had back */
+			finish(a, now, r);
+		return;
+	}
 	for (uint32_t i = 0; i < r->tasks_n; i++) {
 		const struct task_status *st = &r->tasks[i].st;
 
@@ -720,9 +743,9 @@ static void exits(struct agent *a, struct agent_now now, struct row *r)
 	}
 	if (ended == r->tasks_n && over(a, now, r))
 		finish(a, now, r);
-	else if (failed || ended == r->tasks_n)
+	if (!row_final(r) && (failed || ended == r->tasks_n))
 		set_state(a, now, r, UNIT_EXITED);
-	else if (hidden)
+	else if (!row_final(r) && hidden)
 		set_state(a, now, r, UNIT_UNKNOWN);
 	else if (r->state == UNIT_UNKNOWN && !r->adopted)
 		set_state(a, now, r, UNIT_RUNNING);
@@ -1117,6 +1140,30 @@ void agent_port(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t 
 	row_step(a, now, r);
 }
 
+void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum scrub found, const char *text)
+{
+	struct row *r = row_find(a, alloc, part);
+
+	if (!r || !r->scrubbing)
+		return;
+	r->scrubbing = false;
+	if (found == SCRUB_BUSY) {
+		r->scrub_every_ms = r->scrub_every_ms ? r->scrub_every_ms * 2 : SCRUB_AGAIN_MS;
+		if (r->scrub_every_ms > SCRUB_AGAIN_MAX_MS)
+			r->scrub_every_ms = SCRUB_AGAIN_MAX_MS;
+		r->scrub_at_ms = now.ms + r->scrub_every_ms;
+		if (now.ms - r->scrub_begin_ms >= a->cfg.unkillable_ms && r->state != UNIT_UNKILLABLE) {
+			(void)snprintf(r->text, sizeof r->text, "%s", text);
+			set_state(a, now, r, UNIT_UNKILLABLE);
+		}
+		return;
+	}
+	r->scrubbed = true;
+	row_step(a, now, r);
+	if (found == SCRUB_BROKEN && row_final(r))
+		agent_greet_again(a, now); /* health travels with the greeting, and `released` in the same one */
+}
+
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step)
 {
 	struct row *r = row_find(a, alloc, part);
@@ -1366,6 +1413,8 @@ static int64_t row_next(const struct agent *a, const struct row *r)
 	if (row_final(r))
 		return next;
 	next = sooner(next, r->look_ms);
+	if (r->scrub_begin_ms) /* all has ended; only its devices are waited for */
+		return r->scrubbing || r->scrubbed ? next : sooner(next, r->scrub_at_ms);
 	if (r->unit.phase == UNIT_STOP && r->stop_at_ms) {
 		if (!r->termed)
 			next = sooner(next, r->term_at_ms);

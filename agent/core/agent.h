@@ -15,6 +15,7 @@
  *    living unit has one of them. (R4)
  *  - Only STOP ends a unit, or `stop_on_disconnect` after a long silence; a unit that is no longer
  *    listed, or whose state cannot be told, runs on. Phases only move forward. (R5, R8)
+ *  - RELEASED is said of devices only when they were proven idle; one that is broken is told as such with it.
  *  - RELEASED is said when no process is left (by a unit that is alone without being told to stop), after it was synced; a row stays until it was
  *    acknowledged in its last state. (R6)
  *  - After a reboot every unit that was not released is LOST.
@@ -53,7 +54,8 @@ struct agent_cfg {
 	uint16_t port_first, port_last;
 	int64_t report_ms;       /* the longest that a change waits for others to be told with it */
 	int64_t resend_ms;       /* unacknowledged facts are told again after this */
-	int64_t unkillable_ms;   /* SIGKILL sent this long ago and still there */
+	int64_t unkillable_ms;   /* SIGKILL sent this long ago and still there, or a device in use for so long after the end */
+	bool scrub;              /* devices are real: RELEASED needs agent_scrubbed */
 	int64_t fence_ms;        /* stop_on_disconnect: after this long without a daemon */
 	int64_t greet_ms;        /* WELCOME has to come within this */
 	int64_t backoff_ms, backoff_max_ms; /* between connections */
@@ -85,6 +87,7 @@ enum action_type {
 	ACTION_FORGET,  /* hash: no unit needs this payload any more */
 	ACTION_PORT,    /* alloc, part: → agent_port */
 	ACTION_HEALTH,  /* alloc, part, value: time limit in ms: → agent_health */
+	ACTION_SCRUB,   /* alloc, part: are its devices idle? → agent_scrubbed */
 	ACTION_HELLO,
 	ACTION_REPORT,  /* → agent_fill_report */
 	ACTION_HEARTBEAT, /* → agent_fill_heartbeat */
@@ -145,6 +148,10 @@ void agent_payload(struct agent *a, struct agent_now now, const uint8_t hash[32]
 /* A free port, or 0. */
 void agent_port(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint16_t port);
 void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, bool ok);
+/* The devices of a unit are idle; are in use (`text`: by whom), to be asked again later; or `broken`: no use waiting, and
+ * the shell has marked them so for the next greeting. */
+enum scrub { SCRUB_CLEAN, SCRUB_BUSY, SCRUB_BROKEN };
+void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum scrub found, const char *text);
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step);
 
 void agent_connected(struct agent *a, struct agent_now now);

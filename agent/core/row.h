@@ -56,6 +56,8 @@ struct row {
 	int64_t term_at_ms, killed_ms, look_ms; /* 0: none */
 	int64_t run_ms, restart_ms, health_ms, backoff_ms; /* of a service */
 	uint32_t health_fails;
+	bool scrubbing, scrubbed;
+	int64_t scrub_begin_ms, scrub_at_ms, scrub_every_ms; /* 0: none */
 	struct service service;
 	uint32_t tasks_n;
 	struct task *tasks;

@@ -50,6 +50,10 @@ void gpu_nvml_read(const char *path, struct gpu_facts *ret_facts);
 /* Ask ROCm SMI (`path` NULL: the sonames of ROCm 5 to 7). Likewise. */
 void gpu_rsmi_read(const char *path, struct gpu_facts *ret_facts);
 
+/* What NVML holds against a device that should be idle (idle.h). Adds nothing if it cannot be asked. */
+struct idle_finding;
+void gpu_nvml_idle(const char *path, const struct inv_device *d, struct idle_finding *ret);
+
 /* Copy `text` into dst[size]: blanks trimmed at both ends, foreign bytes as '?', cut to fit. */
 void gpu_text(char *dst, size_t size, const char *text);
 /* Write the canonical PCI name. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/probe/idle.h"
 #include "proto/base/ensure.h"
 
 typedef void *nvml_device; /* NVML's own handle: a pointer to something it never shows */
@@ -22,6 +23,7 @@ typedef void *nvml_device; /* NVML's own handle: a pointer to something it never
 enum {
 	NVML_SUCCESS = 0,
 	NVML_ERROR_NOT_SUPPORTED = 3,
+	NVML_ERROR_INSUFFICIENT_SIZE = 7,
 	NVML_ERROR_GPU_IS_LOST = 15,
 	NVML_LINKS_MAX = 18, /* NVML_NVLINK_MAX_LINKS */
 	PCI_VENDOR_NVIDIA = 0x10de,
@@ -34,6 +36,15 @@ struct nvml_pci {
 };
 struct nvml_memory {
 	unsigned long long total, free, used;
+};
+struct nvml_memory2 {
+	unsigned version;
+	unsigned long long total, reserved, free, used;
+};
+struct nvml_process {
+	unsigned pid;
+	unsigned long long used_memory;
+	unsigned gpu_instance, compute_instance;
 };
 struct nvml_attributes {
 	unsigned multiprocessors, copy_engines, decoders, encoders, jpegs, ofas;
@@ -62,6 +73,9 @@ struct nvml {
 	int (*minor)(nvml_device, unsigned *);
 	int (*gpu_instance)(nvml_device, unsigned *);
 	int (*compute_instance)(nvml_device, unsigned *);
+	int (*compute_mode)(nvml_device, unsigned *);
+	int (*memory2)(nvml_device, struct nvml_memory2 *);
+	int (*processes[3])(nvml_device, unsigned *, struct nvml_process *);
 };
 
 static const struct {
@@ -89,6 +103,11 @@ static const struct {
 	{ "nvmlDeviceGetMinorNumber", offsetof(struct nvml, minor), false },
 	{ "nvmlDeviceGetGpuInstanceId", offsetof(struct nvml, gpu_instance), false },
 	{ "nvmlDeviceGetComputeInstanceId", offsetof(struct nvml, compute_instance), false },
+	{ "nvmlDeviceGetComputeMode", offsetof(struct nvml, compute_mode), false },
+	{ "nvmlDeviceGetMemoryInfo_v2", offsetof(struct nvml, memory2), false },
+	{ "nvmlDeviceGetComputeRunningProcesses_v3", offsetof(struct nvml, processes[0]), false },
+	{ "nvmlDeviceGetGraphicsRunningProcesses_v3", offsetof(struct nvml, processes[1]), false },
+	{ "nvmlDeviceGetMPSComputeRunningProcesses_v3", offsetof(struct nvml, processes[2]), false },
 };
 
 static bool nvml_bind(struct nvml *n, void *library)
@@ -136,7 +155,7 @@ static uint8_t repair_health(const struct nvml *n, nvml_device dev)
 static void read_common(const struct nvml *n, nvml_device dev, struct gpu_fact *f)
 {
 	struct nvml_memory memory = {0};
-	char text[96];
+	char text[112];
 	int rc;
 
 	memset(text, 0, sizeof(text));
@@ -311,6 +330,115 @@ void gpu_nvml_read(const char *path, struct gpu_facts *ret_facts)
 			}
 		}
 		(void)n.shutdown(); /* nothing to do about a failure: we are leaving */
+	}
+	dlclose(library);
+}
+
+/* ---- is it idle? ----------------------------------------------------------------------------- */
+
+#define MEMORY2_VERSION (sizeof(struct nvml_memory2) | 2U << 24)
+
+/* A handle of the device named by PCI id and, in MIG mode, slice; NULL if there is none. */
+static nvml_device find_device(const struct nvml *n, const struct inv_device *d, nvml_device *ret_gpu)
+{
+	unsigned count = 0;
+
+	*ret_gpu = NULL;
+	if (n->count(&count) != NVML_SUCCESS)
+		return NULL;
+	for (unsigned i = 0; i < count; i++) {
+		struct nvml_pci pci = {0};
+		char name[INV_PCI_BYTES];
+		nvml_device gpu, slice;
+
+		if (n->by_index(i, &gpu) != NVML_SUCCESS || n->pci(gpu, &pci) != NVML_SUCCESS)
+			continue;
+		gpu_pci_name(name, pci.domain, pci.bus, pci.device, 0);
+		if (strcmp(name, d->pci) != 0)
+			continue;
+		*ret_gpu = gpu;
+		if (!d->mig_profile[0])
+			return gpu;
+		return n->mig_by_index && n->mig_by_index(gpu, d->partition, &slice) == NVML_SUCCESS ? slice : NULL;
+	}
+	return NULL;
+}
+
+static void judge(struct idle_finding *ret, enum idle_verdict verdict, const char *text)
+{
+	if (ret->verdict >= verdict)
+		return; /* the worst, and of those the first */
+	ret->verdict = verdict;
+	(void)snprintf(ret->text, sizeof(ret->text), "%s", text);
+}
+
+/* In the mode that the inventory was made in: nobody who comes next asked for another. */
+static void check_modes(const struct nvml *n, nvml_device gpu, const struct inv_device *d, struct idle_finding *ret)
+{
+	static const char *const names[] = {"default", "exclusive thread", "prohibited", "exclusive process"};
+	unsigned mode = 0, pending = 0, want = d->mig_profile[0] != '\0';
+	char text[112];
+
+	if (n->mig_mode && n->mig_mode(gpu, &mode, &pending) == NVML_SUCCESS && (mode != want || pending != want)) {
+		(void)snprintf(text, sizeof(text), "its MIG mode is %s, %s after a reset", mode ? "on" : "off", pending ? "on" : "off");
+		judge(ret, IDLE_SICK, text);
+	}
+	mode = 0;
+	if (n->compute_mode && n->compute_mode(gpu, &mode) == NVML_SUCCESS && mode != 0) {
+		(void)snprintf(text, sizeof(text), "its compute mode is %s", mode < ARRAY_LEN(names) ? names[mode] : "not known");
+		judge(ret, IDLE_SICK, text);
+	}
+}
+
+static void check_use(const struct nvml *n, nvml_device dev, struct idle_finding *ret)
+{
+	struct nvml_memory2 memory2 = { .version = (unsigned)MEMORY2_VERSION };
+	struct nvml_memory memory = {0};
+	unsigned long long used = 0;
+	char text[112];
+
+	for (size_t i = 0; i < ARRAY_LEN(n->processes); i++) {
+		struct nvml_process list[8] = {{0}};
+		unsigned count = ARRAY_LEN(list);
+		int rc = n->processes[i] ? n->processes[i](dev, &count, list) : NVML_ERROR_NOT_SUPPORTED;
+
+		if ((rc == NVML_SUCCESS && count > 0) || rc == NVML_ERROR_INSUFFICIENT_SIZE) {
+			(void)snprintf(text, sizeof(text), "process %u still computes on it", list[0].pid);
+			judge(ret, IDLE_BUSY, text);
+		}
+	}
+	if (n->memory2 && n->memory2(dev, &memory2) == NVML_SUCCESS)
+		used = memory2.used; /* without what the driver keeps */
+	else if (n->memory(dev, &memory) == NVML_SUCCESS)
+		used = memory.used;
+	if (used >> 20 > IDLE_MEMORY_MIB) {
+		(void)snprintf(text, sizeof(text), "%llu MiB of its memory are in use", used >> 20);
+		judge(ret, IDLE_BUSY, text);
+	}
+}
+
+void gpu_nvml_idle(const char *path, const struct inv_device *d, struct idle_finding *ret)
+{
+	void *library = dlopen(path ? path : "libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+	struct nvml n = {0};
+	nvml_device gpu, dev;
+
+	if (!library)
+		return;
+	if (nvml_bind(&n, library) && n.init() == NVML_SUCCESS) {
+		dev = find_device(&n, d, &gpu);
+		if (!gpu) {
+			judge(ret, IDLE_SICK, "the driver does not list it any more");
+		} else {
+			if (repair_health(&n, gpu) == INV_HEALTH_FAILED)
+				judge(ret, IDLE_SICK, "a row of its memory could not be remapped");
+			check_modes(&n, gpu, d, ret);
+			if (dev)
+				check_use(&n, dev, ret);
+			else
+				judge(ret, IDLE_SICK, "its slice is gone");
+		}
+		(void)n.shutdown();
 	}
 	dlclose(library);
 }

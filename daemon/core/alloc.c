@@ -9,6 +9,8 @@
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, int64_t ms)
@@ -275,6 +277,28 @@ static void checkpoint_seen(const struct core *c, struct decision *d, int64_t t,
 	e->checkpoint_ms = at > a->start_ms ? at : a->start_ms;
 }
 
+/* A part that cannot be ended: its node takes nothing new, once; who enables it again knows why it was drained. */
+static void part_unkillable(const struct core *c, struct decision *d, const struct alloc *a, const struct part *p, const char *text)
+{
+	const struct node *n = core_node(c, p->node);
+	struct alloc *e;
+	struct node *m;
+
+	if (p->unkillable)
+		return;
+	e = EDIT(c, d, RECORD_ALLOC, alloc, a->id);
+	for (uint32_t i = 0; i < e->parts_n; i++)
+		if (e->parts[i].index == p->index)
+			e->parts[i].unkillable = true;
+	if (!n || n->admin != NODE_ENABLED)
+		return; /* drained already, for a reason of its own */
+	m = EDIT(c, d, RECORD_NODE, node, n->id);
+	m->admin = NODE_DRAINING;
+	m->admin_until_ms = 0;
+	(void)snprintf(m->admin_reason, sizeof m->admin_reason, "%s-%" PRIu64 " cannot be ended: %.80s",
+		       a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner, text);
+}
+
 void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t node, const struct unit_status *row)
 {
 	const struct alloc *a = peek(c, d, RECORD_ALLOC, row->alloc);
@@ -287,16 +311,9 @@ void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t 
 		return; /* stale: the shell tells the agent to stop it */
 	checkpoint_seen(c, d, t, a, row);
 	switch ((enum unit_state)row->state) {
-	case UNIT_UNKILLABLE:
-		if (!p->unkillable) {
-			struct alloc *e = EDIT(c, d, RECORD_ALLOC, alloc, row->alloc);
-
-			for (uint32_t i = 0; i < e->parts_n; i++)
-				e->parts[i].unkillable |= e->parts[i].index == row->part;
-		}
-		return; /* the devices stay where they are */
 	case UNIT_ABSENT:
-	case UNIT_UNKNOWN: return; /* nothing is proven */
+	case UNIT_UNKNOWN: return; /* nothing is proven: the devices stay where they are */
+	case UNIT_UNKILLABLE: part_unkillable(c, d, a, p, row->text); return; /* likewise */
 	case UNIT_PREPARED:
 		if (p->state == PART_ASSIGNED)
 			part_prepared(c, d, t, a->id, row->part, row->port);

@@ -48,6 +48,7 @@ struct agent_conf {
 		const char *scratch; /* where units have their TMPDIR */
 		int64_t tasks_max;        /* processes and threads of one task; 0: no limit */
 		struct conf_texts devices; /* nodes that every task may open besides its own devices */
+		int64_t unkillable_ms; /* after SIGKILL, or the end of the work, until a unit that is still there is an alarm */
 		const char *prolog, *epilog; /* folders of programs, or NULL */
 		int64_t prolog_timeout_ms;
 		struct { struct runtime_conf *items; size_t count; } runtimes;

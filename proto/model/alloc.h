@@ -43,7 +43,7 @@ struct part {
 	uint8_t exit_signal;
 	bool oom;
 	bool healthy; /* service replica answers its health command */
-	bool unkillable; /* its processes outlive SIGKILL */
+	bool unkillable; /* its processes outlive SIGKILL, or its devices stay in use: its node was drained for it */
 	uint32_t restarts;
 };
 

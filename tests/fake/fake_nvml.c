@@ -5,6 +5,8 @@
  *   oldmig  as mig, by a driver whose slice names carry no profile
  *   sick    the same, and GPU 2 is lost, GPU 3 waits for a row remap, GPU 4 has no handle
  *   refuse  initialisation fails
+ *   file    as whole; and what the file FAKE_NVML_FILE says, line by line, of one GPU each, as it is now:
+ *             N busy PID | N memory MIB | N mode NUMBER | N mig | N failed | N lost
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,12 @@ struct pci_info {
 	char text[32];
 };
 
+struct process {
+	unsigned pid;
+	unsigned long long memory;
+	unsigned gpu_instance, compute_instance;
+};
+
 int nvmlInit_v2(void);
 int nvmlShutdown(void);
 int nvmlDeviceGetCount_v2(unsigned *n);
@@ -35,6 +43,8 @@ int nvmlDeviceGetUUID(void *dev, char *ret, unsigned size);
 int nvmlDeviceGetName(void *dev, char *ret, unsigned size);
 int nvmlDeviceGetMemoryInfo(void *dev, unsigned long long ret[3]);
 int nvmlDeviceGetMigMode(void *dev, unsigned *now, unsigned *pending);
+int nvmlDeviceGetComputeMode(void *dev, unsigned *ret);
+int nvmlDeviceGetComputeRunningProcesses_v3(void *dev, unsigned *n, struct process *list);
 int nvmlDeviceGetMaxMigDeviceCount(void *dev, unsigned *n);
 int nvmlDeviceGetMigDeviceHandleByIndex(void *dev, unsigned i, void **ret);
 int nvmlDeviceGetAttributes_v2(void *dev, void *ret);
@@ -56,6 +66,28 @@ static int mode(const char *name)
 static int mig(void)
 {
 	return mode("mig") || mode("oldmig");
+}
+
+/* Does the file say `what` of this GPU? With a number in *ret_number if there is one. */
+static int said(int gpu, const char *what, unsigned long long *ret_number)
+{
+	const char *path = getenv("FAKE_NVML_FILE");
+	FILE *f = path && mode("file") ? fopen(path, "r") : NULL;
+	char line[128], word[32];
+	unsigned long long number;
+	int n, found = 0;
+
+	while (f && !found && fgets(line, sizeof line, f)) {
+		number = 0;
+		if (sscanf(line, "%d %31s %llu", &n, word, &number) >= 2 && n == gpu && !strcmp(word, what)) {
+			found = 1;
+			if (ret_number)
+				*ret_number = number;
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
 }
 
 int nvmlInit_v2(void)
@@ -80,7 +112,7 @@ int nvmlDeviceGetCount_v2(unsigned *n)
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **ret)
 {
 	/* Enumerated from the last bus down: the order must not matter. */
-	if (mode("sick") && GPUS - 1 - i == 4)
+	if ((mode("sick") && GPUS - 1 - i == 4) || said((int)(GPUS - 1 - i), "lost", NULL))
 		return GPU_LOST;
 	*ret = &handles[GPUS - 1 - i][0];
 	return 0;
@@ -121,14 +153,37 @@ int nvmlDeviceGetMemoryInfo(void *dev, unsigned long long ret[3])
 	const struct fake *f = dev;
 
 	ret[0] = (f->slice < 0 ? 81559ULL : f->slice == 0 ? 9856ULL : 40320ULL) << 20;
-	ret[1] = ret[0];
-	ret[2] = 0;
+	if (!said(f->gpu, "memory", &ret[2]))
+		ret[2] = 0;
+	ret[2] <<= 20;
+	ret[1] = ret[0] - ret[2];
+	return 0;
+}
+
+int nvmlDeviceGetComputeMode(void *dev, unsigned *ret)
+{
+	unsigned long long mode_now = 0;
+
+	(void)said(((struct fake *)dev)->gpu, "mode", &mode_now);
+	*ret = (unsigned)mode_now;
+	return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *dev, unsigned *n, struct process *list)
+{
+	unsigned long long pid;
+
+	*n = 0;
+	if (said(((struct fake *)dev)->gpu, "busy", &pid)) {
+		list[0] = (struct process){ .pid = (unsigned)pid, .memory = 1 << 20 };
+		*n = 1;
+	}
 	return 0;
 }
 
 int nvmlDeviceGetMigMode(void *dev, unsigned *now, unsigned *pending)
 {
-	*now = *pending = mig() && ((struct fake *)dev)->gpu == 1;
+	*now = *pending = (mig() && ((struct fake *)dev)->gpu == 1) || said(((struct fake *)dev)->gpu, "mig", NULL);
 	return 0;
 }
 
@@ -207,7 +262,8 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *dev, unsigned link, struct pci_inf
 
 int nvmlDeviceGetRemappedRows(void *dev, unsigned *c, unsigned *u, unsigned *pending, unsigned *failed)
 {
-	*c = *u = *failed = 0;
+	*c = *u = 0;
+	*failed = (unsigned)said(((struct fake *)dev)->gpu, "failed", NULL);
 	*pending = mode("sick") && ((struct fake *)dev)->gpu == 3;
 	return 0;
 }

@@ -18,13 +18,14 @@ from story import (T, Agent, Daemon, division, ended, equal, job, ok, output, re
 AGENT = int(os.environ["AGENT"])
 BITS = {"known": 1, "user": 2, "devices": 4, "memory": 8, "cpu": 16, "cpuset": 32, "tasks": 64, "track": 128}
 TINA = pwd.getpwnam("tina")
+NVML = os.path.join(T, "nvml")  # what the driver says now (tests/fake/fake_nvml.c)
 
 
 def agent(d, admin, *more):
     return Agent("n1", token(d, admin), "--topology", os.environ["XML"], "--set", "libraries.nvml=" + os.environ["LIBRARY"],
-                 "--set", "exec.execd=" + os.environ["EXECD"], "--set", "exec.tasks_max=40", "--set", "exec.uid_min=2000",
+                 "--set", "exec.execd=" + os.environ["EXECD"], "--set", "exec.unkillable=1s", "--set", "exec.tasks_max=40", "--set", "exec.uid_min=2000",
                  "--set", "exec.uid_max=3000", "--set", "exec.users={eva: tina}", *more, base=os.environ["BASE"],
-                 program=os.path.join(T, "bin", "sluis-agent"), as_uid=AGENT, env={"FAKE_NVML": "whole"})
+                 program=os.path.join(T, "bin", "sluis-agent"), as_uid=AGENT, env={"FAKE_NVML": "file", "FAKE_NVML_FILE": NVML})
 
 
 def as_user(admin, user, payload, **spec):
@@ -181,7 +182,50 @@ def limits(admin, node):
         ok(True, "limit of processes # SKIP no pids controller here")
 
 
+def driver_says(*lines):
+    with open(NVML + ".new", "w", encoding="utf-8") as f:
+        f.write("".join(line + "\n" for line in lines))
+    os.chmod(NVML + ".new", 0o644)
+    os.rename(NVML + ".new", NVML)
+
+
+def node_of(admin):
+    return admin.query("nodes")["items"][0]
+
+
+def scrub(admin, a):
+    driver_says(*(f"{n} busy 4711" for n in range(8)))
+    n = as_user(admin, "tina", sh("exit 3"))
+    ok(wait_for(20, lambda: "device_in_use" in a.log()), "work has ended, and its device is found in use", a.log()[-500:])
+    equal(node_of(admin)["used"], 1, "so it stays with that job")
+    got = wait_for(20, lambda: node_of(admin)["node"]["admin"] == "draining" and node_of(admin))
+    ok(got and "4711" in got["node"]["admin_reason"] and f"job-{n}" in got["note"],
+       "after a while the node drains, and says which job and which process", (got or node_of(admin)))
+    driver_says()
+    ok(wait_for(30, lambda: node_of(admin)["used"] == 0), "once it is idle it is given back", a.log()[-500:])
+    j = job(admin, n)
+    equal((j["state"], j["job"]["exit_code"]), ("F", 3), "and the job's end is what it was")
+    admin.command("node_uncordon", {"node": "n1"})
+
+    driver_says(*(f"{n} mode 3" for n in range(8)))
+    n = as_user(admin, "tina", sh("echo $SLUIS_DEVICES"))
+    equal(ended(admin, n)["state"], "CD", "a job ends on a device that is not as it was")
+    sick = wait_for(20, lambda: [x for x in node_of(admin)["node"]["devices"] if x["health"] == "failed"])
+    driver_says()
+    ok(sick and len(sick) == 1 and sick[0]["reason"] == "its compute mode is exclusive process" and
+       sick[0]["uuid"] == output(admin, n).strip(), "that device is failed, and says why", sick)
+    equal((node_of(admin)["out"], node_of(admin)["used"]), (1, 0), "it is out, and held by nobody")
+    a.end()
+    a.start()
+    wait_for(20, lambda: a.log().count("connected cluster") > 1)
+    n = as_user(admin, "tina", sh("echo $SLUIS_DEVICES"), units=7)
+    equal(ended(admin, n)["state"], "CD", "the other seven still work")
+    ok(sick and sick[0]["uuid"] not in output(admin, n), "also after a restart of the agent, without the broken one",
+       output(admin, n))
+
+
 def main():
+    driver_says()
     d = Daemon().start()
     admin = d.admin()
     admin.command("division_apply", division(16, per_node=8))
@@ -200,6 +244,7 @@ def main():
     devices(admin, nodes[0])
     limits(admin, nodes[0])
     nobody(admin)
+    scrub(admin, a)
     left = f"/tmp/sluis-{a.tag()}-*"
     ok(wait_for(10, lambda: not glob.glob(left)), "no scratch folder is left", glob.glob(left))
     equal(a.end(), 0, "the agent ends")

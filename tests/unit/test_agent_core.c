@@ -51,6 +51,7 @@ struct world {
 	bool payload_late;
 	uint64_t rev, session, epoch;
 	int checks; /* health commands asked for */
+	int scrubs; /* looks at devices, likewise */
 };
 
 /* ---- the world ---------------------------------------------------------------------------------- */
@@ -162,6 +163,7 @@ static void perform(struct world *w, const struct action *act)
 		break;
 	case ACTION_PORT: agent_port(w->agent, w->now, act->alloc, act->part, w->next_port); break;
 	case ACTION_HEALTH: w->checks++; break;
+	case ACTION_SCRUB: w->scrubs++; break;
 	case ACTION_REPORT:
 		agent_fill_report(w->agent, w->now, &w->report);
 		assert_true(w->report.units_n <= ROWS_MAX);
@@ -1332,6 +1334,95 @@ static void test_nodes_with_many_units_report_less_often(void **st)
 	assert_int_equal(w->reports, before + 2);
 }
 
+static void scrubbed(struct world *w, uint64_t alloc, enum scrub found, const char *text)
+{
+	agent_scrubbed(w->agent, w->now, alloc, 0, found, text);
+	drain(w);
+}
+
+/* The device must not go to the next one while it is in use, however long that takes; and somebody has to hear. */
+static void test_devices_are_proven_idle_before_they_are_released(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1), v = job_unit(43, 1);
+	struct unit_device device = gpu(0x17);
+	int before;
+
+	u.devices = v.devices = &device;
+	u.devices_n = v.devices_n = 1;
+	w->cfg.scrub = true;
+	crash(w);
+	greet(w);
+	start(w, u);
+	ends(w, "a42-p0-t0", 0);
+	stop(w, u, 0);
+	assert_int_equal(w->scrubs, 1);
+	assert_int_equal(state(w, 42), UNIT_EXITED);
+	pass(w, 5000);
+	assert_int_equal(w->scrubs, 1); /* one at a time */
+	scrubbed(w, 42, SCRUB_BUSY, "process 7 still computes on it");
+	assert_int_equal(state(w, 42), UNIT_EXITED);
+	want_phase(w, v, UNIT_PREPARE); /* of the same devices */
+	assert_int_equal(state(w, 43), UNIT_FAILED);
+	pass(w, 249);
+	assert_int_equal(w->scrubs, 1);
+	pass(w, 1);
+	assert_int_equal(w->scrubs, 2);
+	for (int i = 0; i < 20; i++) {
+		scrubbed(w, 42, SCRUB_BUSY, "process 7 still computes on it");
+		pass(w, 10000);
+	}
+	assert_int_equal(state(w, 42), UNIT_UNKILLABLE); /* after 60 s */
+	assert_string_equal(told(w, 42)->text, "process 7 still computes on it");
+	before = w->scrubs;
+	scrubbed(w, 42, SCRUB_BUSY, "process 7 still computes on it");
+	pass(w, 10000);
+	assert_int_equal(w->scrubs, before + 1); /* and never gives up */
+	scrubbed(w, 42, SCRUB_CLEAN, "");
+	assert_int_equal(state(w, 42), UNIT_RELEASED);
+}
+
+/* Of what broke, sluisd learns with the very greeting that says released: else it could be handed out in between. */
+static void test_a_broken_device_is_told_with_its_release(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = &device;
+	u.devices_n = 1;
+	w->cfg.scrub = true;
+	crash(w);
+	greet(w);
+	start(w, u);
+	ends(w, "a42-p0-t0", 0);
+	stop(w, u, 0);
+	w->log_n = 0;
+	scrubbed(w, 42, SCRUB_BROKEN, "its compute mode is exclusive process");
+	assert_int_equal(state(w, 42), UNIT_RELEASED);
+	pass(w, 1000);
+	assert_int_equal(count(w, ACTION_HELLO), 1);
+	assert_int_equal(count(w, ACTION_REPORT), 0);
+}
+
+/* What never began has touched nothing. */
+static void test_what_never_ran_needs_no_proof(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = &device;
+	u.devices_n = 1;
+	w->cfg.scrub = true;
+	crash(w);
+	greet(w);
+	want_phase(w, u, UNIT_PREPARE);
+	stop(w, u, 0);
+	assert_int_equal(w->scrubs, 0);
+	assert_int_equal(state(w, 42), UNIT_RELEASED);
+}
+
 /* Alone on its node, and all over: nothing to wait for, so its devices are free one round trip earlier. But not while
  * a process is left, nor as one of a gang. */
 static void test_a_unit_alone_releases_itself(void **st)
@@ -1826,6 +1917,9 @@ int main(void)
 		STORY(test_reports_are_gathered),
 		STORY(test_nodes_with_many_units_report_less_often),
 		STORY(test_a_unit_alone_releases_itself),
+		STORY(test_devices_are_proven_idle_before_they_are_released),
+		STORY(test_a_broken_device_is_told_with_its_release),
+		STORY(test_what_never_ran_needs_no_proof),
 		STORY(test_report_until_acknowledged),
 		STORY(test_checkpoints),
 		STORY(test_heartbeats_and_silence),

@@ -8,6 +8,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <ftw.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -22,6 +24,7 @@
 
 #include <cmocka.h>
 
+#include "agent/probe/idle.h"
 #include "agent/probe/nodes.h"
 #include "agent/probe/probe.h"
 #include "proto/base/buf.h"
@@ -1051,9 +1054,111 @@ static void without_a_compute_topology_the_bus_tells(void **state)
 	assert_int_equal(probe_nodes(root, &second, &none, &nodes, &err), ERR_NOTFOUND); /* never its sibling's */
 }
 
+/* ---- idle? ------------------------------------------------------------------------------------- */
+
+static void said_of_gpu_two(const char *line)
+{
+	char path[PATH_MAX];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%.200s/nvml", temp);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	(void)fprintf(f, "7 busy 1\n%s\n", line); /* another's troubles are not ours */
+	(void)fclose(f);
+	setenv("FAKE_NVML", "file", 1);
+	setenv("FAKE_NVML_FILE", path, 1);
+}
+
+/* Each of these has been seen to make the next job fail on a device that was called free. */
+static void a_device_in_use_or_broken_is_found_out(void **state)
+{
+	static const struct {
+		const char *line, *text;
+		enum idle_verdict verdict;
+	} cases[] = {
+		{ "", "", IDLE_CLEAN },
+		{ "2 memory 300", "", IDLE_CLEAN }, /* the driver's own */
+		{ "2 busy 4711", "process 4711", IDLE_BUSY },
+		{ "2 memory 2000", "2000 MiB", IDLE_BUSY },
+		{ "2 mode 3", "exclusive process", IDLE_SICK },
+		{ "2 mig", "MIG mode is on", IDLE_SICK },
+		{ "2 lost", "does not list it", IDLE_SICK },
+		{ "2 failed", "remapped", IDLE_SICK },
+	};
+	struct inv_device d = { .pci = "0000:44:00.0", .vendor = INV_VENDOR_NVIDIA };
+	struct probe_nodes nodes = { .own_n = 0 };
+	struct idle_finding found;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		said_of_gpu_two(cases[i].line);
+		probe_idle(fake_library("fake_nvml.so"), &d, &nodes, UINT64_MAX, &found);
+		if (found.verdict != cases[i].verdict || !strstr(found.text, cases[i].text))
+			fail_msg("'%s': %d '%s'", cases[i].line, (int)found.verdict, found.text);
+	}
+	memcpy(d.mig_profile, "1g.10gb", 8); /* it was slices, and is whole now */
+	said_of_gpu_two("");
+	probe_idle(fake_library("fake_nvml.so"), &d, &nodes, UINT64_MAX, &found);
+	assert_int_equal(found.verdict, IDLE_SICK);
+}
+
+static void an_open_device_node_is_found(void **state)
+{
+	struct inv_device d = { .pci = "0000:44:00.0", .vendor = INV_VENDOR_AMD };
+	struct probe_nodes nodes = { .own_n = 1 };
+	struct idle_finding found;
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	(void)snprintf(nodes.own[0], NODE_PATH_BYTES, "%.40s/node", temp);
+	assert_int_equal(pipe(ready), 0);
+	probe_idle("", &d, &nodes, UINT64_MAX, &found);
+	assert_int_equal(found.verdict, IDLE_CLEAN);
+	pid = fork();
+	if (!pid) {
+		int fd = open(nodes.own[0], O_RDWR | O_CREAT, 0600);
+
+		(void)!write(ready[1], "x", 1);
+		if (fd >= 0)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	probe_idle("", &d, &nodes, UINT64_MAX, &found);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	assert_int_equal(found.verdict, IDLE_BUSY);
+	assert_non_null(strstr(found.text, "/node open"));
+}
+
+static void xids_are_read_and_told_apart(void **state)
+{
+	unsigned xid = 0;
+
+	(void)state;
+	assert_true(idle_xid_parse("4,1201,5000000,-;NVRM: Xid (PCI:0000:44:00): 79, pid='<unknown>', GPU has fallen off", "0000:44:00.0",
+				   4000000, &xid));
+	assert_int_equal(xid, 79);
+	assert_true(idle_xid_is_hardware(xid));
+	assert_false(idle_xid_is_hardware(13)); /* a program's illegal access */
+	assert_false(idle_xid_is_hardware(43));
+	assert_false(idle_xid_parse("4,1201,5000000,-;NVRM: Xid (PCI:0000:44:00): 79", "0000:45:00.0", 0, &xid));
+	assert_false(idle_xid_parse("4,1201,5000000,-;NVRM: Xid (PCI:0000:44:00): 79", "0000:44:00.0", 6000000, &xid)); /* old */
+	assert_false(idle_xid_parse("4,1201,5000000,-;NVRM: loading", "0000:44:00.0", 0, &xid));
+	assert_false(idle_xid_parse("NVRM: Xid (PCI:0000:44:00): 79", "0000:44:00.0", 0, &xid));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_device_in_use_or_broken_is_found_out),
+		cmocka_unit_test(an_open_device_node_is_found),
+		cmocka_unit_test(xids_are_read_and_told_apart),
 		cmocka_unit_test(a_whole_gpu_is_its_drivers_minor),
 		cmocka_unit_test(a_slice_is_its_gpu_and_two_capabilities),
 		cmocka_unit_test(amd_partitions_have_render_nodes_of_their_own),
