@@ -50,13 +50,6 @@ static struct pay *pay_find(struct shell *s, const uint8_t hash[32])
 	return p;
 }
 
-struct pay *launch_payload(struct shell *s, const uint8_t hash[32])
-{
-	struct pay *p = pay_find(s, hash);
-
-	return p && p->here ? p : NULL;
-}
-
 /* Take the bytes for what they are called. */
 static int pay_take(struct pay *p, const void *data, size_t len, struct err *err)
 {
@@ -114,27 +107,54 @@ static void pay_ask(struct shell *s, struct pay *p)
 	shell_send(s, MSG_PAYLOAD_GET, 0, &get);
 }
 
-void launch_fetch(struct shell *s, const uint8_t hash[32])
+/* One that an earlier agent kept, or NULL. */
+static struct pay *pay_load(struct shell *s, const uint8_t hash[32])
 {
 	CLEANUP(buf_done) struct buf path = BUF_INIT, data = BUF_INIT;
-	struct pay *p = pay_find(s, hash);
-	struct err err;
+	struct pay *p;
+	struct err err = {0};
 	size_t n = 0;
 
+	payload_path(s, hash, &path);
+	while (exec_file_read(buf_cstr(&path), data.len, buf_reserve(&data, 65536), 65536, &n, &err) == 0 && n > 0 &&
+	       data.len <= PAYLOAD_BYTES_MAX)
+		data.len += n;
+	if (!data.len)
+		return NULL;
+	p = xcalloc(1, sizeof *p);
+	memcpy(p->hash, hash, 32);
+	if (pay_take(p, data.data, data.len, &err) != 0) {
+		log_event(LOG_WARNING, "payload_damaged", "path=%s error=%s", log_quote(buf_cstr(&path)), log_quote(err.msg));
+		(void)unlink(buf_cstr(&path)); /* sluisd has another copy */
+		arena_done(&p->arena);
+		free(p);
+		return NULL;
+	}
+	p->next = s->pays;
+	s->pays = p;
+	return p;
+}
+
+struct pay *launch_payload(struct shell *s, const uint8_t hash[32])
+{
+	struct pay *p = pay_find(s, hash);
+
+	if (!p)
+		p = pay_load(s, hash);
+	return p && p->here ? p : NULL;
+}
+
+void launch_fetch(struct shell *s, const uint8_t hash[32])
+{
+	struct pay *p = pay_find(s, hash);
+
+	if (!p)
+		p = pay_load(s, hash);
 	if (!p) {
 		p = xcalloc(1, sizeof *p);
 		memcpy(p->hash, hash, 32);
 		p->next = s->pays;
 		s->pays = p;
-		payload_path(s, hash, &path);
-		while (exec_file_read(buf_cstr(&path), data.len, buf_reserve(&data, 65536), 65536, &n, &err) == 0 && n > 0 &&
-		       data.len <= PAYLOAD_BYTES_MAX)
-			data.len += n;
-		if (data.len && pay_take(p, data.data, data.len, &err) != 0) {
-			log_event(LOG_WARNING, "payload_damaged", "path=%s error=%s", log_quote(buf_cstr(&path)),
-				  log_quote(err.msg));
-			(void)unlink(buf_cstr(&path)); /* sluisd has another copy */
-		}
 	}
 	p->idle = 0;
 	if (p->here)

@@ -364,6 +364,21 @@ static void fail(struct agent *a, struct agent_now now, struct row *r, const cha
 
 /* ---- preparing --------------------------------------------------------------------------------------- */
 
+/* From now on nothing older takes these devices. */
+static void raise_epochs(struct agent *a, const struct row *r)
+{
+	for (uint32_t i = 0; i < r->unit.devices_n; i++) {
+		struct epoch e = {.value = r->unit.alloc};
+
+		row_device_name(&r->unit.devices[i], e.device);
+		if (a->cfg.epoch_of(a->cfg.ctx, e.device) >= e.value)
+			continue;
+		a->epochs = xrealloc(a->epochs, (a->epochs_n + 1) * sizeof *a->epochs);
+		a->epochs[a->epochs_n++] = e;
+		a->sync_wanted = true;
+	}
+}
+
 static bool check(struct agent *a, struct agent_now now, struct row *r)
 {
 	char name[AGENT_DEVICE_BYTES], text[TEXT_BYTES];
@@ -389,14 +404,7 @@ static bool check(struct agent *a, struct agent_now now, struct row *r)
 			return false;
 		}
 	}
-	for (uint32_t i = 0; i < r->unit.devices_n; i++) {
-		struct epoch e = {.value = r->unit.alloc};
-
-		row_device_name(&r->unit.devices[i], e.device);
-		a->epochs = xrealloc(a->epochs, (a->epochs_n + 1) * sizeof *a->epochs);
-		a->epochs[a->epochs_n++] = e;
-		a->sync_wanted = true;
-	}
+	raise_epochs(a, r);
 	return true;
 }
 
@@ -1057,6 +1065,8 @@ void agent_ready(struct agent *a, struct agent_now now)
 			payload_unneeded(a, r->unit.payload);
 			continue;
 		}
+		if (r->checked)
+			raise_epochs(a, r);
 		if (r->state == UNIT_RUNNING && r->unit.phase == UNIT_RUN && row_runs(r)) {
 			r->run_ms = now.ms;
 			for (uint32_t k = 0; k < r->tasks_n; k++) {
@@ -1529,10 +1539,22 @@ static bool behind_sync(enum action_type type)
 	       type == ACTION_REPORT || type == ACTION_HELLO || type == ACTION_HEARTBEAT;
 }
 
-/* One record for the table; false when all are out. */
+/* One record for the table; false when all are out. A row goes before the epochs it raised: if we die in between,
+ * agent_ready raises them again; the other way round nobody could tell an own epoch from a later one's. */
 static bool take_record(struct agent *a, struct action *ret)
 {
 	*ret = (struct action){0};
+	for (uint32_t i = 0; i < a->rows_n; i++) {
+		struct row *r = a->rows[i];
+
+		if (!r->dirty)
+			continue;
+		r->dirty = false;
+		row_encode(r, &a->bytes);
+		*ret = (struct action){.type = ACTION_ROW_PUT, .alloc = r->unit.alloc, .part = r->unit.part,
+				       .data = a->bytes.data, .len = a->bytes.len};
+		return true;
+	}
 	if (a->gone_n) {
 		struct gone g = a->gone[--a->gone_n];
 
@@ -1550,17 +1572,6 @@ static bool take_record(struct agent *a, struct action *ret)
 	if (a->epoch_dirty) {
 		a->epoch_dirty = false;
 		*ret = (struct action){.type = ACTION_CLUSTER, .value = a->epoch};
-		return true;
-	}
-	for (uint32_t i = 0; i < a->rows_n; i++) {
-		struct row *r = a->rows[i];
-
-		if (!r->dirty)
-			continue;
-		r->dirty = false;
-		row_encode(r, &a->bytes);
-		*ret = (struct action){.type = ACTION_ROW_PUT, .alloc = r->unit.alloc, .part = r->unit.part,
-				       .data = a->bytes.data, .len = a->bytes.len};
 		return true;
 	}
 	return false;

@@ -1423,6 +1423,30 @@ static void test_what_never_ran_needs_no_proof(void **st)
 	assert_int_equal(state(w, 42), UNIT_RELEASED);
 }
 
+/* An agent that dies between the two must know its own epoch from a later one's: else what it had prepared is refused,
+ * as if somebody else had had the device since. */
+static void test_a_row_goes_before_the_epochs_it_raises(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = &device;
+	u.devices_n = 1;
+	w->log_n = 0;
+	want_phase(w, u, UNIT_PREPARE);
+	assert_true(place(w, ACTION_ROW_PUT) < place(w, ACTION_EPOCH));
+	assert_true(place(w, ACTION_EPOCH) < place(w, ACTION_SYNC));
+	w->disk.epochs_n = 0; /* it did not come to that */
+	w->log_n = 0;
+	crash(w);
+	greet(w);
+	assert_int_equal(count(w, ACTION_EPOCH), 1);
+	assert_int_equal(w->disk.epochs[0].epoch, 42);
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(state(w, 42), UNIT_RUNNING);
+}
+
 /* Alone on its node, and all over: nothing to wait for, so its devices are free one round trip earlier. But not while
  * a process is left, nor as one of a gang. */
 static void test_a_unit_alone_releases_itself(void **st)
@@ -1917,6 +1941,7 @@ int main(void)
 		STORY(test_reports_are_gathered),
 		STORY(test_nodes_with_many_units_report_less_often),
 		STORY(test_a_unit_alone_releases_itself),
+		STORY(test_a_row_goes_before_the_epochs_it_raises),
 		STORY(test_devices_are_proven_idle_before_they_are_released),
 		STORY(test_a_broken_device_is_told_with_its_release),
 		STORY(test_what_never_ran_needs_no_proof),
