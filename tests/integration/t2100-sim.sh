@@ -1,0 +1,106 @@
+#!/bin/bash
+# sluis-sim as it is typed: an admin plans by it, so what it cannot read is named, what it writes is whole, and every
+# policy that a result is held against is there.
+. "$(dirname "$0")/tap.sh"
+S=$B/bin/sluis-sim
+[ -x "$S" ] || skip_all "there is no $S"
+json() { python3 -c 'import json,sys; o=json.load(sys.stdin); print(eval(sys.argv[1],{"o":o}))' "$1"; }
+# says STATUS TEXT COMMAND...: exit status and what is on standard error, nothing on standard output
+says() {
+	local status=$1 text=$2 rc
+	shift 2
+	"$@" >"$T/out" 2>"$T/err"
+	rc=$?
+	if [ "$rc" -eq "$status" ] && grep -qF -- "$text" "$T/err" && [ ! -s "$T/out" ]; then
+		tap_result 0 "$text"
+	else
+		tap_result 1 "$text"
+		{ echo "exit status $rc, wanted $status"; cat "$T/err" "$T/out"; } | sed 's/^/# /'
+	fi
+}
+
+job() { echo "$1 $2 -1 $3 $4 -1 -1 $4 $3 -1 1 $5 1 -1 -1 -1 -1 -1"; }
+{ job 1 0 600 3 1; job 2 10 60 4 2; echo "3 20 -1 sixty"; job 4 30 60 1 3; } >"$T/log.swf"
+printf 'sn,cpu_milli,memory_mib,gpu,model\na,64000,262144,8,X\nb,64000,262144,9,X\n' >"$T/nodes.csv"
+printf 'name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1000,1024,1,500,\nq,1000,1024,2,500,\n' >"$T/pods.csv"
+printf 'provider,at_s,devices\nchat,0,2\nchat,600,lots\nchat,1200,4\nchat,86400,2\n' >"$T/demand.csv"
+
+# ---- bad input
+says 1 "log.swf:3: field 4 (run time) is not a number" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy
+ok "with the way out" grep -qF -- "--bad-lines skip leaves such lines out and counts them" "$T/err"
+says 1 "nodes.csv:3: field 4 is not a number from 0 to 8" "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd
+says 1 "log.swf:3:" "$S" divide --nodes 2x8 --jobs "$T/log.swf" --demand "$T/demand.csv" --policy static
+says 2 "--bad-lines takes refuse or skip, not 'ignore'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines ignore
+says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf or sluis" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
+says 2 "--public takes a number from 1 to 99, not '99999999999999999999'" "$S" divide --public 99999999999999999999
+says 2 "--nodes takes NxD" "$S" divide --nodes 4294967297x8
+says 1 "cannot open '$T/none.swf'" "$S" jobs --trace "$T/none.swf" --procs 4 --policy easy
+is "left out and counted: jobs" "$("$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines skip --json |
+	json '"%d of %d, %d bad" % (o["jobs_simulated"], o["jobs_read"], o["bad_lines"])')" "3 of 3, 1 bad"
+is "pack: in both lists" "$("$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd --bad-lines skip --json |
+	json '"%d nodes, %d pods, %d bad" % (o["nodes"], o["pods"], o["bad_lines"])')" "1 nodes, 1 pods, 2 bad"
+is "divide: in both files" "$("$S" divide --nodes 2x8 --public 50 --jobs "$T/log.swf" --demand "$T/demand.csv" --days 1 --policy static \
+	--bad-lines skip --json | json 'o["bad_lines"]')" 2
+ok "and told in the text" sh -c '"$0" jobs --trace "$1" --procs 4 --policy easy --bad-lines skip | grep -qF "bad lines          1 left out; the first: $1:3: field 4"' \
+	"$S" "$T/log.swf"
+
+# ---- every policy by its name
+sed -i 3d "$T/log.swf" "$T/demand.csv" "$T/nodes.csv"
+sed -i 3d "$T/pods.csv"
+for p in fcfs easy easy-sjbf sluis; do
+	for e in requested perfect tsafrir; do
+		ok "jobs --policy $p --estimate $e" sh -c '"$0" "$@" >/dev/null' "$S" jobs --trace "$T/log.swf" --procs 4 --policy $p --estimate $e
+	done
+done
+for p in random bestfit fgd sluis; do
+	ok "pack --policy $p" sh -c '"$0" "$@" >/dev/null' "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy $p --seed 7 --until 1.3
+done
+is "divide --policy all" "$("$S" divide --nodes 2x8 --public 50 --jobs "$T/log.swf" --demand "$T/demand.csv" --days 1 --policy all -o "$T/all" \
+	--json | json '" ".join(r["policy"] for r in o["runs"])')" "static walled cohort lyra sluis clairvoyant"
+
+# ---- what it writes
+"$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/one" >/dev/null
+"$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/two" >/dev/null
+ok "equal input gives equal files" diff -r "$T/one" "$T/two"
+is "the files of jobs" "$(cd "$T/one" && echo *)" "busy.svg gantt.svg jobs.csv minutes.csv queue.svg summary.json wait.svg"
+ok "those of divide" sh -c 'cd "$0" && ls summary.json jobs-sluis.csv minutes-sluis.csv division-sluis.svg gantt-sluis.svg queue.svg wait.svg \
+	lost.svg compare.svg >/dev/null' "$T/all"
+cat >"$T/svg.py" <<'P'
+import sys, xml.etree.ElementTree as ET
+NS = "{http://www.w3.org/2000/svg}"
+for path in sys.argv[1:]:
+	root = ET.parse(path).getroot()
+	assert root.tag == NS + "svg" and root.find(NS + "title").text and root.find(NS + "desc").text, path
+	assert not root.findall(f".//{NS}script") and len(open(path).read()) < 200000, path
+	width, height = (float(x) for x in root.get("viewBox").split()[2:])
+	for t in root.iter(NS + "text"):
+		assert 0 <= float(t.get("x", 1)) <= width and 0 <= float(t.get("y", 1)) <= height, (path, t.text)
+print(len(sys.argv) - 1)
+P
+is "every picture is well-formed, says what it shows and keeps its text inside" \
+	"$(python3 "$T/svg.py" "$T"/one/*.svg "$T"/all/*.svg)" "$(cat "$T"/one/*.svg "$T"/all/*.svg | grep -c '</svg>')"
+ok "a table has a line per job" test "$(wc -l <"$T/one/jobs.csv")" -eq 4
+touch "$T/file"
+says 1 "cannot make '$T/file/x'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/file/x"
+ok "a full disk is told" sh -c '"$0" jobs --trace "$1" --procs 4 --policy easy >/dev/full 2>"$2"; [ $? -eq 1 ] && grep -q "cannot write the result" "$2"' \
+	"$S" "$T/log.swf" "$T/err"
+
+# ---- progress: on a terminal only
+awk 'BEGIN { for (i = 1; i <= 400000; i++) print i, i * 3, -1, 50 + i % 97, 1 + i % 32, -1, -1, 1 + i % 32, 60 + i % 997, -1, 1, i % 50, 1, -1, -1, -1, -1, -1 }' >"$T/long.swf"
+cat >"$T/terminal.py" <<'P'
+import os, pty, sys
+seen = b""
+def read(fd):
+	global seen
+	data = os.read(fd, 65536)
+	seen += data
+	return b""
+status = pty.spawn(sys.argv[1:], read)
+shown, gone = seen.find(b"jobs ["), seen.rfind(b"\r\x1b[K") # drawn, and wiped before the result
+print("shown" if 0 <= shown < gone < seen.find(b"utilisation") and b" s left" in seen else "nothing")
+sys.exit(os.waitstatus_to_exitcode(status))
+P
+is "a long run shows how far it is" "$(python3 "$T/terminal.py" "$S" jobs --trace "$T/long.swf" --procs 1000 --policy sluis </dev/null)" shown
+"$S" jobs --trace "$T/long.swf" --procs 1000 --policy sluis >/dev/null 2>"$T/err"
+ok "not into a file" test ! -s "$T/err"
+done_testing
