@@ -104,6 +104,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->kill_margin_ms = s->conf.recall.kill_margin_ms;
 	to->cooldown_ms = s->conf.recall.cooldown_ms;
 	to->age_guard_ms = s->conf.jobs.age_guard_ms;
+	to->reservations_max = (uint32_t)s->conf.jobs.reservations;
 	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
 	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
 	to->dual_control = dual_control_bits(&s->conf);
@@ -129,6 +130,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	same.kill_margin_ms = to->kill_margin_ms;
 	same.cooldown_ms = to->cooldown_ms;
 	same.age_guard_ms = to->age_guard_ms;
+	same.reservations_max = to->reservations_max;
 	same.loan_rate_ppm = to->loan_rate_ppm;
 	same.urgent_rate_ppm = to->urgent_rate_ppm;
 	same.dual_control = to->dual_control;

@@ -176,7 +176,7 @@ void alloc_stop(const struct core *c, struct decision *d, int64_t t, uint64_t id
 	if (a->state == ALLOC_BINDING)
 		a->start_ms = 0;
 	a->state = ALLOC_STOPPING;
-	a->stop_at_ms = t + grace_ms;
+	a->stop_at_ms = max64(t, min64(t + grace_ms, a->limit_ms)); /* no notice outlives the limit */
 	if (cause == END_RECALL || cause == END_DRAIN || cause == END_INFRA)
 		a->charged_until_ms = T_NEVER; /* policy stops it: not charged beyond the notice */
 	if (a->owner_kind == OWNER_JOB) {

@@ -164,8 +164,6 @@ static int check_jobs(const struct core *c, struct err *err)
 		bool holds = j->r.state == JOB_BINDING || j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING;
 
 		waiting += job_waits(&j->r);
-		if ((j->r.state == JOB_PENDING) != (j->line != NULL) || (j->line && !j->wait.place))
-			return broken(err, "a job is not in line exactly while it is pending", j->r.id);
 		if (job_terminal(j->r.state) != (idtab_get(&c->ended, j->r.id) == j))
 			return broken(err, "the list of ended jobs is not what has ended", j->r.id);
 		if (holds && !j->r.spec.array_step && (!a || a->owner != j->r.id || a->owner_kind != OWNER_JOB))
@@ -174,6 +172,8 @@ static int check_jobs(const struct core *c, struct err *err)
 			return broken(err, "a job that does not run names an allocation", j->r.id);
 		if (j->r.state == JOB_EARMARKED && !core_claim(c, j->r.claim))
 			return broken(err, "an earmarked job without its claim", j->r.id);
+		if (j->r.reserved_ms && !job_waits(&j->r) && j->r.state != JOB_EARMARKED)
+			return broken(err, "a job that does not wait has a reservation", j->r.id);
 		if (job_terminal(j->r.state) && j->r.held_rums)
 			return broken(err, "I5: an ended job still holds budget", j->r.id);
 		if (a && a->state == ALLOC_ACTIVE)
@@ -220,7 +220,8 @@ static int check_allocs(const struct core *c, struct arena *arena, struct err *e
 	EACH(c, allocs, alloc_s, a) {
 		struct alloc_s again;
 
-		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a))
+		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a) ||
+		    (a->r.klass == CLASS_LOAN) != (idtab_get(&qnode_of(c, a->r.qnode)->loans, a->r.id) == a))
 			return broken(err, "the list of loans is not what is on loan", a->r.id);
 		again = *a;
 		victim_key_set(c, &again);
@@ -282,6 +283,8 @@ int core_check(const struct core *c, struct err *err)
 		rc = check_budgets(c, &arena, err);
 	if (!rc)
 		rc = check_allocs(c, &arena, err);
+	if (!rc)
+		rc = line_check(c, err);
 	if (!rc)
 		rc = plan_check(c, err);
 	if (!rc)

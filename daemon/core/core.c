@@ -257,14 +257,9 @@ void core_free(struct core *c)
 		free(n->seat);
 		node_forget_type(c, n);
 	}
-	EACH(c, jobs, job_s, j)
-		free(j->span);
-	for (uint32_t i = 0; i < c->lines_n; i++) {
-		timers_done(&c->lines[i]->jobs);
-		free(c->lines[i]);
-	}
-	free(c->lines);
-	free(c->line_slot);
+	lines_done(c);
+	EACH(c, qnodes, qnode_s, q)
+		idtab_done(&q->loans);
 	idtab_done(&c->hungry);
 	idtab_done(&c->loans);
 	idtab_done(&c->ended);
@@ -293,9 +288,9 @@ void core_free(struct core *c)
 	plan_done(c);
 	timers_done(&c->timers);
 	timers_done(&c->live_timers);
-	free(c->scratch->pass);
 	free(c->scratch->fresh);
-	free(c->scratch->rank);
+	free(c->scratch->pick);
+	free(c->scratch->order);
 	free(c->scratch);
 	free(c);
 }
@@ -870,13 +865,17 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 /* ---- timers ------------------------------------------------------------------------------------ */
 
 /* A pending job sleeps until eligible_ms (begin, back-off, cool-down); waking it clears the field. What
- * waits is given up once it could no longer end before its deadline. */
-static int64_t job_due(const struct job *j)
+ * waits is given up once it could no longer end before its deadline. A reservation is looked after when its
+ * instant has passed. */
+static int64_t job_due(const struct core *c, const struct job *j)
 {
 	int64_t due = j->state == JOB_PENDING && j->eligible_ms ? j->eligible_ms : T_NEVER;
 
 	if (job_waits(j) && j->spec.deadline_ms && j->spec.deadline_ms - j->spec.time_limit_ms + 1 < due)
 		due = j->spec.deadline_ms - j->spec.time_limit_ms + 1;
+	if (j->state == JOB_PENDING && j->reserved_ms)
+		due = min64(due, 1 + (j->promised_ms ? j->promised_ms :
+						       j->reserved_ms + qnode_recall_slo(c, j->spec.project)));
 	return due;
 }
 
@@ -1009,11 +1008,17 @@ static void plain_put(struct idtab *t, const struct fact *f, size_t size)
 		(void)idtab_set(&c->table, f->id, obj);                                            \
 	}
 
-/* Did nothing but budget move, and only downwards? Then nothing has become possible. */
+/* Did nothing but budget move? */
+static bool qnode_same_but_budget(const struct qnode *a, const struct qnode *b)
+{
+	return qnode_same_quota(a, b) && a->weight == b->weight && a->frozen == b->frozen &&
+	       a->running_jobs_max == b->running_jobs_max && !strcmp(a->name, b->name);
+}
+
+/* And it only downwards: then nothing has become possible. */
 static bool qnode_only_less(const struct qnode *a, const struct qnode *b)
 {
-	if (!qnode_same_quota(a, b) || a->weight != b->weight || a->frozen != b->frozen ||
-	    a->running_jobs_max != b->running_jobs_max || a->stages_n != b->stages_n || strcmp(a->name, b->name) != 0)
+	if (a->stages_n != b->stages_n)
 		return false;
 	for (uint32_t i = 0; i < a->stages_n; i++) {
 		const struct stage *x = &a->stages[i], *y = &b->stages[i];
@@ -1025,15 +1030,35 @@ static bool qnode_only_less(const struct qnode *a, const struct qnode *b)
 	return true;
 }
 
+static bool lacks_budget(int reason)
+{
+	return reason == REASON_STAGE || reason_tier(reason) == 4;
+}
+
+static bool lacks_room(int reason) { return reason == REASON_JOB_LIMIT; }
+
+void work_freed(struct core *c, uint16_t flavor)
+{
+	c->scratch->freed |= UINT64_C(1) << flavor;
+	c->scratch->work |= WORK_FREED;
+}
+
 static void apply_qnode(struct core *c, const struct fact *f)
 {
 	WRAPPER(qnodes, qnode_s, q)
+	bool stale, less;
+
 	ENSURE(f->qnode); /* never deleted: retired */
-	if (fresh || !qnode_same_quota(&q->r, f->qnode))
-		c->tree_stale = true;
-	if (fresh || !qnode_only_less(&q->r, f->qnode)) {
+	stale = fresh || !qnode_same_quota(&q->r, f->qnode);
+	less = !fresh && qnode_only_less(&q->r, f->qnode);
+	c->tree_stale |= stale;
+	c->scratch->order_stale = true;
+	if (fresh || !qnode_same_but_budget(&q->r, f->qnode)) {
 		memset(c->scratch->names, 0, sizeof c->scratch->names);
 		c->scratch->work |= WORK_ALL;
+	} else if (!less) {
+		c->scratch->work |= WORK_PROMOTE | WORK_CLAIMS;
+		needs_wake_project(c, q, lacks_budget);
 	}
 	own(RECORD_QNODE, &q->r, f->qnode);
 }
@@ -1087,43 +1112,57 @@ static void apply_node(struct core *c, const struct fact *f)
 static void apply_job(struct core *c, const struct fact *f)
 {
 	struct scratch *s = c->scratch;
+	struct qnode_s *q;
 	WRAPPER(jobs, job_s, j)
-	bool waited = !fresh && job_waits(&j->r), ended = !fresh && job_terminal(j->r.state);
-	bool began = !fresh && j->r.first_start_ms;
+	bool ended = !fresh && job_terminal(j->r.state), began = !fresh && j->r.first_start_ms;
+	int64_t promised_ms = fresh ? 0 : j->r.promised_ms;
 	uint64_t was = fresh ? 0 : j->r.alloc;
+	struct need *need = j->line ? j->line->need : NULL;
+	uint32_t running;
 
 	line_leave(c, j);
+	q = qnode_of(c, fresh ? f->job->spec.project : j->r.spec.project);
+	running = q ? q->running : 0;
 	if (!fresh)
 		job_count(c, &j->r, false);
 	if (!f->job) {
-		s->work |= WORK_JOBS;
 		pending_track(c, j, false);
 		timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, T_NEVER);
+		j->r.reserved_ms = 0;
+		plan_hold(c, j);
 		disown(RECORD_JOB, &j->r);
 		(void)idtab_set(&c->ended, f->id, NULL);
-		free(j->span);
 		free(idtab_set(&c->jobs, f->id, NULL));
+		needs_wake_job(c, f->id);
 		return;
 	}
 	own(RECORD_JOB, &j->r, f->job);
 	plan_job(c, &j->r);
+	plan_hold(c, j);
 	job_count(c, &j->r, true);
 	pending_track(c, j, job_waits(&j->r));
-	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(&j->r));
+	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(c, &j->r));
 	if (j->r.alloc && alloc_of(c, j->r.alloc))
 		victim_key_set(c, alloc_of(c, j->r.alloc));
 	if (was && was != j->r.alloc && alloc_of(c, was))
 		victim_key_set(c, alloc_of(c, was));
 	if (job_terminal(j->r.state) != ended)
 		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
-	/* a start or an end may meet a dependency; an end or a return to the queue makes room under a limit;
-	 * and so does whoever held a reservation and left */
-	if ((!ended && job_terminal(j->r.state) && (c->dependent_n || !waited)) ||
-	    (!began && j->r.first_start_ms && c->dependent_n) || (!fresh && !waited && job_waits(&j->r)) ||
-	    (j->r.state != JOB_PENDING && s->shadow[j->r.spec.flavor].job == f->id))
-		s->work |= WORK_JOBS;
-	if (j->r.state == JOB_PENDING)
+	/* what depends on it; what waits for room under a limit */
+	if ((!ended && job_terminal(j->r.state)) || (!began && j->r.first_start_ms))
+		needs_wake_job(c, f->id);
+	if (q && q->running < running && q->r.running_jobs_max)
+		needs_wake_project(c, q, lacks_room);
+	if (j->r.promised_ms && j->r.promised_ms != promised_ms)
+		s->promises_given++;
+	if (promised_ms && !j->r.promised_ms && j->r.promise_broken)
+		s->promises_broken++;
+	if (promised_ms && j->r.state == JOB_BINDING)
+		s->promises_kept++;
+	if (j->r.state == JOB_PENDING) {
 		line_join(c, j);
+		need_carry(need, j->line->need);
+	}
 }
 
 /* A lease that still has to be looked at: new, or short of devices. */
@@ -1186,6 +1225,17 @@ static void apply_renewal(struct core *c, const struct fact *f)
 	lease_timers(c, l);
 }
 
+static void loan_track(struct core *c, struct alloc_s *a, bool add)
+{
+	struct qnode_s *q = qnode_of(c, a->r.qnode);
+
+	if (a->r.klass != CLASS_LOAN)
+		return;
+	(void)idtab_set(&c->loans, a->r.id, add ? a : NULL);
+	if (q)
+		(void)idtab_set(&q->loans, a->r.id, add ? a : NULL);
+}
+
 static void apply_alloc(struct core *c, const struct fact *f)
 {
 	WRAPPER(allocs, alloc_s, a)
@@ -1193,7 +1243,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	struct lease_s *owner = any->owner_kind == OWNER_LEASE ? lease_of(c, any->owner) : NULL;
 	uint32_t parts_n = a->r.parts_n;
 	uint8_t klass = a->r.klass, state = a->r.state;
-	int64_t limit_ms = a->r.limit_ms, stop_at_ms = a->r.stop_at_ms;
+	int64_t until_ms = a->until_ms;
 
 	if (!fresh) {
 		alloc_account(c, &a->r, false);
@@ -1201,33 +1251,35 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		note_alloc(c, a, false);
 	}
 	if (!f->alloc) {
-		c->scratch->work |= WORK_ALL;
+		c->scratch->work |= WORK_DEVICES;
+		work_freed(c, a->r.flavor);
+		loan_track(c, a, false);
 		timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, T_NEVER);
 		disown(RECORD_ALLOC, &a->r);
-		(void)idtab_set(&c->loans, f->id, NULL);
 		free(idtab_set(&c->allocs, f->id, NULL));
 		if (owner)
 			lease_track(c, owner);
 		return;
 	}
+	if (!fresh)
+		loan_track(c, a, false);
 	own(RECORD_ALLOC, &a->r, f->alloc);
+	loan_track(c, a, true);
 	alloc_account(c, &a->r, true);
 	plan_alloc(c, a, true);
 	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
-	(void)idtab_set(&c->loans, f->id, a->r.klass == CLASS_LOAN ? a : NULL);
 	victim_key_set(c, a);
-	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass))
-		c->scratch->work |= WORK_ALL;
-	else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE)
-		c->scratch->work |= WORK_PROMOTE;
 	if (c->reservations.count)
 		c->scratch->work |= WORK_RESERVE; /* one that is short may find what this gives back sooner */
-	if (fresh)
-		c->scratch->work |= WORK_AGAIN;
-	else if (c->scratch->shadow[a->r.flavor].set &&
-		 (a->r.limit_ms != limit_ms || a->r.stop_at_ms != stop_at_ms))
-		c->scratch->work |= WORK_JOBS; /* a reservation counted on its end */
+	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass)) {
+		c->scratch->work |= WORK_DEVICES;
+		work_freed(c, a->r.flavor);
+	} else if (a->r.klass == CLASS_LOAN && a->r.state == ALLOC_ACTIVE && state != ALLOC_ACTIVE) {
+		c->scratch->work |= WORK_PROMOTE;
+	}
+	if (!fresh && a->until_ms < until_ms && (c->plan[a->r.flavor].holds || until_ms == T_NEVER))
+		work_freed(c, a->r.flavor); /* what would delay a reservation may do so no longer; one may be had */
 	if (owner)
 		lease_track(c, owner);
 }
@@ -1239,8 +1291,10 @@ static void apply_claim(struct core *c, const struct fact *f)
 		claim_account(c, &m->r, false);
 		plan_claim(c, m, false);
 	}
-	c->scratch->work |= !f->claim ? WORK_ALL : fresh ? WORK_CLAIMS | WORK_AGAIN : WORK_CLAIMS;
+	c->scratch->work |= WORK_CLAIMS;
 	if (!f->claim) {
+		c->scratch->work |= WORK_DEVICES;
+		work_freed(c, m->r.flavor);
 		timer_set(&c->timers, &m->timer, RECORD_CLAIM, f->id, T_NEVER);
 		disown(RECORD_CLAIM, &m->r);
 		free(idtab_set(&c->claims, f->id, NULL));
@@ -1307,7 +1361,8 @@ static bool cluster_same_settings(const struct cluster *a, const struct cluster 
 	return a->safe_mode == b->safe_mode && a->down_ms == b->down_ms && a->last_seen_ms == b->last_seen_ms &&
 	       a->no_expiry_until_ms == b->no_expiry_until_ms && a->notice_ms == b->notice_ms &&
 	       a->kill_margin_ms == b->kill_margin_ms && a->age_guard_ms == b->age_guard_ms &&
-	       a->loan_rate_ppm == b->loan_rate_ppm && a->urgent_rate_ppm == b->urgent_rate_ppm;
+	       a->loan_rate_ppm == b->loan_rate_ppm && a->urgent_rate_ppm == b->urgent_rate_ppm &&
+	       a->reservations_max == b->reservations_max && a->bind_timeout_ms == b->bind_timeout_ms;
 }
 
 /* Each kind notes what its change may have made possible (scratch->work): devices, quota, budget and
@@ -1350,6 +1405,7 @@ void core_apply(struct core *c, const struct fact *f)
 		struct qnode_s *q = qnode_of(c, f->id);
 
 		ENSURE(q && f->usage);
+		c->scratch->order_stale = true;
 		own(RECORD_USAGE, &q->usage, f->usage);
 		break;
 	}
@@ -1374,8 +1430,10 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 
 	if (!c->have_cluster)
 		return T_NEVER;
-	if (c->scratch->work || c->overnoted)
+	if (c->overnoted)
 		return t_ms;
+	if (c->scratch->work)
+		return c->scratch->pause_ms > t_ms ? c->scratch->pause_ms : t_ms;
 	if (live && !c->cluster.safe_mode) {
 		int64_t at = live->at_ms + c->cluster.down_ms;
 

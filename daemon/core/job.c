@@ -203,6 +203,7 @@ void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 			j->held_stage = stage;
 		}
 	}
+	j->reserved_ms = 0;
 	j->attempt++;
 	j->state = JOB_BINDING;
 	j->claim = 0;
@@ -334,6 +335,16 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 		job_alloc_gone(c, d, t, peek(c, d, RECORD_ALLOC, id));
 }
 
+/* It waits no longer as it did, or not at all: its place in the plan goes back, and its budget. */
+static void reservation_drop(const struct core *c, struct decision *d, struct job *j)
+{
+	if (!j->reserved_ms)
+		return;
+	j->reserved_ms = 0;
+	j->promised_ms = 0;
+	job_settle(c, d, j, 0);
+}
+
 static void trim_finished(const struct core *c, struct decision *d)
 {
 	uint64_t oldest = c->ended.count >= FINISHED_JOBS_MAX ? idtab_next(&c->ended, 0, NULL) : 0;
@@ -344,6 +355,7 @@ static void trim_finished(const struct core *c, struct decision *d)
 
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text)
 {
+	reservation_drop(c, d, j);
 	j->state = state;
 	j->end_ms = t;
 	j->alloc = 0;
@@ -373,6 +385,7 @@ static void job_again(const struct core *c, struct decision *d, struct job *j, i
 {
 	job_settle(c, d, j, 0);
 	j->alloc = 0;
+	j->promised_ms = 0;
 	j->state = JOB_PENDING;
 	j->eligible_ms = eligible_ms;
 	j->requeue_wanted = false;
@@ -489,6 +502,14 @@ void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	job_alloc_gone(c, d, t, peek(c, d, RECORD_ALLOC, alloc));
 }
 
+/* The instant has passed: a new one is found by the scheduler. A promise that is broken says why. */
+static void reservation_late(const struct core *c, int64_t t, struct decision *d, struct job *j)
+{
+	if (j->promised_ms)
+		j->promise_broken = (uint16_t)sched_broken_cause(c, t, j);
+	reservation_drop(c, d, j);
+}
+
 bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
 	const struct job *j = core_job(c, id);
@@ -496,6 +517,8 @@ bool tick_job_timer(const struct core *c, int64_t t, struct decision *d, uint64_
 	if (j->spec.deadline_ms && j->spec.deadline_ms - j->spec.time_limit_ms < t)
 		job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, id), JOB_DEADLINE,
 			"it could no longer end before its deadline");
+	else if (j->state == JOB_PENDING && j->reserved_ms && (!j->eligible_ms || j->eligible_ms > t))
+		reservation_late(c, t, d, EDIT(c, d, RECORD_JOB, job, id));
 	else
 		EDIT(c, d, RECORD_JOB, job, id)->eligible_ms = 0;
 	return true;
@@ -846,6 +869,7 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 	const struct cmd_job_update *u = &cmd->job_update;
 	const struct job *old = core_job(c, u->job);
 	const struct qnode *q = core_qnode(c, old->spec.project);
+	uint64_t other = 0;
 	struct job *j;
 
 	if (job_terminal(old->state))
@@ -855,6 +879,8 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		return err_hint(err, "sluisctl job requeue %" PRIu64 " first", u->job);
 	}
 	j = EDIT(c, d, RECORD_JOB, job, u->job);
+	if (job_waits(old))
+		reservation_drop(c, d, j); /* what was promised was promised to another job */
 	if (u->klass_plus1)
 		j->spec.klass = (uint8_t)(u->klass_plus1 - 1);
 	if (u->loan_plus1)
@@ -897,6 +923,12 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 				err_hint(err, "sluisctl reservation show %" PRIu64, r->id);
 				return err_reason(err, r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED);
 			}
+		}
+		if (a && a->klass == CLASS_GUARANTEED && u->time_limit_ms > old->spec.time_limit_ms &&
+		    !plan_may_last(c, t, a, u->time_limit_ms - old->spec.time_limit_ms, &other)) {
+			err_set(err, ERR_POLICY, "job %" PRIu64 " was promised its start before then", other);
+			err_hint(err, "sluisctl explain %" PRIu64, other);
+			return err_reason(err, REASON_WOULD_DELAY);
 		}
 		j->spec.time_limit_ms = u->time_limit_ms;
 		if (j->held_rums) { /* the hold follows the limit; a claim has one already */
@@ -941,6 +973,7 @@ int decide_job(const struct core *c, int64_t t, const struct command *cmd, struc
 		if (j->state != JOB_PENDING)
 			return err_set(err, ERR_STATE, "job %" PRIu64 " is not waiting", id);
 		e = EDIT(c, d, RECORD_JOB, job, id);
+		reservation_drop(c, d, e);
 		e->state = JOB_HELD;
 		e->admin_hold = core_principal(c, cmd->principal)->role == ROLE_ADMIN &&
 				j->owner != cmd->principal;

@@ -18,8 +18,16 @@
  * else may be given it but as a loan, and a loan comes back within recall_slo. Projects whose quota is
  * arranged otherwise have no pool.
  *
- * Invariant (plan_check): every profile is the sum of the allocations and claims there are. The profiles are
- * derived state; a pool's follow the quota trees and are made again with them.
+ * A *reservation* (job.reserved_ms) is a job's place in the plan: from that instant on, for as long as it may
+ * run, its units are taken from its pool and its devices from the flavor, so that nothing else is decided
+ * that would leave too little. It is part of the record, because it may carry a promise: a restart changes
+ * nothing about it. The plan runs behind by the margin (plan_margin()) within which an enforced end is proven: what should
+ * have ended less than that ago still counts as held.
+ *
+ * Invariant (plan_check): every profile is the sum of the allocations, claims and reservations there are. The
+ * profiles are derived state; a pool's follow the quota trees and are made again with them.
+ *
+ * Source: Mu'alem & Feitelson 2001, conservative backfilling; reservations up to a number as in Maui.
  */
 #include "daemon/core/state.h"
 
@@ -110,6 +118,24 @@ static void pools_of_tree(const struct quota_tree *t, struct plan_pools *p)
 	free(below);
 }
 
+static struct pool *pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t from_ms,
+			      int64_t to_ms, int64_t units)
+{
+	struct pool *pool = c->tree_stale ? NULL : plan_pool(c, qnode, flavor, shape); /* the rebuild counts all */
+
+	if (pool)
+		take(&pool->firm, from_ms, to_ms, units);
+	return pool;
+}
+
+static void pool_hold(struct core *c, const struct hold *h, int sign)
+{
+	struct pool *pool = pool_take(c, h->qnode, h->flavor, h->shape, h->from_ms, h->to_ms, sign * h->units);
+
+	if (pool)
+		pool->holds += (uint32_t)sign;
+}
+
 void plan_pools_rebuild(struct core *c)
 {
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
@@ -119,21 +145,12 @@ void plan_pools_rebuild(struct core *c)
 	}
 	EACH(c, allocs, alloc_s, a)
 		if (a->r.klass == CLASS_GUARANTEED)
-			plan_pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, alloc_units(&a->r), a->until_ms);
+			(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, alloc_units(&a->r));
 	EACH(c, claims, claim_s, m)
 		if (m->r.klass == CLASS_GUARANTEED)
-			plan_pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, m->r.units, m->until_ms);
-}
-
-void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, int64_t until_ms)
-{
-	struct pool *pool;
-
-	if (c->tree_stale || !units)
-		return; /* the rebuild counts everything anyway */
-	pool = plan_pool(c, qnode, flavor, shape);
-	if (pool)
-		take(&pool->firm, 0, until_ms, units);
+			(void)pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, 0, m->until_ms, m->r.units);
+	EACH(c, holds, hold, h)
+		pool_hold(c, h, 1);
 }
 
 /* ---- what the records contribute ------------------------------------------------------------------------ */
@@ -154,6 +171,9 @@ void plan_done(struct core *c)
 	}
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
 		pools_free(&c->pools[r]);
+	EACH(c, holds, hold, h)
+		free(h);
+	idtab_done(&c->holds);
 }
 
 static void devices_take(struct core *c, uint16_t flavor, uint8_t klass, int64_t devices, int64_t until_ms)
@@ -181,7 +201,7 @@ static void alloc_contribute(struct core *c, const struct alloc_s *a, int64_t si
 
 	devices_take(c, a->r.flavor, a->r.klass, sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape), a->until_ms);
 	if (a->r.klass == CLASS_GUARANTEED)
-		plan_pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, units, a->until_ms);
+		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, units);
 }
 
 void plan_alloc(struct core *c, struct alloc_s *a, bool add)
@@ -200,7 +220,7 @@ static void claim_contribute(struct core *c, const struct claim_s *m, int64_t si
 	if (m->r.klass != CLASS_GUARANTEED)
 		return;
 	take(&c->plan[m->r.flavor].firm, 0, m->until_ms, devices);
-	plan_pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, sign * (int64_t)m->r.units, m->until_ms);
+	(void)pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, 0, m->until_ms, sign * (int64_t)m->r.units);
 }
 
 void plan_claim(struct core *c, struct claim_s *m, bool add)
@@ -243,6 +263,187 @@ void plan_node(struct core *c, const struct node_s *n, bool add)
 static int64_t ready(const struct core *c, uint16_t flavor)
 {
 	return c->plan[flavor_of(c, flavor)->unit == UNIT_CORE ? 0 : flavor].ready;
+}
+
+/* ---- reservations --------------------------------------------------------------------------------------- */
+
+/* From the limit of work to the proof that it is gone. */
+int64_t plan_margin(const struct core *c, uint16_t flavor)
+{
+	return c->cluster.kill_margin_ms + flavor_of(c, flavor)->scrub_ms_max;
+}
+
+int64_t plan_span(const struct core *c, const struct job_spec *s, bool claimed)
+{
+	return c->cluster.bind_timeout_ms + s->time_limit_ms + (claimed ? qnode_recall_slo(c, s->project) : 0);
+}
+
+uint32_t plan_reservations_max(const struct core *c)
+{
+	return c->cluster.reservations_max ? c->cluster.reservations_max : HOLDS_DEFAULT;
+}
+
+static void hold_take(struct core *c, const struct hold *h, int sign)
+{
+	struct plan_flavor *f = &c->plan[h->flavor];
+
+	take(&f->firm, h->from_ms, h->to_ms, sign * h->devices);
+	if (h->total)
+		take(&f->total, h->from_ms, h->to_ms, sign * h->devices);
+	pool_hold(c, h, sign);
+	f->holds += (uint32_t)sign;
+	f->holds_total += h->total ? (uint32_t)sign : 0;
+	qnode_of(c, h->qnode)->holds += (uint32_t)sign;
+}
+
+static struct hold hold_of(const struct core *c, const struct job *j)
+{
+	const struct job_spec *s = &j->spec;
+
+	return (struct hold){
+		.job = j->id,
+		.from_ms = max64(j->reserved_ms - plan_margin(c, s->flavor), 1),
+		.to_ms = after(j->reserved_ms, plan_span(c, s, true)),
+		.units = s->units,
+		.devices = in_devices(c, s->flavor, s->shape, s->units),
+		.qnode = s->project,
+		.flavor = s->flavor,
+		.shape = s->shape,
+		.total = j->reserved_devices,
+	};
+}
+
+void plan_hold(struct core *c, struct job_s *j)
+{
+	bool wanted = j->r.state == JOB_PENDING && j->r.reserved_ms;
+	struct hold *h = c->holds.count || wanted ? idtab_get(&c->holds, j->r.id) : NULL;
+
+	if (h) { /* even if it stays: what it is counted by may have changed */
+		hold_take(c, h, -1);
+		if (!wanted) {
+			work_freed(c, h->flavor);
+			(void)idtab_set(&c->holds, h->job, NULL);
+			free(h);
+		}
+	}
+	if (!wanted)
+		return;
+	if (!h) {
+		h = xcalloc(1, sizeof *h);
+		(void)idtab_set(&c->holds, j->r.id, h);
+	}
+	*h = hold_of(c, &j->r);
+	hold_take(c, h, 1);
+}
+
+/* Asking takes the asker's own reservation out for a moment: the profiles are as before afterwards. */
+static struct hold *own_out(const struct core *c, uint64_t job, struct core **ret_mut)
+{
+	struct hold *h = job && c->holds.count ? idtab_get(&c->holds, job) : NULL;
+
+	memcpy(ret_mut, &c, sizeof *ret_mut);
+	if (h)
+		hold_take(*ret_mut, h, -1);
+	return h;
+}
+
+/* The first reservation, by instant and id, that work there until to_ms could delay. */
+static uint64_t first_hold(const struct core *c, uint16_t flavor, uint64_t but, int64_t to_ms)
+{
+	const struct hold *best = NULL;
+
+	EACH(c, holds, hold, h)
+		if (h->flavor == flavor && h->job != but && h->from_ms < to_ms && (!best || h->from_ms < best->from_ms))
+			best = h;
+	return best ? best->job : 0;
+}
+
+bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units,
+	      int64_t span_ms, uint64_t job, uint64_t *ret_other)
+{
+	struct pool *pool = plan_pool(c, qnode, flavor, shape);
+	const struct plan_flavor *f = &c->plan[flavor];
+	int64_t from = t - plan_margin(c, flavor), to = after(t, span_ms);
+	struct core *mut;
+	struct hold *own;
+	bool ok = true;
+
+	if (!f->holds)
+		return true;
+	own = own_out(c, job, &mut);
+	if (pool && pool->holds)
+		ok = profile_min(&pool->firm, from, to) + pool->own >= units;
+	if (ok && f->holds)
+		ok = profile_min(&f->firm, from, to) + ready(c, flavor) >= in_devices(c, flavor, shape, units);
+	if (own)
+		hold_take(mut, own, 1);
+	if (!ok && ret_other)
+		*ret_other = first_hold(c, flavor, job, to);
+	return ok;
+}
+
+bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms, uint64_t job,
+		   uint64_t *ret_other)
+{
+	const struct plan_flavor *f = &c->plan[flavor];
+	struct core *mut;
+	struct hold *own;
+	bool ok;
+
+	if (!f->holds_total)
+		return true;
+	own = own_out(c, job, &mut);
+	ok = !f->holds_total || profile_min(&f->total, t, after(t, span_ms)) + ready(c, flavor) >= devices;
+	if (own)
+		hold_take(mut, own, 1);
+	if (!ok && ret_other)
+		*ret_other = first_hold(c, flavor, job, after(t, span_ms));
+	return ok;
+}
+
+bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other)
+{
+	const struct pool *pool = plan_pool(c, a->qnode, a->flavor, a->shape);
+	int64_t from = max64(alloc_of(c, a->id)->until_ms, t), to = after(from, more_ms);
+	bool ok = true;
+
+	if (pool && pool->holds)
+		ok = profile_min(&pool->firm, from, to) + pool->own >= alloc_units(a);
+	if (ok && c->plan[a->flavor].holds)
+		ok = profile_min(&c->plan[a->flavor].firm, from, to) + ready(c, a->flavor) >=
+		     parts_devices(a->parts, a->parts_n, a->shape);
+	if (!ok)
+		*ret_other = first_hold(c, a->flavor, 0, to);
+	return ok;
+}
+
+int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape)
+{
+	const struct pool *pool = plan_pool(c, qnode, flavor, shape);
+	const struct plan_flavor *f = &c->plan[flavor];
+	int64_t from = t - plan_margin(c, flavor), at = profile_next(&f->firm, from);
+
+	if (pool)
+		at = min64(at, profile_next(&pool->firm, from));
+	if (at != T_NEVER)
+		at += t - from;
+	return min64(at, profile_next(&f->total, t));
+}
+
+int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s)
+{
+	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
+	int64_t behind = plan_margin(c, s->flavor), from = t - behind, length = behind + plan_span(c, s, true);
+	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - ready(c, s->flavor), at;
+
+	/* each round goes to an instant at which one of the two has become free: as many as there are changes */
+	for (;;) {
+		at = pool ? profile_fit(&pool->firm, from, length, (int64_t)s->units - pool->own) : from;
+		from = at == T_NEVER ? at : profile_fit(&c->plan[s->flavor].firm, at, length, devices);
+		if (from == T_NEVER || from == at)
+			break;
+	}
+	return from == T_NEVER ? T_NEVER : from + behind;
 }
 
 /* ---- questions ---------------------------------------------------------------------------------------- */
@@ -292,6 +493,13 @@ static void pools_sum(const struct core *c, struct core *again)
 			take(&again->pools[resource_index(m->r.flavor, m->r.shape)].of[p->at]->firm, 0, m->until_ms,
 			     m->r.units);
 	}
+	EACH(c, holds, hold, h) {
+		const struct pool *p = plan_pool(c, h->qnode, h->flavor, h->shape);
+
+		if (p)
+			take(&again->pools[resource_index(h->flavor, h->shape)].of[p->at]->firm, h->from_ms, h->to_ms,
+			     h->units);
+	}
 }
 
 int plan_check(const struct core *c, struct err *err)
@@ -308,12 +516,18 @@ int plan_check(const struct core *c, struct err *err)
 		alloc_contribute(&again, a, 1);
 	EACH(c, claims, claim_s, m)
 		claim_contribute(&again, m, 1);
+	EACH(c, holds, hold, h) {
+		take(&again.plan[h->flavor].firm, h->from_ms, h->to_ms, h->devices);
+		if (h->total)
+			take(&again.plan[h->flavor].total, h->from_ms, h->to_ms, h->devices);
+		again.plan[h->flavor].holds++;
+	}
 	for (int f = 0; f <= FLAVORS_MAX; f++)
 		equal &= same(&c->plan[f].firm, &again.plan[f].firm) && same(&c->plan[f].total, &again.plan[f].total);
 	EACH(c, nodes, node_s, n)
 		plan_node(&again, n, true);
 	for (int f = 0; f <= FLAVORS_MAX; f++)
-		equal &= c->plan[f].ready == again.plan[f].ready;
+		equal &= c->plan[f].ready == again.plan[f].ready && c->plan[f].holds == again.plan[f].holds;
 	plan_done(&again);
 	if (!equal)
 		return err_set(err, ERR_CORRUPT, "the profiles are not the sum of what is held");
@@ -321,6 +535,13 @@ int plan_check(const struct core *c, struct err *err)
 		if (a->until_ms != alloc_until(c, &a->r))
 			return err_set(err, ERR_CORRUPT, "allocation %" PRIu64 " is counted until another instant",
 				       a->r.id);
+	EACH(c, jobs, job_s, j) {
+		const struct hold *h = idtab_get(&c->holds, j->r.id);
+
+		if ((j->r.state == JOB_PENDING && j->r.reserved_ms) != (h != NULL) ||
+		    (h && (h->units != j->r.spec.units || h->qnode != j->r.spec.project)))
+			return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is not reserved as it says", j->r.id);
+	}
 	if (c->tree_stale)
 		return 0;
 	pools_sum(c, &again);

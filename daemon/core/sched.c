@@ -4,18 +4,23 @@
  * left. Order of the waiting jobs:
  *   class, in-quota before borrowing, sector's usage per weight, project's usage per weight, then within
  *   a project: jobs older than the age guard by submission, the others smallest area first.
- * EASY backfill (Lifka 1995) with one reservation per flavor: the first job that lacks only devices is
- * promised the instant at which running work frees enough; others may pass it if they end before that
- * or use devices it will not need.
  *
- * Nobody is looked at in vain. Alike jobs stand in one line (line.c), of which the first is tried. Each
- * applied fact notes what it may have made possible (WORK_*): what frees something orders a pass over the
- * lines in order, a new job only a look at its own line. A start frees nothing, so a pass goes on behind
- * it; but it may take quota or devices that a reservation counted on, so one more pass follows.
- * What did not fit is not tried again before something was freed.
+ * Backfill with up to K reservations (EASY-K; Lifka 1995 is K = 1): a job in line that lacks quota or devices
+ * gets the earliest place in the plan (plan.c) at which it may run, and nothing is started that would delay it.
+ * A reservation for want of quota, by a job that asks for nothing but devices, carries a promise: it is as
+ * certain as the nominal it is made from. The promise is the instant reserved plus recall_slo, because the
+ * devices may be on loan until then. Reservations are records: whoever has one keeps it until he starts, and
+ * who comes later in better order goes around it. It also holds his budget. One that passed its instant is made
+ * anew, and a promise broken so is recorded with its cause.
  *
- * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole pass at the same
- * instant finds nothing either.
+ * Nobody is looked at in vain. What waits is grouped by what it asks for (line.c). Each applied fact notes
+ * what it may have made possible (WORK_*): devices, quota or time that come free order a walk over the groups
+ * of their flavor, in order; a new job only a look at its own need. A start frees nothing, so a walk goes on
+ * behind it. What lacks budget, room under a limit or a dependency is looked at when that changes. One look
+ * tries at most SCHED_BUDGET needs and goes on a millisecond later.
+ *
+ * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole walk over everything
+ * at the same instant starts nobody, and gives nobody a place either unless devices are reserved in advance.
  */
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
@@ -27,40 +32,29 @@
 
 /* ---- reasons: volatile, for people ----------------------------------------------------------------- */
 
-static void reason_set(struct job_s *j, int64_t t, int code, uint64_t other)
+static void reason_set(struct need *n, int64_t t, int code, uint64_t other)
 {
-	if (j->reason != code) {
-		if (j->reason && !j->span)
-			j->span = xcalloc(REASONS_KEPT, sizeof *j->span);
-		for (int i = 0; i < REASONS_KEPT && j->reason; i++)
-			if (j->span[i].code == j->reason || !j->span[i].code) {
-				j->span[i].code = j->reason;
-				j->span[i].elapsed_ms += t - j->reason_since_ms;
+	if (n->reason != code) {
+		for (int i = 0; i < REASONS_KEPT && n->reason; i++)
+			if (n->span[i].code == n->reason || !n->span[i].code) {
+				n->span[i].code = n->reason;
+				n->span[i].elapsed_ms += t - n->reason_since_ms;
 				break;
 			}
-		j->reason_since_ms = t;
+		n->reason_since_ms = t;
 	}
-	j->reason = (uint16_t)code;
-	j->reason_job = other;
+	n->reason = (uint16_t)code;
+	n->reason_job = other;
 }
 
-const struct job_s *sched_speaker(const struct core *c, const struct job_s *j)
+void sched_reason_text(const struct core *c, const struct need *n, const struct job *j, char out[TEXT_BYTES])
 {
-	const struct job_s *head = j->line ? line_head(c, j->line) : NULL;
-
-	return head ? head : j;
-}
-
-void sched_reason_text(const struct core *c, const struct job_s *j, char out[TEXT_BYTES])
-{
-	if (j->reason == REASON_WINDOW || j->reason == REASON_RESERVED || j->reason == REASON_MAINTENANCE)
-		reservation_reason_text(c, &j->r, j->reason, j->reason_job, out);
-	else if (j->reason == REASON_WOULD_DELAY && j->reason_job)
-		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, j->reason_job);
-	else if (j->reason == REASON_BEHIND && j->reason_job)
-		(void)snprintf(out, TEXT_BYTES, "behind job %" PRIu64, j->reason_job);
+	if (n->reason == REASON_WINDOW || reservation_reason(n->reason))
+		reservation_reason_text(c, j, n->reason, n->reason_job, out);
+	else if (n->reason == REASON_WOULD_DELAY && n->reason_job)
+		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, n->reason_job);
 	else
-		text_set(out, TEXT_BYTES, reason_text(j->reason));
+		text_set(out, TEXT_BYTES, reason_text(n->reason));
 }
 
 /* ---- order -------------------------------------------------------------------------------------------- */
@@ -89,7 +83,7 @@ static int64_t usage_now(const struct core *c, int64_t t, uint32_t qnode)
 	return u ? fair_decay(u->decayed_rums, t - u->decayed_at_ms) : 0;
 }
 
-struct standing { uint32_t at, sector, project; int64_t sector_usage, project_usage; uint32_t sector_weight, project_weight; };
+struct standing { uint32_t sector, project; int64_t sector_usage, project_usage; uint32_t sector_weight, project_weight; };
 
 static int standing_cmp(const void *pa, const void *pb)
 {
@@ -104,20 +98,22 @@ static int standing_cmp(const void *pa, const void *pb)
 	return c ? c : a->project < b->project ? -1 : a->project > b->project;
 }
 
-/* Number the projects by fair share: their sector's usage per weight, then their own. `ret` has a place
- * for each tree node. */
-static void rank(const struct core *c, int64_t t, uint32_t *ret)
+/* Put the projects in order: by their sector's usage per weight, then by their own. */
+static void order_make(const struct core *c, int64_t t)
 {
-	struct standing *st = xcalloc(c->tree_n + 1, sizeof *st);
-	int64_t *sector_usage = xcalloc(c->tree_n + 1, sizeof *sector_usage);
+	struct scratch *s = c->scratch;
+	struct standing *st = xcalloc(c->qnodes.count + 1, sizeof *st);
+	int64_t *sector_usage;
 	uint32_t n = 0;
 
+	(void)tree_of(c, 1, SHAPE_GPU); /* sectors go by tree positions */
+	sector_usage = xcalloc(c->tree_n + 1, sizeof *sector_usage);
 	EACH(c, qnodes, qnode_s, q) {
-		const struct qnode_s *sector = qnode_of(c, sector_of(c, q->r.id));
+		const struct qnode_s *sector;
 
 		if (q->r.kind != QNODE_PROJECT)
 			continue;
-		st[n].at = q->at;
+		sector = qnode_of(c, sector_of(c, q->r.id));
 		st[n].project = q->r.id;
 		st[n].project_usage = usage_now(c, t, q->r.id);
 		st[n].project_weight = q->r.weight;
@@ -131,115 +127,103 @@ static void rank(const struct core *c, int64_t t, uint32_t *ret)
 		st[i].sector_usage = st[i].sector ? sector_usage[qnode_of(c, st[i].sector)->at] : 0;
 	if (n)
 		qsort(st, n, sizeof *st, standing_cmp);
-	for (uint32_t i = 0; i < n; i++)
-		ret[st[i].at] = i;
+	if (s->order_cap < n) {
+		s->order_cap = n;
+		s->order = xrealloc(s->order, n * sizeof(struct qnode_s *));
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		s->order[i] = qnode_of(c, st[i].project);
+		s->order[i]->rank = i;
+	}
+	s->order_n = n;
+	s->order_stale = false;
 	free(st);
 	free(sector_usage);
 }
 
-static struct key key_of(const struct core *c, int64_t t, const struct line *l, const uint32_t *ranks)
+static bool in_quota(const struct core *c, const struct need *n)
 {
-	bool old = t - l->submit_ms > c->cluster.age_guard_ms;
-	bool in_quota = !l->loan_only &&
-			!quota_ask(c, l->project, l->flavor, l->shape, l->units, CLASS_GUARANTEED);
-
-	return (struct key){
-		.rank = (uint64_t)(JOB_SYSTEM - l->klass) << 48 | (uint64_t)!in_quota << 40 |
-			(uint64_t)ranks[qnode_of(c, l->project)->at] << 1 | !old,
-		.area = old ? 0 : (uint64_t)rums_of(c, l->flavor, l->shape, l->units, l->time_limit_ms),
-		.submit = l->submit_seq,
-		.id = l->head,
-	};
+	return !n->loan_only && !quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_GUARANTEED);
 }
 
-static int key_cmp(const struct key *a, const struct key *b)
+static bool too_old(const struct core *c, int64_t t, const struct line *l)
 {
-	if (a->rank != b->rank)
-		return a->rank < b->rank ? -1 : 1;
-	if (a->area != b->area)
-		return a->area < b->area ? -1 : 1;
-	if (a->submit != b->submit)
-		return a->submit < b->submit ? -1 : 1;
-	return a->id < b->id ? -1 : a->id > b->id; /* children of an array share their submission */
+	return t - l->submit_ms > c->cluster.age_guard_ms;
 }
 
-static int pass_cmp(const void *pa, const void *pb)
+static uint64_t area_of(const struct core *c, const struct need *n, int64_t limit_ms)
 {
-	return key_cmp(&((const struct pass_line *)pa)->key, &((const struct pass_line *)pb)->key);
+	return (uint64_t)rums_of(c, n->flavor, n->shape, n->units, limit_ms);
 }
 
-struct numbered { struct key key; struct job_s *job; };
+static int u64_cmp(uint64_t a, uint64_t b) { return a < b ? -1 : a > b; }
+
+static int pick_cmp(const void *pa, const void *pb)
+{
+	const struct pick *a = pa, *b = pb;
+	int c;
+
+	if (a->young != b->young)
+		return a->young ? 1 : -1;
+	c = u64_cmp(a->area, b->area);
+	if (!c)
+		c = u64_cmp(a->submit, b->submit);
+	return c ? c : u64_cmp(a->id, b->id); /* children of an array share their submission */
+}
+
+/* The whole order, for people: compared as numbers, smaller first. */
+struct numbered { uint64_t rank; struct pick pick; struct job_s *job; };
 static int numbered_cmp(const void *pa, const void *pb)
 {
-	return key_cmp(&((const struct numbered *)pa)->key, &((const struct numbered *)pb)->key);
+	const struct numbered *a = pa, *b = pb;
+
+	return a->rank != b->rank ? u64_cmp(a->rank, b->rank) : pick_cmp(&a->pick, &b->pick);
 }
 
 void sched_order(const struct core *c, int64_t t)
 {
 	struct numbered *all;
-	uint32_t *ranks, n = 0;
+	uint32_t n = 0;
 
 	if (!c->pending_n || t - c->scratch->ordered_ms < c->pending_n / 10)
 		return;
 	c->scratch->ordered_ms = t;
-	(void)tree_of(c, 1, SHAPE_GPU);
-	ranks = xcalloc(c->tree_n + 1, sizeof *ranks); /* not the scheduler's: a question changes no decision */
-	rank(c, t, ranks);
+	if (c->scratch->order_stale)
+		order_make(c, t);
 	all = xmalloc(c->pending_n * sizeof *all);
 	for (uint32_t i = 0; i < c->pending_n; i++) {
 		struct job_s *j = job_of(c, c->pending[i]);
+		const struct line *l = j->line;
+		bool old = t - j->r.submit_ms > c->cluster.age_guard_ms;
 
 		j->order = 0;
-		if (j->line) {
-			struct line as = *j->line; /* alike, but for its submission */
-
-			as.head = j->r.id;
-			as.submit_seq = j->r.submit_seq;
-			as.submit_ms = j->r.submit_ms;
-			all[n++] = (struct numbered){key_of(c, t, &as, ranks), j};
-		}
+		if (!l)
+			continue;
+		all[n].rank = (uint64_t)(JOB_SYSTEM - l->need->klass) << 48 | (uint64_t)!in_quota(c, l->need) << 40 |
+			      qnode_of(c, l->need->project)->rank;
+		all[n].pick = (struct pick){.young = !old,
+					    .area = old ? 0 : area_of(c, l->need, l->limit_ms),
+					    .submit = j->r.submit_seq,
+					    .id = j->r.id};
+		all[n++].job = j;
 	}
 	if (n)
 		qsort(all, n, sizeof *all, numbered_cmp);
 	for (uint32_t i = 0; i < n; i++)
 		all[i].job->order = i + 1;
-	free(ranks);
 	free(all);
-}
-
-/* ---- one reservation per flavor ------------------------------------------------------------------------- */
-
-/* By walltimes: the first instant from which its devices stay free as long as it may run. */
-static void reserve(const struct core *c, int64_t t, const struct job_s *j, struct shadow *s)
-{
-	const struct job_spec *spec = &j->r.spec;
-	int64_t need = in_devices(c, spec->flavor, spec->shape, spec->units), free;
-
-	s->set = true;
-	s->job = j->r.id;
-	s->key = key_of(c, t, j->line, c->scratch->rank);
-	s->at_ms = plan_fit(c, t, spec->flavor, need, spec->time_limit_ms);
-	free = s->at_ms == T_NEVER ? 0 : plan_free(c, s->at_ms, spec->flavor);
-	s->extra = free > need ? free - need : 0;
-}
-
-static bool may_pass(const struct core *c, int64_t t, const struct job_spec *spec, const struct shadow *s)
-{
-	int64_t need = in_devices(c, spec->flavor, spec->shape, spec->units);
-
-	if (!s->set || s->at_ms == T_NEVER || t + spec->time_limit_ms <= s->at_ms)
-		return true;
-	return need <= s->extra;
 }
 
 /* ---- gates ------------------------------------------------------------------------------------------------ */
 
-static int dependency_gate(const struct core *c, const struct job *j)
+/* On REASON_DEPENDENCY *ret_job is the job that has to start or end first. */
+static int dependency_gate(const struct core *c, const struct job *j, uint64_t *ret_job)
 {
 	for (uint32_t i = 0; i < j->spec.deps_n; i++) {
 		const struct dependency *dep = &j->spec.deps[i];
 		const struct job *o = core_job(c, dep->job);
 
+		*ret_job = dep->job;
 		switch ((enum dep_type)dep->type) {
 		case DEP_AFTER:
 			if (o && !o->first_start_ms && !job_terminal(o->state))
@@ -264,18 +248,21 @@ static int dependency_gate(const struct core *c, const struct job *j)
 		case DEP_SINGLETON:
 			EACH(c, jobs, job_s, other)
 				if (other->r.id < j->id && other->r.owner == j->owner &&
-				    !strcmp(other->r.spec.name, j->spec.name) && !job_terminal(other->r.state))
+				    !strcmp(other->r.spec.name, j->spec.name) && !job_terminal(other->r.state)) {
+					*ret_job = other->r.id;
 					return REASON_DEPENDENCY;
+				}
 			break;
 		}
 	}
 	return 0;
 }
 
-static int gates(const struct core *c, int64_t t, const struct job *j)
+static int gates(const struct core *c, int64_t t, const struct job *j, uint64_t *ret_job)
 {
 	const struct qnode_s *q = qnode_of(c, j->spec.project);
 
+	*ret_job = 0;
 	if (c->cluster.safe_mode)
 		return REASON_SAFE_MODE;
 	if (q->r.frozen || q->r.retired)
@@ -288,7 +275,7 @@ static int gates(const struct core *c, int64_t t, const struct job *j)
 		return REASON_JOB_LIMIT;
 	if (reservation_gate(c, t, j))
 		return REASON_WINDOW;
-	return dependency_gate(c, j);
+	return dependency_gate(c, j, ret_job);
 }
 
 /* ---- what failed already ------------------------------------------------------------------------------------- */
@@ -345,7 +332,10 @@ static int place_once(const struct core *c, struct place_ask *ask, struct arena 
 
 /* ---- trying one job ------------------------------------------------------------------------------------------ */
 
-enum verdict { WAITS, STARTED, ENDED };
+enum verdict { WAITS, ACTED }; /* ACTED: facts were made */
+
+/* A need as it is looked at: the job that speaks for it. */
+struct look { const struct core *c; int64_t t; struct decision *d; struct need *need; struct job_s *js; };
 
 static void started(const struct core *c, struct decision *d, int64_t t, const struct job *j, uint8_t klass,
 		    struct part *parts, uint32_t n)
@@ -360,20 +350,32 @@ static int budget_gate(const struct core *c, int64_t t, const struct job *j, uin
 	uint32_t stage;
 	int64_t left;
 
+	if (j->held_rums)
+		return 0; /* it has its budget since it was reserved for */
 	return job_stage(c, t, j->spec.project, job_hold(c, &j->spec, klass), &stage, &left);
+}
+
+/* Hold the budget of a job that waits on: a claim fetches its devices, or a place in the plan is its own. */
+static void budget_hold(const struct core *c, struct decision *d, int64_t t, struct job *e)
+{
+	int64_t hold = job_hold(c, &e->spec, CLASS_GUARANTEED), left;
+	uint32_t stage;
+
+	if (e->held_rums || job_stage(c, t, e->spec.project, hold, &stage, &left) || stage == UINT32_MAX)
+		return;
+	EDIT(c, d, RECORD_QNODE, qnode, e->spec.project)->stages[stage].held_rums += hold;
+	e->held_rums = hold;
+	e->held_stage = stage;
 }
 
 static bool raise_claim(const struct core *c, struct decision *d, int64_t t, const struct job *j)
 {
 	struct grant_ask ask = {.owner_kind = OWNER_JOB, .qnode = j->spec.project, .klass = CLASS_GUARANTEED};
-	struct job_s *js = job_of(c, j->id);
 	uint64_t owner = j->id, claim, key;
-	int64_t hold = job_hold(c, &j->spec, CLASS_GUARANTEED), left;
-	uint32_t stage;
 	struct job *e;
 
-	if (j->spec.array_step)
-		return false; /* its children claim nothing: they start as devices come free */
+	if (j->spec.array_step || !c->loans.count)
+		return false; /* an array's children claim nothing: they start as devices come free */
 	ask.owner = owner;
 	job_place_ask(c, t, j, CLASS_GUARANTEED, &ask.place);
 	key = ask_hash(c, &ask.place, PLACE_OVER_LOANS);
@@ -387,232 +389,356 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 	e = EDIT(c, d, RECORD_JOB, job, owner);
 	e->claim = claim;
 	e->state = JOB_EARMARKED;
-	if (job_stage(c, t, j->spec.project, hold, &stage, &left) == 0 && stage != UINT32_MAX) {
-		EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[stage].held_rums += hold;
-		e->held_rums = hold;
-		e->held_stage = stage;
-	}
-	reason_set(js, t, REASON_CLAIM, 0);
+	budget_hold(c, d, t, e);
 	return true;
 }
 
-static enum verdict try_job(const struct core *c, int64_t t, struct decision *d, struct job_s *js,
-			    struct shadow *shadow)
+/* Asks it for devices and nothing else? Then its quota is all that a promise has to be made from: how its
+ * devices lie, what else is on their nodes and which nodes those are does not matter. */
+static bool promisable(const struct job *j)
 {
-	const struct job *j = &js->r;
 	const struct job_spec *s = &j->spec;
-	struct shadow *head = &shadow[s->flavor];
-	int gate = gates(c, t, j), quota = REASON_LEAF_FULL, loan = REASON_LEAF_FULL;
+
+	return !s->per_node && !s->requires_n && !s->cpus_per_task && !s->memory_mib && !s->topology &&
+	       !s->reservation && !j->excluded_n;
+}
+
+/* A place in the plan for a job that cannot start now. `devices`: it lacks them though it has quota. */
+static enum verdict reserve(const struct look *k, bool devices)
+{
+	const struct core *c = k->c;
+	const struct job *j = &k->js->r;
+	const struct job_spec *s = &j->spec;
+	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
+	uint32_t most = plan_reservations_max(c);
+	int64_t at;
+	struct job *e;
+
+	if (j->reserved_ms || s->array_step || c->plan[s->flavor].holds >= most ||
+	    qnode_of(c, s->project)->holds >= (most + 3) / 4 || (!devices && (!pool || s->units > pool->own)) ||
+	    (!j->held_rums && budget_gate(c, k->t, j, CLASS_GUARANTEED)))
+		return WAITS;
+	at = plan_reserve(c, k->t, s);
+	if (at == T_NEVER)
+		return WAITS;
+	e = EDIT(c, k->d, RECORD_JOB, job, j->id);
+	e->reserved_ms = at;
+	e->reserved_devices = devices;
+	if (!devices && promisable(j))
+		e->promised_ms = at + qnode_recall_slo(c, s->project);
+	budget_hold(c, k->d, k->t, e);
+	return ACTED;
+}
+
+/* Look again when time has changed the plan. */
+static void would_delay(const struct look *k)
+{
+	const struct job_spec *s = &k->js->r.spec;
+	struct scratch *scratch = k->c->scratch;
+	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, s->shape);
+
+	if (at != T_NEVER && (!scratch->wake_ms || at < scratch->wake_ms))
+		scratch->wake_ms = at;
+}
+
+/* As guaranteed work, or for a place in the plan. */
+static enum verdict try_guaranteed(const struct look *k)
+{
+	const struct core *c = k->c;
+	const struct job *j = &k->js->r;
+	const struct job_spec *s = &j->spec;
 	struct place_ask ask;
 	struct part *parts;
+	uint64_t other = 0;
 	uint32_t n;
+	int rc = budget_gate(c, k->t, j, CLASS_GUARANTEED);
 
-	if (gate == REASON_DEPENDENCY_NEVER) {
-		job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, j->id), JOB_CANCELLED,
-			"its dependency can never be met (106)");
-		return ENDED;
-	}
-	if (gate) {
-		reason_set(js, t, gate, 0);
+	if (rc) {
+		reason_set(k->need, k->t, rc, 0);
 		return WAITS;
 	}
-	if (!waits_for_loan_only(s)) {
-		quota = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED);
-		if (!quota) {
-			int rc = budget_gate(c, t, j, CLASS_GUARANTEED);
-
-			if (rc) {
-				reason_set(js, t, rc, 0);
-				return WAITS;
-			}
-			job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
-			rc = place_once(c, &ask, &d->arena, &parts, &n);
-			if (!rc && !may_pass(c, t, s, head)) {
-				reason_set(js, t, REASON_WOULD_DELAY, head->job);
-				return WAITS;
-			}
-			if (!rc) {
-				if (head->set)
-					head->extra -= in_devices(c, s->flavor, s->shape, s->units);
-				started(c, d, t, j, CLASS_GUARANTEED, parts, n);
-				return STARTED;
-			}
-			if (raise_claim(c, d, t, j))
-				return STARTED;
-			if (reservation_reason(rc)) { /* it waits for an instant, and in nobody's way */
-				const struct reservation *r = reservation_in_way(c, &ask);
-
-				reason_set(js, t, rc, r ? r->id : 0);
-				return WAITS;
-			}
-			reason_set(js, t, rc, 0);
-			if (!head->set) {
-				reserve(c, t, js, head);
-				js->estimate_ms = head->at_ms == T_NEVER ? 0 : head->at_ms;
-			} else {
-				reason_set(js, t, REASON_BEHIND, head->job);
-			}
-			return WAITS;
-		}
+	job_place_ask(c, k->t, j, CLASS_GUARANTEED, &ask);
+	rc = c->reservations.count ? place_once(c, &ask, &k->d->arena, &parts, &n) : 0;
+	if (!reservation_reason(rc) &&
+	    !plan_may(c, k->t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, false), j->id, &other)) {
+		reason_set(k->need, k->t, REASON_WOULD_DELAY, other);
+		would_delay(k);
+		return reserve(k, false);
 	}
-	if (s->loan != LOAN_NEVER || s->klass <= JOB_STANDBY) {
-		int64_t need = job_back_ms(c, j);
-
-		loan = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
-		if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
-			loan = REASON_LOAN_NOTICE;
-		if (!loan && j->end_cause == END_RECALL && j->eligible_ms > t)
-			loan = REASON_COOLDOWN;
-		if (!loan)
-			loan = budget_gate(c, t, j, CLASS_LOAN);
-		if (!loan) {
-			job_place_ask(c, t, j, CLASS_LOAN, &ask);
-			loan = place_once(c, &ask, &d->arena, &parts, &n);
-		}
-		if (!loan && !certify_loan(c, s->flavor, need, parts, n))
-			loan = REASON_LOAN_NOTICE;
-		if (!loan && !may_pass(c, t, s, head))
-			loan = REASON_WOULD_DELAY;
-		if (!loan) {
-			started(c, d, t, j, CLASS_LOAN, parts, n);
-			return STARTED;
-		}
+	if (!c->reservations.count)
+		rc = place_once(c, &ask, &k->d->arena, &parts, &n);
+	if (!rc) {
+		started(c, k->d, k->t, j, CLASS_GUARANTEED, parts, n);
+		return ACTED;
 	}
-	/* the reason people can do something about: why its own quota does not serve, unless a loan is all
-	 * it may have */
-	reason_set(js, t, waits_for_loan_only(s) || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ? loan : quota,
-		   0);
+	if (!plan_may(c, k->t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, true), j->id, &other))
+		would_delay(k);
+	else if (raise_claim(c, k->d, k->t, j))
+		return ACTED;
+	if (reservation_reason(rc)) { /* it waits for an instant, and in nobody's way */
+		const struct reservation *r = reservation_in_way(c, &ask);
+
+		reason_set(k->need, k->t, rc, r ? r->id : 0);
+		return WAITS;
+	}
+	reason_set(k->need, k->t, rc, 0);
+	return reserve(k, true);
+}
+
+/* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
+static enum verdict try_loan(const struct look *k, int quota)
+{
+	const struct core *c = k->c;
+	const struct job *j = &k->js->r;
+	const struct job_spec *s = &j->spec;
+	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
+	int64_t need = job_back_ms(c, j);
+	struct place_ask ask;
+	struct part *parts;
+	uint64_t other = 0;
+	uint32_t n;
+	int loan = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
+
+	if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
+		loan = REASON_LOAN_NOTICE;
+	if (!loan && j->end_cause == END_RECALL && j->eligible_ms > k->t)
+		loan = REASON_COOLDOWN;
+	if (!loan)
+		loan = budget_gate(c, k->t, j, CLASS_LOAN);
+	if (!loan && !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j->id, &other)) {
+		loan = REASON_WOULD_DELAY;
+		would_delay(k);
+	}
+	if (!loan) {
+		job_place_ask(c, k->t, j, CLASS_LOAN, &ask);
+		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
+	}
+	if (!loan && !certify_loan(c, s->flavor, need, parts, n))
+		loan = REASON_LOAN_NOTICE;
+	if (!loan) {
+		started(c, k->d, k->t, j, CLASS_LOAN, parts, n);
+		return ACTED;
+	}
+	if (s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE)
+		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
+	else
+		reason_set(k->need, k->t, quota, 0);
 	return WAITS;
 }
 
-/* ---- passes ---------------------------------------------------------------------------------------------------- */
-
-static void fresh_forget(struct scratch *s)
+static enum verdict try_job(const struct look *k)
 {
-	for (uint32_t i = s->fresh_at; i < s->fresh_n; i++)
-		s->fresh[i]->fresh = false;
-	s->fresh_n = s->fresh_at = 0;
-}
-
-/* Keep the first SCHED_BUDGET lines of the order, in a heap with the last of them on top. */
-static void pass_offer(struct scratch *s, struct pass_line l)
-{
-	uint32_t i;
-
-	if (s->pass_n < SCHED_BUDGET) {
-		for (i = s->pass_n++; i && key_cmp(&s->pass[(i - 1) / 2].key, &l.key) < 0; i = (i - 1) / 2)
-			s->pass[i] = s->pass[(i - 1) / 2];
-		s->pass[i] = l;
-		return;
-	}
-	if (key_cmp(&l.key, &s->pass[0].key) > 0)
-		return;
-	for (i = 0;;) {
-		uint32_t k = 2 * i + 1;
-
-		if (k >= s->pass_n)
-			break;
-		if (k + 1 < s->pass_n && key_cmp(&s->pass[k].key, &s->pass[k + 1].key) < 0)
-			k++;
-		if (key_cmp(&s->pass[k].key, &l.key) < 0)
-			break;
-		s->pass[i] = s->pass[k];
-		i = k;
-	}
-	s->pass[i] = l;
-}
-
-/* Put the lines in order; the walk itself is pass_step, one start per call. */
-static void pass_begin(const struct core *c, int64_t t)
-{
-	struct scratch *s = c->scratch;
+	const struct core *c = k->c;
+	const struct job *j = &k->js->r;
+	const struct job_spec *s = &j->spec;
+	uint64_t waits_for;
+	int gate = gates(c, k->t, j, &waits_for), quota = REASON_LEAF_FULL;
 	struct core *mut;
 
-	memcpy(&mut, &c, sizeof mut); /* empty lines are no state */
-	fresh_forget(s);
-	s->pass_n = s->pass_at = 0;
-	lines_sweep(mut);
-	memset(s->shadow, 0, sizeof s->shadow);
-	memset(s->failed, 0, sizeof s->failed);
-	if (!c->lines_n)
-		return;
-	(void)tree_of(c, 1, SHAPE_GPU); /* ranks go by tree positions */
-	if (s->rank_n < c->tree_n) {
-		s->rank = xrealloc(s->rank, c->tree_n * sizeof *s->rank);
-		s->rank_n = c->tree_n;
+	if (gate == REASON_DEPENDENCY_NEVER) {
+		job_end(c, k->d, k->t, EDIT(c, k->d, RECORD_JOB, job, j->id), JOB_CANCELLED,
+			"its dependency can never be met (106)");
+		return ACTED;
 	}
-	rank(c, t, s->rank);
-	if (!s->pass)
-		s->pass = xcalloc(SCHED_BUDGET, sizeof *s->pass);
-	for (uint32_t i = 0; i < c->lines_n; i++)
-		pass_offer(s, (struct pass_line){key_of(c, t, c->lines[i], s->rank), c->lines[i]});
-	qsort(s->pass, s->pass_n, sizeof *s->pass, pass_cmp);
+	if (gate) {
+		reason_set(k->need, k->t, gate, 0);
+		memcpy(&mut, &c, sizeof mut); /* who is parked is no state: it is found again */
+		if (gate != REASON_JOB_LIMIT)
+			need_park(mut, k->need, waits_for);
+		return WAITS;
+	}
+	if (!k->need->loan_only) {
+		quota = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED);
+		if (!quota)
+			return try_guaranteed(k);
+	}
+	if (k->need->loan_ok && try_loan(k, quota) == ACTED)
+		return ACTED;
+	if (!k->need->loan_ok)
+		reason_set(k->need, k->t, quota, 0);
+	return k->need->loan_only ? WAITS : reserve(k, false);
 }
 
-static bool line_try(const struct core *c, int64_t t, struct decision *d, const struct line *l)
+/* The longest waiting job of a need, if that is too long, and the shortest. */
+static enum verdict try_need(const struct core *c, int64_t t, struct decision *d, struct need *n)
 {
-	return l->head && try_job(c, t, d, line_head(c, l), c->scratch->shadow) != WAITS;
+	const struct timer *aged = timer_first(&n->aged), *first = timer_first(&n->lines);
+	struct look k = {.c = c, .t = t, .d = d, .need = n};
+
+	if (!first)
+		return WAITS;
+	k.js = job_of(c, aged->id);
+	if (aged->id != first->id && too_old(c, t, k.js->line)) {
+		if (try_job(&k) == ACTED)
+			return ACTED;
+		if (n->parked)
+			return WAITS;
+	}
+	k.js = job_of(c, first->id);
+	return try_job(&k);
 }
 
-static bool pass_step(const struct core *c, int64_t t, struct decision *d)
+/* ---- walks ---------------------------------------------------------------------------------------------- */
+
+static struct group *group_of(const struct qnode_s *q, uint16_t flavor)
+{
+	for (uint32_t i = 0; i < q->groups_n; i++)
+		if (q->group[i]->flavor == flavor)
+			return q->group[i];
+	return NULL;
+}
+
+static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 {
 	struct scratch *s = c->scratch;
 
-	for (; s->pass_at < s->pass_n; s->pass_at++)
-		if (line_try(c, t, d, s->pass[s->pass_at].line))
-			return true; /* the next of this line may start, too */
+	s->freed &= ~(UINT64_C(1) << flavor);
+	s->walk++;
+	s->walk_flavor = flavor;
+	s->walk_klass = JOB_SYSTEM;
+	s->walk_loans = false;
+	s->walk_project = s->walk_pick = s->pick_n = 0;
+	memset(s->failed, 0, sizeof s->failed);
+	if (s->order_stale)
+		order_make(c, t);
+	s->work |= WORK_WALK;
+}
+
+/* The needs of a group that this part of the walk is about, in order. */
+static void picks_make(const struct core *c, int64_t t, const struct group *g)
+{
+	struct scratch *s = c->scratch;
+
+	s->pick_n = s->walk_pick = 0;
+	if (!g->klass_n[s->walk_klass])
+		return;
+	if (s->pick_cap < g->n) {
+		s->pick_cap = g->cap;
+		s->pick = xrealloc(s->pick, s->pick_cap * sizeof *s->pick);
+	}
+	for (uint32_t i = 0; i < g->n; i++) {
+		struct need *n = g->need[i];
+		const struct line *l;
+		bool old;
+
+		if (n->klass != s->walk_klass || n->tried == s->walk || (!s->walk_loans && !in_quota(c, n)))
+			continue;
+		l = job_of(c, timer_first(&n->aged)->id)->line;
+		old = too_old(c, t, l);
+		if (!old)
+			l = job_of(c, timer_first(&n->lines)->id)->line;
+		s->pick[s->pick_n++] = (struct pick){
+			.young = !old,
+			.area = old ? 0 : area_of(c, n, l->limit_ms),
+			.submit = l->submit_seq,
+			.id = l->head,
+			.need = n,
+		};
+	}
+	if (s->pick_n)
+		qsort(s->pick, s->pick_n, sizeof *s->pick, pick_cmp);
+}
+
+/* To the next group; false at the end of the walk. */
+static bool walk_next(const struct core *c, int64_t t)
+{
+	struct scratch *s = c->scratch;
+
+	for (;;) {
+		const struct group *g;
+
+		if (s->walk_project == s->order_n) {
+			s->walk_project = 0;
+			if (s->walk_loans && s->walk_klass == JOB_SCAVENGER)
+				return false;
+			s->walk_klass -= s->walk_loans;
+			s->walk_loans = !s->walk_loans;
+			continue;
+		}
+		g = group_of(s->order[s->walk_project++], s->walk_flavor);
+		if (!g || !g->klass_n[s->walk_klass])
+			continue;
+		picks_make(c, t, g);
+		if (s->pick_n)
+			return true;
+	}
+}
+
+static bool walk_step(const struct core *c, int64_t t, struct decision *d, uint32_t *budget)
+{
+	struct scratch *s = c->scratch;
+
+	do {
+		for (; s->walk_pick < s->pick_n; s->walk_pick++) {
+			struct need *n = s->pick[s->walk_pick].need;
+
+			if (!*budget)
+				return false;
+			--*budget;
+			if (!n->at || n->tried == s->walk)
+				continue;
+			if (try_need(c, t, d, n) == ACTED)
+				return true; /* the next of this need may start, too */
+			n->tried = s->walk;
+		}
+	} while (walk_next(c, t));
+	s->work &= ~(uint32_t)WORK_WALK;
 	return false;
 }
 
-/* Lines with a new head: nothing was freed, so nobody else can start. Whoever stands before a reservation
- * changes what the others may pass: then the whole order is walked again. */
-static bool fresh_step(const struct core *c, int64_t t, struct decision *d)
+/* Needs with a new first job: nothing was freed, so nobody else can start. */
+static bool fresh_step(const struct core *c, int64_t t, struct decision *d, uint32_t *budget)
 {
 	struct scratch *s = c->scratch;
 
 	for (; s->fresh_at < s->fresh_n; s->fresh_at++) {
-		struct line *l = s->fresh[s->fresh_at];
-		const struct shadow *shadow = &s->shadow[l->flavor];
-		struct key key;
+		struct need *n = s->fresh[s->fresh_at];
 
-		if (l->head) {
-			if (qnode_of(c, l->project)->at >= s->rank_n) {
-				s->work |= WORK_JOBS; /* no pass yet */
-				return false;
-			}
-			key = key_of(c, t, l, s->rank);
-			if (shadow->set && key_cmp(&key, &shadow->key) < 0) {
-				s->work |= WORK_JOBS;
-				return false;
-			}
-		}
-		if (line_try(c, t, d, l))
+		if (!*budget)
+			return false;
+		--*budget;
+		if (!n->parked && try_need(c, t, d, n) == ACTED)
 			return true;
-		l->fresh = false;
+		n->fresh = false;
 	}
 	s->fresh_n = s->fresh_at = 0;
+	s->work &= ~(uint32_t)WORK_FRESH;
 	return false;
 }
 
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 {
 	struct scratch *s = c->scratch;
+	uint32_t budget = SCHED_BUDGET;
+	struct core *mut;
 
-	do {
-		if (s->work & WORK_JOBS) {
-			s->work &= ~(uint32_t)(WORK_JOBS | WORK_AGAIN);
-			pass_begin(c, t);
-			s->work |= WORK_PASS;
+	memcpy(&mut, &c, sizeof mut); /* what ran empty and who is parked is no state */
+	if (s->work & WORK_JOBS) {
+		s->work &= ~(uint32_t)(WORK_JOBS | WORK_WALK);
+		needs_unpark(mut);
+		s->order_stale = true;
+		for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
+			if (flavor_of(c, f))
+				work_freed(mut, f);
+	}
+	if ((s->work & WORK_WALK) && (s->freed >> s->walk_flavor & 1))
+		walk_begin(c, t, s->walk_flavor); /* more came free meanwhile */
+	for (;;) {
+		if ((s->work & WORK_WALK) && walk_step(c, t, d, &budget))
+			return true;
+		if (budget && !(s->work & WORK_WALK) && s->freed) {
+			walk_begin(c, t, (uint16_t)__builtin_ctzll(s->freed));
+			continue;
 		}
-		if ((s->work & WORK_PASS) && pass_step(c, t, d))
+		s->work &= s->freed ? ~UINT32_C(0) : ~(uint32_t)WORK_FREED;
+		if (budget && (s->work & WORK_FRESH) && fresh_step(c, t, d, &budget))
 			return true;
-		s->work &= ~(uint32_t)WORK_PASS;
-		if ((s->work & WORK_FRESH) && fresh_step(c, t, d))
-			return true;
-		s->work &= ~(uint32_t)WORK_FRESH;
-		if (s->work & WORK_AGAIN)
-			s->work |= WORK_JOBS;
-	} while (s->work & WORK_JOBS);
+		break;
+	}
+	if (s->work & (WORK_WALK | WORK_FREED | WORK_FRESH))
+		s->pause_ms = t + 1;
+	else
+		lines_sweep(mut);
 	return false;
 }
 
@@ -678,29 +804,70 @@ static bool stage_carries(const struct core *c, const struct job *j, int64_t *re
 	return *ret_more <= s->amount_rums - s->held_rums - s->spent_rums;
 }
 
+/* Room in its quota for anything that it has on loan? */
+static bool may_promote(const struct core *c, const struct qnode_s *q)
+{
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
+		for (uint8_t s = 0; s < SHAPE_COUNT && flavor_of(c, f); s++)
+			if (tree_of(c, f, s) && !quota_ask(c, q->r.id, f, s, 1, CLASS_GUARANTEED))
+				return true;
+	return false;
+}
+
+static bool promote(const struct core *c, int64_t t, struct decision *d, const struct alloc_s *a)
+{
+	const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
+	struct alloc *e;
+	int64_t more;
+
+	if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
+		return false;
+	if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
+	    !plan_may(c, t, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, max64(a->until_ms - t, 1), 0, NULL) ||
+	    !place_may_guarantee(c, &a->r) || reservation_blocks(c, &a->r, a->r.limit_ms) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
+		return false;
+	alloc_charge(c, d, t, a->r.id); /* so far as a loan */
+	if (more) {
+		EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[j->held_stage].held_rums += more;
+		EDIT(c, d, RECORD_JOB, job, j->id)->held_rums += more;
+	}
+	e = EDIT(c, d, RECORD_ALLOC, alloc, a->r.id);
+	e->klass = CLASS_GUARANTEED;
+	e->lenders_n = 0;
+	return true;
+}
+
 bool sched_promote(const struct core *c, int64_t t, struct decision *d)
 {
-	EACH(c, loans, alloc_s, a) {
-		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
-		struct alloc *e;
-		int64_t more;
-
-		if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
+	EACH(c, qnodes, qnode_s, q) {
+		if (!q->loans.count || !may_promote(c, q))
 			continue;
-		if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
-		    !place_may_guarantee(c, &a->r) || reservation_blocks(c, &a->r, a->r.limit_ms) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
-			continue;
-		alloc_charge(c, d, t, a->r.id); /* so far as a loan */
-		if (more) {
-			EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[j->held_stage].held_rums += more;
-			EDIT(c, d, RECORD_JOB, job, j->id)->held_rums += more;
-		}
-		e = EDIT(c, d, RECORD_ALLOC, alloc, a->r.id);
-		e->klass = CLASS_GUARANTEED;
-		e->lenders_n = 0;
-		return true;
+		EACH(q, loans, alloc_s, a)
+			if (promote(c, t, d, a))
+				return true;
 	}
 	return false;
+}
+
+int sched_broken_cause(const struct core *c, int64_t t, const struct job *j)
+{
+	uint64_t other;
+	int rc = gates(c, t, j, &other);
+
+	if (c->cluster.safe_mode || t < c->cluster.no_expiry_until_ms)
+		return REASON_SAFE_MODE; /* sluisd itself was away */
+	if (rc)
+		return rc;
+	EACH(c, nodes, node_s, n)
+		if ((n->r.state != NODE_READY || n->r.admin != NODE_ENABLED) && node_flavor_mask(n, j->spec.flavor))
+			return REASON_NODES_OUT;
+		else if (n->pins_n && node_flavor_mask(n, j->spec.flavor))
+			return REASON_RESERVED;
+	EACH(c, allocs, alloc_s, a) /* a node that does not give back what has ended */
+		if (a->r.flavor == j->spec.flavor && a->until_ms < t - plan_margin(c, j->spec.flavor))
+			return REASON_NODES_OUT;
+	rc = quota_ask(c, j->spec.project, j->spec.flavor, j->spec.shape, j->spec.units, CLASS_GUARANTEED);
+	return rc ? rc : REASON_FRAGMENTED;
 }
 
 /* ---- the tick --------------------------------------------------------------------------------------------------- */
@@ -758,25 +925,25 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_PROMOTE;
-	if (s->work & (WORK_JOBS | WORK_PASS | WORK_FRESH | WORK_AGAIN))
+	if (s->work & (WORK_JOBS | WORK_FREED | WORK_WALK | WORK_FRESH))
 		(void)sched_jobs(c, t, d); /* an empty decision says that nothing is left */
 }
 
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)
 {
 	const struct job_spec *s = &j->spec;
-	const struct shadow *shadow = &c->scratch->shadow[s->flavor];
 	int64_t need = job_back_ms(c, j);
 	struct place_ask ask;
 	struct part *parts;
+	uint64_t other;
 	uint32_t n;
 
-	/* what the last pass promised stands in the way of all but the one it was promised to */
-	if (gates(c, t, j) || (shadow->job != j->id && !may_pass(c, t, s, shadow)))
+	if (gates(c, t, j, &other))
 		return false;
 	if (!waits_for_loan_only(s) &&
 	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
-	    !budget_gate(c, t, j, CLASS_GUARANTEED)) {
+	    !budget_gate(c, t, j, CLASS_GUARANTEED) &&
+	    plan_may(c, t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, false), j->id, NULL)) {
 		job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
 		if (!place(c, &ask, arena, &parts, &n))
 			return true;
@@ -785,7 +952,8 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
 	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
-	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN))
+	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN) ||
+	    !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms, j->id, NULL))
 		return false;
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	return !place(c, &ask, arena, &parts, &n) && certify_loan(c, s->flavor, need, parts, n);

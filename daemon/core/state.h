@@ -25,7 +25,8 @@
 #define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
-	SCHED_BUDGET = 1024,  /* lines looked at in one pass */
+	SCHED_BUDGET = 4096,  /* needs tried in one look */
+	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; a quarter of them at most of one project */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
 	FINISHED_JOBS_MAX = 200000,
 };
@@ -70,34 +71,60 @@ struct node_s {
 	struct timer timer;
 };
 
-struct reason_span { uint16_t code; int64_t elapsed_ms; };
 struct job_s {
 	struct job r;
 	/* volatile: never in facts, lost at restart */
-	uint16_t reason;
-	uint64_t reason_job; /* the job that stands in the way; 0 */
-	int64_t reason_since_ms;
-	struct reason_span *span; /* REASONS_KEPT; NULL before the first change */
-	int64_t estimate_ms;
 	uint64_t order; /* place in line as of the last sched_order */
 	uint32_t pending_at; /* index into core->pending + 1 */
 	struct line *line;   /* while PENDING */
 	struct timer wait;   /* place in it: by submission */
 	struct timer timer;
 };
-/* Waiting jobs between which only submission decides: what the scheduler says of the first holds for
- * all. A job with conditions of its own (dependencies, begin, an array) is a line of one. */
-struct line {
-	uint64_t hash;
-	struct timers jobs;  /* by submission */
-	/* what the order asks, so that putting lines in order touches no job: */
-	uint64_t head, submit_seq;
-	int64_t submit_ms, time_limit_ms;
+
+/* Waiting jobs, by what they ask for (line.c): jobs that only their submission tells apart are a line, lines
+ * that only their time limit tells apart a need, the needs of a project and flavor a group. */
+struct reason_span { uint16_t code; int64_t elapsed_ms; };
+struct need {
+	uint64_t hash;       /* first: see struct hashed */
+	struct timers lines; /* by time limit */
+	struct timers aged;  /* by submission of their first jobs */
+	struct group *group;
+	uint32_t at;         /* index in it + 1; 0: not in it */
 	uint32_t project, units;
 	uint16_t flavor;
 	uint8_t shape, klass;
-	bool loan_only;
-	bool fresh;          /* in scratch->fresh */
+	bool loan_only, loan_ok;
+	bool fresh;  /* in scratch->fresh */
+	bool parked; /* no device that comes free helps it: it waits for the job named, or for an order */
+	uint64_t waits_for;
+	struct need *wait_next, *wait_prev;
+	uint64_t tried; /* walk that found that it cannot start */
+	/* what was found when it was looked at last; volatile */
+	uint16_t reason;
+	uint64_t reason_job; /* the job that stands in the way; 0 */
+	int64_t reason_since_ms;
+	struct reason_span span[REASONS_KEPT];
+};
+struct line {
+	uint64_t hash;      /* first: see struct hashed */
+	struct timers jobs; /* by submission */
+	struct need *need;
+	struct timer by_limit, by_age; /* places in it */
+	uint64_t head, submit_seq; /* of the first */
+	int64_t submit_ms, limit_ms;
+};
+struct group {
+	uint16_t flavor;
+	struct need **need;
+	uint32_t n, cap;
+	uint32_t klass_n[JOB_SYSTEM + 1];
+};
+/* Objects whose first member is the hash they are found by. */
+struct hashed {
+	uint64_t **all;
+	uint32_t n, cap;
+	uint64_t **slot; /* open addressing, capacity a power of two */
+	uint32_t slots;
 };
 struct alloc_s {
 	struct alloc r;
@@ -135,6 +162,11 @@ struct qnode_s {
 	uint32_t running, pending; /* jobs */
 	uint32_t leases;           /* that have not ended */
 	struct idtab lent;         /* loans that name it as a lender and have not been told to go */
+	uint32_t rank;             /* place in scratch->order */
+	uint32_t holds;            /* reservations of its jobs */
+	struct group **group;      /* of its waiting jobs, one per flavor */
+	uint32_t groups_n;
+	struct idtab loans;        /* allocations on loan to it */
 	struct usage usage;
 };
 struct flavor_s { struct flavor r; };
@@ -145,12 +177,23 @@ struct idem_s *idem_find(const struct core *c, uint64_t id);
 /* What is taken until when (plan.c): the profiles count what is taken as negative. */
 struct plan_flavor {
 	struct profile firm, total; /* devices */
-	int64_t ready;              /* healthy devices on nodes that may be used */
+	int64_t ready;              /* healthy devices on nodes that may be used; [0]: cores */
+	uint32_t holds, holds_total; /* reservations; of them, for want of devices */
 };
 struct pool {
 	uint32_t at; /* index in the quota trees of the node whose nominal it is */
 	int64_t own;
 	struct profile firm; /* units */
+	uint32_t holds;
+};
+/* A reservation as it stands in the profiles. */
+struct hold {
+	uint64_t job;
+	int64_t from_ms, to_ms, units, devices;
+	uint32_t qnode;
+	uint16_t flavor;
+	uint8_t shape;
+	bool total; /* for want of devices: loans have to respect it, too */
 };
 struct plan_pools {
 	struct pool *pool;
@@ -190,14 +233,13 @@ struct core {
 	struct quota_tree tree[RESOURCES_MAX]; /* cell NULL: resource not in use */
 	uint64_t *pending;                /* ids of pending and earmarked jobs, ascending by id */
 	uint32_t pending_n, pending_cap;
-	struct line **lines;              /* empty ones stay until the next pass */
-	uint32_t lines_n, lines_cap;
-	struct line **line_slot;          /* by hash: open addressing, capacity a power of two */
-	uint32_t line_slots;
-	uint32_t dependent_n;             /* jobs in lines that depend on others */
+	struct hashed lines, needs;       /* empty ones stay until the next sweep */
+	uint32_t lines_empty;
+	struct idtab waiters;             /* job → first of the needs that wait for it */
 	struct plan_flavor plan[FLAVORS_MAX + 1];
 	struct plan_pools pools[RESOURCES_MAX];
 	struct certify certify;
+	struct idtab holds;               /* job → struct hold */
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
 	struct idtab ended;               /* jobs */
@@ -216,19 +258,18 @@ enum {
 	WORK_CLAIMS = 1,
 	WORK_LEASES = 2,
 	WORK_PROMOTE = 4,
-	WORK_JOBS = 8,   /* something was freed, or order or limits changed: a whole pass */
-	WORK_PASS = 16,  /* a pass is under way: starting a job frees nothing, so it goes on where it was */
-	WORK_FRESH = 32, /* lines with a new head */
-	WORK_AGAIN = 64, /* devices were taken since the pass began: one more when it is over */
+	WORK_JOBS = 8,   /* order, limits or nodes changed: look at everything */
+	WORK_FREED = 16, /* devices, quota or time of the flavors in scratch->freed */
+	WORK_WALK = 32,  /* a walk is under way: starting a job frees nothing, so it goes on where it was */
+	WORK_FRESH = 64, /* needs with a new first job */
 	WORK_RESERVE = 128, /* a reservation may have lost devices, or find others */
-	WORK_ALL = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_JOBS | WORK_RESERVE,
+	WORK_DEVICES = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_RESERVE,
+	WORK_ALL = WORK_DEVICES | WORK_JOBS,
 };
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
 
-/* Place of a line in the order: compared as numbers, smaller first. */
-struct key { uint64_t rank, area, submit, id; };
-struct pass_line { struct key key; struct line *line; };
-struct shadow { bool set; int64_t at_ms; int64_t extra; uint64_t job; struct key key; };
+/* Place of a need in its group's order: compared as numbers, smaller first. */
+struct pick { bool young; uint64_t area, submit, id; struct need *need; };
 /* A request for devices that failed since anything was freed: more units fail, too. */
 struct failed { uint64_t hash; uint32_t units; uint64_t total; uint16_t reason; };
 struct name_kept { char name[TEXT_BYTES]; uint32_t qnode; };
@@ -237,18 +278,26 @@ struct name_kept { char name[TEXT_BYTES]; uint32_t qnode; };
  * CMD_RECOVER orders a whole pass. */
 struct scratch {
 	uint32_t work; /* WORK_* */
-	struct pass_line *pass;
-	uint32_t pass_n, pass_at; /* SCHED_BUDGET places */
-	struct line **fresh;
+	uint64_t freed; /* flavors, by bit */
+	struct need **fresh;
 	uint32_t fresh_n, fresh_at, fresh_cap;
-	struct shadow shadow[FLAVORS_MAX + 1];
-	uint32_t *rank; /* of projects, by tree index */
-	uint32_t rank_n;
+	/* the walk over the groups of one flavor: classes, in quota before on loan, projects in order, needs */
+	uint64_t walk; /* number of the walk, from 1 */
+	uint16_t walk_flavor;
+	uint8_t walk_klass, walk_loans;
+	uint32_t walk_project, walk_pick;
+	struct pick *pick;
+	uint32_t pick_n, pick_cap;
+	struct qnode_s **order; /* projects in order */
+	uint32_t order_n, order_cap;
+	bool order_stale;
+	int64_t pause_ms; /* the budget of one look is used up: it goes on then */
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
 	int64_t ordered_ms;
-	int64_t wake_ms; /* a stage somebody waits for opens then; 0: none */
+	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
+	uint64_t promises_given, promises_kept, promises_broken;
 };
 
 /* ---- lookups (wrappers) ------------------------------------------------------------------- */
@@ -482,6 +531,25 @@ void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t sha
 void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
 struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
+void plan_hold(struct core *c, struct job_s *j); /* hook of core_apply: its reservation */
+/* May guaranteed work of `units` run in the project from t on for span_ms without delaying a reservation?
+ * `job`'s own is left out of account (0: none). On false *ret_other is a job that it would delay. */
+bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units,
+	      int64_t span_ms, uint64_t job, uint64_t *ret_other);
+/* The same for a loan, which may be recalled for a promise but not for want of devices. */
+bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms, uint64_t job,
+		   uint64_t *ret_other);
+/* May guaranteed work that runs go on for more_ms? As plan_may(). */
+bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other);
+/* From the start that is decided to the limit, at the latest; `claimed`: its devices have to be recalled. */
+int64_t plan_span(const struct core *c, const struct job_spec *s, bool claimed);
+/* When time alone next changes what plan_may() and plan_may_loan() say: something outlives its limit. */
+int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape);
+/* First instant from which on guaranteed work as `s` may start without delaying a reservation; T_NEVER. */
+int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s);
+uint32_t plan_reservations_max(const struct core *c);
+/* From the limit of work to the proof that it is gone, at the latest. */
+int64_t plan_margin(const struct core *c, uint16_t flavor);
 /* Devices nobody holds or claims at t, loans counted as held; and the first instant from t on at which so
  * many stay free for span_ms (T_NEVER: none). O(log), by walltimes. */
 int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
@@ -590,19 +658,33 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
 /* Number the waiting jobs in the order of the queue; done at most every pending_n / 10 ms. */
 void sched_order(const struct core *c, int64_t t);
-/* The job whose reason holds for `j`: the first of its line. */
-const struct job_s *sched_speaker(const struct core *c, const struct job_s *j);
-void sched_reason_text(const struct core *c, const struct job_s *j, char out[TEXT_BYTES]);
+void sched_reason_text(const struct core *c, const struct need *n, const struct job *j, char out[TEXT_BYTES]);
+/* Why the promise of `j`, whose instant has passed, could not be kept: a reason. */
+int sched_broken_cause(const struct core *c, int64_t t, const struct job *j);
+/* Devices, quota or time of this flavor came free. */
+void work_freed(struct core *c, uint16_t flavor);
 
-/* ---- lines of waiting jobs (line.c) ---------------------------------------------------------------- */
+/* ---- lines and needs of waiting jobs (line.c) ------------------------------------------------------ */
 void line_join(struct core *c, struct job_s *j);
 void line_leave(struct core *c, struct job_s *j);
-/* Free the empty lines; no pointer to one may be kept. */
+/* Free what ran empty, once that is much; no pointer to one may be kept. */
 void lines_sweep(struct core *c);
+void lines_done(struct core *c);
+int line_check(const struct core *c, struct err *err) NODISCARD;
 static inline struct job_s *line_head(const struct core *c, const struct line *l)
 {
 	return l->head ? job_of(c, l->head) : NULL;
 }
+/* Have it looked at by the next tick. */
+void need_fresh(struct core *c, struct need *n);
+/* Out of its group until the job `waits_for` starts or ends (0: until an order changes, or it does). */
+void need_park(struct core *c, struct need *n, uint64_t waits_for);
+/* A job that comes into a need nobody has looked at brings along why it has waited so far. */
+void need_carry(const struct need *from, struct need *to);
+void needs_unpark(struct core *c);
+void needs_wake_job(struct core *c, uint64_t job);
+/* Look again at what waits in this project for a reason that `of` accepts. */
+void needs_wake_project(struct core *c, struct qnode_s *q, bool (*of)(int reason));
 /* A job that never has a guarantee: asked for so, or of a class that may only use what is idle. */
 static inline bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }
 uint64_t hash_bytes(uint64_t h, const void *data, size_t n);

@@ -60,18 +60,23 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		TEXT_SET(v->reservation, r ? r->spec.name : "(gone)");
 	}
 	if (job_waits(j) || j->state == JOB_EARMARKED) {
-		const struct job_s *speaker = sched_speaker(c, js);
+		const struct need *n = js->line ? js->line->need : NULL;
 
-		v->reason = j->state == JOB_HELD ? (j->admin_hold ? REASON_HELD_ADMIN : REASON_HELD_USER) : speaker->reason;
-		if (j->state == JOB_HELD)
-			TEXT_SET(v->reason_text, reason_text(v->reason));
+		v->reason = j->state == JOB_HELD      ? (j->admin_hold ? REASON_HELD_ADMIN : REASON_HELD_USER) :
+			    j->state == JOB_EARMARKED ? REASON_CLAIM :
+			    n			      ? n->reason :
+							0;
+		if (n && j->state == JOB_PENDING)
+			sched_reason_text(c, n, j, v->reason_text);
 		else
-			sched_reason_text(c, speaker, v->reason_text);
-		v->reason_since_ms = speaker->reason_since_ms;
+			TEXT_SET(v->reason_text, reason_text(v->reason));
+		v->reason_since_ms = n ? n->reason_since_ms :
+				     core_claim(c, j->claim) ? core_claim(c, j->claim)->created_ms : 0;
 		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)
 			v->reason_since_ms = j->submit_ms;
 		v->order = js->order;
-		v->start_p50_ms = v->start_p90_ms = js->estimate_ms;
+		v->start_p50_ms = j->reserved_ms;
+		v->start_p90_ms = j->promised_ms ? j->promised_ms : j->reserved_ms;
 	}
 }
 
@@ -660,13 +665,13 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - j->r.submit_ms;
 		r->blocking = true;
 	}
-	for (int i = 0; j->span && i < REASONS_KEPT; i++)
-		if (j->span[i].code) {
+	for (int i = 0; j->line && i < REASONS_KEPT; i++)
+		if (j->line->need->span[i].code) {
 			struct reason_view *r = &v->reasons[v->reasons_n++];
 
-			r->code = j->span[i].code;
+			r->code = j->line->need->span[i].code;
 			TEXT_SET(r->text, reason_text(r->code));
-			r->elapsed_ms = j->span[i].elapsed_ms;
+			r->elapsed_ms = min64(j->line->need->span[i].elapsed_ms, t - j->r.submit_ms);
 		}
 	if (j->r.state == JOB_PENDING) {
 		EACH(c, jobs, job_s, o)

@@ -82,6 +82,8 @@ static const struct conf_row jobs_rows[] = {
 	 .max = LONG_MS, .doc = "a job that waits longer goes by age, not by size"},
 	{.key = "urgent_percent", .type = CONF_COUNT, .offset = AT(jobs.urgent_percent), .preset = "200", .max = 10000,
 	 .doc = "what class urgent costs a budget, in percent of the normal price"},
+	{.key = "reservations", .type = CONF_COUNT, .offset = AT(jobs.reservations), .preset = "64", .min = 1, .max = 1000,
+	 .doc = "jobs per flavor that have a reserved start which nothing started later may delay"},
 };
 static const struct conf_row recall_rows[] = {
 	{.key = "slo", .type = CONF_DURATION, .offset = AT(recall.slo_ms), .preset = "15m", .min = 100, .max = LONG_MS,

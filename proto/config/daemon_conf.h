@@ -55,6 +55,7 @@ struct daemon_conf {
 		int64_t finished_keep_ms; /* how long a finished job is listed */
 		int64_t age_guard_ms; /* waiting longer: by age, not by size */
 		int64_t urgent_percent; /* what class urgent costs a budget */
+		int64_t reservations;   /* per flavor: jobs that are promised, or kept, a start */
 	} jobs;
 	struct {
 		int64_t slo_ms; /* of tree nodes that name none */

@@ -135,6 +135,11 @@ struct job {
 	struct node_ref *excluded; /* blamed nodes, not used again */
 	uint32_t array_started; /* array parent: children made so far */
 	uint32_t array_live;    /* array parent: children not yet ended */
+	/* a reservation: while it waits, nothing is started that would leave it too little from then on */
+	int64_t reserved_ms;    /* 0: none */
+	bool reserved_devices;  /* for want of devices, not of quota */
+	int64_t promised_ms;    /* it was told that it has its devices by then; 0: nothing */
+	uint16_t promise_broken; /* reason for which the last promise could not be kept; 0 */
 };
 
 #endif

@@ -157,6 +157,7 @@ FIELDS(job) = {
 	LIST(34, excluded, EXCLUDED_NODES_MAX, node_ref), F(35, array_started),
 	F(36, array_live), F(37, attempt_guaranteed_rums), F(38, attempt_loan_rums),
 	F(39, back_ms),
+	F(45, reserved_ms), F(46, reserved_devices), F(47, promised_ms), F(48, promise_broken),
 };
 #undef T
 SCHEMA(job);
@@ -325,7 +326,7 @@ FIELDS(cluster) = {
 	F(54, rejoin_grace_ms), F(55, bind_timeout_ms), F(56, lost_after_ms), F(57, notice_ms),
 	F(58, kill_margin_ms), F(59, job_time_ms), F(60, cooldown_ms), F(61, age_guard_ms),
 	F(62, renewals_per_s), F(63, loan_rate_ppm), F(64, urgent_rate_ppm), F(65, dual_control),
-	F(66, resize_ms),
+	F(66, resize_ms), F(70, reservations_max),
 };
 #undef T
 SCHEMA(cluster);

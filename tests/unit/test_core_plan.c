@@ -1,0 +1,364 @@
+/* test_core_plan.c - a promised start is kept
+ *
+ * Whoever is told "by noon" plans his day on it. So: whatever jobs, leases, recalls, cancellations and
+ * extensions do around it, a job starts no later than it was promised, as long as no hardware is lost; and
+ * when hardware is lost, the promise says so. Beside the profiles stands a naive sum over the records.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/core/state.h"
+#include "proto/base/prng.h"
+#include "tests/lib/core_world.h"
+
+#define HOUR MS_PER_HOUR
+enum { RUNS = 1000, EVENTS = 40, JOBS_SEEN = 256 };
+
+static int start(void **state)
+{
+	struct core_world *w = xcalloc(1, sizeof *w);
+
+	cw_start(w);
+	*state = w;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_close(w);
+	free(w);
+	return 0;
+}
+
+/* ---- what the plan must never exceed, summed from the records alone ---------------------------------------- */
+
+static int64_t until(const struct core *c, const struct alloc *a)
+{
+	if (a->state == ALLOC_STOPPING)
+		return a->stop_at_ms;
+	if (a->state == ALLOC_BINDING)
+		return a->bind_by_ms + core_job(c, a->owner)->spec.time_limit_ms;
+	return a->limit_ms;
+}
+
+/* Units that guaranteed work of the project holds, and reservations of its jobs keep, at `at`. */
+static int64_t taken(const struct core *c, uint32_t project, int64_t at)
+{
+	int64_t units = 0, margin = plan_margin(c, 1);
+
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_ALLOC, id)) != 0;) {
+		const struct alloc *a = core_alloc(c, id);
+
+		if (a->qnode == project && a->klass == CLASS_GUARANTEED && until(c, a) + margin > at)
+			units += alloc_units(a);
+	}
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;) {
+		const struct claim *m = core_claim(c, id);
+
+		if (m->qnode == project && m->klass == CLASS_GUARANTEED && m->owner_kind == OWNER_JOB)
+			units += m->deadline_ms + c->cluster.bind_timeout_ms +
+						 core_job(c, m->owner)->spec.time_limit_ms + margin > at ?
+					 m->units :
+					 0;
+	}
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_JOB, id)) != 0;) {
+		const struct job *j = core_job(c, id);
+
+		if (j->spec.project == project && j->state == JOB_PENDING && j->reserved_ms && j->reserved_ms <= at &&
+		    at < j->reserved_ms + plan_span(c, &j->spec, true) + margin)
+			units += j->spec.units;
+	}
+	return units;
+}
+
+/* Instants at which it may rise are the starts of reservations. */
+static void nothing_is_promised_twice(const struct core_world *w, uint32_t project, int64_t own)
+{
+	assert_true(taken(w->core, project, w->t) <= own);
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;) {
+		const struct job *j = core_job(w->core, id);
+
+		if (j->state == JOB_PENDING && j->reserved_ms >= w->t)
+			assert_true(taken(w->core, project, j->reserved_ms) <= own);
+	}
+}
+
+/* ---- promises are watched ------------------------------------------------------------------------------------- */
+
+struct watch {
+	int64_t promised[JOBS_SEEN]; /* by job id */
+	uint32_t attempt[JOBS_SEEN];
+	uint32_t given, kept, early;
+};
+
+static void watch(struct core_world *w, struct watch *seen)
+{
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;) {
+		const struct job *j = core_job(w->core, id);
+		int64_t *promised;
+
+		assert_true(id < JOBS_SEEN);
+		promised = &seen->promised[id];
+		assert_int_equal(j->promise_broken, 0);
+		if (j->attempt != seen->attempt[id] && j->state == JOB_PENDING)
+			*promised = 0; /* it started, and was recalled */
+		seen->attempt[id] = j->attempt;
+		if (j->state == JOB_BINDING || j->state == JOB_RUNNING) {
+			const struct alloc *a = core_alloc(w->core, j->alloc);
+
+			if (*promised) {
+				assert_true(a->created_ms <= *promised);
+				seen->kept++;
+				seen->early += a->created_ms < *promised;
+			}
+			*promised = 0;
+		} else if (j->state != JOB_PENDING && j->state != JOB_EARMARKED) {
+			*promised = 0; /* cancelled, held */
+		} else if (!j->promised_ms) {
+			*promised = 0; /* withdrawn with what its owner changed */
+		} else {
+			/* never later than it was told */
+			assert_true(!*promised || j->promised_ms <= *promised);
+			assert_true(j->promised_ms >= w->t);
+			seen->given += !*promised;
+			*promised = j->promised_ms;
+		}
+	}
+}
+
+static uint64_t any_job(struct core_world *w, struct prng *prng)
+{
+	uint64_t next = core_cluster(w->core)->next_job;
+
+	return next > 1 ? 1 + prng_below(prng, next - 1) : 0;
+}
+
+static void submit(struct core_world *w, struct prng *prng)
+{
+	bool lung = prng_below(prng, 2);
+	struct command cmd = cw_submit_cmd(w, lung ? w->alice : w->bob, lung ? "lung" : "heart",
+					   1 + (uint32_t)prng_below(prng, 8), (1 + (int64_t)prng_below(prng, 12)) * HOUR / 4);
+	struct job_spec *s = &cmd.job_submit.spec;
+
+	s->klass = (uint8_t)(prng_below(prng, 8) ? JOB_NORMAL : 1 + prng_below(prng, 3));
+	s->loan = (uint8_t)(prng_below(prng, 4) ? LOAN_OK : LOAN_NEVER);
+	s->per_node = !prng_below(prng, 8) && s->units % 2 == 0 ? 2 : 0;
+	if (!prng_below(prng, 10))
+		s->begin_ms = w->t + (int64_t)prng_below(prng, 3) * HOUR;
+	(void)cw_do(w, &cmd);
+}
+
+static void something(struct core_world *w, struct prng *prng, struct watch *seen)
+{
+	uint64_t job = any_job(w, prng);
+	const struct job *j = job ? core_job(w->core, job) : NULL;
+
+	switch (prng_below(prng, 12)) {
+	case 0:
+	case 1:
+	case 2:
+	case 3: submit(w, prng); break;
+	case 4:
+	case 5:
+		if (j && j->state == JOB_RUNNING)
+			cw_exit(w, job, 0);
+		break;
+	case 6:
+		if (j)
+			(void)cw_job(w, w->admin, (uint16_t[]){CMD_JOB_CANCEL, CMD_JOB_HOLD, CMD_JOB_RELEASE,
+							       CMD_JOB_REQUEUE}[prng_below(prng, 4)], job);
+		break;
+	case 7: (void)cw_lease(w, w->acme, "acme", 1 + (uint32_t)prng_below(prng, 8), (uint8_t)prng_below(prng, 2)); break;
+	case 8:
+		if (j) {
+			struct command cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
+
+			cmd.job_update.job = job;
+			cmd.job_update.time_limit_ms = (1 + (int64_t)prng_below(prng, 24)) * HOUR / 4;
+			if (cw_do(w, &cmd) == 0)
+				seen->promised[job] = 0; /* it is another job now */
+		}
+		break;
+	default: cw_advance(w, (int64_t)prng_below(prng, 40 * MS_PER_MIN)); break;
+	}
+}
+
+static void renew_all(struct core_world *w, uint64_t seq)
+{
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_LEASE, id)) != 0;)
+		(void)cw_renew(w, w->acme, id, seq);
+}
+
+static void promises_are_kept(void **state)
+{
+	struct core_world *w = *state;
+	struct watch all = {0};
+	uint64_t loans = 0;
+	struct prng prng;
+
+	for (uint64_t seed = 1; seed <= RUNS; seed++) {
+		struct watch seen = {0};
+		uint32_t lung, heart;
+
+		cw_close(w);
+		memset(w, 0, sizeof *w);
+		cw_start(w);
+		prng_seed(&prng, seed);
+		w->core->cluster.reservations_max = (uint32_t[]){0, 4, 64}[seed % 3];
+		lung = cw_id(w, "public/health/cancer/lung");
+		heart = cw_id(w, "public/health/cancer/heart");
+		for (int i = 0; i < EVENTS; i++) {
+			something(w, &prng, &seen);
+			cw_settle(w);
+			renew_all(w, (uint64_t)i + 1);
+			watch(w, &seen);
+			nothing_is_promised_twice(w, lung, 8);
+			nothing_is_promised_twice(w, heart, 8);
+			if (!prng_below(&prng, 20)) {
+				cw_reload(w, 0); /* a promise outlives the daemon */
+				cw_settle(w);
+				watch(w, &seen);
+			}
+		}
+		all.given += seen.given;
+		all.kept += seen.kept;
+		all.early += seen.early;
+		loans += w->core->loans.count;
+	}
+	print_message("# %u runs: %u promises given, %u kept, %u of them early, 0 broken\n", RUNS, all.given, all.kept,
+		      all.early);
+	assert_true(all.kept > RUNS / 4 && loans > 0);
+}
+
+/* ---- single stories -------------------------------------------------------------------------------------------- */
+
+static uint64_t busy(struct core_world *w, uint32_t units, int64_t limit_ms)
+{
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", units, limit_ms);
+
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	return w->core->cluster.next_job - 1;
+}
+
+static void small_jobs_slip_in_only_where_they_do_no_harm(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = busy(w, 6, HOUR), big = busy(w, 8, HOUR), small, longer;
+	int64_t promised;
+
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	promised = core_job(w->core, big)->promised_ms;
+	assert_true(promised > w->t + HOUR && promised < w->t + 2 * HOUR);
+	longer = busy(w, 2, 3 * HOUR); /* would hold 2 of the 8 by then */
+	assert_int_equal(cw_job_state(w, longer), JOB_PENDING);
+	assert_int_equal(cw_reason(w, longer), REASON_WOULD_DELAY);
+	small = busy(w, 2, HOUR / 2);
+	assert_int_equal(cw_job_state(w, small), JOB_RUNNING);
+	assert_int_equal(core_job(w->core, big)->promised_ms, promised);
+	cw_advance(w, HOUR);
+	assert_int_equal(cw_job_state(w, big), JOB_RUNNING);
+	assert_true(core_job(w->core, big)->first_start_ms <= promised);
+	assert_int_equal(w->core->scratch->promises_broken, 0);
+}
+
+static void a_running_job_may_not_grow_into_a_promise(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = busy(w, 6, HOUR), big = busy(w, 8, HOUR);
+	struct command cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
+
+	assert_true(core_job(w->core, big)->promised_ms > 0);
+	cmd.job_update.job = first;
+	cmd.job_update.time_limit_ms = 3 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_POLICY);
+	assert_non_null(strstr(w->err.msg, "promised"));
+	cmd.job_update.time_limit_ms = HOUR / 2;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, big), 0);
+	cmd.job_update.time_limit_ms = 3 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+}
+
+static void lost_hardware_breaks_a_promise_and_is_named(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = busy(w, 6, HOUR), big = busy(w, 8, HOUR);
+	int64_t promised = core_job(w->core, big)->promised_ms;
+	uint32_t node = core_alloc(w->core, core_job(w->core, first)->alloc)->parts[0].node;
+
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		if (w->node[i].id == node)
+			w->node[i].manner = CW_MUTE; /* never says that the devices are free */
+	cw_advance(w, promised - w->t);
+	assert_int_equal(cw_job_state(w, big), JOB_PENDING);
+	assert_int_equal(core_job(w->core, big)->promise_broken, 0);
+	cw_advance(w, 1);
+	assert_int_equal(core_job(w->core, big)->promise_broken, REASON_NODES_OUT);
+	assert_int_equal(w->core->scratch->promises_given, 2); /* and a new one */
+	assert_int_equal(w->core->scratch->promises_broken, 1);
+	assert_true(core_job(w->core, big)->promised_ms > promised);
+}
+
+static void a_promise_holds_its_budget(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	uint64_t first, big;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 20);
+	cw_apply(w);
+	first = busy(w, 8, HOUR);
+	big = busy(w, 8, HOUR);
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	assert_true(core_job(w->core, big)->promised_ms > 0);
+	assert_int_equal(core_job(w->core, big)->held_rums, 8 * HOUR);
+	/* what is left does not cover another */
+	cmd = cw_submit_cmd(w, w->alice, "lung", 6, HOUR);
+	assert_int_equal(cw_do(w, &cmd), ERR_BUDGET);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_HOLD, big), 0);
+	assert_int_equal(core_job(w->core, big)->held_rums, 0);
+	assert_int_equal(core_job(w->core, big)->promised_ms, 0);
+}
+
+static void reservations_have_a_ceiling(void **state)
+{
+	struct core_world *w = *state;
+	uint32_t reserved = 0;
+
+	w->core->cluster.reservations_max = 12; /* 3 of one project */
+	for (int i = 0; i < 8; i++)
+		(void)busy(w, 8, HOUR);
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;)
+		reserved += core_job(w->core, id)->reserved_ms != 0;
+	assert_int_equal(reserved, 3);
+	/* the next moves up when one starts */
+	cw_advance(w, HOUR + MS_PER_MIN);
+	reserved = 0;
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;)
+		reserved += core_job(w->core, id)->reserved_ms != 0;
+	assert_int_equal(reserved, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(small_jobs_slip_in_only_where_they_do_no_harm, start, stop),
+		cmocka_unit_test_setup_teardown(a_running_job_may_not_grow_into_a_promise, start, stop),
+		cmocka_unit_test_setup_teardown(lost_hardware_breaks_a_promise_and_is_named, start, stop),
+		cmocka_unit_test_setup_teardown(a_promise_holds_its_budget, start, stop),
+		cmocka_unit_test_setup_teardown(reservations_have_a_ceiling, start, stop),
+		cmocka_unit_test_setup_teardown(promises_are_kept, start, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
