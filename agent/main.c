@@ -447,13 +447,37 @@ static int make_dir(const char *path, struct err *err)
 	return 0;
 }
 
+/* A name that one process on this machine has at a time, for as long as it lives. */
+static bool only_name(const char *name)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int n = snprintf(addr.sun_path + 1, sizeof addr.sun_path - 1, "sluis-agent-%s", name);
+
+	return sock >= 0 &&
+	       bind(sock, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0;
+}
+
+/* One agent per node: a second one with a copy of the key, whatever its state_dir, knows nothing of the first one's
+ * tasks and would call their devices free. (On another machine its boot id is another, which counts as a reboot.) */
+static int only_key(const uint8_t pub[LINK_KEY_BYTES], struct err *err)
+{
+	char key[LINK_Z85_BYTES];
+
+	link_z85_encode(pub, key);
+	if (!only_name(key)) {
+		(void)err_set_errno(err, ERR_BUSY, "another sluis-agent runs here with this node's key");
+		return err_hint(err, "a node has one agent and one state_dir; stop the other one");
+	}
+	return 0;
+}
+
 /* One agent per state_dir: a lock on a file, and an abstract socket for folders on file systems whose locks
  * do not reach other machines' views of them. Both last as long as the process. */
 static int only_one(const struct shell *s, struct err *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char *path = joined(s->conf.state_dir, "lock");
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), sock, n;
+	char *path = joined(s->conf.state_dir, "lock"), name[64];
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct stat st;
 
 	free(path);
@@ -461,10 +485,8 @@ static int only_one(const struct shell *s, struct err *err)
 		return err_set_errno(err, ERR_IO, "cannot open the lock in '%.160s'", s->conf.state_dir);
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
 		return err_set(err, ERR_BUSY, "another sluis-agent uses '%.160s'", s->conf.state_dir);
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	n = snprintf(addr.sun_path + 1, sizeof addr.sun_path - 1, "sluis-agent-%jx-%jx", (uintmax_t)st.st_dev,
-		     (uintmax_t)st.st_ino);
-	if (sock < 0 || bind(sock, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)))
+	(void)snprintf(name, sizeof name, "%jx-%jx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	if (!only_name(name))
 		return err_set_errno(err, ERR_BUSY, "another sluis-agent uses '%.160s'", s->conf.state_dir);
 	return 0;
 }
@@ -764,6 +786,8 @@ static int connect_daemon(struct shell *s, const struct options *opts, struct er
 	code = link_z85_decode(d.key, server, err);
 	if (!code)
 		code = link_key_load(key_path, pub, sec, err);
+	if (!code)
+		code = only_key(pub, err);
 	if (!code)
 		code = link_ctx_new(&(struct link_ctx_opts){0}, &s->link_ctx, err);
 	if (!code)

@@ -5,6 +5,7 @@ Environment: as story.py.
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def joining(d, admin):
     equal([n["devices"] for n in nodes], [2, 2], "each with its two devices")
     p = subprocess.run(agents[0].args, capture_output=True, text=True, timeout=30)
     ok(p.returncode == 69 and "another sluis-agent" in p.stderr, "a second agent on one state_dir exits 69",
+       (p.returncode, p.stderr))
+    twin = Agent("twin", text)
+    os.mkdir(twin.dir)
+    for name in ("node.key", "daemon"):
+        shutil.copy(os.path.join(agents[0].dir, name), twin.dir)
+    p = subprocess.run(twin.args, capture_output=True, text=True, timeout=30)
+    ok(p.returncode == 69 and "this node's key" in p.stderr, "nor does one with a copy of its key start beside it",
        (p.returncode, p.stderr))
     return agents
 
