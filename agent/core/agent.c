@@ -1331,7 +1331,7 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 			want.signal_target = u->signal_target;
 		}
 	}
-	if (r->adopted && want.phase != UNIT_PREPARE) { /* now we know again what it is */
+	if (r->adopted && want.phase == UNIT_RUN) { /* now we know again what it is; a stop does not tell */
 		r->adopted = false;
 		r->text[0] = '\0';
 		keep(a, r, true);

@@ -10,6 +10,7 @@
 
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/model/names.h"
 #include "proto/wire/frame.h"
 
 #include <inttypes.h>
@@ -258,6 +259,9 @@ static void perform(struct sim *s, uint16_t at, struct sim_agent *a, const struc
 	case ACTION_HELLO: hello_send(s, at, a); break;
 	case ACTION_REPORT:
 		agent_fill_report(a->core, now, &body.report);
+		for (uint32_t i = 0; i < body.report.units_n; i++)
+			sim_say(s, "%s: tells a%" PRIu64 "-p%u %s", m->name, body.report.units[i].alloc,
+				body.report.units[i].part, unit_state_name(body.report.units[i].state));
 		frame_send(s, at, a, MSG_REPORT, &body.report);
 		break;
 	case ACTION_HEARTBEAT:
@@ -506,7 +510,12 @@ static void frame_take(struct sim *s, uint16_t at, struct sim_agent *a, const st
 	ENSURE(!message_decode(f, &b, arena, &err));
 	switch (f->type) {
 	case MSG_WELCOME: (void)!agent_welcome(a->core, now, &b.welcome, &err); break; /* not obeyed: it says why */
-	case MSG_DESIRED: (void)!agent_desired(a->core, now, &b.desired, &err); break;
+	case MSG_DESIRED:
+		for (uint32_t i = 0; i < b.desired.units_n; i++)
+			sim_say(s, "%s: told a%" PRIu64 "-p%u phase %u", m->name, b.desired.units[i].alloc,
+				b.desired.units[i].part, b.desired.units[i].phase);
+		(void)!agent_desired(a->core, now, &b.desired, &err);
+		break;
 	case MSG_REPORT_ACK: agent_report_ack(a->core, now, &b.ack); break;
 	case MSG_HEARTBEAT_ACK: agent_heartbeat_ack(a->core, now, &b.hb); break;
 	case MSG_GOODBYE:

@@ -768,6 +768,11 @@ static void test_lost_table_and_another_crash(void **st)
 	assert_int_equal(fake(w, "a42-p0-t0")->kills, 1);
 	assert_int_equal(fake(w, "a42-p0-t1")->kills, 1);
 	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
+	pass(w, 1000);
+	crash(w); /* and once more, on the way down */
+	greet(w);
+	stop(w, job_unit(42, 2), 0);
+	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
 	dies(w, "a42-p0-t0");
 	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
 	dies(w, "a42-p0-t1");
