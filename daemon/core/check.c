@@ -151,6 +151,10 @@ static int check_quota(const struct core *c, struct arena *arena, struct err *er
 			if (sum[r].usage[i] != t->cell[i].usage_at || sum[r].guaranteed[i] != t->cell[i].guaranteed_at ||
 			    again.cell[i].lent_sum != t->cell[i].lent_sum || again.cell[i].up_sum != t->cell[i].up_sum)
 				return broken(err, "I16: usage counters differ from the allocations", r / SHAPE_COUNT);
+		/* guarantees can be lowered below what is in use; until then they cover what is given. (Loans may exceed
+		 * what is left while they go for a claim: both count.) */
+		if (c->cluster.division_version == 1 && !quota_in_order(t))
+			return broken(err, "I3: more is given than the division allows", r / SHAPE_COUNT);
 	}
 	return 0;
 }

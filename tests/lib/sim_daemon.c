@@ -391,6 +391,7 @@ static int decide_one(struct sim *s, const struct command *cmd, struct err *err)
 	if (!d->dec.facts_n)
 		return 0;
 	record_add(s, cmd, t);
+	book_decision(s, cmd->type, t, &d->dec);
 	facts_apply(s);
 	if (d->seq % s->k.check_every == 0 && core_check(d->core, &broken))
 		sim_violation(s, "core_check after %s (seq %" PRIu64 "): %s", command_name(cmd->type), d->seq,
@@ -839,6 +840,7 @@ void daemon_boot(struct sim *s)
 	d->turn_ms = s->now_ms;
 	d->scan_ms = s->now_ms;
 	sim_say(s, "daemon starts, seq %" PRIu64 ", epoch %" PRIu64, d->seq, d->store.epoch);
+	book_open(s);
 	if (core_cluster(d->core)) {
 		struct err err;
 

@@ -242,8 +242,9 @@ static void started_once(struct sim *s, const char *name)
 }
 
 /* Nothing is killed unless somebody said so: the daemon, durably; or the work itself, for a silent daemon. */
-static void kill_wanted(struct sim *s, const struct sim_task *t)
+static void kill_wanted(struct sim *s, const struct sim_machine *m, const struct sim_task *t)
 {
+	bool exact = s->d.up && !m->rate_ppm && !s->k.daemon_clock_ppm && !s->n.wall_steps; /* one time for all */
 	const struct sim_table *allocs = &s->d.store.table[RECORD_ALLOC];
 	struct arena arena = {0};
 	const struct part *p;
@@ -258,6 +259,8 @@ static void kill_wanted(struct sim *s, const struct sim_task *t)
 		p = part_of(&a, t->part);
 		if (a.owner_kind == OWNER_JOB && a.state != ALLOC_STOPPING && p && !p->stop)
 			sim_violation(s, "killed without being told: %s, its allocation is in state %u", t->name, a.state);
+		if (a.state == ALLOC_STOPPING && exact && a.stop_at_ms > daemon_t(s) + 10)
+			sim_violation(s, "killed %" PRId64 " ms before its time: %s", a.stop_at_ms - daemon_t(s), t->name);
 		break;
 	}
 	arena_done(&arena);
@@ -384,7 +387,7 @@ void task_kill(struct sim *s, struct sim_machine *m, const char *name)
 		return;
 	s->n.kills++;
 	if (!t->ended && strstr(name, "-t") && !strstr(name, "-r"))
-		kill_wanted(s, t);
+		kill_wanted(s, m, t);
 	if (!t->ended)
 		t->exit_signal = 9;
 	if (s->canary == CANARY_RELEASE_TOO_EARLY) { /* the layer says that it is over, and it is not */

@@ -12,7 +12,7 @@
  * making: the shells around them, the store, the disks, the execution layer, the network and the users.
  *
  * Parts: sim_world.c events, network, faults; sim_daemon.c daemon and store; sim_agent.c machines and the
- * agents on them; sim_exec.c their disks, their tasks and the observer; sim_users.c admins, researchers,
+ * agents on them; sim_exec.c their disks, their tasks and the observer; sim_book.c a naive model; sim_users.c admins, researchers,
  * providers. The run itself: tests/sim/.
  *
  * Source: FoundationDB's simulation, TigerBeetle's VOPR: safety under faults first, then heal and
@@ -103,6 +103,7 @@ extern const char *const sim_canary_name[];
 	X(starts, "tasks")                                                                         \
 	X(exits_checked, "exits")                                                                  \
 	X(kills, "tasks")                                                                          \
+	X(settlements, "attempts")                                                                 \
 	X(frees, "parts")                                                                          \
 	X(jobs, "jobs")                                                                            \
 	X(jobs_ended, "jobs")                                                                      \
@@ -358,6 +359,7 @@ struct sim {
 	struct { uint64_t from, to; } lost_ids[8]; /* allocations of a future that a restore undid */
 	uint32_t lost_ids_n;
 	int64_t next_fault_ms, healed_ms;
+	struct { uint64_t holder[SIM_MACHINES_MAX][SIM_DEVICES_MAX], alloc_max; } book;
 	struct sim_exit exit[512]; /* the last ones, as they were */
 	uint32_t exits_n;
 };
@@ -444,6 +446,11 @@ void tasks_reboot(struct sim *s, struct sim_machine *m);
 void observer_allocated(struct sim *s, const struct alloc *a);
 /* Called for each change of an allocation: is what it gave back really empty, are the exit codes true? */
 void observer_changed(struct sim *s, const struct alloc *old, const struct alloc *now);
+
+/* sim_book.c: the naive model */
+void book_open(struct sim *s); /* from the core as it is */
+/* A decision that is about to be applied. */
+void book_decision(struct sim *s, uint16_t command, int64_t t, const struct decision *d);
 
 /* sim_users.c */
 void users_setup(struct sim *s);
