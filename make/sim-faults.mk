@@ -10,3 +10,8 @@ sim: $(SIM_BIN) ## fault simulation: SEED=0x.. one run, SEEDS=n so many; else ro
 	@$(SIM_BIN) $(if $(SEED),--seed=$(SEED) $(if $(V),--verbose),--seeds=$(or $(SEEDS),500) \
 		--from=$(or $(FROM),$(if $(SEEDS),1,$$(date +%s))) --jobs=$(or $(JOBS),1))
 .PHONY: sim
+
+# make mutate [MUTATION=name] [SEEDS=400] [JOBS=1]  the bugs of tests/sim/mutations, planted one at a time
+mutate: ## plant known bugs one at a time: each has to be found (MUTATION=name for one)
+	@tests/tools/mutate.py --seeds=$(or $(SEEDS),400) --jobs=$(or $(JOBS),1) $(MUTATION)
+.PHONY: mutate

@@ -54,6 +54,10 @@ static void frame_send(struct sim *s, uint16_t at, const struct sim_agent *a, ui
 	m->incarnation = a->incarnation;
 	m->conn = a->conn;
 	message_encode(type, 1, obj, &m->body);
+	if (type == MSG_HELLO) {
+		sim_msg_free(s->machine[at].greeting);
+		s->machine[at].greeting = sim_msg_copy(m);
+	}
 	sim_send(s, m);
 }
 
@@ -392,7 +396,11 @@ void machine_wake(struct sim *s, uint16_t at)
 		sim_wake(s, at, m->paused_until_ms);
 		return;
 	}
-	next = tasks_step(s, m);
+	if (s->now_ms >= m->dies_ms && !s->healed) {
+		m->dies_ms = T_NEVER;
+		agent_crash(s, at, sim_span(s, 1, 5000));
+	}
+	next = min64(tasks_step(s, m), s->healed ? T_NEVER : m->dies_ms);
 	if (s->now_ms >= m->agent_at_ms) {
 		m->agent_at_ms = T_NEVER;
 		if (!m->agent.core)
@@ -429,6 +437,8 @@ void agent_crash(struct sim *s, uint16_t at, int64_t off_ms)
 		}
 	m->agent_at_ms = s->now_ms + off_ms;
 	sim_wake(s, at, m->agent_at_ms);
+	if (m->disk.lost && sim_chance(s, 500000)) /* troubles come in company */
+		m->dies_ms = m->agent_at_ms + sim_span(s, 1, 30 * MS_PER_S);
 }
 
 /* Asked to end, it says goodbye; its successor comes at once. */
@@ -468,6 +478,11 @@ void machine_reboot(struct sim *s, uint16_t at, int64_t off_ms)
 	if (m->agent.core)
 		agent_die(s, m, &m->agent);
 	tasks_reboot(s, m);
+	if (m->greeting && !s->healed && sim_chance(s, 200000)) { /* some router still has it */
+		s->n.stale_greetings++;
+		sim_again(s, m->greeting, s->now_ms + sim_span(s, 1, off_ms + MS_PER_MIN));
+		m->greeting = NULL;
+	}
 	m->agent_at_ms = T_NEVER;
 	m->paused_until_ms = 0;
 	m->up = false;
@@ -566,5 +581,6 @@ void machine_free(struct sim *s, uint16_t at)
 		free(m->agent.tail[k].data);
 	free(m->agent.tail);
 	disk_free(m);
+	sim_msg_free(m->greeting);
 	free(m->task);
 }

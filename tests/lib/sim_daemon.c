@@ -264,13 +264,22 @@ static void committed(struct sim *s, const struct sim_log *r)
 		uint32_t at = table_find(&s->d.store.table[b->kind], b->id, &known);
 
 		(void)at;
+		if (b->deleted && b->kind == RECORD_ALLOC)
+			observer_stops(s, b->id);
 		if (b->deleted)
 			continue;
-		if (b->kind == RECORD_ALLOC && !known) {
+		if (b->kind == RECORD_ALLOC) {
 			struct alloc a;
+			bool stops;
 
 			ENSURE(!schema_decode(schema_of_record(b->kind), b->data, b->len, &a, &arena, &err));
-			observer_allocated(s, &a);
+			stops = a.state == ALLOC_STOPPING;
+			for (uint32_t k = 0; k < a.parts_n; k++)
+				stops |= a.parts[k].stop;
+			if (stops)
+				observer_stops(s, b->id);
+			if (!known)
+				observer_allocated(s, &a);
 		} else if (b->kind == RECORD_LEASE) {
 			struct lease l;
 

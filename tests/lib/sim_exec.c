@@ -213,33 +213,49 @@ static uint64_t name_hash(const char *name)
 	return h ? h : 1;
 }
 
-static void started_once(struct sim *s, const char *name)
+/* Put a key into a set; true if it was there. */
+static bool set_put(uint64_t **set, uint32_t *n, uint32_t *cap, uint64_t key)
 {
-	uint64_t key = name_hash(name), i;
+	uint64_t i;
 
-	if (s->started_n * 2 >= s->started_cap) {
-		uint64_t *old = s->started;
-		uint32_t cap = s->started_cap;
+	if (*n * 2 >= *cap) {
+		uint64_t *old = *set;
+		uint32_t old_cap = *cap;
 
-		s->started_cap = cap ? cap * 2 : 256;
-		s->started = xcalloc(s->started_cap, sizeof *s->started);
-		for (uint32_t k = 0; k < cap; k++) {
+		*cap = old_cap ? old_cap * 2 : 256;
+		*set = xcalloc(*cap, sizeof **set);
+		for (uint32_t k = 0; k < old_cap; k++) {
 			if (!old[k])
 				continue;
-			for (i = old[k] & (s->started_cap - 1); s->started[i]; i = (i + 1) & (s->started_cap - 1))
+			for (i = old[k] & (*cap - 1); (*set)[i]; i = (i + 1) & (*cap - 1))
 				continue;
-			s->started[i] = old[k];
+			(*set)[i] = old[k];
 		}
 		free(old);
 	}
-	for (i = key & (s->started_cap - 1); s->started[i]; i = (i + 1) & (s->started_cap - 1))
-		if (s->started[i] == key) {
-			sim_violation(s, "double start: %s was started twice", name);
-			return;
-		}
-	s->started[i] = key;
-	s->started_n++;
+	for (i = key & (*cap - 1); (*set)[i]; i = (i + 1) & (*cap - 1))
+		if ((*set)[i] == key)
+			return true;
+	(*set)[i] = key;
+	(*n)++;
+	return false;
 }
+
+static bool set_has(const uint64_t *set, uint32_t cap, uint64_t key)
+{
+	for (uint64_t i = key & (cap - 1); cap && set[i]; i = (i + 1) & (cap - 1))
+		if (set[i] == key)
+			return true;
+	return false;
+}
+
+static void started_once(struct sim *s, const char *name)
+{
+	if (set_put(&s->started, &s->started_n, &s->started_cap, name_hash(name)))
+		sim_violation(s, "double start: %s was started twice", name);
+}
+
+void observer_stops(struct sim *s, uint64_t alloc) { (void)set_put(&s->stops, &s->stops_n, &s->stops_cap, alloc); }
 
 /* Nothing is killed unless somebody said so: the daemon, durably; or the work itself, for a silent daemon. */
 static void kill_wanted(struct sim *s, const struct sim_machine *m, const struct sim_task *t)
@@ -247,22 +263,26 @@ static void kill_wanted(struct sim *s, const struct sim_machine *m, const struct
 	bool exact = s->d.up && !m->rate_ppm && !s->k.daemon_clock_ppm && !s->n.wall_steps; /* one time for all */
 	const struct sim_table *allocs = &s->d.store.table[RECORD_ALLOC];
 	struct arena arena = {0};
-	const struct part *p;
+	bool known = false;
 	struct alloc a;
 	struct err err;
 
-	for (uint32_t i = 0; i < allocs->n && !s->n.restores; i++) {
+	for (uint32_t i = 0; i < allocs->n; i++) {
 		if (allocs->row[i].id != t->alloc)
 			continue;
+		known = true;
 		ENSURE(!schema_decode(schema_of_record(RECORD_ALLOC), allocs->row[i].data, allocs->row[i].len, &a, &arena,
 				      &err));
-		p = part_of(&a, t->part);
-		if (a.owner_kind == OWNER_JOB && a.state != ALLOC_STOPPING && p && !p->stop)
+		if (a.owner_kind == OWNER_JOB && !set_has(s->stops, s->stops_cap, t->alloc))
 			sim_violation(s, "killed without being told: %s, its allocation is in state %u", t->name, a.state);
 		if (a.state == ALLOC_STOPPING && exact && a.stop_at_ms > daemon_t(s) + 10)
 			sim_violation(s, "killed %" PRId64 " ms before its time: %s", a.stop_at_ms - daemon_t(s), t->name);
 		break;
 	}
+	/* work that an older copy does not know is left alone until an operator has confirmed that copy */
+	if (!known && s->n.restores == 1 && s->d.up && core_cluster(s->d.core)->safe_mode &&
+	    !set_has(s->stops, s->stops_cap, t->alloc))
+		sim_violation(s, "killed in safe mode: %s, which the daemon does not know", t->name);
 	arena_done(&arena);
 }
 

@@ -203,7 +203,7 @@ void users_setup(struct sim *s)
 		(void)snprintf(m->name, sizeof m->name, "n%02u", i);
 		m->flavor = (uint16_t)(i % s->k.flavors);
 		m->boot_at_ms = sim_span(s, 0, 20000);
-		m->agent_at_ms = T_NEVER;
+		m->agent_at_ms = m->dies_ms = T_NEVER;
 		enrol(s, admin, ROLE_NODE, m->name, "", &m->principal, &m->cred);
 		m->node = core_node_named(s->d.core, m->name)->id;
 		sim_wake(s, (uint16_t)i, m->boot_at_ms);
@@ -383,7 +383,9 @@ static void admin(struct sim *s, struct sim_user *u)
 	struct cmd_tick none = {0};
 
 	if (s->d.up && core_cluster(s->d.core)->safe_mode) {
-		ask(s, u, CMD_RESUME, &none, "");
+		/* somebody has to look first whether this copy is the right one */
+		if (s->healed || sim_chance(s, 200000))
+			ask(s, u, CMD_RESUME, &none, "");
 		return;
 	}
 	if (s->healed) {

@@ -141,7 +141,7 @@ void sim_msg_free(struct sim_msg *m)
 	free(m);
 }
 
-static struct sim_msg *msg_copy(const struct sim_msg *m)
+struct sim_msg *sim_msg_copy(const struct sim_msg *m)
 {
 	struct sim_msg *c = xmalloc(sizeof *c);
 
@@ -176,7 +176,7 @@ void sim_send(struct sim *s, struct sim_msg *m)
 	if (!s->healed && sim_chance(s, s->k.dup_ppm)) {
 		s->n.duplicated++;
 		event_push(s, (struct sim_event){
-				      .at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = msg_copy(m)});
+				      .at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = sim_msg_copy(m)});
 	}
 	event_push(s, (struct sim_event){.at_ms = s->now_ms + delay(s), .kind = EV_MSG, .msg = m});
 }
@@ -343,7 +343,7 @@ static void fault(struct sim *s)
 		else
 			agent_crash(s, m, sim_span(s, 1, sim_chance(s, 300000) ? 20 * MS_PER_MIN : 5000));
 		break;
-	case FAULT_REBOOT: machine_reboot(s, m, sim_span(s, MS_PER_S, 10 * MS_PER_MIN)); break;
+	case FAULT_REBOOT: machine_reboot(s, m, sim_span(s, MS_PER_S, sim_chance(s, 500000) ? 20 * MS_PER_S : 10 * MS_PER_MIN)); break;
 	case FAULT_CUT_ONE: cut(s, any_link(s), sim_span(s, 100, 2 * MS_PER_MIN)); break;
 	case FAULT_CUT_LONG: cut(s, any_link(s), sim_span(s, MS_PER_MIN, MS_PER_HOUR)); break;
 	case FAULT_CUT_HALF:
@@ -405,6 +405,7 @@ void sim_free(struct sim *s)
 	free(s->heap);
 	free(s->ack);
 	free(s->started);
+	free(s->stops);
 	free(s);
 }
 

@@ -82,6 +82,7 @@ extern const char *const sim_canary_name[];
 	X(crashes_between, "crashes") /* of these, between two steps of an agent */                \
 	X(writes_lost, "records") /* of agents' tables: not synced when they died */               \
 	X(tables_lost, "tables")                                                                   \
+	X(stale_greetings, "messages") /* of an earlier boot, long on their way */                 \
 	X(machine_pauses, "pauses")                                                                \
 	X(reboots, "reboots")                                                                      \
 	X(shims_lost, "tasks")                                                                     \
@@ -286,7 +287,9 @@ struct sim_machine {
 	uint32_t task_n, task_cap;
 	struct sim_disk disk;
 	struct sim_agent agent;
+	struct sim_msg *greeting; /* a copy of the last one */
 	int64_t agent_at_ms; /* when the agent starts again; T_NEVER */
+	int64_t dies_ms;     /* when its agent does; T_NEVER */
 	bool dead_wanted;    /* an admin saw to it that it is off */
 };
 
@@ -354,6 +357,8 @@ struct sim {
 	uint32_t division_n; /* draws of the division so far */
 	struct sim_ack *ack;
 	uint32_t ack_n, ack_cap;
+	uint64_t *stops; /* allocations that were ever to stop: open addressing */
+	uint32_t stops_n, stops_cap;
 	uint64_t *started; /* hashes of names of tasks ever begun: open addressing */
 	uint32_t started_n, started_cap;
 	struct { uint64_t from, to; } lost_ids[8]; /* allocations of a future that a restore undid */
@@ -383,6 +388,7 @@ int64_t sim_span(struct sim *s, int64_t from, int64_t to); /* inclusive */
 
 /* Give a message to the network, which frees it. */
 void sim_send(struct sim *s, struct sim_msg *m);
+struct sim_msg *sim_msg_copy(const struct sim_msg *m);
 /* The same message later, past the network: whoever it is for stands still. */
 void sim_again(struct sim *s, struct sim_msg *m, int64_t at_ms);
 enum { WAKE_DAEMON = SIM_MACHINES_MAX + SIM_USERS_MAX, WAKE_FAULT };
@@ -444,6 +450,8 @@ int64_t tasks_step(struct sim *s, struct sim_machine *m);
 void tasks_reboot(struct sim *s, struct sim_machine *m);
 /* Called for each allocation that has become durable: is somebody else still living on its devices? */
 void observer_allocated(struct sim *s, const struct alloc *a);
+/* Called for each allocation that a commit stops or ends. */
+void observer_stops(struct sim *s, uint64_t alloc);
 /* Called for each change of an allocation: is what it gave back really empty, are the exit codes true? */
 void observer_changed(struct sim *s, const struct alloc *old, const struct alloc *now);
 

@@ -3,6 +3,7 @@
  *   sim_cluster                          regressions, canaries, then seeds for about 20 s (at most 200)
  *   sim_cluster --seed=0x5eed [--verbose] one run
  *   sim_cluster --seeds=20000 [--from=N] [--jobs=K] so many seeds, in K processes, with figures
+ *   sim_cluster --hunt=400 [--from=N]    until the first violation: exit status 1 and which seed it was
  *   sim_cluster --canary=NAME            a bug planted in the harness: how soon is it caught?
  *
  * Without it nobody would know whether a device is ever given twice, an acknowledged command ever
@@ -282,9 +283,44 @@ static int roam(uint64_t seeds, uint64_t from, uint32_t jobs)
 	return failed != 0;
 }
 
+struct hunt { uint64_t at; char what[400]; };
+
+/* In a process of its own: the bug may take it down. */
+static int hunt(uint64_t seeds, uint64_t from)
+{
+	struct hunt *h = mmap(NULL, sizeof *h, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t hash;
+	int status = 0;
+	pid_t pid;
+
+	if (h == MAP_FAILED) {
+		perror("sim_cluster: mmap");
+		return 2;
+	}
+	(void)fflush(stdout);
+	pid = fork();
+	if (pid < 0) {
+		perror("sim_cluster: fork");
+		return 2;
+	}
+	if (!pid) {
+		for (h->at = from; h->at < from + seeds; h->at++)
+			if (!run_one(seed_at(h->at), CANARY_NONE, false, &hash, h->what, sizeof h->what))
+				_exit(1);
+		_exit(0);
+	}
+	(void)waitpid(pid, &status, 0); /* our child, and we wait once */
+	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
+		printf("nothing in %" PRIu64 " seeds\n", seeds);
+		return 0;
+	}
+	printf("caught by seed %" PRIu64 ": %s\n", h->at - from + 1, h->what[0] ? h->what : "an assertion, or no end");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 0, from = 1, seed = 0, hash, jobs = 1;
+	uint64_t seeds = 0, hunted = 0, from = 1, seed = 0, hash, jobs = 1;
 	enum sim_canary canary = CANARY_NONE;
 	bool verbose = false, one = false;
 	int64_t start = clock_ms(CLOCK_MONOTONIC);
@@ -296,6 +332,8 @@ int main(int argc, char **argv)
 			one = true;
 		} else if (!strncmp(argv[i], "--seeds=", 8)) {
 			seeds = strtoull(argv[i] + 8, NULL, 0);
+		} else if (!strncmp(argv[i], "--hunt=", 7)) {
+			hunted = strtoull(argv[i] + 7, NULL, 0);
 		} else if (!strncmp(argv[i], "--from=", 7)) {
 			from = strtoull(argv[i] + 7, NULL, 0);
 		} else if (!strncmp(argv[i], "--jobs=", 7)) {
@@ -311,7 +349,7 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--verbose")) {
 			verbose = true;
 		} else {
-			fprintf(stderr, "usage: sim_cluster [--seed=N [--verbose] | --seeds=N [--from=N] [--jobs=K] | --canary=NAME]\n");
+			fprintf(stderr, "usage: sim_cluster [--seed=N [--verbose] | --seeds=N [--from=N] [--jobs=K] | --hunt=N | --canary=NAME]\n");
 			return 2;
 		}
 	}
@@ -331,6 +369,8 @@ int main(int argc, char **argv)
 			printf("not caught in %d seeds\n", CANARY_SEEDS);
 		return !n;
 	}
+	if (hunted)
+		return hunt(hunted, from);
 	if (seeds)
 		return roam(seeds, from, (uint32_t)jobs);
 	if (!one)

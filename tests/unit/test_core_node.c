@@ -145,6 +145,20 @@ static void numbers_seen_on_a_node_are_not_given_again(void **state)
 	assert_int_equal(core_cluster(w->core)->next_alloc, 5001);
 }
 
+/* Twice the same copy: what either future gave out before is not given again. */
+static void a_restored_copy_leaves_a_gap_in_the_numbers(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = {.type = CMD_RECOVER, .via = VIA_INTERNAL, .principal = 1};
+	uint64_t before = core_cluster(w->core)->next_alloc, first;
+
+	cmd.recover.safe_mode = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	first = core_cluster(w->core)->next_alloc;
+	assert_true(first >= before + (UINT64_C(1) << 32));
+	assert_true(first >= (uint64_t)w->t << 16);
+}
+
 /* ---- evidence -------------------------------------------------------------------------------- */
 
 static void a_reboot_is_evidence(void **state)
@@ -647,6 +661,7 @@ int main(void)
 		STORY(a_greeting_brings_devices_with_flavors),
 		STORY(an_older_agent_of_the_same_boot_is_superseded),
 		STORY(numbers_seen_on_a_node_are_not_given_again),
+		STORY(a_restored_copy_leaves_a_gap_in_the_numbers),
 		STORY(an_agent_restart_adopts_what_runs),
 		STORY(a_greeting_too_large_is_refused),
 		STORY(a_reboot_is_evidence),

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Plant the bugs of tests/sim/mutations one at a time in a copy of the tree and see each found.
+
+    tests/tools/mutate.py [--seeds N] [--jobs K] [--dir build/mutate] [NAME...]
+
+Prints per mutation how many seeds the simulation took, or which unit test found it, then the figures. Exits 1 when one
+survives, when its text is not in the tree any more, or when the tree fails without any.
+"""
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def read_mutations(path):
+    found, now = [], None
+    for number, line in enumerate(open(path, encoding="utf-8"), 1):
+        line = line.rstrip("\n")
+        word, _, rest = line.partition(" ")
+        if not line.strip() or line.startswith("#"):
+            continue
+        if word == "mutation":
+            now = {"name": rest, "old": [], "new": []}
+            found.append(now)
+        elif word in ("in", "by"):
+            now[word] = rest
+        elif word == "-":
+            now["old"].append(rest)
+        elif word == "+":
+            now["new"].append(rest)
+        else:
+            sys.exit(f"{path}:{number}: '{word}' is none of mutation, in, by, -, +")
+    return found
+
+
+def shell(tree, *command, timeout=None):
+    return subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL, errors="replace")
+
+
+class Failed(Exception):
+    pass
+
+
+def build(tree, target):
+    done = shell(tree, "make", "-s", f"build/release/tests/{target}")
+    if done.returncode:
+        raise Failed("does not build:\n" + "\n".join(done.stdout.splitlines()[-8:]))
+
+
+def find(tree, by, seeds):
+    """None if nothing is found, else (seeds, what)."""
+    build(tree, "sim_cluster" if by == "sim" else by)
+    if by == "sim":
+        done = shell(tree, "build/release/tests/sim_cluster", f"--hunt={seeds}")
+        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+        if done.returncode == 0:
+            return None
+        if done.returncode != 1 or not last.startswith("caught by seed "):
+            raise Failed(f"sim_cluster ended with {done.returncode}: {last}")
+        number, _, what = last[len("caught by seed "):].partition(": ")
+        return int(number), what
+    try:
+        done = shell(tree, f"build/release/tests/{by}", timeout=300)
+    except subprocess.TimeoutExpired:
+        return 0, "does not come to an end"
+    if done.returncode == 0:
+        return None
+    failed = [line.split("] ", 1)[1] for line in done.stdout.splitlines() if line.startswith("[  FAILED  ] ")]
+    return 0, failed[0] if failed else f"{by} ends with {done.returncode}"
+
+
+def plant(tree, mutation, seeds):
+    path = os.path.join(tree, mutation["in"])
+    text = open(path, encoding="utf-8").read()
+    old, new = "\n".join(mutation["old"]), "\n".join(mutation["new"])
+    if text.count(old) != 1:
+        raise Failed(f"its text is {text.count(old)} times in {mutation['in']}: write it anew")
+    try:
+        open(path, "w", encoding="utf-8").write(text.replace(old, new))
+        return find(tree, mutation["by"], seeds)
+    finally:
+        open(path, "w", encoding="utf-8").write(text)
+
+
+def copy_tree(to):
+    """The sources only, those that changed; what was built there before stays."""
+    os.makedirs(to, exist_ok=True)
+    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=HERE, check=True,
+                           stdout=subprocess.PIPE).stdout.decode().split("\0")
+    for name in filter(None, names):
+        source, target = os.path.join(HERE, name), os.path.join(to, name)
+        if not os.path.isfile(source):
+            continue
+        if os.path.isfile(target) and open(source, "rb").read() == open(target, "rb").read():
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy2(source, target)
+        os.utime(target)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--seeds", type=int, default=400, help="that a bug may take")
+    p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--dir", default=os.path.join(HERE, "build", "mutate"))
+    p.add_argument("names", nargs="*")
+    opts = p.parse_args()
+    mutations = read_mutations(os.path.join(HERE, "tests", "sim", "mutations"))
+    strange = set(opts.names) - {m["name"] for m in mutations}
+    if strange:
+        sys.exit(f"no mutation {', '.join(sorted(strange))}")
+    if opts.names:
+        mutations = [m for m in mutations if m["name"] in opts.names]
+    start = time.monotonic()
+    trees = [os.path.join(opts.dir, f"tree{i}") for i in range(max(1, opts.jobs))]
+    for tree in trees:
+        copy_tree(tree)
+    for by in sorted({m["by"] for m in mutations}):
+        try:
+            found = find(trees[0], by, opts.seeds)
+        except Failed as why:
+            sys.exit(f"without any bug {by} {why}")
+        if found:
+            sys.exit(f"without any bug {by} fails: {found[1]}")
+    print(f"without any bug: {opts.seeds} seeds and the unit tests pass", flush=True)
+    lock, todo, results = threading.Lock(), list(mutations), {}
+
+    def work(tree):
+        while True:
+            with lock:
+                if not todo:
+                    return
+                m = todo.pop(0)
+            try:
+                found = plant(tree, m, opts.seeds)
+                results[m["name"]] = found
+                said = "SURVIVES" if not found else \
+                    f"found by {m['by']}" + (f", seed {found[0]}" if m["by"] == "sim" else "") + f": {found[1]}"
+            except Failed as why:
+                results[m["name"]] = None
+                said = str(why)
+            with lock:
+                print(f"{m['name']}: {said}", flush=True)
+
+    threads = [threading.Thread(target=work, args=(tree,)) for tree in trees]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    found = [m for m in mutations if results.get(m["name"])]
+    by_sim = sorted(results[m["name"]][0] for m in found if m["by"] == "sim")
+    print(f"mutations_found: {len(found)} of {len(mutations)}")
+    print(f"mutations_by_simulation: {len(by_sim)} mutations")
+    if by_sim:
+        print(f"seeds_to_find_median: {statistics.median(by_sim):g} seeds")
+        print(f"seeds_to_find_most: {by_sim[-1]} seeds")
+    print(f"mutation_time: {time.monotonic() - start:.0f} s")
+    return len(found) != len(mutations)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
