@@ -428,6 +428,48 @@ static void begin(struct agent *a, struct row *r, uint32_t i)
 	push(a, &action);
 }
 
+/* Did the agent die after the row was synced and before this task came to be? */
+static bool task_unbegun(const struct task *t) { return !t->begun || t->st.state == TASK_UNSTARTED; }
+
+static bool row_unbegun(const struct row *r)
+{
+	for (uint32_t i = 0; i < r->tasks_n; i++)
+		if (task_unbegun(&r->tasks[i]))
+			return true;
+	return false;
+}
+
+/* Begin what was promised and certainly never began. Its payload is at hand by now, or was refused, which
+ * the start then reports. */
+static void begin_rest(struct agent *a, struct row *r)
+{
+	char name[AGENT_NAME_BYTES];
+
+	r->begin_rest = false;
+	for (uint32_t i = 0; i < r->tasks_n; i++) {
+		if (!task_unbegun(&r->tasks[i]))
+			continue;
+		task_name(r, i, run_of(r), name);
+		if (r->tasks[i].st.state == TASK_UNSTARTED)
+			push_named(a, ACTION_RELEASE, r, name);
+		begin(a, r, i);
+	}
+}
+
+/* The same as soon as the payload is there: an agent that was started anew has to read it first. */
+static void begin_rest_soon(struct agent *a, struct row *r)
+{
+	if (hash_zero(r->unit.payload) || r->fetched) {
+		begin_rest(a, r);
+		return;
+	}
+	r->begin_rest = true;
+	if (!r->fetching) {
+		r->fetching = true;
+		push_hash(a, ACTION_FETCH, r->unit.payload);
+	}
+}
+
 static void run(struct agent *a, struct agent_now now, struct row *r)
 {
 	r->started = true;
@@ -857,7 +899,7 @@ void agent_task(struct agent *a, struct agent_now now, const char *name, const s
 	uint16_t part;
 	struct row *r;
 	struct task *t;
-	char kind, other[AGENT_NAME_BYTES];
+	char kind;
 
 	if (!agent_name_parse(name, &alloc, &part, &kind, &index, &run_no))
 		return;
@@ -947,11 +989,8 @@ void agent_task(struct agent *a, struct agent_now now, const char *name, const s
 	}
 	if (!a->ready)
 		return;
-	if (t->st.state == TASK_UNSTARTED && r->state == UNIT_RUNNING && r->unit.phase == UNIT_RUN) {
-		task_name(r, (uint32_t)index, run_of(r), other);
-		push_named(a, ACTION_RELEASE, r, other);
-		begin(a, r, (uint32_t)index);
-	}
+	if (t->st.state == TASK_UNSTARTED && r->state == UNIT_RUNNING && r->unit.phase == UNIT_RUN)
+		begin_rest_soon(a, r);
 	row_step(a, now, r);
 }
 
@@ -1046,8 +1085,6 @@ int agent_load_row(struct agent *a, const void *data, size_t len, struct err *er
 
 void agent_ready(struct agent *a, struct agent_now now)
 {
-	char name[AGENT_NAME_BYTES];
-
 	a->ready = true;
 	a->down_ms = now.ms;
 	for (uint32_t i = 0; i < a->rows_n; i++) {
@@ -1069,18 +1106,9 @@ void agent_ready(struct agent *a, struct agent_now now)
 			raise_epochs(a, r);
 		if (r->state == UNIT_RUNNING && r->unit.phase == UNIT_RUN && row_runs(r)) {
 			r->run_ms = now.ms;
-			for (uint32_t k = 0; k < r->tasks_n; k++) {
-				bool unstarted = r->tasks[k].st.state == TASK_UNSTARTED;
-
-				if (r->tasks[k].begun && !unstarted)
-					continue;
-				/* The row was synced, and then the agent died before this task came to be. */
-				task_name(r, k, run_of(r), name);
-				if (unstarted)
-					push_named(a, ACTION_RELEASE, r, name);
-				begin(a, r, k);
-			}
-			if (r->unit.kind == UNIT_SERVICE && !r->fetching) {
+			if (row_unbegun(r))
+				begin_rest_soon(a, r);
+			if (r->unit.kind == UNIT_SERVICE && !r->fetching && !r->fetched) {
 				r->fetching = true;
 				push_hash(a, ACTION_FETCH, r->unit.payload);
 			}
@@ -1107,6 +1135,8 @@ void agent_payload(struct agent *a, struct agent_now now, const uint8_t hash[32]
 		if (!r->fetching || memcmp(r->unit.payload, hash, 32) != 0)
 			continue;
 		r->fetching = false;
+		if (r->begin_rest && r->state == UNIT_RUNNING && r->unit.phase == UNIT_RUN)
+			begin_rest(a, r);
 		if (!p) {
 			if (r->state == UNIT_ABSENT)
 				fail(a, now, r, text);

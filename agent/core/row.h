@@ -50,6 +50,7 @@ struct row {
 	char text[TEXT_BYTES];
 	/* not kept */
 	bool checked, fetching, fetched, asking_port, termed, healthy, health_running;
+	bool begin_rest; /* tasks that never began wait for the payload */
 	bool dirty; /* differs from the table */
 	uint8_t acked_state; /* the state last acknowledged; UINT8_MAX: none */
 	uint8_t told_state;  /* in the last report */

@@ -48,7 +48,7 @@ struct world {
 	struct unit_status rows[ROWS_MAX];
 	int reports;
 	struct payload payload;
-	bool payload_late;
+	bool payload_late, payload_here; /* here: in this life of the agent */
 	uint64_t rev, session, epoch;
 	int checks; /* health commands asked for */
 	int scrubs; /* looks at devices, likewise */
@@ -132,6 +132,7 @@ static void perform(struct world *w, const struct action *act)
 	case ACTION_START:
 		if (w->hold_starts)
 			break;
+		assert_true(w->payload_here); /* the shell has nothing to start otherwise */
 		if (w->start_fails) {
 			agent_start_failed(w->agent, w->now, act->name, w->start_fails, w->start_fault);
 			break;
@@ -158,6 +159,7 @@ static void perform(struct world *w, const struct action *act)
 		agent_task(w->agent, w->now, act->name, f->known ? &f->st : &(struct task_status){.empty = true});
 		break;
 	case ACTION_FETCH:
+		w->payload_here |= !w->payload_late;
 		if (!w->payload_late)
 			agent_payload(w->agent, w->now, act->hash, &w->payload, NULL);
 		break;
@@ -247,7 +249,7 @@ static void crash(struct world *w)
 {
 	agent_free(w->agent);
 	w->session += 100;
-	w->hold_starts = false;
+	w->hold_starts = w->payload_here = false;
 	load(w);
 }
 
