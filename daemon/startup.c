@@ -29,6 +29,7 @@ enum {
 	IO_THREADS_NODES = 5000,
 	RESERVE_BYTES = 32 << 20, /* preallocated, so that a full disk does not strike mid-commit */
 	BALLAST_BYTES = 16 << 20,
+	MAP_FIRST_BYTES = 64 << 20, /* small, so that every site exercises its growth long before it needs it */
 	STATE_EVERY = 16, /* appends between two writes of state records; the log has them all */
 };
 
@@ -241,8 +242,8 @@ static int exit_of_store(int code)
 static int open_store(struct server *s, struct err *err)
 {
 	enum { PLACES_BACK = 20000 };
-	const uint64_t map = (uint64_t)s->conf.map_size_bytes, gib = UINT64_C(1) << 30;
-	struct store_cfg cfg = {.dir = s->conf.state_dir, .create = true, .map_bytes = map < gib ? map : gib,
+	const uint64_t map = (uint64_t)s->conf.map_size_bytes, first = MAP_FIRST_BYTES;
+	struct store_cfg cfg = {.dir = s->conf.state_dir, .create = true, .map_bytes = map < first ? map : first,
 				.map_bytes_max = map, .reserve_bytes = RESERVE_BYTES, .ballast_bytes = BALLAST_BYTES,
 				.state_every = STATE_EVERY};
 	struct store_head head;
