@@ -27,6 +27,7 @@
 #include "agent/core/environ.h"
 #include "agent/shell.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 #include "proto/base/sha256.h"
 #include "proto/link/log.h"
 
@@ -89,6 +90,7 @@ static int write_file(const char *path, const void *data, size_t len, mode_t mod
 	}
 	if (fchmod(fd, mode) != 0) /* whatever our umask */
 		len = 1;
+	FAILPOINT("agent.file.before_rename");
 	if (close(fd) != 0 || len > 0 || rename(buf_cstr(&fresh), path) != 0) {
 		int code = err_set_errno(err, errno == ENOSPC ? ERR_NOSPACE : ERR_IO, "cannot write '%.160s'", path);
 

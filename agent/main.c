@@ -22,6 +22,7 @@
 
 #include "agent/shell.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 #include "proto/base/sha256.h"
 #include "proto/client/client.h"
 #include "proto/config/units.h"
@@ -172,6 +173,7 @@ static void perform_one(struct shell *s, const struct action *act)
 	struct err err = {0};
 	union { struct msg_report report; struct msg_heartbeat hb; } body;
 
+	FAILPOINT("agent.action.before");
 	switch (act->type) {
 	case ACTION_ROW_PUT:
 		(void)table_failed(s, table_put_row(s->table, act->alloc, act->part, act->data, act->len, &err), &err);
@@ -300,6 +302,7 @@ static int daemon_file_write(const char *path, const struct daemon_file *d, stru
 	f = fopen(buf_cstr(&part), "we");
 	if (!f)
 		return err_set_errno(err, ERR_IO, "cannot write '%.200s'", path);
+	FAILPOINT("agent.join.opened");
 	ok = fprintf(f, "endpoint: %s\nserver-key: %s\n", d->endpoint, d->key) > 0 &&
 	     (!d->next[0] || fprintf(f, "server-next: %s\n", d->next) > 0) && fflush(f) == 0 && fsync(fileno(f)) == 0;
 	if (fclose(f) != 0 || !ok || rename(buf_cstr(&part), path) != 0)
@@ -385,6 +388,7 @@ static void handle(struct shell *s, const struct frame *f, struct arena *arena)
 		log_event(LOG_WARNING, "bad_message", "type=%s error=%s", message_name(f->type), log_quote(err.msg));
 		return;
 	}
+	FAILPOINT("agent.message.decoded");
 	switch (f->type) {
 	case MSG_WELCOME: welcomed(s, &m.welcome); break;
 	case MSG_DESIRED:
@@ -712,6 +716,7 @@ static int join(struct shell *s, const char *text, const char *key_path, const c
 
 	if (!code)
 		code = client_enrol(&token, s->node, program, key_path, JOIN_MS, &enrolled, &arena, err);
+	FAILPOINT("agent.join.enrolled");
 	if (!code) {
 		agents_endpoint(enrolled.agents && enrolled.agents[0] ? enrolled.agents : token.endpoint, token.endpoint,
 				d.endpoint);

@@ -17,6 +17,7 @@
 
 #include "daemon/impl.h"
 #include "daemon/store/logfile.h"
+#include "proto/base/failpoint.h"
 
 enum { PIECE_RECORDS = 16384, PIECE_AGAIN_MS = 1000 };
 
@@ -119,6 +120,7 @@ static int piece(struct server *s, bool *ret_more, struct err *err)
 		return rc;
 	file_name(s, s->archived + 1, last, path);
 	rc = logfile_export(s->store, s->archived + 1, last, path, &sum, err);
+	FAILPOINT("archive.piece.exported");
 	if (!rc)
 		rc = logfile_verify(path, &sum, err);
 	if (rc)

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "daemon/impl.h"
+#include "proto/base/failpoint.h"
 #include "proto/link/notify.h"
 #include "proto/model/names.h"
 
@@ -294,14 +295,18 @@ static int batch_commit(struct server *s)
 
 	if (!b->recs_n && !b->blobs_n)
 		return 0;
+	FAILPOINT("server.step.decided");
 	before = mono_now();
 	rc = store_append(s->store, s->seq, s->epoch, b->recs, b->recs_n, b->blobs, b->blobs_n, &err);
-	if (!rc && b->resumed)
+	if (!rc && b->resumed) {
+		FAILPOINT("server.resume.appended");
 		rc = store_restored_clear(s->store, &err);
+	}
 	if (rc) {
 		server_fail(s, &err);
 		return rc;
 	}
+	FAILPOINT("server.step.committed");
 	s->seq += b->recs_n;
 	s->commit_us[s->commits++ % COMMITS_KEPT] = (mono_now().ns - before.ns) / 1000;
 	return 0;
@@ -357,9 +362,11 @@ static bool server_step(struct server *s)
 		server_keys_publish(s);
 	for (size_t i = first; i < s->inbox_at; i++)
 		request_answer(s, s->inbox[i]);
+	FAILPOINT("server.step.answered");
 	if (s->batch.resumed)
 		agents_resumed(s);
 	agents_send(s);
+	FAILPOINT("server.step.sent");
 	if (s->batch.recs_n)
 		queries_wake(s);
 	batch_reset(&s->batch);
@@ -609,6 +616,7 @@ int server_run(struct server *s)
 		server_fail(s, &err);
 		return s->exit_code;
 	}
+	FAILPOINT("server.stop.checkpointed");
 	alive_write(s, true);
 	agents_goodbye(s);
 	log_event(LOG_NOTICE, "stopped", "seq=%" PRIu64, s->seq);

@@ -21,6 +21,7 @@
 
 #include "daemon/impl.h"
 #include "proto/base/ckd.h"
+#include "proto/base/failpoint.h"
 #include "proto/link/notify.h"
 #include "proto/model/names.h"
 
@@ -152,6 +153,7 @@ void alive_write(struct server *s, bool sync)
 
 	if (fd < 0)
 		return;
+	FAILPOINT("server.alive.opened");
 	if (pwrite(fd, text, (size_t)n, 0) == n && sync)
 		(void)fsync(fd);
 	(void)close(fd);
@@ -289,6 +291,7 @@ static int resume(struct server *s, struct err *err)
 	s->started = mono_now();
 	if (core_cluster(s->core))
 		down_ms = server_now(s) - disk_ms;
+	FAILPOINT("startup.loaded");
 	rc = store_epoch_raise(s->store, &s->epoch, err);
 	if (rc)
 		return rc;
@@ -319,6 +322,7 @@ static int own_key(struct server *s, struct err *err)
 	if (rc != ERR_NOTFOUND)
 		return rc;
 	rc = link_keypair(s->server_pub, s->server_sec, err);
+	FAILPOINT("startup.key.made");
 	if (!rc)
 		rc = link_key_save(path, s->server_pub, s->server_sec, err);
 	if (!rc)
@@ -487,6 +491,7 @@ static int endpoints_write(struct server *s, struct err *err)
 		return err_set_errno(err, ERR_SYS, "cannot open '%s'", part);
 	ok = write(fd, json.data, json.len) == (ssize_t)json.len && fsync(fd) == 0;
 	ok = close(fd) == 0 && ok;
+	FAILPOINT("startup.endpoints.before_rename");
 	if (!ok || rename(part, path) < 0)
 		return err_set_errno(err, ERR_SYS, "cannot write '%s'", path);
 	if (s->opts->print_endpoints) {
@@ -526,6 +531,7 @@ static int start_steps(struct server *s, int *ret_exit, struct err *err)
 		rc = open_doors(s, err);
 	if (rc)
 		return rc;
+	FAILPOINT("startup.doors.open");
 	/* The first step: settings and recovery are on the disk before a door is served. */
 	server_flush(s);
 	if (s->exit_code || !core_cluster(s->core)) {
@@ -533,6 +539,7 @@ static int start_steps(struct server *s, int *ret_exit, struct err *err)
 		return err_set(err, ERR_CONFIG, "the settings were not accepted; the line above says why");
 	}
 	*ret_exit = EXIT_OTHER;
+	FAILPOINT("startup.first.step");
 	rc = prove(s, err);
 	if (rc)
 		return rc;

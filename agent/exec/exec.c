@@ -38,6 +38,7 @@
 #include "agent/exec/unit.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 #include "proto/base/instant.h"
 
 enum {
@@ -841,6 +842,7 @@ static int prepare(struct exec *exec, const struct exec_task *task, struct prep 
 		close_fd(&lock);
 		close_fd(&sock);
 	}
+	FAILPOINT("exec.start.drafted");
 	if (!code && renameat2(exec->units_fd, fresh, exec->units_fd, task->name, RENAME_NOREPLACE))
 		code = err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO, "cannot name the directory of '%s'",
 				task->name);
@@ -875,8 +877,10 @@ static int remove_unit(struct exec *exec, const char *name, struct err *err)
 	/* Out of the way in one step: a half-removed unit would read as a lost one. */
 	(void)snprintf(old, sizeof(old), ".old-%s", name);
 	(void)remove_tree(exec->units_fd, old); /* only there if an earlier release was cut short */
+	FAILPOINT("exec.release.before_rename");
 	if (renameat(exec->units_fd, name, exec->units_fd, old))
 		return err_set_errno(err, ERR_IO, "cannot remove the directory of '%s'", name);
+	FAILPOINT("exec.release.after_rename");
 	if (k)
 		known_drop(exec, k);
 	(void)remove_tree(exec->units_fd, old); /* the rest is for the next exec_open */
@@ -944,6 +948,7 @@ static int launch(struct exec *exec, struct prep *prep, struct err *err)
 	(void)posix_spawnattr_setsigmask(&attr, &none);
 	(void)posix_spawnattr_setsigdefault(&attr, &all);
 	number = posix_spawn(&pid, exec->shim_path, &files, &attr, argv, env);
+	FAILPOINT("exec.start.spawned");
 	(void)posix_spawn_file_actions_destroy(&files);
 	(void)posix_spawnattr_destroy(&attr);
 	if (number) {
@@ -973,8 +978,10 @@ int exec_start_batch(struct exec *exec, const struct exec_task *const *tasks, si
 			if (!first)
 				first = ret_codes[done + i];
 		}
+		FAILPOINT("exec.start.before_sync");
 		if (ready && fdatasync(exec->slots_fd))
 			synced = first ? ERR_IO : err_set_errno(err, ERR_IO, "cannot sync the intents");
+		FAILPOINT("exec.start.after_sync");
 		for (size_t i = 0; i < chunk; i++) {
 			int *code = &ret_codes[done + i];
 

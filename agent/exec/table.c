@@ -13,6 +13,7 @@
 #include "agent/exec/crc32c.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 
 enum {
 	MAGIC_BYTES = 16,
@@ -333,8 +334,10 @@ static int compact(struct table *t, struct err *err)
 	code = write_at(fd, b.data, b.len, 0, err);
 	if (!code && fsync(fd))
 		code = err_set_errno(err, ERR_IO, "cannot sync 'table.new'");
+	FAILPOINT("agent.compact.before_rename");
 	if (!code && renameat(t->dir_fd, "table.new", t->dir_fd, "table"))
 		code = err_set_errno(err, ERR_IO, "cannot rename 'table.new'");
+	FAILPOINT("agent.compact.after_rename");
 	if (!code && fsync(t->dir_fd))
 		code = err_set_errno(err, ERR_IO, "cannot sync the directory of the agent table");
 	if (code) {
@@ -579,8 +582,10 @@ int table_sync(struct table *t, struct err *err)
 		code = compact(t, err);
 	} else {
 		code = write_at(t->fd, t->pending.data, t->pending.len, t->file_bytes, err);
+		FAILPOINT("agent.table.before_sync");
 		if (!code && fdatasync(t->fd))
 			code = err_set_errno(err, ERR_IO, "cannot sync the agent table");
+		FAILPOINT("agent.table.after_sync");
 		if (!code) {
 			t->file_bytes = after;
 			buf_reset(&t->pending);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/logfile/bytes.h"
+#include "proto/base/failpoint.h"
 #include "proto/logfile/files.h"
 #include "daemon/store/impl.h"
 #include "proto/base/ckd.h"
@@ -152,7 +153,9 @@ static int copy_and_verify(struct store *s, const char *part, struct store_check
 	pthread_mutex_unlock(&s->map_lock);
 	if (rc)
 		return disk_err(err, rc, "cannot copy to '%s'", part);
+	FAILPOINT("store.backup.copied");
 	r = seal(part, err);
+	FAILPOINT("store.backup.sealed");
 	return r ? r : store_backup_verify(part, ret, err);
 }
 
@@ -241,15 +244,18 @@ static int restore_into(const char *path, const char *dir, int dir_fd, struct er
 	if (faccessat(dir_fd, STORE_DATA, F_OK, 0) == 0)
 		return err_set(err, ERR_EXISTS, "'%s' holds a store: move it away first", dir);
 	r = copy_to(path, dir_fd, err);
+	FAILPOINT("store.restore.copied");
 	fresh = store_path(dir, STORE_DATA_NEW);
 	if (!r)
 		r = verify_sealed(fresh, &(struct store_check){0}, err);
 	if (!r)
 		r = renew_epoch(fresh, err);
+	FAILPOINT("store.restore.renewed");
 	free(fresh);
 	(void)unlinkat(dir_fd, STORE_DATA_NEW "-lock", 0);
 	if (!r && renameat(dir_fd, STORE_DATA_NEW, dir_fd, STORE_DATA) < 0)
 		r = err_set_errno(err, ERR_IO, "cannot rename the new store");
+	FAILPOINT("store.restore.renamed");
 	if (!r && fsync(dir_fd) < 0)
 		r = err_set_errno(err, ERR_IO, "cannot sync '%s'", dir);
 	if (r)

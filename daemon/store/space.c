@@ -13,6 +13,7 @@
 
 #include "daemon/store/impl.h"
 #include "proto/base/ckd.h"
+#include "proto/base/failpoint.h"
 
 #define LOW_BYTES_DEFAULT_MAX (UINT64_C(1) << 30)
 
@@ -39,6 +40,7 @@ static bool take_ballast(struct store *s)
 	int fd = openat(s->dir_fd, STORE_BALLAST, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && posix_fallocate(fd, 0, (off_t)s->ballast_bytes) == 0;
 
+	FAILPOINT("store.space.ballast");
 	if (fd >= 0)
 		(void)close(fd); /* nothing was written through it */
 	if (!ok)
@@ -49,6 +51,7 @@ static bool take_ballast(struct store *s)
 void space_open(struct store *s)
 {
 	reserve(s);
+	FAILPOINT("store.space.reserved");
 	s->ballast_held = s->ballast_bytes > 0 && s->ballast_bytes <= INT64_MAX && take_ballast(s);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/failpoint.h"
 #include "proto/logfile/bytes.h"
 #include "daemon/store/impl.h"
 #include "proto/base/ckd.h"
@@ -98,7 +99,9 @@ static int ensure_map(struct store *s, size_t need, struct err *err)
 			return 0;
 		pthread_mutex_lock(&s->map_lock);
 	}
+	FAILPOINT("store.grow.before");
 	rc = mdb_env_set_mapsize(s->disk.env, want);
+	FAILPOINT("store.grow.after");
 	pthread_mutex_unlock(&s->map_lock);
 	if (rc)
 		return disk_err(err, rc, "cannot grow the map to %" PRIu64 " bytes", want);
@@ -175,8 +178,10 @@ static int create_data(struct store *s, struct err *err)
 	(void)unlinkat(s->dir_fd, STORE_DATA_NEW "-lock", 0);
 	if (r)
 		return r;
+	FAILPOINT("store.create.before_rename");
 	if (renameat(s->dir_fd, STORE_DATA_NEW, s->dir_fd, STORE_DATA) < 0)
 		return err_set_errno(err, ERR_IO, "cannot rename '%s/" STORE_DATA_NEW "'", s->dir);
+	FAILPOINT("store.create.after_rename");
 	if (fsync(s->dir_fd) < 0)
 		return err_set_errno(err, ERR_IO, "cannot sync '%s'", s->dir);
 	return 0;
@@ -207,9 +212,11 @@ static int flush_state(struct store *s, const struct disk_head *head, const stru
 		mdb_txn_abort(txn);
 		return broke(s, r);
 	}
+	FAILPOINT("store.flush.before_commit");
 	rc = mdb_txn_commit(txn);
 	if (rc)
 		return broke(s, disk_err(err, rc, "cannot commit"));
+	FAILPOINT("store.flush.after_commit");
 	s->head = h;
 	s->batches_pending = 0;
 	publish(s);
@@ -485,9 +492,11 @@ static int append(struct store *s, const struct store_record *recs, size_t n,
 		mdb_txn_abort(txn);
 		return broke(s, r);
 	}
+	FAILPOINT("store.append.before_commit");
 	rc = mdb_txn_commit(txn);
 	if (rc)
 		return broke(s, disk_err(err, rc, "cannot commit record %" PRIu64, h.seq));
+	FAILPOINT("store.append.after_commit");
 	s->batches_pending = h.applied_seq == h.seq ? 0 : s->batches_pending + 1;
 	s->head = h;
 	publish(s);
@@ -624,9 +633,11 @@ static int commit_head(struct store *s, const struct disk_head *h, struct err *e
 		mdb_txn_abort(txn);
 		return broke(s, r);
 	}
+	FAILPOINT("store.head.before_commit");
 	rc = mdb_txn_commit(txn);
 	if (rc)
 		return broke(s, disk_err(err, rc, "cannot commit the head"));
+	FAILPOINT("store.head.after_commit");
 	s->head = *h;
 	publish(s);
 	return 0;
@@ -792,9 +803,11 @@ int store_trim(struct store *s, uint64_t upto, struct err *err)
 		mdb_txn_abort(txn);
 		return broke(s, r);
 	}
+	FAILPOINT("store.trim.before_commit");
 	rc = mdb_txn_commit(txn);
 	if (rc)
 		return broke(s, disk_err(err, rc, "cannot commit the trimmed log"));
+	FAILPOINT("store.trim.after_commit");
 	s->head = h;
 	publish(s);
 	return 0;

@@ -14,6 +14,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 #include "proto/link/impl.h"
 
 enum { KEY_FILE_BYTES_MAX = 4096 };
@@ -112,6 +113,7 @@ int link_key_save(const char *path, const uint8_t pub[LINK_KEY_BYTES],
 	link_z85_encode(sec, sec_text);
 	len = snprintf(text, sizeof(text), "public-key: %s\nsecret-key: %s\n", pub_text, sec_text);
 	ENSURE(len > 0 && (size_t)len < sizeof(text));
+	FAILPOINT("key.save.drafted");
 	if (write_whole(fd, text, (size_t)len) < 0)
 		rc = err_set_errno(err, ERR_IO, "cannot write key file '%s'", path);
 	else if (link((char *)draft.data, path) < 0)
@@ -120,6 +122,7 @@ int link_key_save(const char *path, const uint8_t pub[LINK_KEY_BYTES],
 	explicit_bzero(text, sizeof(text));
 	explicit_bzero(sec_text, sizeof(sec_text));
 	close(fd);
+	FAILPOINT("key.save.linked");
 	(void)unlink((char *)draft.data); /* a draft left behind does no harm */
 	if (rc == 0 && sync_folder_of(path) < 0) {
 		rc = err_set_errno(err, ERR_IO, "cannot sync the folder of '%s'", path);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/failpoint.h"
 
 int file_write(int fd, const void *data, size_t n, struct err *err)
 {
@@ -54,8 +55,10 @@ static int sync_dir_of(const char *path, struct err *err)
 
 int file_publish(const char *part, const char *path, struct err *err)
 {
+	FAILPOINT("file.publish.before_rename");
 	if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
 		return err_set_errno(err, errno == EEXIST ? ERR_EXISTS : ERR_IO,
 				     "cannot rename to '%s'", path);
+	FAILPOINT("file.publish.after_rename");
 	return sync_dir_of(path, err);
 }
