@@ -310,7 +310,7 @@ static int resume(struct server *s, struct err *err)
 
 /* ---- the server's key ------------------------------------------------------------------------- */
 
-static int own_key(struct server *s, struct err *err)
+static int own_key(struct server *s, int *ret_exit, struct err *err)
 {
 	PATH(dir) = path_in(s, "keys");
 	PATH(path) = path_in(s, "keys/server.key");
@@ -321,6 +321,7 @@ static int own_key(struct server *s, struct err *err)
 	rc = link_key_load(path, s->server_pub, s->server_sec, err);
 	if (rc != ERR_NOTFOUND)
 		return rc;
+	*ret_exit = EXIT_STORAGE; /* from here on it is the disk, not the configuration */
 	rc = link_keypair(s->server_pub, s->server_sec, err);
 	FAILPOINT("startup.key.made");
 	if (!rc)
@@ -354,13 +355,13 @@ static int load_key(const char *conf, uint8_t ret_pub[LINK_KEY_BYTES], uint8_t r
 
 /* The key of now, and the public half of the one that comes next: told to everybody who greets, so that they
  * know it when it is put in the place of the first. */
-static int server_key(struct server *s, struct err *err)
+static int server_key(struct server *s, int *ret_exit, struct err *err)
 {
 	uint8_t sec[LINK_KEY_BYTES];
 	int rc = load_key(s->conf.server_key, s->server_pub, s->server_sec, err);
 
 	if (rc == ERR_NOTFOUND && !strcmp(s->conf.server_key, "credential:server.key"))
-		rc = own_key(s, err);
+		rc = own_key(s, ret_exit, err);
 	if (rc || !s->conf.server_key_next)
 		return rc;
 	rc = load_key(s->conf.server_key_next, s->server_next, sec, err);
@@ -385,7 +386,7 @@ void endpoint_text(const char *endpoint, const char *host, char out[LINK_ENDPOIN
 		(void)snprintf(out, LINK_ENDPOINT_BYTES, "%s", endpoint);
 }
 
-static int open_doors(struct server *s, struct err *err)
+static int open_doors(struct server *s, int *ret_exit, struct err *err)
 {
 	const struct link_ctx_opts ctx = {.io_threads = s->conf.limits.nodes > IO_THREADS_NODES ? 2 : 1,
 					  .zap = true};
@@ -404,6 +405,7 @@ static int open_doors(struct server *s, struct err *err)
 	};
 	int rc = link_ctx_new(&ctx, &s->link, err);
 
+	*ret_exit = rc ? EXIT_OTHER : EXIT_CONF; /* no thread or no descriptor is nobody's setting */
 	if (rc)
 		return rc;
 	server_keys_publish(s); /* before anybody can be refused */
@@ -526,9 +528,10 @@ static int start_steps(struct server *s, int *ret_exit, struct err *err)
 	if (rc)
 		return rc;
 	*ret_exit = EXIT_CONF;
-	rc = server_key(s, err);
-	if (!rc)
-		rc = open_doors(s, err);
+	rc = server_key(s, ret_exit, err);
+	if (rc)
+		return rc;
+	rc = open_doors(s, ret_exit, err);
 	if (rc)
 		return rc;
 	FAILPOINT("startup.doors.open");

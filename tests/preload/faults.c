@@ -104,12 +104,13 @@ __attribute__((constructor)) static void begin(void)
 static bool first_time(uint64_t hash)
 {
 	for (size_t i = 0; i < SEEN_MAX; i++) {
-		uint64_t *slot = (uint64_t *)&seen[(hash + i) % SEEN_MAX], none = 0;
+		_Atomic uint64_t *slot = &seen[(hash + i) % SEEN_MAX];
+		uint64_t there = 0;
 
-		if (*slot == hash)
-			return false;
-		if (!*slot && atomic_compare_exchange_strong((_Atomic uint64_t *)slot, &none, hash))
+		if (atomic_compare_exchange_strong(slot, &there, hash))
 			return true;
+		if (there == hash)
+			return false;
 	}
 	return false;
 }

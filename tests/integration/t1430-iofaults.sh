@@ -1,0 +1,21 @@
+#!/bin/bash
+# One allocation, write or sync of sluisd fails, at a place drawn by SEED: it goes on, or ends with status 70 (for
+# memory: SIGABRT, saying so), and the next start has all that was acknowledged. KINDS and LIMIT choose more;
+# `make faults` fails every one of them.
+. "$(dirname "$0")/tap.sh"
+[ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
+[ -e "$B/tests/faults.so" ] || skip_all "there is no $B/tests/faults.so"
+[ "${VARIANT:-release}" = release ] || skip_all "a sanitizer has its own malloc"
+for python in python3 /usr/bin/python3; do
+	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
+	python=
+done
+[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+
+T=$T SLUISD=$B/bin/sluisd FAULTS_SO=$B/tests/faults.so PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
+	"$python" "$ROOT/tests/lib/iofaults.py" "${KINDS:-malloc,write,write+,full,sync,sync+}" "${LIMIT:-4}" "${SEED:-}" \
+	>"$T/figures" 2>&1
+RC=$?
+sed 's/^\(# \)\{0,1\}/# /' "$T/figures"
+is "every failure was survived, or ended as the manual says" "$RC" 0
+done_testing

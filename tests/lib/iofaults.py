@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""iofaults.py KIND[,KIND...] [LIMIT [SEED]] - one failing call at a time, over a whole life of the real sluisd
+
+KIND: malloc, write, sync, or full (writes fail with ENOSPC from the n-th on); a + behind write or sync lets all
+that follow fail too. The story of mortal.py is told once to count what each of its processes calls, then
+once per call (of malloc: once per place that calls, see tests/preload/faults.c) with that call failing; LIMIT of
+them, drawn by the seed, when there are more. What may happen: the story goes on as if nothing had been; or
+the process ends, with status 70 for the disk, for memory also 1 or by SIGABRT, saying that memory is out, and
+the next one finds all that was acknowledged. A hang, any other end, and anything lost or doubled is a violation.
+
+Environment: T a scratch folder, SLUISD the program, FAULTS_SO the preload library.
+Prints `name: value unit`; exits 1 on any violation.
+"""
+import collections
+import ctypes
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+
+import mortal
+from mortal import DaemonTale, Trap, in_processes
+
+T, FAULTS_SO = os.environ["T"], os.environ["FAULTS_SO"]
+ADDR_NO_RANDOMIZE = 0x0040000
+EXIT_OTHER, EXIT_STORAGE = 1, 70
+# how we, libzmq, the C++ library and the C library say it
+NO_MEMORY = ("out of memory", "OUT OF MEMORY", "Cannot allocate memory", "std::bad_alloc", "nss_database",
+             "(src/session_base.cpp")
+
+
+class Fault(Trap):
+    """Process number `which` of the story (0: every one) runs with FAULTS=spec."""
+
+    def __init__(self, folder, under, which=0, spec="count"):
+        super().__init__(folder)
+        self.under, self.which, self.spec, self.begun, self.ends = under, which, spec, 0, []
+
+    def env(self):
+        self.begin()
+        self.begun += 1
+        if self.which not in (0, self.begun):
+            return dict(os.environ)
+        return dict(os.environ, LD_PRELOAD=FAULTS_SO, FAULTS=self.spec, FAULTS_UNDER=self.under + "/",
+                    FAULTS_LOG=self.log)
+
+    def struck(self):
+        return "struck" in self.lines()
+
+    def allows(self, rc, text):
+        self.ends.append(rc)
+        if not self.struck():
+            return False
+        if self.spec.startswith("malloc"):
+            return rc == -signal.SIGABRT and any(x in text for x in NO_MEMORY) or rc in (EXIT_STORAGE, EXIT_OTHER)
+        return rc == EXIT_STORAGE
+
+    def calls(self, kind):
+        """(process, argument) of each call that could fail."""
+        process, n, found, places = 0, 0, [], set()
+        for line in self.lines():
+            if line == "start":
+                process, n = process + 1, 0
+            elif kind == "malloc" and line.startswith("malloc ") and line not in places:
+                places.add(line)
+                found.append((process, line[7:]))
+            elif line == {"write": "write", "write+": "write", "full": "write", "sync": "sync", "sync+": "sync"}.get(kind):
+                n += 1
+                found.append((process, f"{n}+" if kind.endswith("+") else str(n)))
+        return found
+
+
+def run(task):
+    number, kind, which, arg = task
+    ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE)    # of this process and those it starts
+    folder = os.path.join(T, f"{kind}-{number}")
+    trap = Fault(folder + ".trap", folder, which, f"{kind.rstrip('+')}:{arg}" if arg else "count")
+    began = time.monotonic()
+    tale = DaemonTale(folder, trap)
+    tale.tell()
+    met = trap.struck() if arg else {k: trap.calls(k) for k in ("malloc", "write", "write+", "full", "sync", "sync+")}
+    if not mortal.violations:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder + ".trap")
+    return met, trap.ends, len(tale.acked), time.monotonic() - began
+
+
+def name_of_end(ends):
+    if not ends:
+        return "went on"
+    return f"signal {-ends[0]}" if ends[0] < 0 else f"exit {ends[0]}"
+
+
+def main():
+    kinds = sys.argv[1].split(",")
+    limit = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else 0
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else int.from_bytes(os.urandom(4), "big")
+    rng = random.Random(seed)
+    print(f"# seed {seed}", flush=True)
+    found, acked = [], 0
+    (_, counted, bad), = in_processes([(0, "count", 0, "")], run)
+    found += bad
+    calls = counted[0] if counted else {}
+    for kind in kinds:
+        all_calls = calls.get(kind, [])
+        some = all_calls if not limit or limit >= len(all_calls) else sorted(rng.sample(all_calls, limit))
+        ends, struck = collections.Counter(), 0
+        tasks = [(i + 1, kind, which, arg) for i, (which, arg) in enumerate(some)]
+        for (n, _, which, arg), value, bad in in_processes(tasks, run):
+            found += bad
+            if bad:
+                print(f"# at {kind}:{arg} in process {which}, story {kind}-{n}", flush=True)
+            if value:
+                struck += value[0]
+                acked += value[2]
+                if value[0]:
+                    ends[name_of_end(value[1])] += 1
+        name = kind.replace("+", "_and_after")
+        print(f"iofaults_{name}: {struck} of {len(some)} struck, of {len(all_calls)} in the story")
+        for end, n in sorted(ends.items()):
+            print(f"iofaults_{name}_{end.replace(' ', '_')}: {n} stories")
+        if not struck:
+            found.append(f"no {kind} failed")
+    print(f"iofaults_acknowledged: {acked} submissions")
+    print(f"iofaults_violations: {len(found)} found")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
