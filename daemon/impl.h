@@ -33,6 +33,7 @@ enum {
 	STEP_TICKS = 2000,		    /* actions of the scheduler for one append */
 	STEP_MS = 2,			    /* deciding for one append ends then */
 	STEP_BYTES = 32 << 20,		    /* and when its records are that large */
+	SPACE_LOOK_BYTES = 1 << 20,	    /* written until the room on the disk is looked at again */
 	INBOX_BYTES = 16 << 20,		    /* messages that may wait for a step */
 	RELAY_MS = 10000,		    /* an agent answers within */
 	DAY_MS_SAFE = 24 * 3600 * 1000,	    /* down for longer: safe mode */
@@ -123,6 +124,7 @@ struct server {
 	struct buf frame;   /* sending */
 	struct loop_timer tick, second, watchdog, minute;
 	enum store_space space;
+	uint64_t written_bytes; /* since `space` was looked at */
 	struct counts counts;
 
 	struct session **sessions; /* by node id */
@@ -186,6 +188,8 @@ void refusals_tell(struct server *s);
 void refusals_skip(struct server *s);
 
 /* ---- users.c ---------------------------------------------------------------------------------- */
+/* ERR_NOROOM: limits.`what` is `most`, and that many there are. */
+int limit_reached(struct err *err, const char *what, int64_t most);
 int users_take(struct server *s, struct request *r, struct err *err) NODISCARD;
 void users_answer(struct server *s, struct request *r);
 int enrol_take(struct server *s, struct request *r, struct err *err) NODISCARD;

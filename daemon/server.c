@@ -205,6 +205,26 @@ static void fact_apply(struct server *s, const struct fact *f, struct store_fact
 	core_apply(s->core, f);
 }
 
+/* What sluisd itself refuses: work that adds to a disk or a table that is nearly full. A command that has
+ * acted before is no such work: its answer has to be found again (D2). */
+static int room_check(const struct server *s, const struct command *cmd, struct err *err)
+{
+	bool grows = cmd->type == CMD_JOB_SUBMIT || cmd->type == CMD_LEASE_REQUEST ||
+		     cmd->type == CMD_DIVISION_APPLY;
+
+	if (grows && s->space != STORE_SPACE_OK) {
+		(void)err_set(err, ERR_NOSPACE, "the disk of sluisd is nearly full: no new submissions");
+		(void)err_hint(err, "an admin makes room below %s, or raises map_size; renewals and reports still pass",
+			       s->conf.state_dir);
+		return ERR_NOSPACE;
+	}
+	if (cmd->type == CMD_JOB_SUBMIT && s->counts.pending_jobs >= s->conf.limits.pending_jobs)
+		return limit_reached(err, "pending_jobs", s->conf.limits.pending_jobs);
+	if (cmd->type == CMD_LEASE_REQUEST && s->counts.leases >= s->conf.limits.leases)
+		return limit_reached(err, "leases", s->conf.limits.leases);
+	return 0;
+}
+
 /* Decide one command at this turn's instant, apply its facts and add its record to the batch. */
 static int decide(struct server *s, const struct command *cmd, struct err *err)
 {
@@ -215,6 +235,8 @@ static int decide(struct server *s, const struct command *cmd, struct err *err)
 	struct store_fact *facts;
 	int rc = core_decide(s->core, s->t_ms, cmd, d, err);
 
+	if (!rc && !d->replayed)
+		rc = room_check(s, cmd, err);
 	if (rc || cmd->dry_run || !d->facts_n)
 		return rc;
 	rec = record_new(s);
@@ -285,6 +307,20 @@ static bool decide_ticks(struct server *s)
 	return true;
 }
 
+/* How much room is left: each second, and after so many bytes that a second could be too late. */
+static void space_look(struct server *s)
+{
+	enum store_space space = store_space(s->store);
+
+	s->written_bytes = 0;
+	if (space != s->space)
+		log_event(space == STORE_SPACE_OK ? LOG_NOTICE : LOG_ALERT, "disk space",
+			  "state=%s submissions=%s",
+			  space == STORE_SPACE_OK ? "ok" : space == STORE_SPACE_LOW ? "low" : "critical",
+			  space == STORE_SPACE_OK ? "accepted" : "refused");
+	s->space = space;
+}
+
 /* The batch on stable storage: 0, or the process has to end. */
 static int batch_commit(struct server *s)
 {
@@ -307,6 +343,9 @@ static int batch_commit(struct server *s)
 		return rc;
 	}
 	FAILPOINT("server.step.committed");
+	s->written_bytes += b->bytes;
+	if (s->written_bytes >= SPACE_LOOK_BYTES)
+		space_look(s);
 	s->seq += b->recs_n;
 	s->commit_us[s->commits++ % COMMITS_KEPT] = (mono_now().ns - before.ns) / 1000;
 	return 0;
@@ -537,15 +576,7 @@ static void on_reload(struct loop *loop, int signo, void *arg)
 
 static void on_second(struct loop *loop, struct loop_timer *timer, void *arg)
 {
-	struct server *s = arg;
-	enum store_space space = store_space(s->store);
-
-	if (space != s->space)
-		log_event(space == STORE_SPACE_OK ? LOG_NOTICE : LOG_ALERT, "disk space",
-			  "state=%s submissions=%s",
-			  space == STORE_SPACE_OK ? "ok" : space == STORE_SPACE_LOW ? "low" : "critical",
-			  space == STORE_SPACE_OK ? "accepted" : "refused");
-	s->space = space;
+	space_look(arg);
 	loop_timer_after(loop, timer, 1000);
 }
 

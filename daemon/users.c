@@ -104,30 +104,11 @@ static int payload_check(struct server *s, struct request *r, struct bytes paylo
 	return 0;
 }
 
-static int limit_reached(struct err *err, const char *what, int64_t most)
+int limit_reached(struct err *err, const char *what, int64_t most)
 {
 	(void)err_set(err, ERR_NOROOM, "limits.%s is reached (%" PRId64 ")", what, most);
 	(void)err_hint(err, "try again later, or ask an admin to raise it in sluisd.conf");
 	return ERR_NOROOM;
-}
-
-/* What sluisd itself refuses: work that adds to a disk or a table that is nearly full. */
-static int room_check(const struct server *s, const struct command *cmd, struct err *err)
-{
-	bool grows = cmd->type == CMD_JOB_SUBMIT || cmd->type == CMD_LEASE_REQUEST ||
-		     cmd->type == CMD_DIVISION_APPLY;
-
-	if (grows && s->space != STORE_SPACE_OK) {
-		(void)err_set(err, ERR_NOSPACE, "the disk of sluisd is nearly full: no new submissions");
-		(void)err_hint(err, "an admin makes room below %s; renewals and reports still pass",
-			       s->conf.state_dir);
-		return ERR_NOSPACE;
-	}
-	if (cmd->type == CMD_JOB_SUBMIT && s->counts.pending_jobs >= s->conf.limits.pending_jobs)
-		return limit_reached(err, "pending_jobs", s->conf.limits.pending_jobs);
-	if (cmd->type == CMD_LEASE_REQUEST && s->counts.leases >= s->conf.limits.leases)
-		return limit_reached(err, "leases", s->conf.limits.leases);
-	return 0;
 }
 
 static int take_command(struct server *s, struct request *r, struct err *err)
@@ -143,8 +124,6 @@ static int take_command(struct server *s, struct request *r, struct err *err)
 	cmd->cred = r->cred;
 	r->cmd = cmd;
 	rc = payload_check(s, r, msg->payload, err);
-	if (!rc)
-		rc = room_check(s, cmd, err);
 	if (rc)
 		return rc;
 	if (r->payload.len) /* its hash is part of what must be the same when the command is repeated */
