@@ -649,6 +649,7 @@ int server_run(struct server *s)
 	}
 	FAILPOINT("server.stop.checkpointed");
 	alive_write(s, true);
+	refusals_tell(s); /* of the minute that has begun */
 	agents_goodbye(s);
 	log_event(LOG_NOTICE, "stopped", "seq=%" PRIu64, s->seq);
 	return EXIT_STOPPED;

@@ -14,6 +14,7 @@ under attack a heartbeat p99 of twice the quiet one (or 50 ms, where that is mor
 import multiprocessing
 import os
 import random
+import re
 import resource
 import select
 import signal
@@ -25,11 +26,11 @@ import time
 import zmq
 
 from daemon_story import Daemon, invite
-from sluis_client import Client, frame, keypair, pack, token_hash, unframe
+from sluis_client import MESSAGES, Client, frame, keypair, pack, token_hash, unframe
 
 PER_PROCESS, HEARTBEAT_MS = 2500, 2000
 HALF_OPEN = 500
-GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB = 20.0, 60.0, 64 << 10
+GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB, GOOD_LOG_LINES = 20.0, 60.0, 64 << 10, 300
 
 
 def quantile(sorted_values, percent):
@@ -265,32 +266,69 @@ def storm(n):
 
 # ---- hostile ---------------------------------------------------------------------------------------
 
-def rubbish():
-    """Bodies that a reader must refuse without believing what they announce."""
-    head = b"SLUI" + struct.pack(">BBHQ", 1, 0, 1, 1)
-    yield head + b"\x91" * 4000 + b"\xc0"               # nested too deep
-    yield head + b"\xdd\x7f\xff\xff\xff"                # an array of two milliards
-    yield head + b"\xdf\x00\x98\x96\x80"                # a map of ten millions
-    yield head + b"\xc6\xff\xff\xff\xff"                # four gigabytes of bytes
-    yield head + b"\x81\x01" + b"\xdd\x00\x0f\x42\x40"  # the same, one level down
-    yield head + os.urandom(random.randrange(1, 2000))
-    yield os.urandom(random.randrange(0, 64))
-    yield head + b"\xc6" + struct.pack(">I", 3 << 20) + bytes(3 << 20)  # larger than a frame may be
+FRAME_LIMIT = {"users": 4 << 20, "local": 4 << 20, "agents": 1 << 20, "enrol": 1 << 20}    # proto/base/limits.h
+SPOKEN = {"users": "COMMAND", "local": "COMMAND", "agents": "REPORT", "enrol": "ENROL"}     # taken at that door
+
+
+def rubbish(door):
+    """(what, frame): bodies of a message that belongs to the door, so that its decoder has to refuse them
+    without believing what they announce."""
+    number = MESSAGES[SPOKEN[door]][0]
+    head = b"SLUI" + struct.pack(">BBHQ", 1, 0, number, 7)
+    yield "nested", head + b"\x81\x01" + b"\x91" * 4000 + b"\xc0"
+    yield "array_of_2e9", head + b"\xdd\x7f\xff\xff\xff"
+    yield "array_of_1e6", head + b"\x81\x01" + b"\xdd\x00\x0f\x42\x40"
+    yield "map_of_1e7", head + b"\xdf\x00\x98\x96\x80"
+    yield "bytes_of_4e9", head + b"\xc6\xff\xff\xff\xff"
+    yield "random_body", head + b"\x81" + os.urandom(random.randrange(1, 2000))
+    yield "strange_type", b"SLUI" + struct.pack(">BBHQ", 1, 0, 0x7ff, 7) + b"\x80"
+    yield "no_frame", b"SLUJ" + os.urandom(random.randrange(0, 60))
+
+
+class Abuser:
+    """Somebody with a good key at one door, who talks rubbish; and one who sends more than a frame may hold."""
+
+    def __init__(self, door, peer):
+        self.door, self.sent, self.refused, self.too_large, self.cut = door, 0, 0, 0, 0
+        self.link, self.big = Client(*peer), Client(*peer)
+        self.events = self.big.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.next_big = 0.0
+
+    def turn(self, now):
+        for _, data in rubbish(self.door):
+            try:
+                self.link.socket.send(data, zmq.NOBLOCK)
+                self.sent += 1
+            except zmq.Again:
+                pass
+        while self.link.socket.poll(0):
+            message, _, body = unframe(self.link.socket.recv())
+            self.refused += message == "GOODBYE" or bool(body.get("code"))
+        if now >= self.next_big:
+            self.next_big = now + 0.5
+            try:
+                self.big.socket.send(b"SLUI" + bytes(FRAME_LIMIT[self.door]), zmq.NOBLOCK)
+                self.too_large += 1
+            except zmq.Again:
+                pass
+        while self.events.poll(0):
+            self.events.recv_multipart()
+            self.cut += 1
 
 
 def attack(at, peers, until, pipe):
-    """Everything at once until `until`; tells how much was sent."""
+    """Everything at once until `until`; tells how much was sent. On machines of their own, so to speak: what
+    they burn here must not be what the agents lack."""
+    os.nice(19)
     where = [(h, int(p)) for h, p in (at[d].removeprefix("tcp://").rsplit(":", 1)
                                       for d in ("agents", "users", "enrol"))]
-    idle, slow, sent = [], [], {"garbage_connections": 0, "slow_bytes": 0, "bad_frames": 0}
+    idle, slow, sent = [], [], {"garbage_connections": 0, "slow_bytes": 0}
     for i in range(HALF_OPEN):
         idle.append(socket.create_connection(where[i % 3], timeout=5))
     for i in range(30):
         slow.append(socket.create_connection(where[i % 3], timeout=5))
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15) + b"\x00" + bytes(31)
-    links = [Client(*peer) for peer in peers]
-    for link in links:
-        link.socket.sndhwm = 100
+    abusers = [Abuser(door, peer) for door, peer in peers.items()]
     n = 0
     while time.monotonic() < until:
         n += 1
@@ -308,16 +346,12 @@ def attack(at, peers, until, pipe):
             except OSError:
                 s.close()
                 slow[i] = socket.create_connection(where[i % 3], timeout=5)
-        for i, link in enumerate(links):
-            for data in rubbish():
-                try:
-                    link.socket.send(data, zmq.NOBLOCK)
-                    sent["bad_frames"] += 1
-                except zmq.Again:
-                    pass
-            while link.socket.poll(0):
-                link.socket.recv()
+        for a in abusers:
+            a.turn(time.monotonic())
         time.sleep(0.02)
+    for a in abusers:
+        sent[f"{a.door}_bad_frames"], sent[f"{a.door}_refused"] = a.sent, a.refused
+        sent[f"{a.door}_too_large"], sent[f"{a.door}_cut_off"] = a.too_large, a.cut
     pipe.send(sent)
     os._exit(0)
 
@@ -337,8 +371,10 @@ def hostile(seconds):
     fleet.tell("rtt")
     before = fleet.hear(10)
     rss = status_kb(d, "VmRSS")
-    peers = [(d.at["users"], d.at["server_key"], *keys), (d.at["agents"], d.at["server_key"], *node_keys),
-             (d.at["enrol"], d.at["server_key"], *keypair()), (d.at["local"],)]
+    peers = {"users": (d.at["users"], d.at["server_key"], *keys), "local": (d.at["local"],),
+             "agents": (d.at["agents"], d.at["server_key"], *node_keys),
+             "enrol": (d.at["enrol"], d.at["server_key"], *keypair())}
+    logged = d.log().count("\n")
     ours, theirs = multiprocessing.Pipe()
     Client.context = None   # the attacker makes its own
     p = multiprocessing.Process(target=attack, args=(d.at, peers, time.monotonic() + seconds, theirs))
@@ -359,13 +395,20 @@ def hostile(seconds):
     figure("hostile_heartbeats", len(loaded), "answered under attack")
     figure("hostile_p99_before", quiet * 1000, "ms")
     figure("hostile_p99_during", quantile(loaded, 99) * 1000, "ms")
+    figure("hostile_p99_ratio", quantile(loaded, 99) / quiet, "times the quiet one")
     figure("hostile_sessions_lost", lost, "sessions")
     figure("hostile_memory_growth", growth, "kB")
     fleet.tell("end")
     alive = d.proc.poll() is None and d.end() == 0
     figure("hostile_daemon_died", int(not alive), "times")
+    lines = d.log().count("\n") - logged
+    figure("hostile_log_lines", lines, "lines, refusals summed up in them")
+    summed = sum(int(n) for n in re.findall(r"^<4>refused .*count=(\d+)", d.log(), re.M))
+    figure("hostile_refusals_in_log", summed, "refusals")
     good = alive and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, 0.05)
-    return 0 if good and min(sent.values()) > 0 else 1
+    # every kind has struck, everything that was answered was a refusal, and all are in a few lines of the log
+    aimed = min(sent.values()) > 0 and all(sent[f"{x}_refused"] >= sent[f"{x}_bad_frames"] / 2 for x in peers)
+    return 0 if good and aimed and lines < GOOD_LOG_LINES and summed >= sum(sent[f"{x}_refused"] for x in peers) else 1
 
 
 def main():
