@@ -8,19 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Nothing of ours can go on without memory, and a process that ends loses nothing that was acknowledged. */
-static _Noreturn void out_of_memory(size_t n)
-{
-	(void)fprintf(stderr, "out of memory: %zu bytes asked for\n", n);
-	abort();
-}
-
 void *xmalloc(size_t n)
 {
 	void *p = malloc(n ? n : 1);
 
 	if (!p)
-		out_of_memory(n);
+		memory_out(n);
 	return p;
 }
 
@@ -29,7 +22,7 @@ void *xcalloc(size_t n, size_t size)
 	void *p = calloc(n ? n : 1, size ? size : 1);
 
 	if (!p)
-		out_of_memory(n * size);
+		memory_out(n * size);
 	return p;
 }
 
@@ -38,7 +31,7 @@ void *xrealloc(void *old, size_t n)
 	void *p = realloc(old, n ? n : 1);
 
 	if (!p)
-		out_of_memory(n);
+		memory_out(n);
 	return p;
 }
 

@@ -6,8 +6,14 @@
 #ifndef SLUIS_PROTO_BASE_ENSURE_H
 #define SLUIS_PROTO_BASE_ENSURE_H
 
+#include <stddef.h>
+
 /* Print the place and the condition to stderr and abort. */
 _Noreturn void ensure_failed(const char *file, int line, const char *func, const char *cond);
+
+/* Say that `bytes` could not be had, and abort: nothing of ours goes on without memory, and a process that
+ * ends loses nothing that was acknowledged. */
+_Noreturn void memory_out(size_t bytes);
 
 #define ENSURE(cond) ((cond) ? (void)0 : ensure_failed(__FILE__, __LINE__, __func__, #cond))
 #define UNREACHABLE() ensure_failed(__FILE__, __LINE__, __func__, "unreachable")

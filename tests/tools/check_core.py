@@ -29,7 +29,7 @@ COMPILER = re.compile(
     r"__(popcount|clz|ctz|ffs|parity|bswap)[sdt]i2|__udivti3|__umodti3|__divti3|__modti3|__muloti4|__udivmodti4)$")
 
 # Helpers of proto/base that print where an invariant broke, then abort: the one thing that may write.
-LAST_WORDS = {"ensure_failed"}
+LAST_WORDS = {"ensure_failed", "memory_out"}
 
 # What an object of proto/base may need for a function that the core does not call (err_set_errno).
 HELPERS_MAY = {"strerror", "strerror_r", "__xpg_strerror_r", "__errno_location"}
