@@ -159,7 +159,7 @@ $(B)/tests/test_store_crash: $(B)/tests/unit/test_store_crash.o $(TESTLIB) $(LIB
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -l:liblmdb.a -Wl,--end-group \
-		-Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fdatasync,--wrap=writev,--wrap=write,--wrap=lseek $(call pkg,cmocka) $(filter-out -llmdb,$(ALL_LIBS))
+		-Wl,--wrap=pwrite,--wrap=pwritev,--wrap=fdatasync,--wrap=fsync,--wrap=writev,--wrap=write,--wrap=lseek,--wrap=renameat,--wrap=renameat2 $(call pkg,cmocka) $(filter-out -llmdb,$(ALL_LIBS))
 
 TESTS ?=
 check: deps ## all tests: layers, headers, units, simulation smoke, integration; ends with "N passed, N failed"

@@ -17,6 +17,9 @@ ssize_t __real_write(int fd, const void *p, size_t n);
 ssize_t __real_writev(int fd, const struct iovec *iov, int iov_n);
 ssize_t __real_pwritev(int fd, const struct iovec *iov, int iov_n, off_t off);
 int __real_fdatasync(int fd);
+int __real_fsync(int fd);
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __real_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
 off_t __real_lseek(int fd, off_t off, int whence);
 
 static struct {
@@ -144,6 +147,8 @@ static ssize_t do_writev(int fd, const struct iovec *iov, int iov_n, off_t off)
 	struct buf b = BUF_INIT;
 	ssize_t r;
 
+	if (iov_n == 1) /* where it is: O_DIRECT wants it aligned */
+		return do_write(fd, iov->iov_base, iov->iov_len, off);
 	for (int i = 0; i < iov_n; i++)
 		buf_add(&b, iov[i].iov_base, iov[i].iov_len);
 	r = do_write(fd, b.data, b.len, off);
@@ -164,7 +169,7 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int iov_n, off_t off)
 /* The two that write at the file position leave it behind what they wrote. */
 static ssize_t at_position(int fd, const struct iovec *iov, int iov_n)
 {
-	off_t off = __real_lseek(fd, 0, SEEK_CUR);
+	off_t off = __real_lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
 	ssize_t r;
 
 	ENSURE(off >= 0);
@@ -186,17 +191,58 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int iov_n)
 	return watched(fd) ? at_position(fd, iov, iov_n) : __real_writev(fd, iov, iov_n);
 }
 
-int __wrap_fdatasync(int fd)
+static int do_sync(int fd, int (*real)(int fd))
 {
 	if (!watched(fd))
-		return __real_fdatasync(fd);
+		return real(fd);
 	if (strikes()) {
 		errno = io.err;
 		return -1;
 	}
 	if (io.record)
 		event_add((struct fault_io_event){.kind = FAULT_IO_SYNC});
-	return __real_fdatasync(fd);
+	return real(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+	return do_sync(fd, __real_fdatasync);
+}
+
+int __wrap_fsync(int fd)
+{
+	return do_sync(fd, __real_fsync);
+}
+
+/* Only of the file whose path is the prefix as a whole: the one that is made under a draft's name. */
+static void named(int dir, const char *from)
+{
+	char at[64], path[4096];
+	ssize_t n = 0;
+
+	if (!io.record || !io.prefix)
+		return;
+	if (from[0] != '/') {
+		(void)snprintf(at, sizeof(at), "/proc/self/fd/%d", dir);
+		n = readlink(at, path, sizeof(path) / 2);
+		ENSURE(n >= 0);
+		path[n++] = '/';
+	}
+	(void)snprintf(path + n, sizeof(path) - (size_t)n, "%s", from);
+	if (strcmp(path, io.prefix) == 0)
+		event_add((struct fault_io_event){.kind = FAULT_IO_NAME});
+}
+
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	named(from_dir, from);
+	return __real_renameat(from_dir, from, to_dir, to);
+}
+
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	named(from_dir, from);
+	return __real_renameat2(from_dir, from, to_dir, to, flags);
 }
 
 off_t __wrap_lseek(int fd, off_t off, int whence)

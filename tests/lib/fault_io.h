@@ -1,6 +1,6 @@
 /* fault_io.h - a disk that fails on command and remembers what was asked of it
  *
- * For programs linked with -Wl,--wrap of pwrite, pwritev, writev, write, lseek and fdatasync (the
+ * For programs linked with -Wl,--wrap of pwrite, pwritev, writev, write, lseek, fsync, fdatasync and renameat (the
  * Makefile does it for test_store_crash). Only files whose path begins with the watched prefix are
  * touched; all else goes straight through. One thread.
  *
@@ -23,7 +23,12 @@ enum fault_io_mode {
 	FAULT_IO_HALF,	  /* as FOREVER, but a write puts half of its bytes down and says so */
 };
 
-enum fault_io_kind { FAULT_IO_WRITE, FAULT_IO_SYNC, FAULT_IO_ACK };
+enum fault_io_kind {
+	FAULT_IO_WRITE,
+	FAULT_IO_SYNC,
+	FAULT_IO_ACK,
+	FAULT_IO_NAME, /* a watched file has got its final name */
+};
 
 struct fault_io_event {
 	enum fault_io_kind kind;
@@ -58,6 +63,9 @@ struct iovec;
 ssize_t __wrap_writev(int fd, const struct iovec *iov, int iov_n);
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int iov_n, off_t off);
 int __wrap_fdatasync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
 off_t __wrap_lseek(int fd, off_t off, int whence);
 
 #endif
