@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""storm.py AGENTS | storm.py --hostile [SECONDS] - many agents against the real sluisd, in peace and under attack
+"""storm.py AGENTS | --hostile [SECONDS] | --soak SECONDS AGENTS - many agents against the real sluisd, in peace and under attack
 
 AGENTS: each a DEALER with a CURVE key of its own, enrolled at the real door with one token, spread over
 client processes of 2,500 at most. They greet (cold start), sluisd is killed with SIGKILL and started again
@@ -7,6 +7,7 @@ on the same ports, and the time counts from that start until every agent has a W
 --hostile: 100 agents go on while rubbish arrives at every door: bytes that are no ZMTP, 500 connections that
 never speak, senders of a byte at a time, and, from peers with good keys, frames that are too large, nested
 too deep, or announce millions of elements in five bytes.
+--soak: every five seconds somebody is killed or paused; memory and descriptors stay where they are.
 
 Prints `name: value unit`; exits 1 when a bound does not hold: t100 of the restart 20 s and 60 kB per agent;
 under attack a heartbeat p99 of twice the quiet one (or 50 ms, where that is more), no session lost, 64 MiB.
@@ -58,7 +59,7 @@ class Node:
         devices = [{"pci": f"0000:{i:02x}:00.0", "uuid": f"GPU-{self.number}-{i}", "vendor": "nvidia",
                     "model": "NVIDIA H100 80GB HBM3", "memory_mib": 81920, "cores": [0xf << (4 * i)]}
                    for i in range(2)]
-        node = {"boot_id": f"boot-{self.number}", "incarnation": 1, "address": "127.0.0.1", "emulated": True,
+        node = {"boot_id": f"boot-{self.number}", "incarnation": self.incarnation, "address": "127.0.0.1", "emulated": True,
                 "digest": b"\7" * 32, "cores_n": 8, "memory_mib": 65536, "devices": devices, "units": []}
         self.session = 0
         self.put("HELLO", {"version_min": 1, "version_max": 1, "program": "storm",
@@ -66,11 +67,11 @@ class Node:
         self.next_at = now + random.uniform(2, 4)   # again, if nobody answers
 
     def heartbeat(self, now, every):
-        self.put("HEARTBEAT", {"epoch": self.epoch, "session": self.session, "incarnation": 1,
+        self.put("HEARTBEAT", {"epoch": self.epoch, "session": self.session, "incarnation": self.incarnation,
                                "rev_seen": self.rev}, now)
         self.next_at = now + every
 
-    rev = 0
+    rev = incarnation = 0
 
     def put(self, message, body, now):
         self.req += 1
@@ -137,6 +138,21 @@ class Process:
             elif message == "REPLY" and body.get("code"):
                 raise SystemExit(f"refused: {body}")
 
+    def open(self, n):
+        n.socket = self.dealer("agents", n.keys)
+        fd = n.socket.getsockopt(zmq.FD)
+        self.fds[fd] = n
+        self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        n.incarnation += 1
+        n.hello(time.monotonic())
+
+    def drop(self, n):
+        fd = n.socket.getsockopt(zmq.FD)
+        self.epoll.unregister(fd)
+        del self.fds[fd]
+        n.socket.close()
+        self.open(n)
+
     def turn(self):
         if self.waiting is not None and all(n.welcomed > self.waiting for n in self.nodes):
             self.pipe.send(sorted(n.welcomed - self.waiting for n in self.nodes))
@@ -167,11 +183,11 @@ class Process:
                 elif order == "connect":
                     self.waiting = arg
                     for n in self.nodes:
-                        n.socket = self.dealer("agents", n.keys)
-                        fd = n.socket.getsockopt(zmq.FD)
-                        self.fds[fd] = n
-                        self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
-                        n.hello(time.monotonic())
+                        self.open(n)
+                elif order == "drop":       # as many as `arg` percent die and are started again
+                    for n in self.nodes:
+                        if random.randrange(100) < arg:
+                            self.drop(n)
                 elif order == "restarted":
                     self.waiting = arg
                 elif order == "rtt":
@@ -411,10 +427,86 @@ def hostile(seconds):
     return 0 if good and aimed and lines < GOOD_LOG_LINES and summed >= sum(sent[f"{x}_refused"] for x in peers) else 1
 
 
+# ---- soak ------------------------------------------------------------------------------------------
+
+def slope(samples):
+    """Per minute, of (seconds, value): least squares."""
+    n = len(samples)
+    mx, my = sum(x for x, _ in samples) / n, sum(y for _, y in samples) / n
+    square = sum((x - mx) ** 2 for x, _ in samples)
+    return 60 * sum((x - mx) * (y - my) for x, y in samples) / square if square else 0.0
+
+
+def ready(d):
+    """How many nodes are; asked anew each time, as sluisd may be another."""
+    admin = d.admin()
+    nodes = admin.query("nodes", timeout_s=30)["items"]
+    admin.close()
+    return sum(n["state"] == "ready" for n in nodes)
+
+
+def soak(seconds, n):
+    """Every five seconds somebody is killed or paused: some of the agents, one of their processes, sluisd. It
+    is killed in the first third only; from then on its memory and descriptors have to stay where they are."""
+    d = Daemon("soak", sets=("liveness.heartbeat=1s", "liveness.suspect=5s", "liveness.unreachable=15s",
+                             "log.level=warning")).start()
+    for door in ("agents", "users", "enrol"):
+        d.args += ["--set", f"listen.{door}={d.at[door]}"]
+    fleet = Fleet(d, n, 1.0)
+    enrol(d, fleet, n)
+    fleet.tell("connect", time.monotonic())
+    fleet.hear(120)
+    done, samples, begin, bad = {}, [], time.monotonic(), 0
+    while (now := time.monotonic() - begin) < seconds:
+        what = random.choice(("drop some", "drop all", "pause agents", "pause sluisd") +
+                             (("kill sluisd",) if now < seconds / 3 else ()))
+        done[what] = done.get(what, 0) + 1
+        if what.startswith("drop"):
+            random.choice(fleet.pipes).send(("drop", 20 if what == "drop some" else 100))
+        elif what == "kill sluisd":
+            d.end(signal.SIGKILL)
+            d.start()
+            samples = []
+        else:
+            pid = d.proc.pid if what == "pause sluisd" else random.choice(fleet.processes).pid
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(random.uniform(0.2, 4))
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(5)
+        if d.proc.poll() is not None:
+            print(f"FAILED: sluisd ended with {d.proc.returncode}\n{d.log()[-2000:]}")
+            return 1
+        if now > seconds / 2:
+            samples.append((now, status_kb(d, "VmRSS"), len(os.listdir(f"/proc/{d.proc.pid}/fd"))))
+    until = time.monotonic() + 60
+    while ready(d) < n and time.monotonic() < until:
+        time.sleep(0.5)
+    bad = n - ready(d)
+    admin = d.admin()
+    intact = admin.query("verify", timeout_s=120)["text"].startswith("intact")
+    figure("soak_seconds", seconds, "s")
+    figure("soak_agents", n, "agents")
+    for what, times in sorted(done.items()):
+        figure(f"soak_{what.replace(' ', '_')}", times, "times")
+    rss = slope([(x, y) for x, y, _ in samples]) if len(samples) > 1 else 0.0
+    figure("soak_rss", status_kb(d, "VmRSS"), "kB")
+    figure("soak_rss_slope", rss, "kB/minute over the second half")
+    figure("soak_fd_slope", slope([(x, y) for x, _, y in samples]) if len(samples) > 1 else 0.0, "descriptors/minute")
+    figure("soak_nodes_not_back", bad, "nodes")
+    figure("soak_log_intact", int(intact), "yes")
+    fleet.tell("end")
+    clean = d.end()
+    figure("soak_exit", clean, "status")
+    # a table that doubles is a step, not a slope: what leaks goes on
+    return 0 if not bad and intact and clean == 0 and (seconds < 300 or rss < 256) else 1
+
+
 def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     multiprocessing.set_start_method("fork")
+    if sys.argv[1:2] == ["--soak"]:
+        return soak(float(sys.argv[2]), int(sys.argv[3]))
     if sys.argv[1:2] == ["--hostile"]:
         return hostile(float(sys.argv[2]) if len(sys.argv) > 2 else 10.0)
     return storm(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
