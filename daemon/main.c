@@ -101,7 +101,7 @@ static int restore(const struct options *o)
 		return say("cannot restore", &err, rc == ERR_EXISTS || rc == ERR_NOTFOUND ? EXIT_CONF : EXIT_STORAGE);
 	(void)printf("restored %s into %s\n"
 		     "start sluisd on it: it is in safe mode, stops no work and places none,\n"
-		     "until an admin has looked and says: sluisctl resume\n",
+		     "until an admin has looked and says: sluisctl cluster resume\n",
 		     o->restore, o->state_dir);
 	return EXIT_STOPPED;
 }

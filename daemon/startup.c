@@ -518,6 +518,9 @@ static int start_steps(struct server *s, int *ret_exit, struct err *err)
 	rc = open_store(s, err);
 	if (rc) {
 		*ret_exit = exit_of_store(rc);
+		if (rc == ERR_CORRUPT)
+			(void)err_hint(err, "keep '%s' as it is and restore a backup into a new one: sluisd(8), EXAMPLES",
+				       s->conf.state_dir);
 		return rc;
 	}
 	rc = queries_new(s, err) ? 0 : err->code;
