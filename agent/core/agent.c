@@ -479,8 +479,7 @@ static void run(struct agent *a, struct agent_now now, struct row *r)
 	r->healthy = !row_runs(r);
 	set_state(a, now, r, UNIT_RUNNING);
 	if (row_runs(r))
-		for (uint32_t i = 0; i < r->tasks_n; i++)
-			begin(a, r, i);
+		begin_rest_soon(a, r);
 }
 
 static void note_exit(struct row *r, const struct task_status *st)
