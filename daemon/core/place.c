@@ -429,10 +429,11 @@ static bool usable(const struct placing *p, const struct cand *cd, uint32_t unit
 	       !(p->ask->distinct && cd->used_chunks);
 }
 
-/* The first node of [from, to), in the order of the ranks, on which `units` fit. What a reservation keeps
- * from the request the index does not know: it is told, and asked again. */
-static struct cand *first_by(struct placing *p, const uint32_t *rank, uint32_t units, uint32_t from, uint32_t to)
+/* The first node of [from, to), in the order of the ranks for `need`, on which `units` fit. What a reservation
+ * keeps from the request the index does not know: it is told, and asked again. */
+static struct cand *first_by(struct placing *p, uint32_t need, bool careful, uint32_t units, uint32_t from, uint32_t to)
 {
+	const uint32_t *rank = roster_rank(p->c, p->roster, p->view, need, careful);
 	struct bucket_cursor cursor = BUCKETS_START;
 
 	while (buckets_next(p->index, rank, from, to, &cursor)) {
@@ -446,6 +447,7 @@ static struct cand *first_by(struct placing *p, const uint32_t *rank, uint32_t u
 			cand_fill(p, &look, cursor.node);
 			if (look.avail && look.avail < p->index->key[cursor.node].free) {
 				cand_index(p, cand_at(p, cursor.node));
+				rank = roster_rank(p->c, p->roster, p->view, need, careful); /* there may be a new bucket */
 				cursor = BUCKETS_START;
 				continue;
 			}
@@ -465,7 +467,7 @@ static struct cand *best_fit(struct placing *p, uint32_t units, uint32_t from, u
 	bool careful = p->ask->klass == CLASS_GUARANTEED && p->flavor->unit == UNIT_DEVICE &&
 		       p->ask->over != PLACE_CALENDAR; /* that one sees idle nodes: none looks broken */
 
-	return first_by(p, roster_rank(p->c, p->roster, p->view, units, careful), units, from, to);
+	return first_by(p, units, careful, units, from, to);
 }
 
 /* Take, and let the index know if more is to come. */
@@ -481,7 +483,7 @@ static bool place_spread(struct placing *p, uint32_t units, uint32_t from, uint3
 	struct cand *one = units <= UINT16_MAX ? best_fit(p, units, from, to) : NULL;
 
 	while (!one && units) { /* largest first: fewest nodes */
-		struct cand *most = first_by(p, roster_rank(p->c, p->roster, p->view, 0, false), 1, from, to);
+		struct cand *most = first_by(p, 0, false, 1, from, to);
 		uint32_t n;
 
 		if (!most)

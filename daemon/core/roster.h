@@ -59,7 +59,8 @@ struct bucket_key roster_key(const struct core *c, const struct roster *p, const
 /* Ranks of the buckets of a view for `need` units on one node. First where fragmentation grows least (frag.h,
  * in 50 steps), then the smaller node, then the fuller; those that cannot give cores and memory along stand
  * behind the others. `careful`: nodes that are not broken yet last of all (RANK_CLEAN). Cores are not
- * scored. need 0: nodes with most units first. O(buckets that are new since the mix was). */
+ * scored. need 0: nodes with most units first. Good until the next change of the index.
+ * O(buckets that are new since the mix was). */
 const uint32_t *roster_rank(const struct core *c, struct roster *p, enum roster_view view, uint32_t need, bool careful);
 
 /* The mix of a flavor follows the requests whose records the core still has: jobs by the devices that they

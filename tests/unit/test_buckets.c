@@ -113,6 +113,28 @@ static void gangs_stay_together(void **state)
 	buckets_done(&b);
 }
 
+/* In one pod: all of the fullest leaf, and the rest from the narrowest that has it. */
+static void the_rest_goes_where_it_fits_best(void **state)
+{
+	struct bucket_spot spot[NODES];
+	struct buckets b;
+	uint32_t got[NODES];
+
+	(void)state;
+	for (uint32_t i = 0; i < NODES; i++)
+		spot[i] = (struct bucket_spot){{i / 8, 0}, {true, true}};
+	buckets_init(&b, NODES, spot);
+	for (uint32_t i = 1; i < NODES; i++) /* 7, 8 and 3 in the leaves */
+		buckets_put(&b, i, key(i < 21 - 5 || i >= 21 ? PER_NODE : 1));
+	assert_true(buckets_gang(&b, 10, LEVELS, got));
+	assert_int_equal(got[0], 8);
+	assert_int_equal(got[8], 21);
+	assert_int_equal(got[9], 22);
+	assert_true(buckets_gang(&b, 12, LEVELS, got)); /* four: only the wider one has them */
+	assert_int_equal(got[8], 1);
+	buckets_done(&b);
+}
+
 /* Nodes of which nobody said where they are keep no promise to be close, but are as good as others. */
 static void what_nobody_knows_keeps_no_promise(void **state)
 {
@@ -278,6 +300,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_of_the_best_rank),
 		cmocka_unit_test(gangs_stay_together),
+		cmocka_unit_test(the_rest_goes_where_it_fits_best),
 		cmocka_unit_test(what_nobody_knows_keeps_no_promise),
 		cmocka_unit_test(agrees_with_a_search),
 	};

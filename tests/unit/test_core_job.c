@@ -1573,6 +1573,36 @@ static void what_no_leaf_can_hold_is_refused(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_INVAL);
 }
 
+/* One that needs a leaf does not speak for one that does not: they stand in different lines, and what the one
+ * could not find is not what the other asks for. */
+static void who_needs_no_leaf_passes(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 16, HOUR), one = cw_submit_cmd(w, w->bob, "heart", 1, HOUR);
+	uint64_t bound, loose;
+
+	cmd.job_submit.spec.loan = one.job_submit.spec.loan = LOAN_ONLY;
+	for (uint32_t node = 1; node <= 3; node += 2) { /* one device of each leaf */
+		for (uint32_t i = 1; i <= 4; i++)
+			assert_int_equal(cw_admin_node(w, i == node ? CMD_NODE_UNCORDON : CMD_NODE_CORDON, i, "not here"), 0);
+		assert_int_equal(cw_do(w, &one), 0);
+		cw_settle(w);
+	}
+	for (uint32_t i = 1; i <= 4; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, i, ""), 0);
+	cmd.job_submit.spec.topology = TOPOLOGY_LEAF;
+	cmd.job_submit.spec.topology_required = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	bound = w->d.result.id;
+	cmd.job_submit.spec.topology = TOPOLOGY_ANY;
+	cmd.job_submit.spec.topology_required = false;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	loose = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, bound), JOB_PENDING);
+	assert_int_equal(cw_job_state(w, loose), JOB_RUNNING);
+}
+
 /* Slurm's --switches=1@20: one leaf for twenty minutes, then any. Nothing else happens in the meantime. */
 static void a_leaf_is_waited_for_only_so_long(void **state)
 {
@@ -1655,6 +1685,7 @@ int main(void)
 		STORY(a_restart_anywhere_changes_no_decision),
 		STORY(what_no_leaf_can_hold_is_refused),
 		STORY(a_leaf_is_waited_for_only_so_long),
+		STORY(who_needs_no_leaf_passes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

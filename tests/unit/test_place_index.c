@@ -684,12 +684,93 @@ static void the_index_places_as_the_rule_says(void **state)
 	printf("# %" PRIu64 " asked, %" PRIu64 " given\n", asked, given);
 }
 
+/* Where a node is: hosts on the same set of leaves are one leaf, whatever the order; a rack serves as leaf where
+ * there is none. */
+static void a_leaf_is_a_set_of_hosts(void **state)
+{
+	struct place_ask gang = {.flavor = 1, .shape = SHAPE_NODE, .klass = CLASS_LOAN, .units = 2,
+				 .topology = TOPOLOGY_LEAF, .topology_required = true};
+	struct device dev[8];
+	struct label label[2];
+	struct part *part;
+	struct node n;
+	struct hall h;
+	char name[LABEL_BYTES];
+	uint32_t parts_n;
+
+	(void)state;
+	hall_open(&h, 8, 0);
+	n = hall_node(1, 8, dev, "l1,l2,l3", "", label);
+	hall_put(&h, &n);
+	n = hall_node(2, 8, dev, "l1", "", label);
+	hall_put(&h, &n);
+	assert_int_equal(hall_place(&h, &gang, &part, &parts_n), REASON_FRAGMENTED);
+	n = hall_node(3, 8, dev, "l3,l1,l2", "", label);
+	hall_put(&h, &n);
+	node_group(&n, LEVEL_LEAF, name);
+	assert_string_equal(name, "l1,l2,l3");
+	assert_int_equal(hall_place(&h, &gang, &part, &parts_n), 0);
+	assert_int_equal(part[0].node, 1);
+	assert_int_equal(part[1].node, 3);
+	n = hall_node(2, 8, dev, "l1", "", label);
+	TEXT_SET(label[0].key, "rack");
+	node_group(&n, LEVEL_LEAF, name);
+	assert_string_equal(name, "l1");
+	node_group(&n, LEVEL_POD, name);
+	assert_string_equal(name, "");
+	hall_close(&h);
+}
+
 static void took(struct hall *h, uint32_t node, uint64_t mask)
 {
 	struct place_ask loan = {.flavor = 1, .klass = CLASS_LOAN};
 	struct part p = {.node = node, .devices = mask, .units = popcount64(mask)};
 
 	(void)hall_hold(h, &loan, &p, 1);
+}
+
+/* A node of which a reservation keeps most is not the emptiest, and is whole for nobody who stays too long. */
+static void what_is_reserved_is_not_free(void **state)
+{
+	struct place_ask ask = {.flavor = 1, .klass = CLASS_LOAN, .units = 16, .until_ms = 5000};
+	struct window window = {.from_ms = 1000, .to_ms = 9000};
+	struct part kept = {.node = 1, .devices = 0xfc, .units = 6}, *part;
+	struct reservation r = {.id = 1, .state = RESERVATION_CONFIRMED, .spec = {.flavor = 1, .units = 6,
+				.windows = &window, .windows_n = 1}, .parts = &kept, .parts_n = 1};
+	struct fact f = {.kind = RECORD_RESERVATION, .id = 1, .any = &r};
+	struct device dev[8];
+	struct label label[2];
+	struct hall h;
+	struct err err;
+	uint32_t n;
+
+	(void)state;
+	hall_open(&h, 8, 0);
+	for (uint32_t id = 1; id <= 3; id++) {
+		struct node node = hall_node(id, 8, dev, "", "", label);
+
+		hall_put(&h, &node);
+	}
+	core_apply(h.core, &f);
+	assert_int_equal(hall_place(&h, &ask, &part, &n), 0);
+	assert_int_equal(n, 2); /* eight and eight, and not what is left of the first */
+	assert_int_equal(part[0].node, 2);
+	assert_int_equal(part[1].node, 3);
+	ask.units = 18;
+	assert_int_equal(hall_place(&h, &ask, &part, &n), 0);
+	assert_int_equal(part[2].devices & 0xfc, 0);
+	ask.units = 19;
+	assert_int_equal(hall_place(&h, &ask, &part, &n), REASON_RESERVED);
+	ask = (struct place_ask){.flavor = 1, .shape = SHAPE_NODE, .klass = CLASS_LOAN, .units = 3, .until_ms = 5000};
+	assert_int_equal(hall_place(&h, &ask, &part, &n), REASON_RESERVED);
+	ask.until_ms = 999; /* gone before it begins */
+	assert_int_equal(hall_place(&h, &ask, &part, &n), 0);
+	assert_int_equal(rosters_check(h.core, &err), 0);
+	f.any = NULL;
+	core_apply(h.core, &f);
+	ask.until_ms = 5000;
+	assert_int_equal(hall_place(&h, &ask, &part, &n), 0);
+	hall_close(&h);
 }
 
 /* Where fours are asked for, a single one is taken out of five and not out of four. */
@@ -787,6 +868,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_index_places_as_the_rule_says),
+		cmocka_unit_test(a_leaf_is_a_set_of_hosts),
+		cmocka_unit_test(what_is_reserved_is_not_free),
 		cmocka_unit_test(what_is_usually_asked_for_is_left_whole),
 		cmocka_unit_test(history_leaves_no_trace),
 	};
