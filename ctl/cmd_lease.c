@@ -339,12 +339,13 @@ static int request_fill(struct ctl *c, const struct call *call, struct cmd_lease
 {
 	static const char *const classes[] = {"firm", "loan", NULL};
 	struct lease_spec *s = &body->spec;
-	int64_t gpus = 0, nodes = 0;
+	int64_t gpus = 0, nodes = 0, spread = s->leaf_percent_max;
 	struct require *requires = arena_alloc(&c->arena, REQUIRES_MAX * sizeof *requires);
 	uint32_t requires_n = 0;
 	int klass = s->klass;
 
 	if (opt_count(c, call, "gpus", 1, 65536, &gpus) || opt_count(c, call, "nodes", 1, 65536, &nodes) ||
+	    opt_count(c, call, "spread", 1, 100, &spread) ||
 	    opt_duration(c, call, "term", &s->term_ms) || opt_duration(c, call, "ttl", &s->ttl_ms) ||
 	    opt_duration(c, call, "grace", &s->grace_ms) || opt_duration(c, call, "notice", &s->notice_ms) ||
 	    opt_word(c, call, "class", classes, &klass) || OPT_COPY(c, "--name", call_get(call, "name"), s->name) ||
@@ -357,6 +358,7 @@ static int request_fill(struct ctl *c, const struct call *call, struct cmd_lease
 		return usage_fault(c, "lease request: devices or whole nodes, not both");
 	}
 	s->klass = (uint8_t)klass;
+	s->leaf_percent_max = (uint8_t)spread;
 	if (requires_n) {
 		s->requires = requires;
 		s->requires_n = requires_n;

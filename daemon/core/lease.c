@@ -56,6 +56,13 @@ static void lease_ask(const struct lease *l, struct grant_ask *ask)
 			  .requires = s->requires,
 			  .requires_n = s->requires_n},
 	};
+	if (s->leaf_percent_max) {
+		uint32_t step = s->shape == SHAPE_GPU && s->units_per_replica ? s->units_per_replica : 1;
+		uint32_t max = (uint32_t)((uint64_t)s->units * s->leaf_percent_max / 100);
+
+		ask->place.leaf_max = max > step ? max : step;
+		ask->place.lease = l->id;
+	}
 	if (s->shape == SHAPE_GPU && !s->units_per_replica)
 		ask->place.chunk = 1; /* bare devices need not be together; best fit puts them together */
 }
@@ -412,6 +419,25 @@ bool tick_lease_live(const struct core *c, int64_t t, struct decision *d, uint64
 
 /* ---- commands ---------------------------------------------------------------------------------------- */
 
+/* Are there leaves enough, if there is room enough? 0, or ERR_NEVER. */
+static int spread_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err)
+{
+	struct place_ask ask = *want;
+	struct part *parts;
+	uint32_t n;
+
+	ask.over = PLACE_EMPTY;
+	ask.klass = CLASS_LOAN;
+	if (place(c, &ask, &d->arena, &parts, &n) == 0)
+		return 0;
+	ask.leaf_max = 0;
+	if (place(c, &ask, &d->arena, &parts, &n) != 0)
+		return 0; /* not all that is promised has joined */
+	err_set(err, ERR_NEVER, "there are too few leaves to hold %u with at most %u in each", ask.units, want->leaf_max);
+	err_hint(err, "a higher --spread; nodes say where they are by the label 'leaf'");
+	return err_reason(err, REASON_SHAPE);
+}
+
 static int decide_request(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			  struct err *err)
 {
@@ -464,9 +490,15 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		err_set(err, ERR_NOROOM, "%s has %u leases, its limit", q->name, live);
 		return err_reason(err, REASON_JOB_LIMIT);
 	}
+	if (s->leaf_percent_max > 100) {
+		err_set(err, ERR_RANGE, "%u %% of it in one leaf is more than all", s->leaf_percent_max);
+		return err_hint(err, "--spread 1 to 100");
+	}
 	lease_ask(&draft, &ask);
 	ask.place.units = s->units;
 	rc = shape_installed(c, d, &ask.place, err);
+	if (!rc && s->leaf_percent_max)
+		rc = spread_installed(c, d, &ask.place, err);
 	if (rc)
 		return rc;
 	{

@@ -44,6 +44,7 @@ struct placing {
 	uint32_t cand_n, cand_cap;
 	uint32_t breakable; /* nodes that may still be broken */
 	bool barred; /* a reservation keeps something from it */
+	uint32_t *leaf_used; /* [leaf] units of the lease; NULL: no limit */
 	struct part *part;
 	uint32_t part_n, part_cap;
 	struct arena *arena;
@@ -423,8 +424,15 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 
 /* ---- choosing ------------------------------------------------------------------------------------- */
 
+static uint32_t *leaf_used(const struct placing *p, uint32_t at)
+{
+	return &p->leaf_used[p->index->level[LEVEL_LEAF].of[at]];
+}
+
 static bool usable(const struct placing *p, const struct cand *cd, uint32_t units)
 {
+	if (p->leaf_used && *leaf_used(p, cd->at) + units > p->ask->leaf_max)
+		return false;
 	return cd->avail >= units && units && !(cd->breaks && !p->breakable) &&
 	       !(p->ask->distinct && cd->used_chunks);
 }
@@ -474,6 +482,8 @@ static struct cand *best_fit(struct placing *p, uint32_t units, uint32_t from, u
 static void take(struct placing *p, struct cand *cd, uint32_t units, bool more)
 {
 	part_take(p, cd, units);
+	if (p->leaf_used)
+		*leaf_used(p, cd->at) += units;
 	if (more)
 		cand_index(p, cd);
 }
@@ -533,6 +543,38 @@ static bool place_nodes(struct placing *p, uint32_t units)
 		part_take(p, cd, 1);
 	}
 	return true;
+}
+
+/* Whole nodes in topology order, as many of each leaf as it may have. */
+static bool place_nodes_apart(struct placing *p, uint32_t units)
+{
+	for (uint32_t at = 0; units && (at = buckets_whole_from(p->index, at)) != BUCKETS_NONE; at++) {
+		struct cand *cd = cand_at(p, at);
+
+		if (!usable(p, cd, 1))
+			continue;
+		take(p, cd, 1, false);
+		units--;
+	}
+	return !units;
+}
+
+/* What the lease has in each leaf already. */
+static void leaves_count(struct placing *p)
+{
+	const struct level *l = &p->index->level[LEVEL_LEAF];
+
+	p->leaf_used = arena_alloc(p->arena, l->groups_n * sizeof *p->leaf_used);
+	if (!p->ask->lease || p->ask->over == PLACE_EMPTY)
+		return;
+	EACH(p->c, allocs, alloc_s, a)
+		for (uint32_t i = 0; a->r.owner_kind == OWNER_LEASE && a->r.owner == p->ask->lease && i < a->r.parts_n; i++) {
+			const struct node_s *n = node_of(p->c, a->r.parts[i].node);
+
+			for (uint32_t k = 0; k < n->seats_n; k++)
+				if (n->seat[k].flavor == p->roster->flavor)
+					*leaf_used(p, n->seat[k].at) += a->r.parts[i].units;
+		}
 }
 
 static bool place_devices(struct placing *p, uint32_t from, uint32_t to)
@@ -709,7 +751,7 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 	p.view = ask->over == PLACE_EMPTY || ask->over == PLACE_CALENDAR ? ROSTER_IDLE : ROSTER_FREE;
 	in_service = ask->over == PLACE_EMPTY ? ROSTER_IDLE : ROSTER_FREE;
 	p.index = &p.roster->view[p.view];
-	p.plain = !ask->requires_n && !ask->excluded_n && !ask->cpus && !ask->memory_mib &&
+	p.plain = !ask->requires_n && !ask->excluded_n && !ask->cpus && !ask->memory_mib && !ask->leaf_max &&
 		  !ask->reservation && !(p.roster->pinned && !ask->unbarred && ask->over != PLACE_EMPTY) &&
 		  ask->over != PLACE_CALENDAR;
 	p.breakable = place_breakable(c, ask->flavor, p.roster->live[in_service],
@@ -718,7 +760,11 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 		over_loans(&p);
 	if (ask->shape == SHAPE_NODE && !p.plain)
 		keep_suitable(&p);
-	if (ask->shape == SHAPE_NODE)
+	if (ask->leaf_max)
+		leaves_count(&p);
+	if (ask->shape == SHAPE_NODE && ask->leaf_max)
+		ok = place_nodes_apart(&p, ask->units);
+	else if (ask->shape == SHAPE_NODE)
 		ok = place_nodes(&p, ask->units);
 	else if (ask->topology != TOPOLOGY_ANY)
 		ok = place_near(&p);

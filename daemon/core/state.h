@@ -390,6 +390,8 @@ struct place_ask {
 	uint32_t excluded_n;
 	uint8_t topology;       /* enum topology: several nodes of one group, if any has room */
 	bool topology_required; /* of one, or none */
+	uint32_t leaf_max; /* units of one leaf, with what `lease` has there; chunks or nodes only; 0: no limit */
+	uint64_t lease;
 	uint64_t *ret_total;   /* units that are free in all, set on failure; may be NULL */
 	uint64_t *ret_largest; /* the most that one node has, or one group where one is required; may be NULL */
 	int64_t until_ms;     /* it is gone, or can be, by then; 0: it stays. See reservation.h */

@@ -37,6 +37,7 @@ struct lease_spec {
 	uint8_t klass;  /* enum lease_class */
 	uint32_t units; /* devices (SHAPE_GPU) or nodes (SHAPE_NODE) */
 	uint32_t units_per_replica; /* service: devices of one replica; bare: 0 */
+	uint8_t leaf_percent_max;   /* of the units in one leaf, but one replica always may; 0: no limit */
 	int64_t term_ms;
 	int64_t ttl_ms;
 	int64_t grace_ms;

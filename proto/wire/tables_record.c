@@ -91,6 +91,7 @@ FIELDS(lease_spec) = {
 	ENUM(4, klass, lease_class_names), F(5, units), F(6, units_per_replica), F(7, term_ms),
 	F(8, ttl_ms), F(9, grace_ms), F(10, notice_ms), F(11, auto_accept), F(12, auto_extend),
 	F(13, payload), F(14, name), LIST(15, requires, REQUIRES_MAX, require),
+	F(16, leaf_percent_max),
 };
 #undef T
 SCHEMA(lease_spec);

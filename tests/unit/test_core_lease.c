@@ -955,6 +955,54 @@ static void a_loan_lease_with_a_long_notice_waits_with_506(void **state)
 	arena_done(&arena);
 }
 
+/* ---- spread ----------------------------------------------------------------------------------------------- */
+
+static void per_leaf(const struct core_world *w, uint64_t lease, uint32_t ret[2])
+{
+	ret[0] = ret[1] = 0;
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_ALLOC, id)) != 0;) {
+		const struct alloc *a = core_alloc(w->core, id);
+
+		for (uint32_t i = 0; a->owner_kind == OWNER_LEASE && a->owner == lease && i < a->parts_n; i++)
+			ret[a->parts[i].node != w->node[1].id && a->parts[i].node != w->node[2].id] += a->parts[i].units;
+	}
+}
+
+/* Half of a service outlives the loss of a leaf, also when it grows. */
+static void a_service_is_spread_over_leaves(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 4, LEASE_FIRM);
+	uint32_t in[2];
+	uint64_t id;
+
+	cmd.lease_request.spec.units_per_replica = 2;
+	cmd.lease_request.spec.leaf_percent_max = 50;
+	cmd.lease_request.spec.auto_accept = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
+	per_leaf(w, id, in);
+	assert_int_equal(in[0], 2);
+	assert_int_equal(in[1], 2);
+	assert_int_equal(cw_resize(w, w->acme, id, 8), 0);
+	cw_settle(w);
+	per_leaf(w, id, in);
+	assert_int_equal(in[0], 4);
+	assert_int_equal(in[1], 4);
+	cmd.lease_request.spec.leaf_percent_max = 25; /* two leaves hold half of it at most */
+	cmd.lease_request.spec.units = 8;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.msg, "there are too few leaves to hold 8 with at most 2 in each");
+	cmd.lease_request.spec.leaf_percent_max = 101;
+	assert_int_equal(cw_do(w, &cmd), ERR_RANGE);
+	cmd.lease_request.spec = (struct lease_spec){.shape = SHAPE_NODE, .units = 3, .klass = LEASE_LOAN,
+						     .leaf_percent_max = 34, .units_per_replica = 1};
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER); /* whole nodes, one in each leaf: there are two */
+	assert_string_equal(w->err.msg, "there are too few leaves to hold 3 with at most 1 in each");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -991,6 +1039,7 @@ int main(void)
 		STORY(loans_go_cheapest_first_and_no_more_than_needed),
 		STORY(refusals_name_their_reason),
 		STORY(a_loan_lease_with_a_long_notice_waits_with_506),
+		STORY(a_service_is_spread_over_leaves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
