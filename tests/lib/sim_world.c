@@ -208,7 +208,7 @@ static void draw_knobs(struct sim *s)
 {
 	struct sim_knobs *k = &s->k;
 	static const int64_t faults[] = {10, 15, 20, 30, 60}, heal[] = {25, 25, 30, 45};
-	static const uint32_t check[] = {1, 1, 4, 16, 64};
+	static const uint32_t check[] = {4, 16, 16, 32, 64};
 
 	k->machines = (uint32_t)sim_span(s, 3, sim_chance(s, 300000) ? SIM_MACHINES_MAX : 8);
 	k->devices = sim_chance(s, 500000) ? 4 : sim_chance(s, 500000) ? 8 : 2;
@@ -218,7 +218,7 @@ static void draw_knobs(struct sim *s)
 	k->projects = (uint32_t)sim_span(s, 1, SIM_PROJECTS_MAX);
 	k->faults_ms = faults[sim_below(s, ARRAY_LEN(faults))] * MS_PER_MIN;
 	k->heal_ms = heal[sim_below(s, ARRAY_LEN(heal))] * MS_PER_MIN;
-	k->check_every = check[sim_below(s, ARRAY_LEN(check))];
+	k->check_every = sim_chance(s, 100000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
 	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
 	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
@@ -230,9 +230,9 @@ static void draw_knobs(struct sim *s)
 	k->weight[FAULT_COMPARE] = 3;
 	k->sync_max_ms = sim_chance(s, 500000) ? 5 : 500;
 	k->think_max_ms = sim_chance(s, 500000) ? 20 * MS_PER_S : MS_PER_MIN;
-	k->heartbeat_ms = 10 * MS_PER_S;
-	k->suspect_ms = 30 * MS_PER_S;
-	k->unreachable_ms = 90 * MS_PER_S;
+	k->heartbeat_ms = (sim_chance(s, 400000) ? 10 : 20) * MS_PER_S;
+	k->suspect_ms = 3 * k->heartbeat_ms;
+	k->unreachable_ms = 9 * k->heartbeat_ms;
 	k->fail_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->stuck_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->clock_ppm = sim_chance(s, 500000) ? 500 : (uint32_t)sim_span(s, 1000, 50000);
