@@ -113,6 +113,7 @@ void note_loan(const struct core *c, struct decision *d, struct alloc *a)
 
 bool note_again(const struct core *c, struct decision *d)
 {
+	(void)tree_of(c, 1, SHAPE_GPU); /* after a change of the division: counts anew */
 	if (!c->overnoted)
 		return false;
 	EACH(c, qnodes, qnode_s, q) {
