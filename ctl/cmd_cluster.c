@@ -106,6 +106,14 @@ static void print_claims(struct ctl *c, const struct view_status *v)
 		}
 	fprintf(c->out, "  recalls   %u running; %s done, %s late\n", v->claims_running,
 		text_count(c, (int64_t)v->claims_done), text_count(c, (int64_t)v->claims_breached));
+	if (v->promises_given)
+		fprintf(c->out, "  promises  %s starts promised; %s kept, %s broken\n",
+			text_count(c, (int64_t)v->promises_given), text_count(c, (int64_t)v->promises_kept),
+			text_count(c, (int64_t)v->promises_broken));
+	if (v->estimates)
+		fprintf(c->out, "  estimates %s starts; %" PRIu64 " %% no later than p90, off by %s on average\n",
+			text_count(c, (int64_t)v->estimates), v->estimates_in * 100 / v->estimates,
+			text_age(c, v->estimate_error_ms));
 }
 
 static void print_notes(struct ctl *c, const struct view_status *v)

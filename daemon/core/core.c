@@ -1159,6 +1159,8 @@ static void apply_job(struct core *c, const struct fact *f)
 		s->promises_broken++;
 	if (promised_ms && j->r.state == JOB_BINDING)
 		s->promises_kept++;
+	if (!ended && job_terminal(j->r.state))
+		estimate_ended(s, &j->r);
 	if (j->r.state == JOB_PENDING) {
 		line_join(c, j);
 		need_carry(need, j->line->need);
@@ -1267,6 +1269,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	loan_track(c, a, true);
 	alloc_account(c, &a->r, true);
 	plan_alloc(c, a, true);
+	if (fresh && a->r.owner_kind == OWNER_JOB && job_of(c, a->r.owner))
+		estimate_score(c->scratch, job_of(c, a->r.owner), a->r.created_ms);
 	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	victim_key_set(c, a);

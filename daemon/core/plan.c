@@ -260,7 +260,7 @@ void plan_node(struct core *c, const struct node_s *n, bool add)
 }
 
 /* Flavors counted in cores share the nodes that have nothing else. */
-static int64_t ready(const struct core *c, uint16_t flavor)
+int64_t plan_ready(const struct core *c, uint16_t flavor)
 {
 	return c->plan[flavor_of(c, flavor)->unit == UNIT_CORE ? 0 : flavor].ready;
 }
@@ -374,7 +374,7 @@ bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, 
 	if (pool && pool->holds)
 		ok = profile_min(&pool->firm, from, to) + pool->own >= units;
 	if (ok && f->holds)
-		ok = profile_min(&f->firm, from, to) + ready(c, flavor) >= in_devices(c, flavor, shape, units);
+		ok = profile_min(&f->firm, from, to) + plan_ready(c, flavor) >= in_devices(c, flavor, shape, units);
 	if (own)
 		hold_take(mut, own, 1);
 	if (!ok && ret_other)
@@ -393,7 +393,7 @@ bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t dev
 	if (!f->holds_total)
 		return true;
 	own = own_out(c, job, &mut);
-	ok = !f->holds_total || profile_min(&f->total, t, after(t, span_ms)) + ready(c, flavor) >= devices;
+	ok = !f->holds_total || profile_min(&f->total, t, after(t, span_ms)) + plan_ready(c, flavor) >= devices;
 	if (own)
 		hold_take(mut, own, 1);
 	if (!ok && ret_other)
@@ -410,7 +410,7 @@ bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64
 	if (pool && pool->holds)
 		ok = profile_min(&pool->firm, from, to) + pool->own >= alloc_units(a);
 	if (ok && c->plan[a->flavor].holds)
-		ok = profile_min(&c->plan[a->flavor].firm, from, to) + ready(c, a->flavor) >=
+		ok = profile_min(&c->plan[a->flavor].firm, from, to) + plan_ready(c, a->flavor) >=
 		     parts_devices(a->parts, a->parts_n, a->shape);
 	if (!ok)
 		*ret_other = first_hold(c, a->flavor, 0, to);
@@ -434,7 +434,7 @@ int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s)
 {
 	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
 	int64_t behind = plan_margin(c, s->flavor), from = t - behind, length = behind + plan_span(c, s, true);
-	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - ready(c, s->flavor), at;
+	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - plan_ready(c, s->flavor), at;
 
 	/* each round goes to an instant at which one of the two has become free: as many as there are changes */
 	for (;;) {
@@ -450,12 +450,12 @@ int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s)
 
 int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor)
 {
-	return ready(c, flavor) + profile_at(&c->plan[flavor].total, t);
+	return plan_ready(c, flavor) + profile_at(&c->plan[flavor].total, t);
 }
 
 int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms)
 {
-	return profile_fit(&c->plan[flavor].total, t, span_ms, devices - ready(c, flavor));
+	return profile_fit(&c->plan[flavor].total, t, span_ms, devices - plan_ready(c, flavor));
 }
 
 /* ---- check -------------------------------------------------------------------------------------------- */

@@ -183,6 +183,7 @@ static int numbered_cmp(const void *pa, const void *pb)
 void sched_order(const struct core *c, int64_t t)
 {
 	struct numbered *all;
+	struct job_s **jobs;
 	uint32_t n = 0;
 
 	if (!c->pending_n || t - c->scratch->ordered_ms < c->pending_n / 10)
@@ -209,8 +210,13 @@ void sched_order(const struct core *c, int64_t t)
 	}
 	if (n)
 		qsort(all, n, sizeof *all, numbered_cmp);
-	for (uint32_t i = 0; i < n; i++)
+	jobs = xmalloc((n + 1) * sizeof(struct job_s *));
+	for (uint32_t i = 0; i < n; i++) {
 		all[i].job->order = i + 1;
+		jobs[i] = all[i].job;
+	}
+	estimate_all(c, t, jobs, n);
+	free(jobs);
 	free(all);
 }
 

@@ -75,6 +75,7 @@ struct job_s {
 	struct job r;
 	/* volatile: never in facts, lost at restart */
 	uint64_t order; /* place in line as of the last sched_order */
+	int64_t p50_ms, p90_ms; /* likely start as of then; 0: nobody can tell */
 	uint32_t pending_at; /* index into core->pending + 1 */
 	struct line *line;   /* while PENDING */
 	struct timer wait;   /* place in it: by submission */
@@ -298,6 +299,9 @@ struct scratch {
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
 	uint64_t promises_given, promises_kept, promises_broken;
+	uint64_t estimates, estimates_in; /* scored at the start; of them, no later than p90 */
+	int64_t estimate_error_ms;        /* sum of |start - p50| */
+	int64_t run_sum_s, limit_sum_s;   /* of jobs that have ended */
 };
 
 /* ---- lookups (wrappers) ------------------------------------------------------------------- */
@@ -555,6 +559,7 @@ int64_t plan_margin(const struct core *c, uint16_t flavor);
 /* Devices nobody holds or claims at t, loans counted as held; and the first instant from t on at which so
  * many stay free for span_ms (T_NEVER: none). O(log), by walltimes. */
 int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
+int64_t plan_ready(const struct core *c, uint16_t flavor); /* devices there are for work */
 int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms);
 int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
 /* ---- whose nominal a loan uses (note.c) --------------------------------------------------------- */
@@ -665,6 +670,12 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 int sched_broken_cause(const struct core *c, int64_t t, const struct job *j);
 /* Devices, quota or time of this flavor came free. */
 void work_freed(struct core *c, uint16_t flavor);
+
+/* ---- likely starts (estimate.c) ----------------------------------------------------------------- */
+/* Of all `jobs`, which are in lines and in the order of the queue. */
+void estimate_all(const struct core *c, int64_t t, struct job_s *const *jobs, uint32_t n);
+void estimate_score(struct scratch *s, struct job_s *j, int64_t started_ms);
+void estimate_ended(struct scratch *s, const struct job *j); /* what it needed of its time limit */
 
 /* ---- lines and needs of waiting jobs (line.c) ------------------------------------------------------ */
 void line_join(struct core *c, struct job_s *j);

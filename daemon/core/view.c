@@ -75,8 +75,8 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)
 			v->reason_since_ms = j->submit_ms;
 		v->order = js->order;
-		v->start_p50_ms = j->reserved_ms;
-		v->start_p90_ms = j->promised_ms ? j->promised_ms : j->reserved_ms;
+		v->start_p50_ms = js->p50_ms;
+		v->start_p90_ms = js->p90_ms;
 	}
 }
 
@@ -514,6 +514,13 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 	}
 	v->claims_done = c->scratch->claims_done;
 	v->claims_breached = c->scratch->claims_breached;
+	v->promises_given = c->scratch->promises_given;
+	v->promises_kept = c->scratch->promises_kept;
+	v->promises_broken = c->scratch->promises_broken;
+	v->estimates = c->scratch->estimates;
+	v->estimates_in = c->scratch->estimates_in;
+	v->estimate_error_ms = c->scratch->estimates ?
+				       c->scratch->estimate_error_ms / (int64_t)c->scratch->estimates : 0;
 	v->renewals = c->scratch->renewals;
 	v->expiries = c->scratch->expiries;
 	for (uint16_t id = 1; id <= FLAVORS_MAX; id++) {

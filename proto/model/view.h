@@ -78,6 +78,10 @@ struct view_status {
 	uint64_t claims_done, claims_breached, renewals, expiries;
 	int64_t commit_p99_us;
 	uint64_t store_bytes, store_limit_bytes;
+	/* since the daemon started: promised starts; likely starts by how they came true */
+	uint64_t promises_given, promises_kept, promises_broken;
+	uint64_t estimates, estimates_in; /* started; of them, no later than p90 */
+	int64_t estimate_error_ms;        /* mean of |start - p50| */
 	uint32_t flavors_n;
 	struct flavor_view *flavors;
 	uint32_t sides_n;

@@ -36,7 +36,8 @@ FIELDS(view_status) = {
 	F(15, claims_breached), F(16, renewals), F(17, expiries), F(18, commit_p99_us),
 	F(19, store_bytes), F(20, store_limit_bytes),
 	LIST(21, flavors, FLAVORS_MAX, flavor_view), LIST(22, sides, 2 * FLAVORS_MAX, side_view),
-	LIST(23, notes, NOTES_MAX, string),
+	LIST(23, notes, NOTES_MAX, string), F(30, promises_given), F(31, promises_kept), F(32, promises_broken),
+	F(33, estimates), F(34, estimates_in), F(35, estimate_error_ms),
 };
 #undef T
 SCHEMA(view_status);

@@ -5,6 +5,9 @@
  * submission finds no room, and while the queue drains: each released node starts the next job.
  *
  *     bench_steps [QUEUED] [NODES]     (100000 jobs on 1000 nodes of 8 devices)
+ *
+ * Times are processor time of this process. make bench-growth prints the same for 1k to 1M jobs and 100 to 10k
+ * nodes.
  */
 #include "daemon/core/core.h"
 #include "daemon/core/state.h"
@@ -14,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { DEVICES = 8, PROJECTS = 20, SAMPLES = 2000 };
 
@@ -27,6 +31,15 @@ struct world {
 	uint64_t keys;
 	uint64_t facts;
 };
+
+/* Of this process: on a machine that does other things, too, waiting for a processor is no cost of a step. */
+static struct mono cpu_now(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts); /* cannot fail for this clock */
+	return (struct mono){(int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec};
+}
 
 struct series { int64_t *ns; uint32_t n, cap; };
 
@@ -145,6 +158,7 @@ static void join(struct world *w, uint32_t i)
 	uint32_t principal;
 
 	memset(cmd.enrol.token_hash, 7, 32);
+	cmd.enrol.token_hash[0] = i <= 10000 ? 7 : 8;
 	(void)snprintf(cmd.enrol.name, sizeof cmd.enrol.name, "n%05u", i);
 	memcpy(cmd.enrol.key, &i, sizeof i);
 	cmd.enrol.key[31] = 1;
@@ -187,6 +201,10 @@ static void world_new(struct world *w, uint32_t nodes)
 	cmd = user(w, CMD_TOKEN_CREATE);
 	cmd.token_create = (struct cmd_token_create){.role = ROLE_NODE, .uses = 10000, .ttl_ms = MS_PER_DAY};
 	memset(cmd.token_create.hash, 7, 32);
+	ask(w, &cmd);
+	cmd.token_create.hash[0] = 8; /* a token serves 10,000 nodes */
+	w->keys++;
+	memcpy(cmd.idem_key, &w->keys, sizeof w->keys);
 	ask(w, &cmd);
 	for (uint32_t i = 1; i <= nodes; i++)
 		join(w, i);
@@ -257,18 +275,18 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < nodes; i++) {
 		struct command cmd = submission(&w, DEVICES);
 
-		at = mono_now();
+		at = cpu_now();
 		ask(&w, &cmd);
 		(void)settle(&w);
-		series_add(&steps, mono_now().ns - at.ns);
+		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "submit_and_start");
 	for (uint32_t i = 1; i <= nodes; i++) {
-		at = mono_now();
+		at = cpu_now();
 		report(&w, i, UNIT_PREPARED);
 		report(&w, i, UNIT_RUNNING);
 		(void)settle(&w);
-		series_add(&steps, mono_now().ns - at.ns);
+		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "prepared_and_running");
 
@@ -277,38 +295,38 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < queued; i++) {
 		struct command cmd = submission(&w, 1 + (uint32_t)prng_below(&w.prng, 16));
 
-		at = mono_now();
+		at = cpu_now();
 		ask(&w, &cmd);
-		series_add(&steps, mono_now().ns - at.ns);
+		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "submit_decide_apply");
 	if (queued)
 		printf("memory_per_queued_job: %" PRId64 " bytes\n", (resident_bytes() - before) / queued);
-	at = mono_now();
+	at = cpu_now();
 	(void)settle(&w);
-	printf("first_look_at_queue: %.1f us\n", (double)(mono_now().ns - at.ns) / 1000);
+	printf("first_look_at_queue: %.1f us\n", (double)(cpu_now().ns - at.ns) / 1000);
 
 	/* one more while everything is full: three seconds at most */
-	begin = mono_now();
-	for (uint32_t i = 0; i < SAMPLES && mono_now().ns - begin.ns < 3 * NS_PER_S; i++) {
+	begin = cpu_now();
+	for (uint32_t i = 0; i < SAMPLES && cpu_now().ns - begin.ns < 3 * NS_PER_S; i++) {
 		struct command cmd = submission(&w, 1 + (uint32_t)prng_below(&w.prng, 16));
 
 		w.t += 10;
-		at = mono_now();
+		at = cpu_now();
 		ask(&w, &cmd);
 		(void)settle(&w);
-		series_add(&steps, mono_now().ns - at.ns);
+		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "submit_step_full");
 
 	/* nodes come free one after the other */
-	begin = mono_now();
-	for (uint32_t i = 1; i <= nodes && mono_now().ns - begin.ns < 3 * NS_PER_S; i++) {
+	begin = cpu_now();
+	for (uint32_t i = 1; i <= nodes && cpu_now().ns - begin.ns < 3 * NS_PER_S; i++) {
 		w.t += 10;
-		at = mono_now();
+		at = cpu_now();
 		report(&w, i, UNIT_RELEASED);
 		done += settle(&w);
-		series_add(&steps, mono_now().ns - at.ns);
+		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "release_step");
 	printf("ticks_per_release: %.2f\n", (double)done / (nodes ? nodes : 1));

@@ -349,6 +349,52 @@ static void reservations_have_a_ceiling(void **state)
 	assert_int_equal(reserved, 3);
 }
 
+static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
+{
+	w->core->scratch->ordered_ms = 0; /* ask anew */
+	sched_order(w->core, w->t);
+	*ret_p90 = job_of(w->core, job)->p90_ms;
+	return job_of(w->core, job)->p50_ms;
+}
+
+static void a_waiting_job_knows_when_it_is_likely_to_start(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first, reserved, second, third;
+	int64_t p50, p90, behind;
+
+	w->core->cluster.reservations_max = 1;
+	first = busy(w, 8, HOUR);
+	reserved = busy(w, 8, HOUR);
+	second = busy(w, 4, HOUR);
+	third = busy(w, 8, HOUR);
+	assert_int_equal(core_job(w->core, second)->reserved_ms, 0);
+	/* who has a reservation has an instant */
+	p50 = estimated(w, reserved, &p90);
+	assert_int_equal(p90, core_job(w->core, reserved)->promised_ms);
+	/* the next when he has gone at his limit; before any has ended, half of that is likely */
+	behind = core_job(w->core, reserved)->reserved_ms - plan_margin(w->core, 1);
+	assert_int_equal(behind, core_alloc(w->core, core_job(w->core, first)->alloc)->limit_ms);
+	behind = core_job(w->core, reserved)->reserved_ms + plan_span(w->core, &core_job(w->core, reserved)->spec, true);
+	p50 = estimated(w, second, &p90);
+	assert_int_equal(p90, behind);
+	assert_true(p50 > w->t && p50 - w->t <= (p90 - w->t) / 2);
+	/* behind it, another half hour of the eight */
+	(void)estimated(w, third, &p90);
+	assert_int_equal(p90, behind + HOUR / 2);
+	/* jobs of the same kind end after a quarter of their time: so will those ahead, it is thought */
+	cw_advance(w, HOUR / 4);
+	cw_exit(w, first, 0);
+	assert_true(w->core->scratch->run_sum_s * 4 == w->core->scratch->limit_sum_s);
+	p50 = estimated(w, third, &p90);
+	assert_true(p50 - w->t <= (p90 - w->t) / 4 + 1000);
+	/* and it is held to account */
+	cw_advance(w, 4 * HOUR);
+	assert_true(core_job(w->core, third)->first_start_ms > 0);
+	assert_true(w->core->scratch->estimates >= 2);
+	assert_true(w->core->scratch->estimate_error_ms > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +403,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lost_hardware_breaks_a_promise_and_is_named, start, stop),
 		cmocka_unit_test_setup_teardown(a_promise_holds_its_budget, start, stop),
 		cmocka_unit_test_setup_teardown(reservations_have_a_ceiling, start, stop),
+		cmocka_unit_test_setup_teardown(a_waiting_job_knows_when_it_is_likely_to_start, start, stop),
 		cmocka_unit_test_setup_teardown(promises_are_kept, start, stop),
 	};
 
