@@ -398,7 +398,7 @@ static bool check(struct agent *a, struct agent_now now, struct row *r)
 			return false;
 		}
 		epoch = a->cfg.epoch_of(a->cfg.ctx, name);
-		if (epoch >= r->unit.alloc) {
+		if (epoch > r->unit.alloc || (epoch == r->unit.alloc && !r->kept)) {
 			(void)snprintf(text, sizeof text, "device %s was bound by allocation %" PRIu64 " since", name, epoch);
 			fail(a, now, r, text);
 			return false;
@@ -1078,6 +1078,7 @@ int agent_load_row(struct agent *a, const void *data, size_t len, struct err *er
 		return err_set(err, ERR_FORMAT, "the table has a row twice");
 	}
 	r->checked = r->state != UNIT_ABSENT;
+	r->kept = true;
 	row_insert(a, r);
 	return 0;
 }

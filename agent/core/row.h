@@ -49,6 +49,7 @@ struct row {
 	char boot_id[40];
 	char text[TEXT_BYTES];
 	/* not kept */
+	bool kept; /* from the table: an epoch of its own number is its own */
 	bool checked, fetching, fetched, asking_port, termed, healthy, health_running;
 	bool begin_rest; /* tasks that never began wait for the payload */
 	bool dirty; /* differs from the table */

@@ -1454,6 +1454,26 @@ static void test_a_row_goes_before_the_epochs_it_raises(void **st)
 	assert_int_equal(state(w, 42), UNIT_RUNNING);
 }
 
+/* It had taken the device and was waiting for its payload: still the same unit after a restart, and no other. */
+static void test_half_prepared_survives_a_restart(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = &device;
+	u.devices_n = 1;
+	w->payload_late = true;
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	assert_int_equal(w->disk.epochs[0].epoch, 42);
+	w->payload_late = false;
+	crash(w);
+	greet(w);
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(state(w, 42), UNIT_PREPARED);
+}
+
 /* Alone on its node, and all over: nothing to wait for, so its devices are free one round trip earlier. But not while
  * a process is left, nor as one of a gang. */
 static void test_a_unit_alone_releases_itself(void **st)
@@ -1949,6 +1969,7 @@ int main(void)
 		STORY(test_nodes_with_many_units_report_less_often),
 		STORY(test_a_unit_alone_releases_itself),
 		STORY(test_a_row_goes_before_the_epochs_it_raises),
+		STORY(test_half_prepared_survives_a_restart),
 		STORY(test_devices_are_proven_idle_before_they_are_released),
 		STORY(test_a_broken_device_is_told_with_its_release),
 		STORY(test_what_never_ran_needs_no_proof),
