@@ -57,6 +57,7 @@ struct shim {
 	struct buf task;
 	pid_t leader;
 	struct proc leader_proc; /* start time */
+	struct proc self;
 	int64_t started_ms;
 	int child_error; /* read end: closes when the task executes, says what failed if it cannot */
 	char error[160];
@@ -119,13 +120,10 @@ static int put_part(const struct shim *shim, enum unit_part part, const struct b
 static int write_status(const struct shim *shim, const char *phase)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
-	struct proc self;
 
-	if (!proc_read(getpid(), &self))
-		return ERR_SYS;
 	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
-	unit_put_u64(&b, "shim", (uint64_t)self.pid);
-	unit_put_u64(&b, "shim_start", self.start);
+	unit_put_u64(&b, "shim", (uint64_t)shim->self.pid);
+	unit_put_u64(&b, "shim_start", shim->self.start);
 	unit_put(&b, "phase", phase);
 	if (shim->running)
 		put_leader(shim, &b);
@@ -432,7 +430,7 @@ static int start(struct shim *shim)
 		if (shim->oom_events >= 0)
 			shim->oom_events = private_fd(shim->oom_events);
 	}
-	if (write_status(shim, "claimed"))
+	if (!proc_read(getpid(), &shim->self) || write_status(shim, "claimed"))
 		return -1;
 	if (shim->service)
 		ring(shim); /* the agent does not know our number */
