@@ -8,7 +8,7 @@
 . "$(dirname "$0")/tap.sh"
 
 export AGENT=2001
-for program in bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluis-execd tests/fake_nvml.so; do
+for program in bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluis-execd bin/sluisctl tests/fake_nvml.so; do
 	[ -e "$B/$program" ] || skip_all "there is no $B/$program"
 done
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"

@@ -23,7 +23,7 @@ NVML = os.path.join(T, "nvml")  # what the driver says now (tests/fake/fake_nvml
 
 def agent(d, admin, *more):
     return Agent("n1", token(d, admin), "--topology", os.environ["XML"], "--set", "libraries.nvml=" + os.environ["LIBRARY"],
-                 "--set", "exec.execd=" + os.environ["EXECD"], "--set", "exec.unkillable=1s", "--set", "exec.tasks_max=40", "--set", "exec.uid_min=2000",
+                 "--set", "exec.execd=" + os.environ["EXECD"], "--set", "exec.unkillable=6s", "--set", "exec.tasks_max=40", "--set", "exec.uid_min=2000",
                  "--set", "exec.uid_max=3000", "--set", "exec.users={eva: tina}", *more, base=os.environ["BASE"],
                  program=os.path.join(T, "bin", "sluis-agent"), as_uid=AGENT, env={"FAKE_NVML": "file", "FAKE_NVML_FILE": NVML})
 
@@ -189,6 +189,12 @@ def driver_says(*lines):
     os.rename(NVML + ".new", NVML)
 
 
+def shown():
+    """What an operator sees of the node."""
+    return subprocess.run([os.path.join(os.environ["BIN"], "sluisctl"), "--state-dir", os.path.join(T, "d"), "node", "show",
+                           "n1"], capture_output=True, text=True, timeout=30, check=False).stdout
+
+
 def node_of(admin):
     return admin.query("nodes")["items"][0]
 
@@ -198,7 +204,7 @@ def scrub(admin, a):
     n = as_user(admin, "tina", sh("exit 3"))
     ok(wait_for(20, lambda: "device_in_use" in a.log()), "work has ended, and its device is found in use", a.log()[-500:])
     equal(node_of(admin)["used"], 1, "so it stays with that job")
-    got = wait_for(20, lambda: node_of(admin)["node"]["admin"] == "draining" and node_of(admin))
+    got = wait_for(40, lambda: node_of(admin)["node"]["admin"] == "draining" and node_of(admin))
     ok(got and "4711" in got["node"]["admin_reason"] and f"job-{n}" in got["note"],
        "after a while the node drains, and says which job and which process", (got or node_of(admin)))
     driver_says()
@@ -214,6 +220,7 @@ def scrub(admin, a):
     driver_says()
     ok(sick and len(sick) == 1 and sick[0]["reason"] == "its compute mode is exclusive process" and
        sick[0]["uuid"] == output(admin, n).strip(), "that device is failed, and says why", sick)
+    ok("why: its compute mode is exclusive process" in shown(), "sluisctl node show has it too", shown())
     equal((node_of(admin)["out"], node_of(admin)["used"]), (1, 0), "it is out, and held by nobody")
     a.end()
     a.start()
@@ -237,6 +244,11 @@ def main():
     bits = nodes[0]["node"]["isolation"]
     ok(bits & BITS["known"] and bits & BITS["user"], "the node says what it enforces", bits)
     equal(a.log().count("event=isolation") + a.log().count("<6>isolation"), 1, "and so does the log, once")
+    line = [x for x in shown().splitlines() if x.startswith("  isolation ")]
+    names = line[0].split(";")[0].replace("isolation", "").replace(",", "").split() if line else None
+    equal(names, [n for n in ("user", "devices", "memory", "cpu", "cpuset", "tasks", "track") if bits & BITS[n]],
+          "sluisctl node show names it")
+    ok(bits == sum(BITS.values()) or "not enforced here: " in line[0], "also what is not", line)
     print("# isolation:", *(name for name, bit in BITS.items() if bits & bit and name != "known"))
     who(admin, a)
     files(admin, a)

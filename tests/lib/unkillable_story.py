@@ -22,7 +22,7 @@ def main():
     admin = d.admin()
     admin.command("division_apply", division(4))
     a = Agent("n1", token(d, admin), "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100", "--set",
-              "exec.unkillable=1s").start()
+              "exec.unkillable=3s").start()
     ready_nodes(admin, 1)
     n = submit(admin, {"argv": ["sh", "-c", "echo $$; exec sleep 600"]})
     pid = wait_for(20, lambda: running(admin, n) and output(admin, n).strip())

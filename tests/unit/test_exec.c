@@ -1136,6 +1136,37 @@ static void binds_to_the_given_cpus(void **state)
 	assert_string_equal(s.error, "cannot bind to cpus '8000': Invalid argument");
 }
 
+/* Strict memory nodes end a task when they are full; preferred ones do not. Both must be what was asked for. */
+static void binds_to_the_given_memory_nodes(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"sh", "-c", "grep -m1 -o 'bind:0\\|prefer (many):0' /proc/self/numa_maps", NULL};
+	struct exec_task task = {.name = "t", .argv = argv, .env = plain_env, .mems = "0"};
+	struct exec_status s;
+	char text[128];
+
+	if (access("/proc/self/numa_maps", R_OK)) {
+		(void)printf("skip: this kernel knows no memory nodes\n");
+		skip();
+	}
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "t", is_over, &s);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "bind:0\n");
+	task.name = "u";
+	task.mems_preferred = true;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "u", is_over, &s);
+	text_of(w, "u", EXEC_STDOUT, text, sizeof(text));
+	if (text[0]) /* before Linux 5.15 there is no such policy, and the task runs without */
+		assert_string_equal(text, "prefer (many):0\n");
+	task.name = "v";
+	task.mems = "500"; /* no such node: refused when strict */
+	task.mems_preferred = false;
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	wait_until(w, "v", is_over, &s);
+	assert_true(s.setup_failed);
+}
+
 static void parses_cpu_lists(void **state)
 {
 	uint64_t bits[2];
@@ -1322,6 +1353,7 @@ int main(void)
 		CASE(signals_reach_leader_or_all),
 		CASE(reports_are_kept_whole_and_bounded),
 		CASE(binds_to_the_given_cpus),
+		CASE(binds_to_the_given_memory_nodes),
 		CASE(parses_cpu_lists),
 		CASE(a_torn_file_is_no_file),
 		CASE(cgroup2_contains_and_kills),
