@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # isolation_world.sh - users, programs and device nodes that isolation_story.py is told among
 #
 # Sourced inside a mount namespace of the test's own, with T, B, ROOT and AGENT set.
