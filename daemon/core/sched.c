@@ -610,6 +610,16 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	s->work |= WORK_WALK;
 }
 
+/* The line whose place among the lines of its need this is. */
+static const struct line *line_by_age(const struct timer *t)
+{
+	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_age));
+}
+static const struct line *line_by_limit(const struct timer *t)
+{
+	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_limit));
+}
+
 /* The needs of a group that this part of the walk is about, in order. */
 static void picks_make(const struct core *c, int64_t t, const struct group *g)
 {
@@ -629,10 +639,10 @@ static void picks_make(const struct core *c, int64_t t, const struct group *g)
 
 		if (n->klass != s->walk_klass || n->tried == s->walk || (!s->walk_loans && !in_quota(c, n)))
 			continue;
-		l = job_of(c, timer_first(&n->aged)->id)->line;
+		l = line_by_age(timer_first(&n->aged));
 		old = too_old(c, t, l);
 		if (!old)
-			l = job_of(c, timer_first(&n->lines)->id)->line;
+			l = line_by_limit(timer_first(&n->lines));
 		s->pick[s->pick_n++] = (struct pick){
 			.young = !old,
 			.area = old ? 0 : area_of(c, n, l->limit_ms),
@@ -810,14 +820,22 @@ static bool stage_carries(const struct core *c, const struct job *j, int64_t *re
 	return *ret_more <= s->amount_rums - s->held_rums - s->spent_rums;
 }
 
-/* Room in its quota for anything that it has on loan? */
-static bool may_promote(const struct core *c, const struct qnode_s *q)
+/* Units of each resource for which the project has room in its quota; false if for none. */
+static bool room_of(const struct core *c, const struct qnode_s *q, int64_t room[RESOURCES_MAX])
 {
+	bool any = false;
+
+	memset(room, 0, RESOURCES_MAX * sizeof *room);
 	for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
-		for (uint8_t s = 0; s < SHAPE_COUNT && flavor_of(c, f); s++)
-			if (tree_of(c, f, s) && !quota_ask(c, q->r.id, f, s, 1, CLASS_GUARANTEED))
-				return true;
-	return false;
+		for (uint8_t s = 0; s < SHAPE_COUNT && flavor_of(c, f); s++) {
+			const struct quota_tree *t = tree_of(c, f, s);
+
+			if (!t || !quota_covers(t, q->at, 1, NULL))
+				continue;
+			room[resource_index(f, s)] = quota_cover_left(t, q->at);
+			any = true;
+		}
+	return any;
 }
 
 static bool promote(const struct core *c, int64_t t, struct decision *d, const struct alloc_s *a)
@@ -845,11 +863,13 @@ static bool promote(const struct core *c, int64_t t, struct decision *d, const s
 
 bool sched_promote(const struct core *c, int64_t t, struct decision *d)
 {
+	int64_t room[RESOURCES_MAX];
+
 	EACH(c, qnodes, qnode_s, q) {
-		if (!q->loans.count || !may_promote(c, q))
+		if (!q->loans.count || !room_of(c, q, room))
 			continue;
 		EACH(q, loans, alloc_s, a)
-			if (promote(c, t, d, a))
+			if (a->r.units <= room[resource_index(a->r.flavor, a->r.shape)] && promote(c, t, d, a))
 				return true;
 	}
 	return false;
