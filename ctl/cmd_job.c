@@ -174,8 +174,13 @@ static const char *job_label(struct ctl *c, const struct job_view *v)
 
 static const char *job_size(struct ctl *c, const struct job_view *v)
 {
-	const char *size = text_size(c, v->job.spec.shape, v->job.spec.units, v->job.spec.per_node, v->flavor);
+	const struct job_spec *s = &v->job.spec;
+	const char *size = text_size(c, s->shape, s->units, s->per_node, v->flavor);
 
+	if (s->units_max > s->units && runs(v)) /* its least and what it has beyond that: 8+4 h100 */
+		return text_f(c, "%u+%u %s", s->units, v->extra, s->shape == SHAPE_NODE ? "nodes" : v->flavor);
+	if (s->units_max > s->units)
+		return text_f(c, "%u-%u %s", s->units, s->units_max, s->shape == SHAPE_NODE ? "nodes" : v->flavor);
 	return children_left(v) > 1 ? text_f(c, "%s x %u", size, children_left(v)) : size;
 }
 
@@ -237,7 +242,7 @@ static const char *job_time(struct ctl *c, const struct job_view *v)
 
 static int64_t devices(const struct job_view *v)
 {
-	return v->job.spec.shape == SHAPE_NODE ? 0 : (int64_t)v->job.spec.units * children_left(v);
+	return v->job.spec.shape == SHAPE_NODE ? 0 : ((int64_t)v->job.spec.units + v->extra) * children_left(v);
 }
 
 static void queue_foot(struct ctl *c, const struct view_jobs *v)
@@ -424,6 +429,9 @@ static void job_print(struct ctl *c, const struct job_view *v)
 		print_line(c, "ended", text_f(c, "%s, cause %s, exit %d%s", text_time(c, j->end_ms),
 					      end_cause_name(j->end_cause), j->exit_code,
 					      j->exit_signal ? text_f(c, ", signal %s", signal_text(j->exit_signal)) : ""));
+	if (s->units_max > s->units)
+		print_line(c, "elastic", text_f(c, "%u to %u; %u now: %u for certain, %u on loan while they last", s->units,
+						 s->units_max, runs(v) ? s->units + v->extra : 0, runs(v) ? s->units : 0, v->extra));
 	if (waits(v) && v->start_p50_ms)
 		print_line(c, "starts", job_starts(c, v));
 	print_line(c, "tasks", text_f(c, "%s; %u per node, %u per device (0: one per node), %u cpus each",
@@ -431,6 +439,7 @@ static void job_print(struct ctl *c, const struct job_view *v)
 				      s->tasks_per_node, s->tasks_per_unit, s->cpus_per_task));
 	print_line(c, "class", text_f(c, "%s, loan %s, notice %s, exempt %s", v->klass, job_loan_name(s->loan),
 				      text_age(c, s->notice_ms), text_age(c, s->exempt_ms)));
+	print_line(c, "reserved", v->reservation);
 	for (uint32_t i = 0; i < s->requires_n; i++)
 		print_line(c, i ? "" : "require", text_f(c, "%s=%s", s->requires[i].key, s->requires[i].value));
 	for (uint32_t i = 0; i < s->deps_n; i++)
@@ -763,12 +772,13 @@ int cmd_job_update(struct ctl *c, const struct call *call)
 	int klass = -1, loan = -1, r;
 
 	if (!call->values_n) {
-		try_next(c, "--time, --class, --loan, --name or --deadline");
+		try_next(c, "--time, --class, --loan, --name, --deadline or --reservation");
 		return usage_fault(c, "job update: nothing to change");
 	}
 	if (opt_duration(c, call, "time", &body.time_limit_ms) || opt_instant(c, call, "deadline", &body.deadline_ms) ||
 	    opt_word(c, call, "class", job_class_names, &klass) || opt_word(c, call, "loan", job_loan_names, &loan) ||
-	    OPT_COPY(c, "--name", call_get(call, "name"), body.name))
+	    OPT_COPY(c, "--name", call_get(call, "name"), body.name) ||
+	    OPT_COPY(c, "--reservation", call_get(call, "reservation"), body.reservation))
 		return EXIT_USAGE;
 	body.klass_plus1 = (uint8_t)(klass + 1);
 	body.loan_plus1 = (uint8_t)(loan + 1);

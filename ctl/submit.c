@@ -357,8 +357,6 @@ static int fill_requires(const struct job_options *o, struct job_spec *s, struct
 
 static int refuse_rest(const struct job_options *o, struct err *err)
 {
-	if (o->reservation)
-		return refuse(err, ERR_UNSUPPORTED, "--begin, or a lease: sluisctl lease request", "--reservation: reservations are not known");
 	if (o->nodelist || o->nodefile)
 		return refuse(err, ERR_UNSUPPORTED, "--constraint LABEL of those nodes", "--nodelist: nodes are chosen by label, not by name");
 	if (o->exclude)
@@ -561,6 +559,8 @@ int submission_fill(const struct job_options *o, const char *script, const char 
 		r = name_of(o->project, ret->cmd.project, sizeof ret->cmd.project, "project", err);
 	if (!r)
 		r = name_of(f ? f->name : o->flavor, ret->cmd.flavor, sizeof ret->cmd.flavor, "flavor", err);
+	if (!r && o->reservation)
+		r = name_of(o->reservation, ret->cmd.reservation, sizeof ret->cmd.reservation, "reservation", err);
 	if (!r && o->name)
 		r = name_of(name, s->name, sizeof s->name, "job-name", err);
 	if (r)

@@ -19,13 +19,15 @@
 enum {
 	PLACES = 32768,	   /* slots; job ids are dense, so the newest never collide */
 	ATTEMPTS_KEPT = 4, /* of one job */
+	EXTRAS_KEPT = 256, /* parts that came and went with the size of one attempt */
 	ASKED_MAX = 4096,  /* questions under way */
 };
 
-struct place_part { uint32_t node; uint16_t index; uint32_t rank0, tasks; };
-struct place {
-	uint64_t job, alloc;
+struct place_part { uint64_t alloc; uint32_t node; uint16_t index; uint32_t rank0, tasks; };
+struct place { /* of one attempt */
+	uint64_t job, alloc; /* its core's */
 	uint32_t attempt;
+	uint32_t core_n;  /* parts of the core; behind them those of extras as they came */
 	uint32_t parts_n;
 	struct place_part parts[];
 };
@@ -82,18 +84,49 @@ void relays_free(struct relays *r)
 
 /* ---- where things ran ------------------------------------------------------------------------- */
 
+/* `p` (or NULL) with the parts of `a` behind its own. */
+static struct place *place_add(struct place *p, const struct alloc *a)
+{
+	uint32_t n = p ? p->parts_n : 0;
+
+	p = p ? xrealloc(p, sizeof *p + (n + a->parts_n) * sizeof p->parts[0]) : xcalloc(1, sizeof *p + a->parts_n * sizeof p->parts[0]);
+	for (uint32_t i = 0; i < a->parts_n; i++)
+		p->parts[n + i] = (struct place_part){a->id, a->parts[i].node, a->parts[i].index, a->parts[i].rank0,
+						      a->parts[i].tasks};
+	p->parts_n = n + a->parts_n;
+	return p;
+}
+
 static struct place *place_of(const struct alloc *a)
 {
-	struct place *p = xcalloc(1, sizeof *p + a->parts_n * sizeof p->parts[0]);
+	struct place *p = place_add(NULL, a);
 
 	p->job = a->owner;
 	p->alloc = a->id;
 	p->attempt = a->attempt;
-	p->parts_n = a->parts_n;
-	for (uint32_t i = 0; i < a->parts_n; i++)
-		p->parts[i] = (struct place_part){a->parts[i].node, a->parts[i].index, a->parts[i].rank0,
-						  a->parts[i].tasks};
+	p->core_n = a->parts_n;
 	return p;
+}
+
+static void extra_note(struct place **slot, const struct alloc *a)
+{
+	struct place *p;
+	size_t k = 0;
+
+	while (k < ATTEMPTS_KEPT && (!slot[k] || slot[k]->job != a->owner || slot[k]->attempt != a->attempt))
+		k++;
+	if (k == ATTEMPTS_KEPT)
+		return;
+	p = slot[k];
+	for (uint32_t i = p->core_n; i < p->parts_n; i++)
+		if (p->parts[i].alloc == a->id)
+			return;
+	if (p->parts_n - p->core_n >= EXTRAS_KEPT) { /* the oldest is forgotten */
+		memmove(&p->parts[p->core_n], &p->parts[p->core_n + 1],
+			(p->parts_n - p->core_n - 1) * sizeof p->parts[0]);
+		p->parts_n--;
+	}
+	slot[k] = place_add(p, a);
 }
 
 void relays_note(struct server *s, const struct alloc *a)
@@ -102,9 +135,13 @@ void relays_note(struct server *s, const struct alloc *a)
 
 	if (a->owner_kind != OWNER_JOB || !a->parts_n)
 		return;
+	if (a->extra) {
+		extra_note(slot, a);
+		return;
+	}
 	for (size_t k = 0; k < ATTEMPTS_KEPT; k++)
 		if (slot[k] && slot[k]->alloc == a->id) {
-			if (a->parts_n > slot[k]->parts_n) { /* parts only leave; seen late: learn them */
+			if (a->parts_n > slot[k]->core_n) { /* parts only leave; seen late: learn them */
 				free(slot[k]);
 				slot[k] = place_of(a);
 			}
@@ -192,13 +229,14 @@ static int ask_job(struct server *s, struct question *q, const struct query *que
 	}
 	if (query->type != QUERY_OUTPUT && !core_alloc(s->core, p->alloc))
 		return err_set(err, ERR_STATE, "job %" PRIu64 " is not running", query->id);
-	for (uint32_t i = 0; i < p->parts_n; i++) {
+	for (uint32_t i = p->parts_n; i-- > 0;) { /* of a rank that was used twice: the latest */
 		const struct place_part *part = &p->parts[i];
 		uint32_t tasks = part->tasks ? part->tasks : 1;
 
-		if (query->type != QUERY_SIGNAL && (query->task < part->rank0 || query->task - part->rank0 >= tasks))
+		if (query->type == QUERY_SIGNAL ? !core_alloc(s->core, part->alloc) :
+						  query->task < part->rank0 || query->task - part->rank0 >= tasks)
 			continue;
-		ask(s, q, part->node, p->alloc, part->index, query);
+		ask(s, q, part->node, part->alloc, part->index, query);
 		asked = true;
 		if (query->type != QUERY_SIGNAL)
 			break;

@@ -185,6 +185,8 @@ static void alloc_dirty(struct server *s, const struct alloc *a)
 {
 	for (uint32_t i = 0; a && i < a->parts_n; i++)
 		agents_dirty(s, a->parts[i].node);
+	if (a && a->extra && core_job(s->core, a->owner)) /* its core is told the new size */
+		alloc_dirty(s, core_alloc(s->core, core_job(s->core, a->owner)->alloc));
 }
 
 /* Fold one fact into memory and into the batch. */

@@ -107,6 +107,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->cooldown_ms = s->conf.recall.cooldown_ms;
 	to->age_guard_ms = s->conf.jobs.age_guard_ms;
 	to->reservations_max = (uint32_t)s->conf.jobs.reservations;
+	to->resize_ms = s->conf.jobs.resize_interval_ms;
 	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
 	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
 	to->dual_control = dual_control_bits(&s->conf);
@@ -133,6 +134,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	same.cooldown_ms = to->cooldown_ms;
 	same.age_guard_ms = to->age_guard_ms;
 	same.reservations_max = to->reservations_max;
+	same.resize_ms = to->resize_ms;
 	same.loan_rate_ppm = to->loan_rate_ppm;
 	same.urgent_rate_ppm = to->urgent_rate_ppm;
 	same.dual_control = to->dual_control;

@@ -10,7 +10,7 @@ What it takes from its environment (all of it is optional; alone it trains as on
 
   RANK WORLD_SIZE MASTER_ADDR MASTER_PORT   who the ranks are and where they meet (torch's env://)
   SLUIS_CHECKPOINT_DIR                      where checkpoint.json lives; rank 0 reads and writes it
-  SLUIS_NOTICE_FD                           one JSON line arrives here when the work has to stop
+  SLUIS_NOTICE_FD                           a JSON line arrives here when the work has to stop
   SLUIS_REPORT_FD                           checkpoints are reported here: {"checkpoint":{"step":N}}
 
 On a notice, SIGTERM or SIGUSR1, at any rank: all ranks agree on the step after which they stop (the wish
@@ -335,12 +335,14 @@ class Notice:
             self.fds.remove(fd)
             return
         self.line += data
-        if b"\n" not in self.line:
-            return
-        try:
-            self.cause = str(json.loads(self.line.split(b"\n")[0]).get("cause", "notice"))
-        except (ValueError, AttributeError):
-            self.cause = "notice"
+        while b"\n" in self.line and self.cause is None:
+            line, self.line = self.line.split(b"\n", 1)
+            try:
+                cause = str(json.loads(line).get("cause", "notice"))
+            except (ValueError, AttributeError):
+                cause = "notice"
+            if cause != "resize":  # more or fewer nodes beside ours: nothing that stops these
+                self.cause = cause
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------

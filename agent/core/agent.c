@@ -714,6 +714,26 @@ static bool proven(struct agent *a, struct agent_now now, struct row *r)
 	return false;
 }
 
+/* An elastic job has another size from now on: the same descriptor and file as for a stop, but no signal:
+ * that would end a program that does not know better. */
+static void resize_tell(struct agent *a, struct row *r)
+{
+	struct action action = {.type = ACTION_NOTICE, .all = true, .alloc = r->unit.alloc, .part = r->unit.part};
+
+	(void)snprintf(action.text, sizeof action.text,
+		       "{\"cause\":\"resize\",\"nodes\":%" PRIu32 ",\"units\":%" PRIu32 ",\"world\":%" PRIu32
+		       ",\"nodes_min\":%" PRIu32 ",\"nodes_max\":%" PRIu32 ",\"attempt\":%" PRIu32 "}",
+		       r->unit.nodes_now, r->unit.units_now, r->unit.world, r->unit.nodes_min, r->unit.nodes_max,
+		       r->unit.attempt);
+	for (uint32_t i = 0; i < r->tasks_n; i++) {
+		if (!r->tasks[i].begun || !task_live(&r->tasks[i].st))
+			continue;
+		task_name(r, i, run_of(r), action.name);
+		a->counts.notices++;
+		push(a, &action);
+	}
+}
+
 static void finish(struct agent *a, struct agent_now now, struct row *r)
 {
 	if (!proven(a, now, r))
@@ -1330,7 +1350,7 @@ static bool same_wish(const struct unit *x, const struct unit *y)
 
 static void desired_unit(struct agent *a, struct agent_now now, const struct unit *u)
 {
-	bool fresh = !row_find(a, u->alloc, u->part);
+	bool fresh = !row_find(a, u->alloc, u->part), resized;
 	struct row *r = row_desired(a, u);
 	struct unit want = *u;
 	int64_t stop_in = u->stop_in_ms > 0 ? u->stop_in_ms : 0;
@@ -1371,10 +1391,14 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 		fail(a, now, r, "this node's table was lost: it cannot tell whether this was started");
 		return;
 	}
+	resized = r->state == UNIT_RUNNING && want.phase == UNIT_RUN && r->unit.units_now && want.units_now &&
+		  want.units_now != r->unit.units_now;
 	if (!same_wish(&r->unit, &want))
 		keep(a, r, false);
 	r->until_unix_ms = want.time_left_ms == T_NEVER ? T_NEVER : now.unix_ms + want.time_left_ms;
 	row_want(r, &want);
+	if (resized)
+		resize_tell(a, r);
 	if (want.phase == UNIT_STOP && !r->fenced && !r->killed_ms) { /* what has been killed has no deadline any more */
 		if (stop_in > T_NEVER / 4)
 			stop_in = T_NEVER / 4;

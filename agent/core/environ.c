@@ -249,6 +249,10 @@ static void add_places(const struct environ_in *in, struct envs *e, const char *
 	set(e, "SLUIS_NODE_COUNT", "%" PRIu32, n);
 	set(e, "SLUIS_NODE_RANK", "%" PRIu32, u->node_rank);
 	set(e, "SLUIS_TASKS", "%" PRIu32, u->world);
+	if (u->nodes_max) {
+		set(e, "SLUIS_NUM_NODES_MIN", "%" PRIu32, u->nodes_min);
+		set(e, "SLUIS_NUM_NODES_MAX", "%" PRIu32, u->nodes_max);
+	}
 	set(e, "SLUIS_TASKS_PER_NODE", "%u", (unsigned)(u->tasks ? u->tasks : 1));
 	if (given(in->hostfile)) {
 		set(e, "SLUIS_HOSTFILE", "%s", in->hostfile);
@@ -347,13 +351,17 @@ static void add_rendezvous(const struct environ_in *in, struct envs *e)
 	if (u->tasks != 1 || u->world != n)
 		return;
 	/* torchrun, one per node, finds these without a flag and makes ranks of its own. */
-	set(e, "PET_NNODES", "%" PRIu32, n);
+	if (u->nodes_max)
+		set(e, "PET_NNODES", "%" PRIu32 ":%" PRIu32, u->nodes_min, u->nodes_max);
+	else
+		set(e, "PET_NNODES", "%" PRIu32, n);
 	set(e, "PET_NODE_RANK", "%" PRIu32, u->node_rank);
 	set(e, "PET_NPROC_PER_NODE", "%" PRIu32, u->devices_n ? u->devices_n : 1U);
 	set(e, "PET_RDZV_BACKEND", "c10d");
 	set(e, "PET_RDZV_ENDPOINT", "%s:%u", master, (unsigned)u->master_port);
 	set(e, "PET_RDZV_ID", "job-%" PRIu64 ".%" PRIu32, u->owner, u->attempt);
-	set(e, "PET_MAX_RESTARTS", "0");
+	/* nodes that leave an elastic job look like failures to those that stay */
+	set(e, "PET_MAX_RESTARTS", u->nodes_max ? "100" : "0");
 }
 
 static void add_slurm(const struct environ_in *in, struct envs *e, const char *list)

@@ -6,6 +6,7 @@
  * A part leaves only on evidence: the agent's `released` or `lost` for that very allocation, a new
  * boot id of the node, or an operator's declare-dead. Time alone frees nothing.
  */
+#include "daemon/core/elastic.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
@@ -98,7 +99,12 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 	if (a->owner_kind == OWNER_JOB) {
 		const struct job *jr = peek(c, d, RECORD_JOB, a->owner);
 
-		if (jr && jr->alloc == a->id) {
+		if (jr && a->extra && jr->attempt == a->attempt && jr->alloc) {
+			struct job *j = EDIT(c, d, RECORD_JOB, job, a->owner);
+
+			j->used_loan_rums += rums;
+			j->attempt_extra_rums += rums;
+		} else if (jr && jr->alloc == a->id) {
 			struct job *j = EDIT(c, d, RECORD_JOB, job, a->owner);
 
 			if (a->klass == CLASS_GUARANTEED) {
@@ -177,13 +183,15 @@ void alloc_stop(const struct core *c, struct decision *d, int64_t t, uint64_t id
 		a->start_ms = 0;
 	a->state = ALLOC_STOPPING;
 	a->stop_at_ms = max64(t, min64(t + grace_ms, a->limit_ms)); /* no notice outlives the limit */
-	if (cause == END_RECALL || cause == END_DRAIN || cause == END_INFRA)
+	if (cause == END_RECALL || cause == END_DRAIN || cause == END_INFRA || a->extra)
 		a->charged_until_ms = T_NEVER; /* policy stops it: not charged beyond the notice */
 	if (a->owner_kind == OWNER_JOB) {
 		const struct job *jr = peek(c, d, RECORD_JOB, a->owner);
 
-		if (jr && jr->alloc == a->id)
+		if (jr && jr->alloc == a->id) {
 			EDIT(c, d, RECORD_JOB, job, a->owner)->state = JOB_STOPPING;
+			elastic_follow(c, d, t, a->owner, cause, grace_ms);
+		}
 	}
 }
 

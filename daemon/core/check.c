@@ -3,6 +3,7 @@
  * Each kind of record is walked a fixed number of times and summed up by owner, so that the whole check costs
  * O(records × log owners) and can follow every decision of a simulation.
  */
+#include "daemon/core/elastic.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/roster.h"
 #include "daemon/core/state.h"
@@ -178,7 +179,7 @@ static int check_jobs(const struct core *c, struct err *err)
 			return broken(err, "an earmarked job without its claim", j->r.id);
 		if (j->r.reserved_ms && !job_waits(&j->r) && j->r.state != JOB_EARMARKED)
 			return broken(err, "a job that does not wait has a reservation", j->r.id);
-		if (job_terminal(j->r.state) && j->r.held_rums)
+		if (job_terminal(j->r.state) && (j->r.held_rums || j->r.held_extra_rums))
 			return broken(err, "I5: an ended job still holds budget", j->r.id);
 		if (a && a->state == ALLOC_ACTIVE)
 			for (uint32_t i = 0; i < a->parts_n; i++)
@@ -202,7 +203,7 @@ static int check_budgets(const struct core *c, struct arena *arena, struct err *
 		const struct qnode_s *q = j->r.held_rums ? qnode_of(c, j->r.spec.project) : NULL;
 
 		if (q && j->r.held_stage < q->r.stages_n)
-			held[place_of(&ids, q->r.id)][j->r.held_stage] += j->r.held_rums;
+			held[place_of(&ids, q->r.id)][j->r.held_stage] += j->r.held_rums + j->r.held_extra_rums;
 	}
 	at = 0;
 	EACH(c, qnodes, qnode_s, q) {
@@ -293,6 +294,8 @@ int core_check(const struct core *c, struct err *err)
 		rc = plan_check(c, err);
 	if (!rc)
 		rc = reservation_check(c, err);
+	if (!rc)
+		rc = elastic_check(c, err);
 	if (!rc)
 		rc = certify_check(c, err);
 	if (!rc)

@@ -6,6 +6,7 @@
  */
 #include "daemon/core/core.h"
 
+#include "daemon/core/elastic.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/roster.h"
 #include "daemon/core/state.h"
@@ -262,6 +263,7 @@ void core_free(struct core *c)
 		idtab_done(&q->loans);
 	idtab_done(&c->hungry);
 	idtab_done(&c->loans);
+	idtab_done(&c->elastic);
 	idtab_done(&c->ended);
 	FREE_ALL(qnodes, qnode_s, RECORD_QNODE);
 	FREE_ALL(nodes, node_s, RECORD_NODE);
@@ -797,6 +799,13 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		units += a->parts[i].units;
 	}
 	charge(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
+	if (a->extra && job_of(c, a->owner)) {
+		struct job_s *j = job_of(c, a->owner);
+		uint32_t n = a->state == ALLOC_STOPPING ? 0 : (uint32_t)units;
+
+		j->extras_n += add ? 1 : UINT32_MAX; /* -1 */
+		j->extra_units += add ? n : -n;
+	}
 	if (a->reservation) {
 		struct reservation_s *r = idtab_get(&c->reservations, a->reservation);
 
@@ -1132,6 +1141,7 @@ static void apply_job(struct core *c, const struct fact *f)
 		plan_hold(c, j);
 		disown(RECORD_JOB, &j->r);
 		(void)idtab_set(&c->ended, f->id, NULL);
+		(void)idtab_set(&c->elastic, f->id, NULL);
 		free(idtab_set(&c->jobs, f->id, NULL));
 		needs_wake_job(c, f->id);
 		return;
@@ -1146,6 +1156,10 @@ static void apply_job(struct core *c, const struct fact *f)
 		victim_key_set(c, alloc_of(c, j->r.alloc));
 	if (was && was != j->r.alloc && alloc_of(c, was))
 		victim_key_set(c, alloc_of(c, was));
+	if (elastic_is(&j->r.spec))
+		(void)idtab_set(&c->elastic, f->id, j->r.state == JOB_RUNNING ? j : NULL);
+	if (c->elastic.count)
+		s->work |= WORK_GROW; /* it may have been waited for */
 	if (job_terminal(j->r.state) != ended)
 		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
 	/* what depends on it; what waits for room under a limit */
@@ -1366,7 +1380,8 @@ static bool cluster_same_settings(const struct cluster *a, const struct cluster 
 	       a->no_expiry_until_ms == b->no_expiry_until_ms && a->notice_ms == b->notice_ms &&
 	       a->kill_margin_ms == b->kill_margin_ms && a->age_guard_ms == b->age_guard_ms &&
 	       a->loan_rate_ppm == b->loan_rate_ppm && a->urgent_rate_ppm == b->urgent_rate_ppm &&
-	       a->reservations_max == b->reservations_max && a->bind_timeout_ms == b->bind_timeout_ms;
+	       a->reservations_max == b->reservations_max && a->bind_timeout_ms == b->bind_timeout_ms &&
+	       a->resize_ms == b->resize_ms;
 }
 
 /* Each kind notes what its change may have made possible (scratch->work): devices, quota, budget and
@@ -1448,6 +1463,8 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 	}
 	if (c->scratch->wake_ms && c->scratch->wake_ms < due)
 		due = c->scratch->wake_ms;
+	if (c->scratch->grow_ms && c->scratch->grow_ms < due)
+		due = c->scratch->grow_ms;
 	return due < t_ms ? t_ms : due;
 }
 

@@ -1,4 +1,5 @@
 /* desired.c - what should be on a node: the level that agents reconcile to */
+#include "daemon/core/elastic.h"
 #include "daemon/core/state.h"
 
 #include <string.h>
@@ -27,9 +28,8 @@ static void devices_fill(const struct node *n, const struct part *p, struct unit
 	}
 }
 
-static void hosts_fill(const struct core *c, const struct alloc *a, struct unit *u, struct arena *arena)
+static void hosts_add(const struct core *c, const struct alloc *a, struct unit *u)
 {
-	u->hosts = arena_alloc(arena, a->parts_n * sizeof *u->hosts);
 	for (uint32_t i = 0; i < a->parts_n; i++) {
 		const struct part *p = &a->parts[i];
 		const struct node *n = core_node(c, p->node);
@@ -42,11 +42,54 @@ static void hosts_fill(const struct core *c, const struct alloc *a, struct unit 
 	}
 }
 
+static void hosts_fill(const struct core *c, const struct alloc *a, struct unit *u, struct arena *arena)
+{
+	u->hosts = arena_alloc(arena, a->parts_n * sizeof *u->hosts);
+	hosts_add(c, a, u);
+}
+
+/* What belongs to the attempt now, in the order of its nodes: the core, and of the extras those that run, and
+ * `self` if it is about to. Fills hosts, world and what is elastic; counts the nodes before self. */
+static void gang_fill(const struct core *c, const struct job *j, const struct alloc *core, const struct alloc *self,
+		      struct unit *u, struct arena *arena)
+{
+	uint32_t most = core->parts_n + (self->extra ? self->parts_n : 0), before = 0;
+
+	EACH(c, loans, alloc_s, a)
+		most += job_of(c, j->id)->extras_n && a->r.extra && a->r.owner == j->id ? a->r.parts_n : 0;
+	u->hosts = arena_alloc(arena, most * sizeof *u->hosts);
+	hosts_add(c, core, u);
+	for (uint32_t i = 0; i < core->parts_n; i++)
+		u->world += core->parts[i].tasks;
+	u->units_now = core->units;
+	if (job_of(c, j->id)->extras_n)
+		EACH(c, loans, alloc_s, a) {
+			if (!a->r.extra || a->r.owner != j->id || a->r.attempt != core->attempt ||
+			    (a->r.state != ALLOC_ACTIVE && &a->r != self))
+				continue;
+			if (&a->r == self)
+				before = u->hosts_n;
+			hosts_add(c, &a->r, u);
+			for (uint32_t i = 0; i < a->r.parts_n; i++)
+				u->world += a->r.parts[i].tasks;
+			u->units_now += a->r.units;
+		}
+	u->node_rank += before;
+	if (!elastic_is(&j->spec)) {
+		u->units_now = 0;
+		return;
+	}
+	u->nodes_min = core->parts_n;
+	u->nodes_max = elastic_nodes_max(c, &j->spec, core);
+	u->nodes_now = u->hosts_n;
+}
+
 static void job_fill(const struct core *c, int64_t t, const struct alloc *a, const struct part *p, struct unit *u,
 		     struct arena *arena)
 {
 	const struct job *j = core_job(c, a->owner);
-	const struct part *first = first_part(a);
+	const struct alloc *core = a->extra && j ? core_alloc(c, j->alloc) : a;
+	const struct part *first;
 
 	u->kind = UNIT_JOB_COMMAND;
 	if (!j)
@@ -57,8 +100,6 @@ static void job_fill(const struct core *c, int64_t t, const struct alloc *a, con
 	TEXT_SET(u->user, j->user);
 	u->rank0 = p->rank0;
 	u->cpus_per_task = j->spec.cpus_per_task;
-	TEXT_SET(u->master_address, core_node(c, first->node)->address);
-	u->master_port = first->port;
 	u->array = j->array;
 	u->array_index = j->array_index;
 	u->restart_count = a->attempt ? a->attempt - 1 : 0;
@@ -67,13 +108,18 @@ static void job_fill(const struct core *c, int64_t t, const struct alloc *a, con
 	u->stop_on_disconnect = j->spec.stop_on_disconnect;
 	u->signal = j->spec.signal;
 	u->signal_target = j->spec.signal_target;
-	for (uint32_t i = 0; i < a->parts_n; i++)
-		u->world += a->parts[i].tasks;
 	if (a->limit_ms != T_NEVER)
 		u->time_left_ms = a->limit_ms - t;
 	else if (a->state == ALLOC_BINDING)
 		u->time_left_ms = j->spec.time_limit_ms;
-	hosts_fill(c, a, u, arena);
+	if (!core || core->attempt != a->attempt) { /* an extra that outlives its core is stopping */
+		hosts_fill(c, a, u, arena);
+		return;
+	}
+	first = first_part(core);
+	TEXT_SET(u->master_address, core_node(c, first->node)->address);
+	u->master_port = first->port;
+	gang_fill(c, j, core, a, u, arena);
 }
 
 static void lease_fill(const struct core *c, int64_t t, const struct alloc *a, struct unit *u, struct arena *arena)

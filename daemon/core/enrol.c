@@ -45,7 +45,7 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 		return err_set(err, ERR_INVAL, "the cluster needs a name");
 	if (in->lease_ttl_ms <= 0 || in->lease_grace_ms < 0 || in->lease_term_ms <= 0 || in->bind_timeout_ms <= 0 ||
 	    in->lost_after_ms <= 0 || in->job_time_ms <= 0 || in->notice_ms < 0 || in->kill_margin_ms < 0 ||
-	    in->cooldown_ms < 0 || in->rejoin_grace_ms < 0 || in->lease_offer_ms <= 0)
+	    in->cooldown_ms < 0 || in->rejoin_grace_ms < 0 || in->lease_offer_ms <= 0 || in->resize_ms < 0)
 		return err_set(err, ERR_RANGE, "a time in the settings is not positive");
 	if (!c->have_cluster) {
 		memcpy(cl->uid, in->uid, sizeof cl->uid);
@@ -69,6 +69,7 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	cl->job_time_ms = in->job_time_ms;
 	cl->cooldown_ms = in->cooldown_ms;
 	cl->age_guard_ms = in->age_guard_ms;
+	cl->resize_ms = in->resize_ms;
 	cl->renewals_per_s = in->renewals_per_s;
 	cl->loan_rate_ppm = in->loan_rate_ppm;
 	cl->urgent_rate_ppm = in->urgent_rate_ppm;

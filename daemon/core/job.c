@@ -17,6 +17,7 @@
  * Budget: at start the whole time limit is held from a released stage; at the end what was used is
  * captured and the rest released. Work lost to a recall is refunded from the last checkpoint on.
  */
+#include "daemon/core/elastic.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 #include "proto/model/names.h"
@@ -87,15 +88,16 @@ void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t
 {
 	if (j->held_rums) {
 		struct qnode *q = EDIT(c, d, RECORD_QNODE, qnode, j->spec.project);
-		int64_t cost = rated(c, &j->spec, j->attempt_guaranteed_rums, j->attempt_loan_rums) - refund;
+		int64_t cost = rated(c, &j->spec, j->attempt_guaranteed_rums,
+				     j->attempt_loan_rums + j->attempt_extra_rums) - refund;
 
 		if (j->held_stage < q->stages_n) {
-			q->stages[j->held_stage].held_rums -= j->held_rums;
+			q->stages[j->held_stage].held_rums -= j->held_rums + j->held_extra_rums;
 			q->stages[j->held_stage].spent_rums += cost > 0 ? cost : 0;
 		}
 	}
-	j->held_rums = 0;
-	j->attempt_guaranteed_rums = j->attempt_loan_rums = 0;
+	j->held_rums = j->held_extra_rums = 0;
+	j->attempt_guaranteed_rums = j->attempt_loan_rums = j->attempt_extra_rums = 0;
 }
 
 /* ---- starting ------------------------------------------------------------------------------------ */
@@ -145,10 +147,11 @@ void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t
 		.excluded_n = j->excluded_n,
 		.until_ms = holds_until(c, t, s, klass),
 		.reservation = s->reservation,
-		.project = s->project,
 		.topology = s->topology,
 		.topology_required = s->topology_required || t < s->topology_wait_ms + j->submit_ms,
 	};
+	if (c->reservations.count && !s->reservation)
+		ask->magnet = reservation_magnet(c, s->project, ask->until_ms);
 	if (ask->topology_required && !s->topology_required && job_waits(j) &&
 	    (!c->scratch->wake_ms || s->topology_wait_ms + j->submit_ms < c->scratch->wake_ms))
 		c->scratch->wake_ms = s->topology_wait_ms + j->submit_ms; /* time alone relaxes it */
@@ -163,10 +166,8 @@ void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t
 	}
 }
 
-static void tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n)
+void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, uint32_t rank)
 {
-	uint32_t rank = 0;
-
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t tasks = s->tasks_per_node ? s->tasks_per_node :
 				 s->tasks_per_unit ? s->tasks_per_unit * parts[i].units : 1;
@@ -211,9 +212,10 @@ void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	j->exit_signal = 0;
 	j->end_cause = END_NONE;
 	j->requeue_wanted = false;
+	j->resized_ms = 0;
 	ask.attempt = j->attempt;
 	job_place_ask(c, t, j, klass, &ask.place);
-	tasks_fill(&j->spec, parts, parts_n);
+	job_tasks_fill(&j->spec, parts, parts_n, 0);
 	j->alloc = alloc_make(c, d, t, &ask, parts, parts_n);
 }
 
@@ -273,6 +275,8 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 	struct job *j = job_of_attempt(c, d, a);
 	bool failed = p->exit_code || p->exit_signal, all = true;
 
+	if (a->extra)
+		elastic_exited(c, d, t, a);
 	if (!j)
 		return;
 	for (uint32_t i = 0; i < a->parts_n; i++)
@@ -331,7 +335,7 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 	alloc_stop(c, d, t, id, END_BIND, 0, 0);
 	/* behind the barrier nothing has run, so the job need not wait for a node that may be dead: it goes
 	 * back in line at once, the devices follow on evidence */
-	if (nothing_ran && a->owner_kind == OWNER_JOB)
+	if (nothing_ran && a->owner_kind == OWNER_JOB && !a->extra)
 		job_alloc_gone(c, d, t, peek(c, d, RECORD_ALLOC, id));
 }
 
@@ -422,6 +426,8 @@ void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const s
 	uint8_t cause = a->stop_cause;
 	bool failed;
 
+	if (a->extra)
+		elastic_gone(c, d, t, a);
 	if (!j)
 		return; /* a newer attempt has taken over */
 	failed = j->exit_code || j->exit_signal;
@@ -790,7 +796,7 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 	if (!draft.spec.notice_ms)
 		draft.spec.notice_ms = min64(or_else(c->cluster.defaults.job_notice_ms, c->cluster.notice_ms),
 					     draft.spec.time_limit_ms / 2);
-	if (!draft.spec.units_max)
+	if (draft.spec.units_max < draft.spec.units)
 		draft.spec.units_max = draft.spec.units;
 	draft.owner = cmd->principal;
 	draft.spec.reservation = 0;
@@ -943,8 +949,11 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 			s->held_rums += more;
 			j->held_rums = hold;
 		}
-		if (a && a->state == ALLOC_ACTIVE)
+		if (a && a->state == ALLOC_ACTIVE) {
 			EDIT(c, d, RECORD_ALLOC, alloc, a->id)->limit_ms = a->start_ms + u->time_limit_ms;
+			if (elastic_limit(c, d, j, a->start_ms + u->time_limit_ms, err))
+				return err->code;
+		}
 	}
 	if (job_waits(old))
 		return submit_check(c, t, d, j, err);

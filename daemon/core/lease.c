@@ -103,6 +103,39 @@ static void stop_everything(const struct core *c, struct decision *d, int64_t t,
 			alloc_stop(c, d, t, a->r.id, cause, a->r.state == ALLOC_BINDING ? 0 : LEASE_STOP_MS, 0);
 }
 
+/* How long after a recall a loan lease has given everything back. */
+static int64_t lease_back_ms(const struct core *c, const struct lease *l)
+{
+	return l->spec.notice_ms + c->cluster.kill_margin_ms + flavor_of(c, l->spec.flavor)->scrub_ms_max;
+}
+
+/* ---- reservations ahead ------------------------------------------------------------------------------ */
+
+/* Until when it has its devices, for reservation.h; 0: it may stay. */
+static int64_t holds_until(const struct core *c, int64_t t, const struct lease *l)
+{
+	if (l->spec.klass == LEASE_LOAN)
+		return t + lease_back_ms(c, l);
+	if (l->spec.auto_extend)
+		return 0;
+	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
+}
+
+/* The first reservation that wants its devices before `until_ms`. */
+static const struct reservation *blocked(const struct core *c, uint64_t lease, int64_t until_ms)
+{
+	EACH(c, allocs, alloc_s, a) {
+		const struct reservation *r = a->r.owner_kind == OWNER_LEASE && a->r.owner == lease &&
+						a->r.klass == CLASS_GUARANTEED && c->reservations.count ?
+						      reservation_blocks(c, &a->r, until_ms) :
+						      NULL;
+
+		if (r)
+			return r;
+	}
+	return NULL;
+}
+
 /* ---- hooks of alloc.c ------------------------------------------------------------------------------ */
 
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a)
@@ -120,6 +153,9 @@ void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, st
 	if (!l->active_since_ms) {
 		l->active_since_ms = t;
 		l->term_end_ms = t + l->spec.term_ms;
+		/* what was placed for it first may have been placed for a little less */
+		for (const struct reservation *in_way; (in_way = blocked(c, a->owner, l->term_end_ms)) != NULL;)
+			l->term_end_ms = in_way->spec.windows[0].from_ms;
 	}
 	r = old ? EDIT(c, d, RECORD_RENEWAL, renewal, a->owner) : create(d, RECORD_RENEWAL, a->owner);
 	r->lease = a->owner;
@@ -166,22 +202,6 @@ static void lease_reason(struct lease_s *l, int64_t t, int reason)
 	l->reason = (uint16_t)reason;
 }
 
-/* How long after a recall a loan lease has given everything back. */
-static int64_t lease_back_ms(const struct core *c, const struct lease *l)
-{
-	return l->spec.notice_ms + c->cluster.kill_margin_ms + flavor_of(c, l->spec.flavor)->scrub_ms_max;
-}
-
-/* Until when it has its devices, for reservation.h; 0: it may stay. */
-static int64_t holds_until(const struct core *c, int64_t t, const struct lease *l)
-{
-	if (l->spec.klass == LEASE_LOAN)
-		return t + lease_back_ms(c, l);
-	if (l->spec.auto_extend)
-		return 0;
-	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
-}
-
 void lease_place_ask(const struct core *c, int64_t t, const struct lease *l, struct place_ask *ask)
 {
 	struct grant_ask grant;
@@ -189,21 +209,6 @@ void lease_place_ask(const struct core *c, int64_t t, const struct lease *l, str
 	lease_ask(l, &grant);
 	*ask = grant.place;
 	ask->until_ms = holds_until(c, t, l);
-}
-
-/* The first reservation that wants its devices before `until_ms`. */
-static const struct reservation *blocked(const struct core *c, uint64_t lease, int64_t until_ms)
-{
-	EACH(c, allocs, alloc_s, a) {
-		const struct reservation *r = a->r.owner_kind == OWNER_LEASE && a->r.owner == lease &&
-						a->r.klass == CLASS_GUARANTEED && c->reservations.count ?
-						      reservation_blocks(c, &a->r, until_ms) :
-						      NULL;
-
-		if (r)
-			return r;
-	}
-	return NULL;
 }
 
 /* Bind `units` from free devices. */
@@ -356,6 +361,11 @@ void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, con
 
 	ENSURE(l);
 	lease_ask(l, &ask);
+	ask.place.until_ms = holds_until(c, t, l);
+	if (reservation_bars_parts(c, &ask.place, m->parts, m->parts_n)) {
+		claim_drop(c, d, t, m->id); /* it came too late for these: planned anew */
+		return;
+	}
 	claim_served(c, d, t, m);
 	(void)alloc_make(c, d, t, &ask, m->parts, m->parts_n);
 	if (l->state == LEASE_GRANTED)

@@ -196,6 +196,8 @@ bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64
 
 		if (j && j->alloc == a->id)
 			job_lost(c, d, t, j->id, n->name);
+		else if (j && a->extra)
+			alloc_stop(c, d, t, a->id, END_INFRA, 0, 0); /* the job goes on without */
 	}
 	return true;
 }

@@ -44,8 +44,8 @@ void victim_key_set(const struct core *c, struct alloc_s *a)
 		a->lost_from_ms = T_NEVER; /* the rest of its job goes on */
 	if (a->r.extra || a->r.owner_kind == OWNER_LEASE)
 		return;
-	if (!j || j->alloc != a->r.id) { /* its job runs elsewhere: nothing is lost */
-		a->rank = RANK_JOB;
+	if (!j || j->alloc != a->r.id) { /* its job runs elsewhere, or goes on without: nothing is lost */
+		a->rank = a->r.extra ? RANK_EXTRA : RANK_JOB;
 		a->lost_from_ms = T_NEVER;
 		return;
 	}

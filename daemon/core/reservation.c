@@ -15,7 +15,9 @@
  * gone before all that follow. Windows are apart from each other, so pinned devices are free between.
  *
  * Invariants (reservation_check): two reservations whose windows meet share no device and no core; a
- * device's pins are found at its node; what is inside is owned by a member.
+ * device's pins are found at its node; guaranteed work on pinned devices that is not inside ends before the
+ * window begins, unless it was there first and --ignore-jobs said so; in the window no loan is left that has
+ * not been told.
  *
  * Source: Slurm's advance reservations (flags MAINT, FLEX, MAGNETIC, REPLACE_DOWN, PURGE_COMP,
  * IGNORE_JOBS; slurm.schedmd.com/reservations.html); the traps of openpbs #791, #2398: deleting while
@@ -97,15 +99,33 @@ static bool is_member(const struct core *c, const struct reservation *r, uint32_
 	return false;
 }
 
-/* May whoever asks use it now, until ask->until_ms? */
-static bool open_to(const struct core *c, const struct reservation *r, const struct place_ask *ask)
+/* Does its window let somebody in who stays until then? */
+static bool lets_in(const struct reservation *r, int64_t until_ms)
 {
-	if (r->id != ask->reservation && !(r->spec.magnetic && is_member(c, r, ask->project, 0)))
-		return false;
 	if (r->spec.flex)
 		return true;
-	return r->state == RESERVATION_ACTIVE && (r->spec.overrun || ask->until_ms <= window_of(r)->to_ms) &&
-	       ask->until_ms;
+	return r->state == RESERVATION_ACTIVE && (r->spec.overrun || until_ms <= window_of(r)->to_ms) && until_ms;
+}
+
+/* May whoever asks use it now, until ask->until_ms? */
+static bool open_to(const struct reservation *r, const struct place_ask *ask)
+{
+	return (r->id == ask->reservation || r->id == ask->magnet) && lets_in(r, ask->until_ms);
+}
+
+/* One, so that an allocation is never inside two: that under way before those to come, then by id. */
+uint64_t reservation_magnet(const struct core *c, uint32_t project, int64_t until_ms)
+{
+	const struct reservation *found = NULL;
+
+	EACH(c, reservations, reservation_s, rs) {
+		const struct reservation *r = &rs->r;
+
+		if (r->spec.magnetic && pins(r) && lets_in(r, until_ms) && is_member(c, r, project, 0) &&
+		    (!found || (r->state == RESERVATION_ACTIVE && found->state != RESERVATION_ACTIVE)))
+			found = r;
+	}
+	return found ? found->id : 0;
 }
 
 /* ---- pins at the nodes (core_apply) ------------------------------------------------------------------- */
@@ -247,7 +267,7 @@ bool reservation_bar(const struct core *c, const struct node_s *n, const struct 
 		const struct reservation *r;
 		const struct part *p = pin_part(c, &n->pins[i], &r);
 
-		if (open_to(c, r, ask)) {
+		if (open_to(r, ask)) {
 			mine |= p->devices;
 			mask_or(cores_mine, p->cores);
 			memory_mine += memory_idle(c, n, r, p);
@@ -279,7 +299,7 @@ const struct reservation *reservation_in_way(const struct core *c, const struct 
 			const struct reservation *r;
 
 			(void)pin_part(c, &n->pins[i], &r);
-			if (!open_to(c, r, ask) && (!ask->until_ms || ask->until_ms > window_of(r)->from_ms) &&
+			if (!open_to(r, ask) && (!ask->until_ms || ask->until_ms > window_of(r)->from_ms) &&
 			    (!first || window_of(r)->to_ms < window_of(first)->to_ms ||
 			     (window_of(r)->to_ms == window_of(first)->to_ms && r->id < first->id)))
 				first = r;
@@ -306,7 +326,7 @@ uint64_t reservation_of_parts(const struct core *c, const struct place_ask *ask,
 			const struct reservation *r;
 			const struct part *p = pin_part(c, &node->pins[k], &r);
 
-			if (parts_meet(&parts[i], p) && open_to(c, r, ask))
+			if (parts_meet(&parts[i], p) && open_to(r, ask))
 				return r->id;
 		}
 	}
@@ -330,6 +350,23 @@ const struct reservation *reservation_blocks(const struct core *c, const struct 
 		}
 	}
 	return NULL;
+}
+
+bool reservation_bars_parts(const struct core *c, const struct place_ask *ask, const struct part *parts, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct node_s *node = node_of(c, parts[i].node);
+
+		for (uint32_t k = 0; k < node->pins_n; k++) {
+			const struct reservation *r;
+			const struct part *p = pin_part(c, &node->pins[k], &r);
+
+			if (parts_meet(&parts[i], p) && !open_to(r, ask) &&
+			    (!ask->until_ms || ask->until_ms > window_of(r)->from_ms))
+				return true;
+		}
+	}
+	return false;
 }
 
 int64_t reservation_wants_ms(const struct core *c, const struct alloc *a)
@@ -1092,6 +1129,22 @@ void reservation_note(const struct core *c, const struct node_s *n, char out[TEX
 
 /* ---- check ------------------------------------------------------------------------------------------------------ */
 
+/* Does it end before the window that comes, or was told to? */
+static bool ends_before(const struct core *c, const struct alloc *a, const struct reservation *r)
+{
+	const struct job *j = a->owner_kind == OWNER_JOB ? core_job(c, a->owner) : NULL;
+	const struct lease *l = a->owner_kind == OWNER_LEASE ? core_lease(c, a->owner) : NULL;
+
+	if (a->state == ALLOC_STOPPING || a->reservation == r->id)
+		return true;
+	if (a->klass == CLASS_LOAN)
+		return r->state != RESERVATION_ACTIVE || a->limit_ms <= window_of(r)->from_ms;
+	if (l)
+		return !l->term_end_ms || l->term_end_ms <= window_of(r)->from_ms;
+	return !j || (a->state == ALLOC_BINDING ? a->bind_by_ms + j->spec.time_limit_ms : a->limit_ms) <=
+			     window_of(r)->from_ms;
+}
+
 int reservation_check(const struct core *c, struct err *err)
 {
 	uint64_t pinned = 0, found = 0;
@@ -1115,6 +1168,15 @@ int reservation_check(const struct core *c, struct err *err)
 			const struct part *p = pin_part(c, &n->pins[i], &a);
 
 			found++;
+			for (uint32_t u = 0; u < n->units_n && !a->spec.ignore_jobs; u++) {
+				const struct alloc *al = core_alloc(c, n->units[u].alloc);
+
+				for (uint32_t k = 0; k < al->parts_n; k++)
+					if (al->parts[k].index == n->units[u].part && parts_meet(&al->parts[k], p) &&
+					    !ends_before(c, al, a))
+						return err_set(err, ERR_CORRUPT, "I2: allocation %" PRIu64
+							       " stays into reservation %" PRIu64, al->id, a->id);
+			}
 			if (!pins(a) || p->node != n->r.id)
 				return err_set(err, ERR_CORRUPT, "a node's pin is none of its reservation (%" PRIu64 ")", a->id);
 			for (uint32_t k = 0; k < i; k++)

@@ -15,12 +15,16 @@ bool reservation_bar(const struct core *c, const struct node_s *n, const struct 
 		     uint64_t cores[CORE_WORDS], uint32_t *memory_mib);
 /* Of those that keep `ask` from devices of its flavor, the one that is over first; NULL. O(nodes). */
 const struct reservation *reservation_in_way(const struct core *c, const struct place_ask *ask);
+/* The magnetic reservation that work of a project goes to unless it names one; 0. O(reservations). */
+uint64_t reservation_magnet(const struct core *c, uint32_t project, int64_t until_ms);
 /* Asks whose numbers are equal meet the same reservations. O(reservations). */
 uint64_t reservation_horizon(const struct core *c, int64_t until_ms);
 /* Inside which one are these parts, placed for `ask`? 0: none. */
 uint64_t reservation_of_parts(const struct core *c, const struct place_ask *ask, const struct part *parts, uint32_t n);
 /* Which one does not let it stay until then? NULL: it may. */
 const struct reservation *reservation_blocks(const struct core *c, const struct alloc *a, int64_t until_ms);
+/* May what was planned before still be bound there, to stay until ask->until_ms? TRUE: it may not. */
+bool reservation_bars_parts(const struct core *c, const struct place_ask *ask, const struct part *parts, uint32_t n);
 /* When a reservation wants it to be told to go (a loan before the start, work inside before the end);
  * T_NEVER. And the telling. */
 int64_t reservation_wants_ms(const struct core *c, const struct alloc *a);

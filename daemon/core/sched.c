@@ -22,6 +22,7 @@
  * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole walk over everything
  * at the same instant starts nobody, and gives nobody a place either unless devices are reserved in advance.
  */
+#include "daemon/core/elastic.h"
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
@@ -301,7 +302,7 @@ static uint64_t ask_hash(const struct core *c, const struct place_ask *a, uint8_
 	for (uint32_t i = 0; i < a->excluded_n; i++)
 		h = hash_u64(h, a->excluded[i].node);
 	if (c->reservations.count)
-		h = hash_u64(hash_u64(hash_u64(h, a->reservation), a->project), reservation_horizon(c, a->until_ms));
+		h = hash_u64(hash_u64(hash_u64(h, a->reservation), a->magnet), reservation_horizon(c, a->until_ms));
 	return h ? h : 1;
 }
 
@@ -463,6 +464,7 @@ static enum verdict try_guaranteed(const struct look *k)
 		reason_set(k->need, k->t, rc, 0);
 		return WAITS;
 	}
+	k->need->lacks = true;
 	job_place_ask(c, k->t, j, CLASS_GUARANTEED, &ask);
 	rc = c->reservations.count ? place_once(c, &ask, &k->d->arena, &parts, &n) : 0;
 	if (!reservation_reason(rc) &&
@@ -481,6 +483,7 @@ static enum verdict try_guaranteed(const struct look *k)
 		would_delay(k);
 	else if (raise_claim(c, k->d, k->t, j))
 		return ACTED;
+	k->need->lacks = !reservation_reason(rc);
 	if (reservation_reason(rc)) { /* it waits for an instant, and in nobody's way */
 		const struct reservation *r = reservation_in_way(c, &ask);
 
@@ -525,6 +528,7 @@ static enum verdict try_loan(const struct look *k, int quota)
 		started(c, k->d, k->t, j, CLASS_LOAN, parts, n);
 		return ACTED;
 	}
+	k->need->lacks = (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
 	if (s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE)
 		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
 	else
@@ -541,6 +545,7 @@ static enum verdict try_job(const struct look *k)
 	int gate = gates(c, k->t, j, &waits_for), quota = REASON_LEAF_FULL;
 	struct core *mut;
 
+	k->need->lacks = false;
 	if (gate == REASON_DEPENDENCY_NEVER) {
 		job_end(c, k->d, k->t, EDIT(c, k->d, RECORD_JOB, job, j->id), JOB_CANCELLED,
 			"its dependency can never be met (106)");
@@ -758,6 +763,15 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 	return false;
 }
 
+/* A claim that came late, or whose job asks for longer by now. */
+static bool claim_too_late(const struct core *c, int64_t t, const struct claim *m)
+{
+	struct place_ask ask;
+
+	job_place_ask(c, t, core_job(c, m->owner), CLASS_GUARANTEED, &ask);
+	return reservation_bars_parts(c, &ask, m->parts, m->parts_n);
+}
+
 bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 {
 	if (c->cluster.safe_mode)
@@ -774,6 +788,8 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 		c->scratch->claims_done++;
 		if (r->owner_kind == OWNER_LEASE) {
 			lease_claim_filled(c, d, t, r);
+		} else if (c->reservations.count && claim_too_late(c, t, r)) {
+			claim_drop(c, d, t, r->id); /* it would now end in a reservation: planned anew */
 		} else if (!core_job(c, r->owner)->held_rums &&
 			   budget_gate(c, t, core_job(c, r->owner), CLASS_GUARANTEED)) {
 			claim_drop(c, d, t, r->id); /* a grant came to the project meanwhile and does not cover it */
@@ -844,7 +860,7 @@ static bool promote(const struct core *c, int64_t t, struct decision *d, const s
 	struct alloc *e;
 	int64_t more;
 
-	if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec))
+	if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec) || a->r.extra)
 		return false;
 	if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
 	    !plan_may(c, t, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, max64(a->until_ms - t, 1), 0, NULL) ||
@@ -937,6 +953,10 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 		s->wake_ms = 0;
 		s->work |= WORK_JOBS;
 	}
+	if (s->grow_ms && s->grow_ms <= t) {
+		s->grow_ms = 0;
+		s->work |= WORK_GROW;
+	}
 	if ((s->work & WORK_RESERVE) && sched_reservations(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_RESERVE;
@@ -951,8 +971,14 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_PROMOTE;
-	if (s->work & (WORK_JOBS | WORK_FREED | WORK_WALK | WORK_FRESH))
-		(void)sched_jobs(c, t, d); /* an empty decision says that nothing is left */
+	if (s->work & (WORK_JOBS | WORK_FREED | WORK_WALK | WORK_FRESH)) {
+		s->work |= WORK_GROW; /* who waits for what is known anew */
+		if (sched_jobs(c, t, d))
+			return;
+	}
+	if ((s->work & WORK_GROW) && sched_elastic(c, t, d))
+		return;
+	s->work &= ~(uint32_t)WORK_GROW; /* an empty decision says that nothing is left */
 }
 
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)

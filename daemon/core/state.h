@@ -76,6 +76,8 @@ struct job_s {
 	/* volatile: never in facts, lost at restart */
 	uint64_t order; /* place in line as of the last sched_order */
 	int64_t p50_ms, p90_ms; /* likely start as of then; 0: nobody can tell */
+	uint32_t extras_n;    /* allocations beside its core */
+	uint32_t extra_units; /* in those that are not being given back */
 	uint32_t pending_at; /* index into core->pending + 1 */
 	struct line *line;   /* while PENDING */
 	struct timer wait;   /* place in it: by submission */
@@ -96,6 +98,7 @@ struct need {
 	uint8_t shape, klass;
 	bool loan_only, loan_ok;
 	bool fresh;  /* in scratch->fresh */
+	bool lacks;  /* devices and nothing else, as of the last look */
 	bool parked; /* no device that comes free helps it: it waits for the job named, or for an order */
 	uint64_t waits_for;
 	struct need *wait_next, *wait_prev;
@@ -243,6 +246,7 @@ struct core {
 	struct idtab holds;               /* job → struct hold */
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
+	struct idtab elastic;             /* running jobs that may grow */
 	struct idtab ended;               /* jobs */
 	struct roster *roster[FLAVORS_MAX + 1]; /* nodes in order of topology; [0]: those counted in cores */
 	bool rosters_stale;
@@ -264,7 +268,8 @@ enum {
 	WORK_WALK = 32,  /* a walk is under way: starting a job frees nothing, so it goes on where it was */
 	WORK_FRESH = 64, /* needs with a new first job */
 	WORK_RESERVE = 128, /* a reservation may have lost devices, or find others */
-	WORK_DEVICES = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_RESERVE,
+	WORK_GROW = 256,    /* an elastic job may get more, or has to give back */
+	WORK_DEVICES = WORK_CLAIMS | WORK_LEASES | WORK_PROMOTE | WORK_RESERVE | WORK_GROW,
 	WORK_ALL = WORK_DEVICES | WORK_JOBS,
 };
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
@@ -296,6 +301,7 @@ struct scratch {
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
 	int64_t ordered_ms;
+	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
 	uint64_t promises_given, promises_kept, promises_broken;
@@ -400,7 +406,7 @@ struct place_ask {
 	uint64_t *ret_largest; /* the most that one node has, or one group where one is required; may be NULL */
 	int64_t until_ms;     /* it is gone, or can be, by then; 0: it stays. See reservation.h */
 	uint64_t reservation; /* only inside this one; 0 */
-	uint32_t project;     /* whose magnetic reservations are open to it */
+	uint64_t magnet;      /* the magnetic one it may use beside the rest; 0 */
 	bool unbarred;        /* as if there were no reservations: to tell why it does not fit */
 	const struct calendar_ask *calendar; /* PLACE_CALENDAR */
 	const uint64_t *victims; /* PLACE_OVER_LOANS: only these allocations, ascending; NULL: any loan */
@@ -620,6 +626,8 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
 void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
 	      uint32_t parts_n);
+/* Tasks and ranks of parts, from `rank` on. */
+void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, uint32_t rank);
 uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);
 bool member_of(const struct core *c, uint32_t principal, uint32_t qnode);
 /* Give every device the flavor that matches it now. */

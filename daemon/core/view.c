@@ -51,6 +51,15 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 	if (a) {
 		v->loan = a->klass == CLASS_LOAN;
 		nodes_text(c, a, v->nodes, sizeof v->nodes);
+		v->extra = js->extra_units;
+		EACH(c, loans, alloc_s, x) {
+			char more[TEXT_BYTES];
+
+			if (!js->extras_n || !x->r.extra || x->r.owner != j->id || x->r.state == ALLOC_STOPPING)
+				continue;
+			nodes_text(c, &x->r, more, sizeof more);
+			text_add(v->nodes, sizeof v->nodes, ",", more);
+		}
 		if (a->stop_cause == END_RECALL && a->state == ALLOC_STOPPING)
 			v->recall_at_ms = a->stop_at_ms;
 	}

@@ -80,6 +80,8 @@ static const struct conf_row jobs_rows[] = {
 	 .doc = "how long a finished job is listed"},
 	{.key = "age_guard", .type = CONF_DURATION, .offset = AT(jobs.age_guard_ms), .preset = "1d", .min = 1000,
 	 .max = LONG_MS, .doc = "a job that waits longer goes by age, not by size"},
+	{.key = "resize_interval", .type = CONF_DURATION, .offset = AT(jobs.resize_interval_ms), .preset = "5m", .min = 100,
+	 .max = LONG_MS, .doc = "an elastic job changes its size at most this often"},
 	{.key = "urgent_percent", .type = CONF_COUNT, .offset = AT(jobs.urgent_percent), .preset = "200", .max = 10000,
 	 .doc = "what class urgent costs a budget, in percent of the normal price"},
 	{.key = "reservations", .type = CONF_COUNT, .offset = AT(jobs.reservations), .preset = "64", .min = 1, .max = 1000,

@@ -54,6 +54,7 @@ struct daemon_conf {
 		int64_t retries_infra, retries_user;
 		int64_t finished_keep_ms; /* how long a finished job is listed */
 		int64_t age_guard_ms; /* waiting longer: by age, not by size */
+		int64_t resize_interval_ms; /* between two changes of an elastic job's size */
 		int64_t urgent_percent; /* what class urgent costs a budget */
 		int64_t reservations;   /* per flavor: jobs that are promised, or kept, a start */
 	} jobs;

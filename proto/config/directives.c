@@ -201,12 +201,35 @@ static int gpus_value(struct job_options *o, const char *value, int64_t min, int
 	return 0;
 }
 
+/* "8-32", "h100:8-32": what stands before the last '-' is the least of an elastic job. */
+static bool gpus_range(struct job_options *o, const char *value, char least[64])
+{
+	const char *colon = strrchr(value, ':'), *number = colon ? colon + 1 : value, *dash = strchr(number, '-');
+	int64_t min = 0, max = 0;
+
+	if (!dash || !isdigit((unsigned char)number[0]) || (size_t)(dash - value) >= 64)
+		return false;
+	memcpy(least, value, (size_t)(dash - value));
+	least[dash - value] = '\0';
+	if (units_count(least + (number - value), 1, COUNT_MAX, &min, NULL) || units_count(dash + 1, 1, COUNT_MAX, &max, NULL) ||
+	    min > max)
+		return false;
+	o->elastic_min = min;
+	o->elastic_max = max;
+	return true;
+}
+
 APPLY(gpus)
 {
+	bool whole = row->offset == offsetof(struct job_options, gpus);
+	char least[64];
 	int64_t v = 0;
-	int code = gpus_value(o, value, 0, &v, err);
+	int code;
 
 	(void)where;
+	if (whole)
+		o->elastic_min = o->elastic_max = JOB_UNSET;
+	code = gpus_value(o, whole && gpus_range(o, value, least) ? least : value, 0, &v, err);
 	if (code)
 		return code;
 	set_i64(o, row, v);

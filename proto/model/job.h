@@ -128,6 +128,9 @@ struct job {
 	int64_t refunded_rums;
 	int64_t attempt_guaranteed_rums; /* of the current attempt, not yet settled with the stage */
 	int64_t attempt_loan_rums;
+	int64_t resized_ms;         /* when its extras last changed by its own; 0: not in this attempt */
+	int64_t held_extra_rums;    /* beside held_rums, for extras */
+	int64_t attempt_extra_rums; /* used by them in this attempt */
 	int64_t lost_rums; /* work thrown away by recalls */
 	char end_text[TEXT_BYTES];
 	struct job_spec spec;

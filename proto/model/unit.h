@@ -46,6 +46,8 @@ struct unit {
 	uint32_t array_index;
 	uint32_t restart_count;
 	bool resume; /* a checkpoint was reported */
+	/* elastic jobs; 0: of one size. Running tasks are told when `units_now` changes. */
+	uint32_t nodes_min, nodes_max, nodes_now, units_now;
 	bool slurm_env;
 	bool stop_on_disconnect;
 	/* UNIT_STOP */

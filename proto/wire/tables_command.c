@@ -29,7 +29,8 @@ FIELDS(unit) = {
 	F(27, stop_on_disconnect), ENUM(28, stop_cause, end_cause_names), F(29, stop_in_ms),
 	F(30, signal), ENUM(31, signal_target, signal_target_names), F(32, claim),
 	LIST(33, devices, DEVICES_PER_NODE_MAX, unit_device),
-	LIST(34, hosts, PARTS_PER_ALLOC_MAX, unit_host),
+	LIST(34, hosts, PARTS_PER_ALLOC_MAX, unit_host), F(35, nodes_min), F(36, nodes_max),
+	F(37, nodes_now), F(38, units_now),
 };
 #undef T
 SCHEMA(unit);

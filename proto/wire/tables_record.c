@@ -158,6 +158,7 @@ FIELDS(job) = {
 	LIST(34, excluded, EXCLUDED_NODES_MAX, node_ref), F(35, array_started),
 	F(36, array_live), F(37, attempt_guaranteed_rums), F(38, attempt_loan_rums),
 	F(39, back_ms),
+	F(40, resized_ms), F(41, held_extra_rums), F(42, attempt_extra_rums),
 	F(45, reserved_ms), F(46, reserved_devices), F(47, promised_ms), F(48, promise_broken),
 };
 #undef T

@@ -278,8 +278,11 @@ static void committed(struct sim *s, const struct sim_log *r)
 				stops |= a.parts[k].stop;
 			if (stops)
 				observer_stops(s, b->id);
-			if (!known)
+			if (!known) {
 				observer_allocated(s, &a);
+				s->n.inside += a.reservation != 0;
+				s->n.extras += a.extra;
+			}
 		} else if (b->kind == RECORD_LEASE) {
 			struct lease l;
 
@@ -290,6 +293,8 @@ static void committed(struct sim *s, const struct sim_log *r)
 				holders_check(s, &l);
 		} else if (b->kind == RECORD_CLAIM && !known) {
 			s->n.claims++;
+		} else if (b->kind == RECORD_RESERVATION && !known) {
+			s->n.reservations++;
 		}
 	}
 	arena_done(&arena);

@@ -328,6 +328,10 @@ static void submit(struct sim *s, struct sim_user *u)
 		p->requires = &want;
 		p->requires_n = 1;
 	}
+	if (s->k.calendar && sim_chance(s, 300000))
+		p->units_max = p->units * (uint32_t)sim_span(s, 1, 4);
+	if (s->k.calendar && sim_chance(s, 150000))
+		(void)snprintf(b.reservation, sizeof b.reservation, "r%u", (unsigned)sim_below(s, 4));
 	memset(p->payload, 7, sizeof p->payload);
 	ask(s, u, CMD_JOB_SUBMIT, &b, p->name);
 }
@@ -376,6 +380,57 @@ static bool dead_one(struct sim *s, struct sim_user *u)
 	return false;
 }
 
+/* Reserve something for somebody, or take it back. */
+static void reserve(struct sim *s, struct sim_user *u)
+{
+	struct cmd_reservation_create b = {0};
+	struct cmd_reservation_update up = {0};
+	struct cmd_object del = {0};
+	struct text_ref member, node;
+	struct window window[2];
+	int64_t from = daemon_t(s) + (sim_chance(s, 300000) ? 0 : sim_span(s, 0, 30 * MS_PER_MIN));
+	char name[NAME_BYTES];
+
+	(void)snprintf(name, sizeof name, "r%u", (unsigned)sim_below(s, 4));
+	if (sim_chance(s, 300000)) {
+		(void)snprintf(del.name, sizeof del.name, "%s", name);
+		ask(s, u, CMD_RESERVATION_DELETE, &del, name);
+		return;
+	}
+	if (sim_chance(s, 200000)) {
+		(void)snprintf(up.name, sizeof up.name, "%s", name);
+		up.to_ms = daemon_t(s) + sim_span(s, 1, 40 * MS_PER_MIN);
+		ask(s, u, CMD_RESERVATION_UPDATE, &up, name);
+		return;
+	}
+	(void)snprintf(b.spec.name, sizeof b.spec.name, "%s", name);
+	window[0] = (struct window){from, from + sim_span(s, 1, 40 * MS_PER_MIN)};
+	window[1] = (struct window){window[0].from_ms + MS_PER_HOUR, window[0].to_ms + MS_PER_HOUR};
+	b.spec.windows = window;
+	b.spec.windows_n = (uint32_t)sim_span(s, 1, 2);
+	b.spec.repeat_ms = sim_chance(s, 200000) ? MS_PER_HOUR : 0;
+	b.spec.maint = sim_chance(s, 400000);
+	b.spec.flex = sim_chance(s, 200000);
+	b.spec.magnetic = sim_chance(s, 300000);
+	b.spec.overrun = sim_chance(s, 200000);
+	b.spec.ignore_jobs = sim_chance(s, 300000);
+	b.spec.no_replace = sim_chance(s, 200000);
+	b.spec.purge_ms = sim_chance(s, 200000) ? 5 * MS_PER_MIN : 0;
+	if (b.spec.maint) {
+		(void)snprintf(node.s, sizeof node.s, "%s", s->machine[sim_below(s, s->k.machines)].name);
+		b.nodes = &node;
+		b.nodes_n = 1;
+	} else {
+		(void)snprintf(b.flavor, sizeof b.flavor, "f%u", (unsigned)sim_below(s, s->k.flavors));
+		(void)snprintf(member.s, sizeof member.s, "project:p%u", (unsigned)sim_below(s, s->k.projects));
+		b.spec.shape = sim_chance(s, 300000) ? SHAPE_NODE : SHAPE_GPU;
+		b.spec.units = (uint32_t)sim_span(s, 1, b.spec.shape == SHAPE_NODE ? 2 : 4);
+		b.members = &member;
+		b.members_n = 1;
+	}
+	ask(s, u, CMD_RESERVATION_CREATE, &b, name);
+}
+
 static void admin(struct sim *s, struct sim_user *u)
 {
 	struct sim_machine *m = &s->machine[sim_below(s, s->k.machines)];
@@ -399,6 +454,10 @@ static void admin(struct sim *s, struct sim_user *u)
 	}
 	if (dead_one(s, u))
 		return;
+	if (s->k.calendar && s->d.up && sim_chance(s, 250000)) {
+		reserve(s, u);
+		return;
+	}
 	(void)snprintf(b.node, sizeof b.node, "%s", m->name);
 	(void)snprintf(b.reason, sizeof b.reason, "maintenance");
 	if (s->k.division_changes && sim_chance(s, 150000)) {

@@ -244,6 +244,7 @@ static void draw_knobs(struct sim *s)
 	k->division_changes = sim_chance(s, 400000);
 	k->restores = sim_chance(s, 200000);
 	k->declares_dead = sim_chance(s, 300000);
+	k->calendar = sim_chance(s, 500000);
 	if (!k->restores)
 		k->weight[FAULT_RESTORE] = k->weight[FAULT_BACKUP] = 0;
 	else

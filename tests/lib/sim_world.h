@@ -113,6 +113,9 @@ extern const char *const sim_canary_name[];
 	X(expiries, "leases")                                                                      \
 	X(claims, "claims")                                                                        \
 	X(recalls, "allocations")                                                                  \
+	X(reservations, "reservations")                                                            \
+	X(inside, "allocations") /* placed inside one */                                           \
+	X(extras, "allocations") /* of elastic jobs */                                             \
 	X(device_ms, "ms")
 struct sim_counts {
 #define X(name, unit) uint64_t name;
@@ -142,6 +145,7 @@ struct sim_knobs {
 	uint32_t crash_ppm; /* an agent dies before one of its steps */
 	uint32_t hide_ppm;  /* shims that die */
 	bool division_changes, restores, declares_dead;
+	bool calendar; /* reservations and elastic jobs */
 };
 
 /* ---- messages ------------------------------------------------------------------------------------------ */

@@ -88,6 +88,8 @@ static void submit_something(struct core_world *w, struct prng *prng)
 		s->array_last = (uint32_t)prng_below(prng, 5);
 		s->array_running_max = (uint32_t)prng_below(prng, 3);
 	}
+	if (!prng_below(prng, 3))
+		s->units_max = s->units * (1 + (uint32_t)prng_below(prng, 4));
 	if (lung && !prng_below(prng, 4))
 		(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "r%u", (unsigned)prng_below(prng, 4));
 	if (!prng_below(prng, 8))
