@@ -972,6 +972,39 @@ static void test_stop_escalates(void **st)
 	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
 }
 
+/* An elastic job's tasks are told of each new size once, and nothing of them ends for it. */
+static void test_a_new_size_is_told(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 2);
+	const struct action *notice;
+
+	u.nodes_min = u.nodes_now = 1;
+	u.nodes_max = 3;
+	u.units_now = 8;
+	start(w, u);
+	w->log_n = 0;
+	u.phase = UNIT_RUN;
+	u.nodes_now = 3;
+	u.units_now = 24;
+	u.world = 6;
+	want(w, &u, 1);
+	assert_int_equal(count(w, ACTION_NOTICE), 2); /* both tasks */
+	notice = &w->log[place(w, ACTION_NOTICE)];
+	assert_int_equal(notice->signo, 0);
+	assert_non_null(strstr(notice->text, "\"cause\":\"resize\",\"nodes\":3,\"units\":24,\"world\":6"));
+	want(w, &u, 1); /* the same again */
+	assert_int_equal(count(w, ACTION_NOTICE), 2);
+	assert_int_equal(state(w, 42), UNIT_RUNNING);
+	u.nodes_now = 1;
+	u.units_now = 8;
+	want(w, &u, 1);
+	assert_int_equal(count(w, ACTION_NOTICE), 4);
+	stop(w, u, 60000);
+	assert_int_equal(count(w, ACTION_NOTICE), 6); /* a stop has a notice of its own */
+	assert_int_equal(count(w, ACTION_KILL), 0);
+}
+
 static void test_released_needs_every_process_gone(void **st)
 {
 	struct world *w = *st;
@@ -1830,6 +1863,11 @@ static void test_env_for_torchrun(void **st)
 	CHECK_ENV(&e, {"PET_NNODES", "3"}, {"PET_NODE_RANK", "1"}, {"PET_NPROC_PER_NODE", "2"},
 		  {"PET_RDZV_BACKEND", "c10d"}, {"PET_RDZV_ENDPOINT", "10.2.0.17:20007"}, {"PET_RDZV_ID", "job-1042.3"},
 		  {"PET_MAX_RESTARTS", "0"}, {"RANK", "1"}, {"WORLD_SIZE", "3"});
+	CHECK_ENV(&e, {"SLUIS_NUM_NODES_MIN", NULL}, {"SLUIS_NUM_NODES_MAX", NULL});
+	e.unit.nodes_min = 2; /* it may lose one and gain five */
+	e.unit.nodes_max = 8;
+	CHECK_ENV(&e, {"PET_NNODES", "2:8"}, {"PET_MAX_RESTARTS", "100"}, {"SLUIS_NUM_NODES_MIN", "2"},
+		  {"SLUIS_NUM_NODES_MAX", "8"}, {"WORLD_SIZE", "3"});
 	e.unit.world = 5; /* others have more than one */
 	CHECK_ENV(&e, {"PET_NNODES", NULL}, {"RANK", "1"});
 }
@@ -1951,6 +1989,7 @@ int main(void)
 		STORY(test_no_port_left),
 		STORY(test_a_part_that_runs_nothing),
 		STORY(test_stop_escalates),
+		STORY(test_a_new_size_is_told),
 		STORY(test_released_needs_every_process_gone),
 		STORY(test_deadline_moves_as_the_daemon_says),
 		STORY(test_no_deadline_after_the_kill),
