@@ -509,9 +509,8 @@ static void used_directories_carry_nothing_over(void **state)
 	(void)snprintf(path, sizeof(path), "%s/units/t1", w->run_dir);
 	assert_int_equal(stat(path, &before), 0);
 	wait_until(w, "t1", is_over, &s);
-	while (exec_release(w->exec, "t1", NULL))
-		usleep(1000);
-	usleep(50000); /* the shim has said all, and leaves */
+	wait_shim_gone(w, "t1");
+	assert_int_equal(exec_release(w->exec, "t1", NULL), 0);
 	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
 	(void)snprintf(path, sizeof(path), "%s/units/t2", w->run_dir);
 	assert_int_equal(stat(path, &after), 0);
@@ -522,7 +521,7 @@ static void used_directories_carry_nothing_over(void **state)
 	/* Then a "kill" that nobody has taken out of the socket waits in the one that is put aside. */
 	assert_int_equal(exec_start(w->exec, &first, NULL), 0);
 	wait_until(w, "t1", is_over, &s);
-	usleep(50000);
+	wait_shim_gone(w, "t1");
 	(void)snprintf(units, sizeof(units), "%s/units/t1", w->run_dir);
 	dir = open(units, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(dir >= 0);
