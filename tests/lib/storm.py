@@ -477,7 +477,8 @@ def soak(seconds, n):
             print(f"FAILED: sluisd ended with {d.proc.returncode}\n{d.log()[-2000:]}")
             return 1
         if now > seconds / 2:
-            samples.append((now, status_kb(d, "VmRSS"), len(os.listdir(f"/proc/{d.proc.pid}/fd"))))
+            # our own memory: the state's file is mapped, and grows by what it is told
+            samples.append((now, status_kb(d, "RssAnon"), len(os.listdir(f"/proc/{d.proc.pid}/fd"))))
     until = time.monotonic() + 60
     while ready(d) < n and time.monotonic() < until:
         time.sleep(0.5)
@@ -489,7 +490,7 @@ def soak(seconds, n):
     for what, times in sorted(done.items()):
         figure(f"soak_{what.replace(' ', '_')}", times, "times")
     rss = slope([(x, y) for x, y, _ in samples]) if len(samples) > 1 else 0.0
-    figure("soak_rss", status_kb(d, "VmRSS"), "kB")
+    figure("soak_rss", status_kb(d, "RssAnon"), "kB")
     figure("soak_rss_slope", rss, "kB/minute over the second half")
     figure("soak_fd_slope", slope([(x, y) for x, _, y in samples]) if len(samples) > 1 else 0.0, "descriptors/minute")
     figure("soak_nodes_not_back", bad, "nodes")
