@@ -160,6 +160,8 @@ class DaemonTale:
         self.own = self.d = Mortal(os.path.relpath(os.path.join(folder, "d"), T), trap,
                                    [f"log.archive_dir={self.archive_dir}", "log.archive_after=1s"])
         self.restored = Mortal(os.path.relpath(os.path.join(folder, "r"), T), trap)
+        for d in (self.own, self.restored):     # beside the folder: a fault below it must not eat what is said
+            d.log_path = f"{folder}.{os.path.basename(d.dir)}.log"
         self.keys, self.secret = keypair(), os.urandom(32)
         self.idem = collections.defaultdict(lambda: os.urandom(16))
         self.acked = {}         # name -> job id
