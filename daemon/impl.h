@@ -169,6 +169,8 @@ void server_refuse(struct server *s, struct link_door *door, const struct link_p
 		   const struct err *err);
 void server_goodbye(struct server *s, struct link_door *door, const struct link_peer *peer, uint64_t req,
 		    int code, const char *text);
+/* Take SIGTERM, SIGINT and SIGHUP; what comes before the loop turns waits for it. */
+int server_signals(struct server *s, struct err *err) NODISCARD;
 /* The store failed: nothing is answered any more, the process ends with EXIT_STORAGE. */
 void server_fail(struct server *s, const struct err *err);
 int64_t server_commit_p99_us(const struct server *s);

@@ -605,7 +605,7 @@ static void on_watchdog(struct loop *loop, struct loop_timer *timer, void *arg)
 
 /* ---- run -------------------------------------------------------------------------------------- */
 
-static int start(struct server *s, struct err *err)
+int server_signals(struct server *s, struct err *err)
 {
 	int rc = loop_add_signal(s->loop, SIGTERM, on_stop, s, err);
 
@@ -613,6 +613,13 @@ static int start(struct server *s, struct err *err)
 		rc = loop_add_signal(s->loop, SIGINT, on_stop, s, err);
 	if (!rc)
 		rc = loop_add_signal(s->loop, SIGHUP, on_reload, s, err);
+	return rc;
+}
+
+static int start(struct server *s, struct err *err)
+{
+	int rc = 0;
+
 	for (int i = 0; i < DOOR_KINDS && !rc; i++)
 		if (s->door[i])
 			rc = link_door_watch(s->loop, s->door[i], doors_message, s, TURN_MESSAGES, err);

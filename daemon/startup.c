@@ -549,6 +549,8 @@ static int start_steps(struct server *s, int *ret_exit, struct err *err)
 	*ret_exit = EXIT_OTHER;
 	FAILPOINT("startup.first.step");
 	rc = prove(s, err);
+	if (!rc)
+		rc = server_signals(s, err); /* who has seen where we are may ask us to stop */
 	if (rc)
 		return rc;
 	*ret_exit = EXIT_STORAGE;
