@@ -494,6 +494,16 @@ static enum verdict try_guaranteed(const struct look *k)
 	return reserve(k, true);
 }
 
+/* What is free was counted for somebody who would have taken any of it. */
+static void free_note(const struct core *c, const struct place_ask *a)
+{
+	const struct failed *f = failed_before(c, ask_hash(c, a, PLACE_FREE), a->units);
+
+	if (f && a->shape == SHAPE_GPU && !a->chunk && !a->cpus && !a->memory_mib && !a->requires_n && !a->excluded_n &&
+	    !a->topology && !c->reservations.count && f->total < c->scratch->walk_free)
+		c->scratch->walk_free = f->total;
+}
+
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
 static enum verdict try_loan(const struct look *k, int quota)
 {
@@ -521,6 +531,8 @@ static enum verdict try_loan(const struct look *k, int quota)
 	if (!loan) {
 		job_place_ask(c, k->t, j, CLASS_LOAN, &ask);
 		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
+		if (loan)
+			free_note(c, &ask);
 	}
 	if (!loan && !certify_loan(c, s->flavor, need, parts, n))
 		loan = REASON_LOAN_NOTICE;
@@ -608,6 +620,7 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	s->walk_flavor = flavor;
 	s->walk_klass = JOB_SYSTEM;
 	s->walk_loans = false;
+	s->walk_free = UINT64_MAX;
 	s->walk_project = s->walk_pick = s->pick_n = 0;
 	memset(s->failed, 0, sizeof s->failed);
 	if (s->order_stale)
@@ -660,6 +673,15 @@ static void picks_make(const struct core *c, int64_t t, const struct group *g)
 		qsort(s->pick, s->pick_n, sizeof *s->pick, pick_cmp);
 }
 
+/* It can be told beforehand that there are too few devices for it as a loan, and no place in the plan either. */
+static bool hopeless(const struct core *c, const struct need *n)
+{
+	const struct scratch *s = c->scratch;
+
+	return s->walk_loans && n->shape == SHAPE_GPU && n->units > s->walk_free &&
+	       (n->loan_only || c->plan[n->flavor].holds >= plan_reservations_max(c)) && n->reason;
+}
+
 /* To the next group; false at the end of the walk. */
 static bool walk_next(const struct core *c, int64_t t)
 {
@@ -696,7 +718,7 @@ static bool walk_step(const struct core *c, int64_t t, struct decision *d, uint3
 			if (!*budget)
 				return false;
 			--*budget;
-			if (!n->at || n->tried == s->walk)
+			if (!n->at || n->tried == s->walk || hopeless(c, n))
 				continue;
 			if (try_need(c, t, d, n) == ACTED)
 				return true; /* the next of this need may start, too */

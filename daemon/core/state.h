@@ -291,6 +291,7 @@ struct scratch {
 	uint64_t walk; /* number of the walk, from 1 */
 	uint16_t walk_flavor;
 	uint8_t walk_klass, walk_loans;
+	uint64_t walk_free; /* devices that were free for loans when one did not fit; UINT64_MAX: all did */
 	uint32_t walk_project, walk_pick;
 	struct pick *pick;
 	uint32_t pick_n, pick_cap;
