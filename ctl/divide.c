@@ -206,6 +206,9 @@ int divide_command(const struct division *d, struct arena *arena, struct cmd_div
 			     zero_up(d->defaults.lease_term_ms)},
 	};
 
+	for (size_t i = d->deficit_order.count; i-- > 0;) /* the file was checked: at most all of them, once each */
+		a.deficit_order = a.deficit_order << 4 | (uint32_t)division_deficit_step(d->deficit_order.items[i]);
+
 	if (d->flavors.count > FLAVORS_MAX || d->nodes_count > QNODES_MAX) {
 		(void)err_set(err, ERR_RANGE, "%zu flavors and %zu tree nodes", d->flavors.count, d->nodes_count);
 		return err_hint(err, "at most %d and %d", FLAVORS_MAX, QNODES_MAX);

@@ -122,6 +122,14 @@ static void note_node(struct server *s, const struct node *old, const struct nod
 		note(s, LOG_WARNING, "node lost", "node=%s seq=%" PRIu64, log_quote(n->name), seq);
 }
 
+static void note_flavor(struct server *s, const struct flavor *old, const struct flavor *f, uint64_t seq)
+{
+	if (f && f->deficit != (old ? old->deficit : 0))
+		note(s, f->deficit ? LOG_WARNING : LOG_NOTICE, f->deficit ? "deficit" : "deficit over",
+		     "flavor=%s missing=%" PRIu32 " hits=%s seq=%" PRIu64, log_quote(f->name), f->deficit,
+		     log_quote(f->deficit_hits), seq);
+}
+
 static void note_claim(struct server *s, const struct claim *old, const struct claim *m, uint64_t id, uint64_t seq)
 {
 	if (!m)
@@ -218,8 +226,7 @@ void events_note(struct server *s, const struct fact *f, uint64_t seq)
 {
 	const void *old;
 
-	if (f->kind == RECORD_RENEWAL || f->kind == RECORD_IDEM || f->kind == RECORD_USAGE || f->kind == RECORD_ALLOC ||
-	    f->kind == RECORD_FLAVOR)
+	if (f->kind == RECORD_RENEWAL || f->kind == RECORD_IDEM || f->kind == RECORD_USAGE || f->kind == RECORD_ALLOC)
 		return;
 	old = core_record(s->core, f->kind, f->id);
 	switch (f->kind) {
@@ -227,6 +234,7 @@ void events_note(struct server *s, const struct fact *f, uint64_t seq)
 	case RECORD_LEASE: note_lease(s, old, f->lease, f->id, seq); break;
 	case RECORD_NODE: note_node(s, old, f->node, seq); break;
 	case RECORD_CLAIM: note_claim(s, old, f->claim, f->id, seq); break;
+	case RECORD_FLAVOR: note_flavor(s, old, f->flavor, seq); break;
 	case RECORD_RESERVATION: note_reservation(s, old, f->reservation, f->id, seq); break;
 	case RECORD_QNODE: note_qnode(s, old, f->qnode, seq); break;
 	case RECORD_APPROVAL: note_approval(s, old, f->approval, f->id, seq); break;

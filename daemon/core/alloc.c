@@ -371,6 +371,8 @@ void alloc_vanished(const struct core *c, struct decision *d, int64_t t, uint64_
 		return;
 	if (a->owner_kind == OWNER_JOB && a->state != ALLOC_STOPPING)
 		alloc_stop(c, d, t, id, END_INFRA, 0, 0);
+	if (a->owner_kind == OWNER_LEASE && a->state != ALLOC_STOPPING)
+		lease_blame(c, d, a->owner, node);
 	for (bool again = true; again;) {
 		again = false;
 		a = peek(c, d, RECORD_ALLOC, id);

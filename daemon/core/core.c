@@ -33,7 +33,8 @@ static const struct kind_info KIND[RECORD_KINDS] = {
 	[RECORD_PRINCIPAL] = {sizeof(struct principal), 0, {{0}}},
 	[RECORD_CRED] = {sizeof(struct cred), 0, {{0}}},
 	[RECORD_TOKEN] = {sizeof(struct token), 0, {{0}}},
-	[RECORD_LEASE] = {sizeof(struct lease), 1, {L(lease, spec.requires, spec.requires_n, false)}},
+	[RECORD_LEASE] = {sizeof(struct lease), 2,
+			  {L(lease, spec.requires, spec.requires_n, false), L(lease, excluded, excluded_n, false)}},
 	[RECORD_RENEWAL] = {sizeof(struct renewal), 0, {{0}}},
 	[RECORD_JOB] = {sizeof(struct job), 3,
 			{L(job, spec.requires, spec.requires_n, false), L(job, spec.deps, spec.deps_n, false),
@@ -643,6 +644,13 @@ static void trees_rebuild(struct core *c)
 		if (c->tree[r].cell)
 			quota_rebuild(&c->tree[r]);
 	plan_pools_rebuild(c);
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+		c->promised[f] = 0;
+		for (uint8_t s = 0; s < SHAPE_COUNT; s++)
+			for (uint32_t i = 0; c->tree[resource_index(f, s)].cell && i < n; i++)
+				c->promised[f] += in_devices(c, f, s, c->tree[resource_index(f, s)].cell[i].own);
+	}
+	c->scratch->deficit_look = true;
 	notes_rebuild(c);
 	certify_rebuild(c, &c->certify);
 	certify_count(c);
@@ -1095,6 +1103,8 @@ static void apply_node(struct core *c, const struct fact *f)
 	if (!fresh)
 		plan_node(c, n, false);
 	certify_node(c, n, -1);
+	deficit_node(c, n, -1);
+	c->scratch->deficit_look = true;
 	if (!f->node) {
 		ENSURE(!n->units_n);
 		timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, T_NEVER);
@@ -1115,6 +1125,7 @@ static void apply_node(struct core *c, const struct fact *f)
 	node_index(c, n);
 	plan_node(c, n, true);
 	certify_node(c, n, 1);
+	deficit_node(c, n, 1);
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
@@ -1384,6 +1395,13 @@ static bool cluster_same_settings(const struct cluster *a, const struct cluster 
 	       a->resize_ms == b->resize_ms;
 }
 
+/* But for what sluisd itself keeps in it. */
+static bool flavor_same(const struct flavor *a, const struct flavor *b)
+{
+	return a->unit == b->unit && a->devices_per_node == b->devices_per_node && a->scrub_ms_max == b->scrub_ms_max &&
+	       a->retired == b->retired;
+}
+
 /* Each kind notes what its change may have made possible (scratch->work): devices, quota, budget and
  * limits that grow, an end others wait for. What only takes away makes nothing possible. */
 void core_apply(struct core *c, const struct fact *f)
@@ -1401,8 +1419,9 @@ void core_apply(struct core *c, const struct fact *f)
 		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
 		if (!c->flavor[f->id])
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
+		c->tree_stale |= !flavor_same(&c->flavor[f->id]->r, f->flavor);
 		c->flavor[f->id]->r = *f->flavor;
-		c->tree_stale = true;
+		c->scratch->deficit_look = true;
 		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;
 		break;
@@ -1449,7 +1468,7 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 
 	if (!c->have_cluster)
 		return T_NEVER;
-	if (c->overnoted)
+	if (c->overnoted || c->scratch->deficit_look)
 		return t_ms;
 	if (c->scratch->work)
 		return c->scratch->pause_ms > t_ms ? c->scratch->pause_ms : t_ms;

@@ -134,6 +134,9 @@ static int flavors_apply(const struct core *c, struct decision *d, const struct 
 		e = create(d, RECORD_FLAVOR, ret_id[f]);
 		*e = a->flavors[f];
 		e->id = ret_id[f];
+		e->deficit = 0; /* looked at anew */
+		e->deficit_since_ms = 0;
+		e->deficit_hits[0] = '\0';
 		e->retired = false;
 	}
 	for (uint16_t id = 1; id <= FLAVORS_MAX; id++)
@@ -259,6 +262,7 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 	cl->division_version++;
 	memcpy(cl->division_payload, a->payload, sizeof cl->division_payload);
 	cl->defaults = a->defaults;
+	cl->deficit_order = a->deficit_order;
 	d->result.version = cl->division_version;
 	d->result.id = cl->division_version;
 	return 0;

@@ -330,7 +330,7 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 			(void)snprintf(j->end_text, sizeof j->end_text, "%s: %.60s", n ? n->name : "?", text);
 		}
 	} else {
-		lease_bind_failed(c, d, t, a->owner, n ? n->name : "?", text);
+		lease_bind_failed(c, d, t, a->owner, node, text);
 	}
 	alloc_stop(c, d, t, id, END_BIND, 0, 0);
 	/* behind the barrier nothing has run, so the job need not wait for a node that may be dead: it goes

@@ -54,7 +54,9 @@ static void lease_ask(const struct lease *l, struct grant_ask *ask)
 			  .chunk = s->shape == SHAPE_GPU && s->units_per_replica ? s->units_per_replica : 0,
 			  .chunk_parts = is_service(s),
 			  .requires = s->requires,
-			  .requires_n = s->requires_n},
+			  .requires_n = s->requires_n,
+			  .excluded = l->excluded,
+			  .excluded_n = l->excluded_n},
 	};
 	if (s->leaf_percent_max) {
 		uint32_t step = s->shape == SHAPE_GPU && s->units_per_replica ? s->units_per_replica : 1;
@@ -163,16 +165,32 @@ void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, st
 	r->expires_live_ms = max64(r->expires_live_ms, live_ms(c, t) + l->spec.ttl_ms);
 }
 
+void lease_blame(const struct core *c, struct decision *d, uint64_t id, uint32_t node)
+{
+	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
+	struct node_ref *list = arena_alloc(&d->arena, (EXCLUDED_NODES_MAX + 1) * sizeof *list);
+	uint32_t n = 0;
+
+	for (uint32_t i = l->excluded_n < EXCLUDED_NODES_MAX ? 0 : 1; i < l->excluded_n; i++)
+		if (l->excluded[i].node != node)
+			list[n++] = l->excluded[i];
+	if (node)
+		list[n++].node = node;
+	l->excluded = list;
+	l->excluded_n = n;
+}
+
 /* From the failure on, not from when its devices are back: else it would bind again at once. */
-void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node,
-		       const char *text)
+void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint32_t node, const char *text)
 {
 	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
 
+	lease_blame(c, d, id, node);
 	l->retry_ms = t + (LEASE_RETRY_MS << (l->bind_failures < 6 ? l->bind_failures : 6));
 	l->bind_failures++;
 	if (!lease_terminal(l->state))
-		(void)snprintf(l->end_reason, sizeof l->end_reason, "%s: %.60s", node, text);
+		(void)snprintf(l->end_reason, sizeof l->end_reason, "%s: %.60s",
+			       core_node(c, node) ? core_node(c, node)->name : "?", text);
 }
 
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a)
@@ -297,12 +315,29 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 	return false;
 }
 
+/* As many of `missing` as are free at once, else all of them by a claim. */
+static bool grow(const struct core *c, int64_t t, struct decision *d, const struct lease *l, uint32_t missing)
+{
+	uint32_t step = l->spec.shape == SHAPE_GPU && l->spec.units_per_replica ? l->spec.units_per_replica : 1;
+	uint32_t now = missing / step, least = 0;
+
+	if (!grow_now(c, d, t, l, missing))
+		return true;
+	while (least < now) {
+		uint32_t mid = least + (now - least + 1) / 2;
+
+		if (fits_now(c, d, t, l, mid * step))
+			least = mid;
+		else
+			now = mid - 1;
+	}
+	return (least && !grow_now(c, d, t, l, least * step)) || grow_claim(c, d, t, l, missing, false);
+}
+
 /* A live lease that holds less than it should: after a resize, or when hardware was lost. */
 static bool sched_short(const struct core *c, int64_t t, struct decision *d, struct lease_s *ls, uint32_t missing)
 {
 	const struct lease *l = &ls->r;
-	uint32_t step = l->spec.shape == SHAPE_GPU && l->spec.units_per_replica ? l->spec.units_per_replica : 1;
-	uint32_t now = missing / step, least = 0;
 	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, missing, lease_klass(l));
 	bool did = false;
 
@@ -310,20 +345,12 @@ static bool sched_short(const struct core *c, int64_t t, struct decision *d, str
 		lease_reason(ls, t, rc);
 		return false;
 	}
-	if (grow_now(c, d, t, l, missing)) { /* as many as are free at once */
-		while (least < now) {
-			uint32_t mid = least + (now - least + 1) / 2;
+	did = grow(c, t, d, l, missing);
+	if (!did && l->excluded_n) { /* better on a node that failed it before than not at all */
+		struct lease plain = *l;
 
-			if (fits_now(c, d, t, l, mid * step))
-				least = mid;
-			else
-				now = mid - 1;
-		}
-		did = least && !grow_now(c, d, t, l, least * step);
-		if (!did)
-			did = grow_claim(c, d, t, l, missing, false);
-	} else {
-		did = true;
+		plain.excluded_n = 0;
+		did = grow(c, t, d, &plain, missing);
 	}
 	if (did && l->state == LEASE_GRANTED)
 		state_set(EDIT(c, d, RECORD_LEASE, lease, l->id), LEASE_BINDING, t);

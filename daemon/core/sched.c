@@ -460,6 +460,8 @@ static enum verdict try_guaranteed(const struct look *k)
 	uint32_t n;
 	int rc = budget_gate(c, k->t, j, CLASS_GUARANTEED);
 
+	if (!rc && deficit_stops_public(c, s->project, s->flavor, s->shape, s->units))
+		rc = REASON_DEFICIT;
 	if (rc) {
 		reason_set(k->need, k->t, rc, 0);
 		return WAITS;
@@ -522,6 +524,8 @@ static enum verdict try_loan(const struct look *k, int quota)
 		loan = REASON_LOAN_NOTICE;
 	if (!loan && j->end_cause == END_RECALL && j->eligible_ms > k->t)
 		loan = REASON_COOLDOWN;
+	if (!loan && deficit_stops_loan(c, s->flavor))
+		loan = REASON_DEFICIT;
 	if (!loan)
 		loan = budget_gate(c, k->t, j, CLASS_LOAN);
 	if (!loan && !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j->id, &other)) {
@@ -541,7 +545,8 @@ static enum verdict try_loan(const struct look *k, int quota)
 		return ACTED;
 	}
 	k->need->lacks = (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
-	if (s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE)
+	if (s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
+	    loan == REASON_DEFICIT)
 		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
 	else
 		reason_set(k->need, k->t, quota, 0);
@@ -988,7 +993,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_LEASES) && !c->cluster.safe_mode && sched_leases(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_LEASES;
-	if (note_again(c, d))
+	if (deficit_tick(c, t, d) || note_again(c, d))
 		return;
 	if ((s->work & WORK_PROMOTE) && sched_promote(c, t, d))
 		return;

@@ -230,6 +230,8 @@ struct core {
 	uint32_t *tree_parent;            /* of the quota trees */
 	uint32_t *tree_id;                /* index → qnode id */
 	int64_t *tree_slo_ms;             /* index → its recall time */
+	int64_t live[FLAVORS_MAX + 1];     /* healthy devices on nodes that are heard */
+	int64_t promised[FLAVORS_MAX + 1]; /* sum of the nominals, in devices; with the trees */
 	uint32_t overnoted;               /* lenders named for more than they have left, over all trees */
 	uint32_t tree_n;
 	bool tree_stale;
@@ -301,6 +303,7 @@ struct scratch {
 	int64_t pause_ms; /* the budget of one look is used up: it goes on then */
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
+	bool deficit_look; /* what is alive or promised has changed */
 	int64_t ordered_ms;
 	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
@@ -569,6 +572,16 @@ int64_t plan_free(const struct core *c, int64_t t, uint16_t flavor);
 int64_t plan_ready(const struct core *c, uint16_t flavor); /* devices there are for work */
 int64_t plan_fit(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms);
 int plan_check(const struct core *c, struct err *err) NODISCARD; /* against a rebuild. O(all log all) */
+/* ---- less alive than promised (deficit.c) ---------------------------------------------------------- */
+void deficit_node(struct core *c, const struct node_s *n, int sign); /* for core_apply: what is alive there */
+bool deficit_tick(const struct core *c, int64_t t, struct decision *d); /* note it when it changes */
+bool deficit_step_on(const struct core *c, enum deficit_step step);
+/* In a deficit: must a new loan wait for those who lack what is theirs? A guaranteed start of the public side? */
+bool deficit_stops_loan(const struct core *c, uint16_t flavor);
+bool deficit_stops_public(const struct core *c, uint32_t project, uint16_t flavor, uint8_t shape, uint32_t units);
+/* Devices that the public side may hold guaranteed while `live` are alive. O(tree). */
+int64_t deficit_public_share(const struct core *c, uint16_t flavor, int64_t live);
+
 /* ---- whose nominal a loan uses (note.c) --------------------------------------------------------- */
 void note_alloc(struct core *c, struct alloc_s *a, bool add); /* for core_apply: what its notes contribute */
 void note_path(struct core *c, uint16_t flavor, uint8_t shape, uint32_t at, int sign); /* around a guaranteed charge */
@@ -656,8 +669,9 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund);
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text);
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
-void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node,
-		       const char *text);
+void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint32_t node, const char *text);
+/* The node has failed the lease: others are taken in its place while there are any. */
+void lease_blame(const struct core *c, struct decision *d, uint64_t id, uint32_t node);
 void lease_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 void job_lost(const struct core *c, struct decision *d, int64_t t, uint64_t id, const char *node);

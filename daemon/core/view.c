@@ -832,53 +832,79 @@ static void deficit_row(struct view_deficit *v, const char *who, const char *ste
 	}
 }
 
-/* What would happen, in the declared order, if the named nodes were lost now. Changes nothing. */
-static void view_deficit_fill(const struct core *c, const struct query *q, struct view_deficit *v, struct arena *arena)
+/* What would happen if the named nodes were lost now, or happens if none is named: for one flavor and step. */
+struct shortage { const char *flavor; uint16_t id; int64_t live, lost, promised; };
+
+static void deficit_step(const struct core *c, const struct query *q, const struct shortage *s, uint32_t step,
+			 struct view_deficit *v)
 {
+	int64_t short_by = s->promised - s->live + s->lost;
 	char who[NAME_BYTES], effect[TEXT_BYTES];
 
+	if (step == DEFICIT_SPARE && (s->lost || short_by > 0)) {
+		(void)snprintf(effect, sizeof effect, "%" PRId64 " live, %" PRId64 " lost, %" PRId64 " promised: %s", s->live,
+			       s->lost, s->promised, short_by <= 0 ? "the spare covers it" : "short");
+		deficit_row(v, s->flavor, "spare", effect);
+	}
+	if (step == DEFICIT_REPLACE_BROKEN) {
+		EACH(c, allocs, alloc_s, a) {
+			uint32_t hit = 0;
+
+			for (uint32_t i = 0; a->r.flavor == s->id && i < a->r.parts_n; i++) {
+				const struct node *n = core_node(c, a->r.parts[i].node);
+
+				hit += (q->name[0] ? node_named(n, q->name) : n->state != NODE_READY) ? a->r.parts[i].units : 0;
+			}
+			if (!hit)
+				continue;
+			(void)snprintf(who, sizeof who, "%s-%" PRIu64, a->r.owner_kind == OWNER_JOB ? "job" : "lease",
+				       a->r.owner);
+			if (a->r.owner_kind == OWNER_JOB)
+				(void)snprintf(effect, sizeof effect, "loses %u; requeued without the node after lost_after", hit);
+			else
+				(void)snprintf(effect, sizeof effect, "loses %u; replaced first from spare and loans", hit);
+			deficit_row(v, who, "replace_broken", effect);
+		}
+	}
+	if (short_by <= 0)
+		return;
+	if (step == DEFICIT_STOP_LOANS)
+		deficit_row(v, s->flavor, "stop_new_loans", "no new loans while somebody entitled lacks devices");
+	if (step == DEFICIT_RECALL_LOANS) {
+		(void)snprintf(effect, sizeof effect, "loans are recalled for up to %" PRId64, short_by);
+		deficit_row(v, s->flavor, "recall_loans", effect);
+	}
+	if (step == DEFICIT_SLOW_PUBLIC) {
+		(void)snprintf(effect, sizeof effect, "the public side starts up to %" PRId64 " of its %" PRId64,
+			       deficit_public_share(c, s->id, s->live - s->lost), deficit_public_share(c, s->id, INT64_MAX));
+		deficit_row(v, s->flavor, "slow_public_starts", effect);
+	}
+	if (step == DEFICIT_LOAN_LEASES) {
+		EACH(c, leases, lease_s, l)
+			if (l->r.spec.flavor == s->id && l->r.spec.klass == LEASE_LOAN && l->units_held) {
+				(void)snprintf(who, sizeof who, "lease-%" PRIu64, l->r.id);
+				deficit_row(v, who, "loan_leases", "ends with its next recall");
+			}
+	}
+}
+
+/* In the declared order. Changes nothing. */
+static void view_deficit_fill(const struct core *c, const struct query *q, struct view_deficit *v, struct arena *arena)
+{
 	v->items = arena_alloc(arena, LIST_ITEMS_MAX / 64 * sizeof *v->items);
-	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
-		int64_t live = 0, lost = 0, promised = 0;
+	(void)tree_of(c, 1, SHAPE_GPU); /* what is promised is up to date */
+	for (uint32_t o = c->cluster.deficit_order ? c->cluster.deficit_order : DEFICIT_ORDER_DEFAULT; o; o >>= 4)
+		for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+			struct shortage s = {.id = f, .live = c->live[f], .promised = c->promised[f]};
 
-		if (!flavor_of(c, f) || flavor_of(c, f)->retired || flavor_of(c, f)->unit == UNIT_CORE)
-			continue;
-		EACH(c, nodes, node_s, n) {
-			int64_t here = popcount64(node_flavor_mask(n, f));
-
-			live += n->r.state == NODE_READY ? here : 0;
-			lost += q->name[0] && n->r.state == NODE_READY && node_named(&n->r, q->name) ? here : 0;
+			if (!flavor_of(c, f) || flavor_of(c, f)->retired || flavor_of(c, f)->unit == UNIT_CORE)
+				continue;
+			s.flavor = flavor_of(c, f)->name;
+			EACH(c, nodes, node_s, n)
+				if (q->name[0] && n->r.state == NODE_READY && node_named(&n->r, q->name))
+					s.lost += popcount64(node_flavor_mask(n, f));
+			deficit_step(c, q, &s, o & 15, v);
 		}
-		for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
-			const struct quota_tree *t = tree_of(c, f, s);
-
-			for (uint32_t i = 0; t && i < t->nodes_n; i++)
-				promised += in_devices(c, f, s, t->cell[i].own);
-		}
-		(void)snprintf(effect, sizeof effect, "%" PRId64 " live, %" PRId64 " lost, %" PRId64 " promised: %s",
-			       live, lost, promised, live - lost >= promised ? "the spare covers it" : "short");
-		if (lost || live < promised)
-			deficit_row(v, flavor_of(c, f)->name, "spare", effect);
-		if (live - lost < promised) {
-			(void)snprintf(effect, sizeof effect, "no new loans; loans are recalled for up to %" PRId64,
-				       promised - live + lost);
-			deficit_row(v, flavor_of(c, f)->name, "recall_loans", effect);
-		}
-	}
-	EACH(c, allocs, alloc_s, a) {
-		uint32_t hit = 0;
-
-		for (uint32_t i = 0; i < a->r.parts_n; i++)
-			hit += q->name[0] && node_named(core_node(c, a->r.parts[i].node), q->name) ? a->r.parts[i].units : 0;
-		if (!hit)
-			continue;
-		(void)snprintf(who, sizeof who, "%s-%" PRIu64, a->r.owner_kind == OWNER_JOB ? "job" : "lease", a->r.owner);
-		if (a->r.owner_kind == OWNER_JOB)
-			(void)snprintf(effect, sizeof effect, "loses %u; requeued without the node after lost_after", hit);
-		else
-			(void)snprintf(effect, sizeof effect, "loses %u; replaced first from spare and loans", hit);
-		deficit_row(v, who, "replace_broken", effect);
-	}
 }
 
 static void key_text(const struct cred *cr, char out[48])

@@ -39,6 +39,14 @@ static const char *const every_names[] = {"day", "weekday", "weekend", NULL};
 static const char *const deficit_names[] = {"spare", "stop_new_loans", "recall_loans", "slow_public_starts",
 					    "loan_leases", "replace_broken", NULL};
 
+int division_deficit_step(const char *name)
+{
+	for (int i = 0; deficit_names[i]; i++)
+		if (strcmp(deficit_names[i], name) == 0)
+			return i + 1;
+	return 0;
+}
+
 int division_flavor(const struct division *d, const char *name)
 {
 	for (size_t i = 0; i < d->flavors.count; i++)

@@ -121,6 +121,7 @@ void division_free(struct division *division);
 /* The canonical file, appended: reading it back gives the same division. */
 void division_write(const struct division *division, struct buf *out);
 /* Index of a flavor by name, or -1. */
+int division_deficit_step(const char *name); /* 1.. in the order of enum deficit_step; 0: there is none */
 int division_flavor(const struct division *division, const char *name);
 /* "public/health/lung-screening" of a node, appended; nothing for the root. */
 void division_path(const struct division *division, size_t node, struct buf *out);

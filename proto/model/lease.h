@@ -66,6 +66,8 @@ struct lease {
 	char end_reason[TEXT_BYTES];
 	uint32_t bind_failures;
 	int64_t retry_ms; /* after a failed bind: not before; 0 */
+	uint32_t excluded_n; /* nodes that failed it, newest last: others are taken while there are any */
+	struct node_ref *excluded;
 };
 
 /* The part of a lease that changes with every renewal: small, so 100,000 a second are cheap. */

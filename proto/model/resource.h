@@ -33,7 +33,23 @@ struct flavor {
 	uint32_t committed_nodes; /* what may be promised whole */
 	uint32_t committed_units; /* and singly */
 	bool retired;
+	/* kept by sluisd: devices promised that are on no live node, since when, and whose they were */
+	uint32_t deficit;
+	int64_t deficit_since_ms;
+	char deficit_hits[TEXT_BYTES]; /* "lease-1 job-7", as far as it goes */
 };
+
+/* What gives when less is alive than was promised. */
+enum deficit_step {
+	DEFICIT_SPARE = 1,      /* what is installed beyond what was promised */
+	DEFICIT_STOP_LOANS,     /* no new loans while somebody entitled lacks devices */
+	DEFICIT_RECALL_LOANS,   /* loans go for replacements */
+	DEFICIT_SLOW_PUBLIC,    /* the public side starts no more than its share of what is alive */
+	DEFICIT_LOAN_LEASES,    /* loan leases end with their next recall */
+	DEFICIT_REPLACE_BROKEN, /* who lost hardware is served before others of its class */
+	DEFICIT_STEPS,
+};
+#define DEFICIT_ORDER_DEFAULT 0x654321u /* steps, the first in the lowest four bits */
 
 #define QTY_UNLIMITED INT64_MAX
 

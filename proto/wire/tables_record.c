@@ -7,7 +7,8 @@ FIELDS(flavor) = {
 	F(1, id), F(2, name), F(3, vendor), F(4, model), F(5, mig),
 	ENUM(6, unit, flavor_unit_names), F(7, memory_mib_min), F(8, weight_milli),
 	F(9, devices_per_node), F(10, scrub_ms_max), F(11, power_w), F(12, committed_nodes),
-	F(13, committed_units), F(14, retired),
+	F(13, committed_units), F(14, retired), F(15, deficit), F(16, deficit_since_ms),
+	F(17, deficit_hits),
 };
 #undef T
 SCHEMA(flavor);
@@ -102,6 +103,7 @@ FIELDS(lease) = {
 	F(5, fence), F(6, created_ms), F(7, state_since_ms), F(8, offer_until_ms),
 	F(9, active_since_ms), F(10, term_end_ms), F(11, recall_at_ms), F(12, claim),
 	F(13, end_reason), F(14, bind_failures), F(15, retry_ms),
+	LIST(16, excluded, EXCLUDED_NODES_MAX, node_ref),
 };
 #undef T
 SCHEMA(lease);
@@ -320,7 +322,7 @@ FIELDS(cluster) = {
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
 	F(15, division_payload), SUB(16, defaults, division_defaults), F(17, next_approval),
-	F(18, next_reservation),
+	F(18, next_reservation), F(19, deficit_order),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */

@@ -428,6 +428,161 @@ static void lost_hardware_is_named(void **state)
 	assert_int_equal(usage_of(w, "acme")->breaches[0].late_ms, HOUR);
 }
 
+/* ---- less alive than promised ------------------------------------------------------------------------------- */
+
+static bool previewed(const struct core_world *w, const char *lost, const char *step, const char *who, const char *effect)
+{
+	struct query q = {.type = QUERY_DEFICIT};
+	struct view_deficit v;
+	struct arena arena = {0};
+	struct err err;
+	bool found = false;
+
+	(void)snprintf(q.name, sizeof q.name, "%s", lost);
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &err), 0);
+	for (uint32_t i = 0; i < v.items_n; i++)
+		found |= !strcmp(v.items[i].step, step) && !strcmp(v.items[i].who, who) && strstr(v.items[i].effect, effect);
+	arena_done(&arena);
+	return found;
+}
+
+/* A node is lost under a lease: previewed, on record with whom it hit, the declared steps hold while it lasts, the
+ * lease is served first, nobody healthy is stopped for it but loans, and all is as before when it is over. */
+static void a_deficit_gives_in_the_declared_order(void **state)
+{
+	struct core_world *w = *state;
+	const struct flavor *f = core_record(w->core, RECORD_FLAVOR, 1);
+	uint64_t acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM), lung, heart, lent;
+	char who[32], node[NAME_BYTES];
+	uint32_t bad;
+
+	cw_settle(w);
+	bad = index_of(w, cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node);
+	(void)snprintf(who, sizeof who, "lease-%" PRIu64, acme);
+	(void)snprintf(node, sizeof node, "n%u", bad);
+	lung = cw_submit(w, w->alice, "lung", 8, 24 * HOUR);
+	cw_settle(w);
+	lent = loan(w, 16, 2 * MIN);
+	assert_int_not_equal(lent, 0);
+	assert_int_equal(f->deficit, 0);
+	assert_true(previewed(w, node, "spare", "h100", "32 live, 8 lost, 32 promised: short"));
+	assert_true(previewed(w, node, "replace_broken", who, "loses 8"));
+	assert_true(previewed(w, node, "slow_public_starts", "h100", "up to 12 of its 16"));
+	assert_true(previewed(w, node, "recall_loans", "h100", "up to 8"));
+	assert_false(previewed(w, "", "spare", "h100", ""));
+	w->node[bad].manner = CW_MUTE;
+	assert_int_equal(cw_liveness(w, bad, NODE_UNREACHABLE), 0);
+	cw_settle(w);
+	f = core_record(w->core, RECORD_FLAVOR, 1);
+	assert_int_equal(f->deficit, 8);
+	assert_int_equal(f->deficit_since_ms, w->t);
+	assert_string_equal(f->deficit_hits, who);
+	assert_true(previewed(w, "", "replace_broken", who, "loses 8"));
+	/* the public side has 12 of its 16: lung holds eight, heart may start four of its own, not five */
+	heart = cw_submit(w, w->bob, "heart", 5, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, heart), JOB_PENDING);
+	assert_int_equal(cw_reason(w, heart), REASON_DEFICIT);
+	assert_int_equal(cw_job(w, w->bob, CMD_JOB_CANCEL, heart), 0);
+	/* evidence that the devices are gone: the lease is replaced at once, from the loan */
+	assert_int_equal(cw_admin_node(w, CMD_NODE_DECLARE_DEAD, bad, "burnt"), 0);
+	for (uint32_t i = 1; i <= 4; i++)
+		w->node[i].manner = i == bad ? CW_MUTE : CW_STUBBORN;
+	cw_settle(w);
+	assert_non_null(cw_claim_of(w, OWNER_LEASE, acme));
+	assert_int_equal(cw_job_state(w, lent), JOB_STOPPING);
+	assert_int_equal(cw_job_state(w, lung), JOB_RUNNING);
+	for (uint32_t i = 1; i <= 4; i++)
+		w->node[i].manner = i == bad ? CW_MUTE : CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 8);
+	/* one more node: the lease has nowhere to go, and nobody new starts on what it waits for */
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, lung), 0);
+	cw_settle(w);
+	cw_advance(w, 10 * MIN); /* the cool-down */
+	assert_int_equal(cw_renew(w, w->acme, acme, 1).code, 0);
+	for (uint32_t i = 1; i <= 4; i++)
+		if (i != bad) {
+			w->node[i].manner = CW_MUTE;
+			assert_int_equal(cw_liveness(w, i, NODE_UNREACHABLE), 0);
+			assert_int_equal(cw_admin_node(w, CMD_NODE_DECLARE_DEAD, i, "all of them"), 0);
+		}
+	cw_settle(w);
+	assert_int_equal(((const struct flavor *)core_record(w->core, RECORD_FLAVOR, 1))->deficit, 32);
+	for (uint32_t i = 1; i <= 4; i++)
+		cw_reboot(w, i);
+	cw_settle(w);
+	assert_int_equal(((const struct flavor *)core_record(w->core, RECORD_FLAVOR, 1))->deficit, 0);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 8);
+	cw_reload(w, 0);
+}
+
+/* While somebody entitled lacks devices, loans wait: 606. With the step left out of the order they start. */
+static void no_new_loans_while_somebody_lacks_its_own(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	uint64_t acme, job;
+	uint32_t bad;
+
+	cmd.lease_request.spec.units_per_replica = 8;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	acme = w->d.result.id;
+	cw_settle(w);
+	bad = index_of(w, cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node);
+	for (uint32_t i = 1; i <= 4; i++) /* a guaranteed device on every other node: no room for a replica */
+		if (i != bad) {
+			for (uint32_t k = 1; k <= 4; k++)
+				if (k != i && k != bad)
+					assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, k, "one at a time"), 0);
+			assert_int_equal(cw_job_state(w, (job = cw_submit(w, w->bob, "heart", 1, 24 * HOUR))), JOB_PENDING);
+			cw_settle(w);
+			for (uint32_t k = 1; k <= 4; k++)
+				if (k != i && k != bad)
+					assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, k, ""), 0);
+		}
+	w->node[bad].manner = CW_MUTE;
+	assert_int_equal(cw_liveness(w, bad, NODE_UNREACHABLE), 0);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_DECLARE_DEAD, bad, "burnt"), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 0);
+	cmd = cw_submit_cmd(w, w->bob, "heart", 2, HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	job = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+	assert_int_equal(cw_reason(w, job), REASON_DEFICIT);
+	w->div.deficit_order = DEFICIT_SPARE | DEFICIT_REPLACE_BROKEN << 4;
+	cw_apply(w);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+}
+
+/* A node that failed a lease, or lost its devices, is not the first choice for the next try; the last it may be. */
+static void a_lease_avoids_the_node_that_failed_it(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	uint32_t bad;
+
+	cw_settle(w);
+	bad = index_of(w, cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node);
+	cw_reboot(w, bad);
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 8);
+	assert_int_not_equal(cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node, w->node[bad].id);
+	assert_int_equal(core_lease(w->core, acme)->excluded_n, 1);
+	for (uint32_t i = 1; i <= 4; i++) /* only the bad one is left */
+		if (i != bad)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, i, "no other choice"), 0);
+	cw_reboot(w, index_of(w, cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node));
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 8);
+	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node, w->node[bad].id);
+}
+
 /* Whoever is recalled borrows no more for a minute, then two, four, …: from the claims of the last hour. */
 static void a_cool_down_doubles_and_is_forgotten(void **state)
 {
@@ -482,6 +637,9 @@ int main(void)
 		STORY(a_slow_agent_is_named),
 		STORY(a_notice_longer_than_promised_is_named),
 		STORY(lost_hardware_is_named),
+		STORY(a_deficit_gives_in_the_declared_order),
+		STORY(no_new_loans_while_somebody_lacks_its_own),
+		STORY(a_lease_avoids_the_node_that_failed_it),
 		STORY(a_cool_down_doubles_and_is_forgotten),
 	};
 
