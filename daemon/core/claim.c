@@ -155,7 +155,7 @@ bool claim_replan(const struct core *c, struct decision *d, int64_t t, const str
 	static const int64_t STEP_MS[] = {0, 30 * MS_PER_S, MS_PER_MIN, 5 * MS_PER_MIN};
 	int64_t left = max64(0, old->deadline_ms - t);
 	struct place_ask ask;
-	struct recall plan;
+	struct recall plan, any;
 	bool found = false;
 	struct claim *m;
 
@@ -166,10 +166,12 @@ bool claim_replan(const struct core *c, struct decision *d, int64_t t, const str
 	ask.units = old->units;
 	if (ask.until_ms)
 		ask.until_ms += left;
+	if (!recall_plan(c, t, &ask, left, true, &d->arena, &any))
+		return false; /* asked again whenever something is freed: so once is enough */
 	for (size_t i = 0; i < ARRAY_LEN(STEP_MS) && !found; i++)
 		found = recall_plan(c, t, &ask, left + STEP_MS[i], false, &d->arena, &plan);
-	if (!found && !recall_plan(c, t, &ask, left, true, &d->arena, &plan))
-		return false;
+	if (!found)
+		plan = any;
 	m = EDIT(c, d, RECORD_CLAIM, claim, old->id);
 	m->parts = replicas(c, d, m, &plan);
 	m->parts_n = plan.parts_n;

@@ -172,6 +172,46 @@ static void replicas_do_not_take_whole_nodes_promised(void **state)
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
 }
 
+static bool lent_on(struct core_world *w, const struct require *requires, uint32_t n, int64_t notice_ms)
+{
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 1, 24 * HOUR);
+	struct require copy[2];
+	uint64_t id;
+
+	memcpy(copy, requires, n * sizeof *copy);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	cmd.job_submit.spec.notice_ms = notice_ms;
+	cmd.job_submit.spec.requires = copy;
+	cmd.job_submit.spec.requires_n = n;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	if (cw_job_state(w, id) == JOB_RUNNING)
+		return true;
+	assert_int_equal(cw_reason(w, id), REASON_LOAN_NOTICE);
+	return false;
+}
+
+/* Two whole nodes are promised within a minute. In sums there is room for many slow loans of one device; on the
+ * third node one of them would leave a single whole node: where it lands decides. */
+static void slow_loans_leave_the_whole_nodes_that_are_promised(void **state)
+{
+	static const struct require us = {"jurisdiction", "US"}, eu2[] = {{"jurisdiction", "EU"}, {"leaf", "leaf2"}},
+				    leaf1 = {"leaf", "leaf1"};
+	struct core_world *w = *state;
+
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_NODE, 2, QTY_UNLIMITED, QTY_UNLIMITED);
+	w->qnode[CW_BETA].recall_slo_ms = MIN;
+	cw_apply(w);
+	assert_true(lent_on(w, &us, 1, 6 * MIN));   /* n4 */
+	assert_true(lent_on(w, eu2, 2, 6 * MIN));   /* n3 */
+	assert_false(lent_on(w, &leaf1, 1, 6 * MIN)); /* n1 or n2 */
+	assert_true(lent_on(w, &us, 1, 6 * MIN));   /* beside the first */
+	assert_true(lent_on(w, &leaf1, 1, 30 * MS_PER_S)); /* back within the minute */
+}
+
 /* ---- whose nominal a loan uses -------------------------------------------------------------------------- */
 
 static const struct alloc *alloc_of_job(const struct core_world *w, uint64_t job)
@@ -629,6 +669,7 @@ int main(void)
 		STORY(a_slow_loan_is_lent_what_nobody_needs_sooner),
 		STORY(a_lease_that_cannot_be_bound_is_not_granted),
 		STORY(replicas_do_not_take_whole_nodes_promised),
+		STORY(slow_loans_leave_the_whole_nodes_that_are_promised),
 		STORY(notes_name_each_unit_once_and_move),
 		STORY(a_note_keeps_to_the_lenders_time),
 		STORY(a_claim_is_planned_anew_when_a_node_is_lost),
