@@ -519,8 +519,8 @@ bool claim_replan(const struct core *c, struct decision *d, int64_t t, const str
 void claim_served(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
 void claim_drop(const struct core *c, struct decision *d, int64_t t, uint64_t id);
 /* A loan that was recalled has gone: noted for its qnode and resource. Its job borrows again only after a while:
- * the cool-down times 2^n, n the job's recalls, but no more than claims have recalled that resource from its qnode
- * within the hour before; an hour at most. */
+ * the cool-down times 2^n, n the job's recalls, an hour at most; 0 if nothing else of its qnode and resource was recalled
+ * within the hour before. */
 void recalled_note(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 int64_t cooldown_ms(const struct core *c, const struct usage *u, int64_t t, const struct alloc *a, uint32_t recalls);
 /* Its devices are not to be had there any more: each claim is planned anew over other nodes. */
