@@ -594,7 +594,7 @@ static void a_failed_or_foreign_device_is_not_handed_out(void **state)
 	cw_settle(w);
 	for (uint64_t a = 0; (a = core_next_id(w->core, RECORD_ALLOC, a)) != 0;)
 		assert_int_not_equal(core_alloc(w->core, a)->parts[0].node, w->node[1].id);
-	job = cw_submit(w, w->bob, "heart", 8, HOUR);
+	job = cw_submit(w, w->bob, "heart", 4, HOUR); /* eight of 32 are missing: the public side has 12 of its 16 */
 	cw_settle(w);
 	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
 }
