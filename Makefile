@@ -55,6 +55,7 @@ endif
 ifneq ($(filter gcc0 clang0,$(VARIANT)),)
 OPT := -O0 -g
 HARDEN := -fPIE
+WARN += -Wno-error # without the optimiser gcc warns of what it cannot follow
 endif
 
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DSLUIS_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)

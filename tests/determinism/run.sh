@@ -39,7 +39,7 @@ simulate() { # simulate PROGRAM FOLDER
 bad=0 first=''
 for v in "$@"; do
 	b=build/$v
-	make -s DEV= VARIANT="$v" "$b/tests/stream" "$b/bin/sluis-sim" >"$T/make.log" 2>&1 || { tail -20 "$T/make.log"; exit 1; }
+	make -s VARIANT="$v" "$b/tests/stream" "$b/bin/sluis-sim" >"$T/make.log" 2>&1 || { tail -20 "$T/make.log"; exit 1; }
 	mkdir "$T/$v"
 	if [ -z "$first" ]; then
 		"$b/tests/stream" record "$T/stream" "${EVENTS:-20000}" >"$T/recorded" || exit 1
