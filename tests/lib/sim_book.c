@@ -188,7 +188,7 @@ static void settle_rules(struct sim *s, const struct decision *d)
 		now = d->facts[i].job;
 		settled++;
 	}
-	if (settled != 1 || now->held_rums || old->spec.klass == JOB_URGENT || old->attempt_loan_rums ||
+	if (settled != 1 || now->held_rums || old->spec.klass == JOB_URGENT || old->attempt_loan_rums || old->attempt_extra_rums ||
 	    now->used_loan_rums != old->used_loan_rums)
 		return;
 	f = fact_of(d, RECORD_QNODE, old->spec.project);
