@@ -449,7 +449,7 @@ void lines_done(struct core *c)
 
 int line_check(const struct core *c, struct err *err)
 {
-	uint64_t jobs = 0, lines = 0, needs = 0;
+	uint64_t lines = 0, needs = 0;
 
 	EACH(c, jobs, job_s, j) {
 		const struct line *l = j->line;
@@ -462,7 +462,6 @@ int line_check(const struct core *c, struct err *err)
 	for (uint32_t i = 0; i < c->lines.n; i++) {
 		const struct line *l = (void *)c->lines.all[i];
 
-		jobs += l->jobs.n;
 		lines += l->jobs.n > 0;
 		if ((l->jobs.n > 0) != (l->by_limit.place > 0) || (l->jobs.n > 0) != (l->head != 0))
 			return err_set(err, ERR_CORRUPT, "a line is not in its need exactly while somebody waits in it");
