@@ -185,6 +185,9 @@ static void perform_one(struct shell *s, const struct action *act)
 	case ACTION_CLUSTER:
 		(void)table_failed(s, table_meta_set(s->table, TABLE_CLUSTER_EPOCH, act->value, &err), &err);
 		break;
+	case ACTION_WHOLE:
+		(void)table_failed(s, table_meta_set(s->table, TABLE_ROWS_MISSING, 0, &err), &err);
+		break;
 	case ACTION_SYNC: (void)table_failed(s, table_sync(s->table, &err), &err); break;
 	case ACTION_START: launch_task(s, act); break;
 	case ACTION_NOTICE:
@@ -667,7 +670,14 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	cfg.incarnation = incarnation;
 	s->checks_made = incarnation << 24;
 	cfg.epoch_seen = table_meta_get(s->table, TABLE_CLUSTER_EPOCH);
-	cfg.table_rebuilt = found.rebuilt && (found.cut_bytes > 0 || exec_count(s->exec) > 0); /* else it is new */
+	cfg.table_rebuilt = found.rebuilt && !(found.none && !exec_count(s->exec)); /* else the node is new */
+	if (found.rebuilt && !cfg.table_rebuilt) {
+		code = table_meta_set(s->table, TABLE_ROWS_MISSING, 0, err);
+		if (!code)
+			code = table_sync(s->table, err);
+		if (code)
+			return code;
+	}
 	cfg.port_first = (uint16_t)s->conf.fabric.port_first;
 	cfg.port_last = (uint16_t)s->conf.fabric.port_last;
 	cfg.heartbeat_ms = s->conf.heartbeat_ms;

@@ -66,7 +66,7 @@ struct agent {
 	struct epoch *epochs;
 	uint32_t epochs_n;
 	uint64_t epoch; /* highest seen */
-	bool epoch_dirty;
+	bool epoch_dirty, whole_dirty;
 	struct buf bytes;
 	struct arena scratch;
 
@@ -1426,7 +1426,10 @@ int agent_desired(struct agent *a, struct agent_now now, const struct msg_desire
 		for (uint32_t i = 0; i < m->units_n; i++)
 			if ((m->units[i].phase == UNIT_STOP) == (stops == 1))
 				desired_unit(a, now, &m->units[i]);
-	a->suspicious = false;
+	if (a->suspicious && !a->starved) {
+		a->suspicious = false; /* every unit that may have been started here has a row now */
+		a->whole_dirty = a->sync_wanted = true;
+	}
 	return 0;
 }
 
@@ -1593,7 +1596,7 @@ static bool behind_sync(enum action_type type)
 	       type == ACTION_REPORT || type == ACTION_HELLO || type == ACTION_HEARTBEAT;
 }
 
-/* One record for the table; false when all are out. A row goes before the epochs it raised: if we die in between,
+/* One record for the table, the word that no row is missing behind the rows; false when all are out. A row goes before the epochs it raised: if we die in between,
  * agent_ready raises them again; the other way round nobody could tell an own epoch from a later one's. */
 static bool take_record(struct agent *a, struct action *ret)
 {
@@ -1626,6 +1629,11 @@ static bool take_record(struct agent *a, struct action *ret)
 	if (a->epoch_dirty) {
 		a->epoch_dirty = false;
 		*ret = (struct action){.type = ACTION_CLUSTER, .value = a->epoch};
+		return true;
+	}
+	if (a->whole_dirty) {
+		a->whole_dirty = false;
+		ret->type = ACTION_WHOLE;
 		return true;
 	}
 	return false;

@@ -50,7 +50,7 @@ struct agent_cfg {
 	char boot_id[40];
 	uint64_t incarnation;
 	uint64_t epoch_seen;     /* highest cluster epoch obeyed, from the table */
-	bool table_rebuilt;      /* rows may be missing */
+	bool table_rebuilt;      /* rows may be missing: so in each life until ACTION_WHOLE was synced */
 	uint16_t port_first, port_last;
 	int64_t report_ms;       /* the longest that a change waits for others to be told with it */
 	int64_t resend_ms;       /* unacknowledged facts are told again after this */
@@ -73,6 +73,7 @@ enum action_type {
 	ACTION_ROW_DEL,     /* alloc, part */
 	ACTION_EPOCH,       /* name: device; value */
 	ACTION_CLUSTER,     /* value: highest cluster epoch seen */
+	ACTION_WHOLE,       /* no row is missing any more */
 	ACTION_SYNC,        /* all of the above is on the disk before the next action is taken */
 	/* to the execution layer */
 	ACTION_START,   /* name, alloc, part, task, value: run of a service; → agent_start_failed */

@@ -210,7 +210,7 @@ static bool set_epoch(struct table *t, const char *name, uint64_t epoch)
 	return true;
 }
 
-static bool only_grows(enum table_meta id) { return id != TABLE_SEQ_ACKED; }
+static bool only_grows(enum table_meta id) { return id == TABLE_CLUSTER_EPOCH || id == TABLE_INCARNATION; }
 
 /* ---- replay ---------------------------------------------------------------------------------------------- */
 
@@ -352,6 +352,14 @@ static int compact(struct table *t, struct err *err)
 	return 0;
 }
 
+/* The file that comes now says from its first byte on that rows may be missing from it. */
+static int compact_rebuilt(struct table *t, struct table_found *ret_found, struct err *err)
+{
+	ret_found->rebuilt = true;
+	t->meta[TABLE_ROWS_MISSING] = 1;
+	return compact(t, err);
+}
+
 static int read_file(struct table *t, struct buf *file, struct err *err)
 {
 	struct stat st;
@@ -383,8 +391,8 @@ static int load(struct table *t, struct table_found *ret_found, struct err *err)
 
 	t->fd = openat(t->dir_fd, "table", O_RDWR | O_CLOEXEC);
 	if (t->fd < 0 && errno == ENOENT) {
-		ret_found->rebuilt = true;
-		return compact(t, err);
+		ret_found->none = true;
+		return compact_rebuilt(t, ret_found, err);
 	}
 	if (t->fd < 0)
 		return err_set_errno(err, ERR_IO, "cannot open the agent table");
@@ -396,15 +404,16 @@ static int load(struct table *t, struct table_found *ret_found, struct err *err)
 			file.data[MAGIC_BYTES - 1] != (uint8_t)magic[MAGIC_BYTES - 1])
 		return err_set(err, ERR_VERSION, "the agent table has format '%c'", file.data[MAGIC_BYTES - 1]);
 	if (file.len < MAGIC_BYTES) {
-		ret_found->rebuilt = true;
 		ret_found->cut_bytes = file.len;
-		return compact(t, err);
+		return compact_rebuilt(t, ret_found, err);
 	}
 	code = replay_all(t, &file, &sound, &damaged, err);
 	if (code)
 		return code;
-	ret_found->rebuilt = damaged || memcmp(file.data, magic, MAGIC_BYTES) != 0;
 	ret_found->cut_bytes = file.len - sound;
+	if (damaged || memcmp(file.data, magic, MAGIC_BYTES) != 0)
+		return compact_rebuilt(t, ret_found, err);
+	ret_found->rebuilt = t->meta[TABLE_ROWS_MISSING] != 0;
 	t->file_bytes = file.len;
 	contents(t, &now);
 	if (now.len == file.len && !memcmp(now.data, file.data, now.len))

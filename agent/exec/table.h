@@ -11,8 +11,10 @@
  * A torn tail (an append that a crash cut short) is cut off: nobody acted on it. (Damage to the very last
  * synced entry looks the same and cannot be told apart; `cut_bytes` is worth a log line.) An entry that is bad
  * with good ones behind it is damage to synced data: rows from there on are dropped, epochs and the
- * counters that only grow are still taken, and `rebuilt` says that rows may be missing. A caller that
- * sees `rebuilt` treats its rows as unknown and starts nothing until the daemon has spoken.
+ * counters that only grow are still taken, and `rebuilt` says that rows may be missing. The new file says
+ * so itself, in TABLE_ROWS_MISSING, from its first byte on: a caller that dies before it has made good what
+ * was lost finds `rebuilt` again. A caller that sees `rebuilt` treats its rows as unknown and starts nothing
+ * until the daemon has spoken; then it sets the mark back.
  *
  * Not thread-safe; one process per directory.
  */
@@ -38,12 +40,14 @@ enum table_meta {
 	TABLE_CLUSTER_EPOCH, /* highest seen; only grows */
 	TABLE_INCARNATION,   /* of this agent; only grows */
 	TABLE_SEQ_ACKED,     /* highest the daemon has acknowledged to us; may be set back */
+	TABLE_ROWS_MISSING,  /* 1 since the file was lost or damaged, until the caller sets it to 0 */
 	TABLE_META_COUNT,
 };
 
 /* How the file was found. */
 struct table_found {
-	bool rebuilt;      /* no file, or damaged: rows may be missing */
+	bool rebuilt;      /* no file, or damaged, now or before: rows may be missing */
+	bool none;         /* there was no file */
 	uint64_t cut_bytes; /* torn tail or damage cut off */
 };
 

@@ -144,10 +144,9 @@ static void agent_begin(struct sim *s, uint16_t at, struct sim_agent *a)
 	(void)snprintf(cfg.boot_id, sizeof cfg.boot_id, "%.20s-boot-%u", m->name, m->boot);
 	cfg.incarnation = a->incarnation;
 	cfg.epoch_seen = m->disk.cluster;
-	cfg.table_rebuilt = m->disk.lost && names_n > 0;
+	cfg.table_rebuilt = m->disk.lost;
 	cfg.epoch_of = epoch_of;
 	cfg.ctx = a;
-	m->disk.lost = false;
 	a->core = agent_new(&cfg);
 	for (uint32_t i = 0; i < m->disk.n; i++)
 		if (agent_load_row(a->core, m->disk.row[i].data, m->disk.row[i].len, &err))
@@ -237,7 +236,8 @@ static void perform(struct sim *s, uint16_t at, struct sim_agent *a, const struc
 	case ACTION_ROW_PUT:
 	case ACTION_ROW_DEL:
 	case ACTION_EPOCH:
-	case ACTION_CLUSTER: disk_write(a, act); break;
+	case ACTION_CLUSTER:
+	case ACTION_WHOLE: disk_write(a, act); break;
 	case ACTION_SYNC: disk_sync(m, a); break;
 	case ACTION_START: start(s, at, a, act->name, act->alloc, act->part, true); break;
 	case ACTION_NOTICE: task_signal(s, m, act->name, 90 * MS_PER_S); break;
@@ -427,6 +427,7 @@ void agent_crash(struct sim *s, uint16_t at, int64_t off_ms)
 	sim_say(s, "%s: agent dies", m->name);
 	if (!s->lost_ids_n && sim_chance(s, 30000)) {
 		disk_lose(m);
+		m->disk.lost = m->task_n > 0; /* else it looks like a new node */
 		s->n.tables_lost++;
 		sim_say(s, "%s: table lost", m->name);
 	}

@@ -32,6 +32,7 @@ static void entry_apply(struct sim_disk *d, struct sim_entry *e)
 		if (d->cluster < e->value)
 			d->cluster = e->value;
 		return;
+	case ACTION_WHOLE: d->lost = false; return;
 	default: break;
 	}
 	while (i < d->n && (d->row[i].alloc != e->alloc || d->row[i].part != e->part))

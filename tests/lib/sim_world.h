@@ -261,7 +261,7 @@ struct sim_disk { /* what was synced */
 	uint32_t n, cap;
 	uint64_t epoch[SIM_DEVICES_MAX];
 	uint64_t cluster, incarnation;
-	bool lost;
+	bool lost; /* rows may be missing: the table's own mark */
 };
 struct sim_errand { int64_t at_ms; bool health; uint64_t alloc; uint16_t part; uint8_t hash[32]; };
 struct sim_agent { /* a process; what it does in memory dies with it */

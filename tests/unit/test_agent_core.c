@@ -28,6 +28,7 @@ struct disk {
 	struct device_epoch epochs[ROWS_MAX];
 	size_t epochs_n;
 	uint64_t cluster, incarnation;
+	bool missing; /* rows may be: until ACTION_WHOLE */
 };
 
 struct world {
@@ -123,6 +124,10 @@ static void perform(struct world *w, const struct action *act)
 	}
 	case ACTION_CLUSTER:
 		w->memory.cluster = act->value;
+		w->unsynced = true;
+		break;
+	case ACTION_WHOLE:
+		w->memory.missing = false;
 		w->unsynced = true;
 		break;
 	case ACTION_SYNC:
@@ -233,6 +238,7 @@ static void load(struct world *w)
 	w->cfg.incarnation = ++w->disk.incarnation;
 	w->cfg.epoch_seen = w->disk.cluster;
 	w->memory = w->disk;
+	w->cfg.table_rebuilt = w->disk.missing;
 	w->agent = agent_new(&w->cfg);
 	for (size_t i = 0; i < ROWS_MAX; i++)
 		if (w->disk.rows[i].live)
@@ -735,7 +741,7 @@ static void test_lost_table(void **st)
 
 	start(w, job_unit(42, 2));
 	memset(&w->disk, 0, sizeof w->disk);
-	w->cfg.table_rebuilt = true;
+	w->disk.missing = true;
 	crash(w);
 	assert_int_equal(state(w, 42), UNIT_UNKNOWN);
 	pass(w, 100000);
@@ -760,9 +766,8 @@ static void test_lost_table_and_another_crash(void **st)
 
 	start(w, job_unit(42, 2));
 	memset(&w->disk, 0, sizeof w->disk);
-	w->cfg.table_rebuilt = true;
+	w->disk.missing = true;
 	crash(w);
-	w->cfg.table_rebuilt = false; /* there is a table again */
 	crash(w);
 	greet(w);
 	assert_int_equal(told(w, 42)->state, UNIT_UNKNOWN);
@@ -779,6 +784,36 @@ static void test_lost_table_and_another_crash(void **st)
 	assert_int_not_equal(told(w, 42)->state, UNIT_RELEASED);
 	dies(w, "a42-p0-t1");
 	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+}
+
+/* Its task had ended, and the row that was made of it is not on the disk when the agent dies again: only the mark in
+ * the table tells that what is ordered may have run. The mark goes when the daemon has spoken. */
+static void test_lost_table_and_an_ended_task(void **st)
+{
+	struct world *w = *st;
+
+	start(w, job_unit(42, 1));
+	memset(&w->disk, 0, sizeof w->disk);
+	w->disk.missing = true;
+	fake(w, "a42-p0-t0")->st = (struct task_status){.state = TASK_ENDED, .empty = true};
+	for (int i = 0; i < 3; i++) {
+		static struct disk before;
+
+		before = w->disk;
+		crash(w);
+		w->disk = before; /* it died before the sync */
+	}
+	crash(w);
+	greet(w);
+	want_phase(w, job_unit(42, 1), UNIT_RUN);
+	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	assert_false(w->disk.missing);
+	crash(w);
+	greet(w);
+	want(w, (struct unit[]){{.alloc = 42, .phase = UNIT_RUN, .kind = UNIT_JOB_COMMAND, .tasks = 1, .payload = {1}},
+				{.alloc = 43, .phase = UNIT_RUN, .kind = UNIT_JOB_COMMAND, .tasks = 1, .payload = {1}}}, 2);
+	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	assert_int_equal(fake(w, "a43-p0-t0")->starts, 1);
 }
 
 /* A task that lives and that no row names, whatever became of the row: it runs on until somebody says stop. */
@@ -1979,6 +2014,7 @@ int main(void)
 		STORY(test_reboot_is_lost),
 		STORY(test_lost_table),
 		STORY(test_lost_table_and_another_crash),
+		STORY(test_lost_table_and_an_ended_task),
 		STORY(test_living_task_without_a_row),
 		STORY(test_damaged_row),
 		STORY(test_unknown_never_kills),
