@@ -907,6 +907,7 @@ void daemon_pause(struct sim *s, int64_t ms)
 	if (!d->up || d->paused_until_ms > s->now_ms)
 		return;
 	sim_say(s, "daemon stands still for %" PRId64 " ms", ms);
+	d->paused_at_ms = s->now_ms;
 	d->paused_until_ms = s->now_ms + ms;
 	if (ms > GAP_MS) { /* shorter ones pass for lateness, to the daemon as well */
 		d->up_total_ms = daemon_uptime(s);
@@ -920,8 +921,8 @@ void daemon_continue(struct sim *s)
 	struct sim_daemon *d = &s->d;
 
 	d->crash_armed = false;
-	if (d->up_since_ms > s->now_ms)
-		d->up_since_ms = s->now_ms;
+	if (d->up_since_ms > s->now_ms) /* cut short, it may pass for lateness after all */
+		d->up_since_ms = s->now_ms - d->turn_ms > GAP_MS ? s->now_ms : d->paused_at_ms;
 	if (d->paused_until_ms > s->now_ms)
 		d->paused_until_ms = s->now_ms;
 }

@@ -226,7 +226,7 @@ struct sim_daemon {
 	int64_t t_base_ms, true_base_ms; /* logical = t_base + now - true_base */
 	int64_t wall_off_ms;
 	uint64_t seq, session_next;
-	int64_t turn_ms, paused_until_ms, start_at_ms;
+	int64_t turn_ms, paused_at_ms, paused_until_ms, start_at_ms;
 	struct sim_msg **inbox;
 	uint32_t inbox_n, inbox_cap;
 	struct sim_session node[SIM_MACHINES_MAX];
