@@ -242,6 +242,16 @@ static void part_exited(const struct core *c, struct decision *d, int64_t t, uin
 	}
 }
 
+/* Prepared after its time to bind, as when nobody was heard for a while: a guaranteed job that would now still be
+ * there when a reservation begins does not start; its timer, due already, puts it back in line. */
+static bool starts_too_late(const struct core *c, int64_t t, const struct alloc *a)
+{
+	const struct job *j = a->owner_kind == OWNER_JOB ? core_job(c, a->owner) : NULL;
+
+	return j && t > a->bind_by_ms && a->klass == CLASS_GUARANTEED && c->reservations.count &&
+	       reservation_blocks(c, a, t + j->spec.time_limit_ms);
+}
+
 static void part_prepared(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint16_t index,
 			  uint16_t port)
 {
@@ -257,7 +267,7 @@ static void part_prepared(const struct core *c, struct decision *d, int64_t t, u
 		}
 		all &= p->state != PART_ASSIGNED;
 	}
-	if (!all || a->state != ALLOC_BINDING)
+	if (!all || a->state != ALLOC_BINDING || starts_too_late(c, t, a))
 		return;
 	/* the start barrier: every agent has said prepared */
 	a->state = ALLOC_ACTIVE;

@@ -327,7 +327,7 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 
 		if (j) {
 			exclude(d, j, node);
-			(void)snprintf(j->end_text, sizeof j->end_text, "%s: %.60s", n ? n->name : "?", text);
+			(void)snprintf(j->end_text, sizeof j->end_text, "%s%s%.60s", n ? n->name : "", n ? ": " : "", text);
 		}
 	} else {
 		lease_bind_failed(c, d, t, a->owner, node, text);

@@ -604,6 +604,37 @@ static void a_window_that_was_slept_through(void **state)
 	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
 }
 
+/* Placed so that it is gone in time; then nobody is heard, and its node says late that it is ready. A start now would
+ * reach into what is promised: it goes back in line instead. */
+static void what_is_prepared_too_late_does_not_start(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + MIN + HOUR;
+	const struct alloc *a;
+	uint64_t job, late;
+
+	for (uint32_t n = 2; n <= 4; n++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "away"), 0);
+	maintenance(w, 1, from, from + HOUR);
+	w->node[1].manner = CW_MUTE;
+	job = cw_submit(w, w->alice, "lung", 1, HOUR);
+	cw_settle(w);
+	a = cw_alloc_of(w, OWNER_JOB, job);
+	assert_non_null(a);
+	assert_true(a->bind_by_ms + HOUR <= from);
+	late = a->id;
+	w->t += 5 * MIN; /* no tick either: sluisd stood still */
+	w->node[1].manner = CW_OBEY;
+	assert_int_equal(cw_report(w, 1, late, 0, UNIT_PREPARED, 0), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+	assert_null(core_alloc(w->core, late));
+	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 2, ""), 0);
+	cw_advance(w, 10 * MIN); /* after the pause that follows a failed binding */
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->parts[0].node, w->node[2].id);
+}
+
 static void an_idle_one_ends_if_it_said_so(void **state)
 {
 	struct core_world *w = *state;
@@ -736,6 +767,7 @@ int main(void)
 		STORY(nothing_is_reserved_twice),
 		STORY(windows_repeat),
 		STORY(a_window_that_was_slept_through),
+		STORY(what_is_prepared_too_late_does_not_start),
 		STORY(an_idle_one_ends_if_it_said_so),
 		STORY(a_node_that_fails_before_is_replaced),
 		STORY(a_node_that_is_removed_takes_its_pins),
