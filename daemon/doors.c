@@ -257,6 +257,9 @@ void doors_message(struct link_door *door, const struct link_msg *msg, void *ser
 	if (rc)
 		refusals_note(s, link_door_kind_name(link_door_kind(door)), doors_source(msg, source), rc);
 	s->inbox_bytes += msg->len + sizeof *r;
-	if (s->inbox_bytes > INBOX_BYTES)
+	if (s->inbox_bytes > INBOX_BYTES) {
+		s->midway = true;
 		server_flush(s);
+		s->midway = false;
+	}
 }

@@ -112,6 +112,8 @@ struct server {
 	struct mono turn;
 	struct mono last_step; /* turn of the last server_step() */ /* loop_now() of the reading below */
 	int64_t t_ms;	  /* logical time of this turn */
+	bool midway;	  /* the turn still takes messages: the inbox was full */
+	int64_t heard_ms; /* of the newest turn at which nothing waited undecided: leases expire up to there */
 	struct mono started;
 
 	struct arena turn_arena;

@@ -8,6 +8,7 @@
  *  - memory may be ahead of the disk by unanswered commands only; when an append fails the process
  *    ends, so memory that is ahead is forgotten
  *  - queries are answered after the append of their step, so they see durable state only
+ *  - no lease expires at an instant later than that until which everybody was heard (all_heard)
  *  - one logical instant per turn; a step is bounded in commands, ticks, bytes and time, what is left
  *    over has a step of its own
  */
@@ -291,7 +292,7 @@ static bool step_full(const struct server *s, struct mono since)
  * Returns whether more is left. */
 static bool decide_ticks(struct server *s)
 {
-	struct command cmd = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1};
+	struct command cmd = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1, .tick.heard_ms = s->heard_ms};
 	struct err err;
 
 	for (int i = 0; i < STEP_TICKS && s->batch.bytes < STEP_BYTES; i++) {
@@ -382,6 +383,16 @@ static void standstill_recover(struct server *s)
 	request_decide(s, r);
 }
 
+/* Has all that came until this turn been decided? With more in the inbox than one step decides, or more at a door
+ * than one turn takes, a renewal that came in time may be among it. */
+static bool all_heard(const struct server *s)
+{
+	for (int i = 0; i < DOOR_KINDS; i++)
+		if (s->door[i] && link_door_behind(s->door[i]))
+			return false;
+	return s->inbox_at == s->inbox_n && !s->midway;
+}
+
 /* Decide → apply → append → answer. Everything that changes state goes through here, and nothing
  * leaves before the append has returned. Returns whether the scheduler has more to do now. */
 static bool server_step(struct server *s)
@@ -395,6 +406,8 @@ static bool server_step(struct server *s)
 	s->last_step = s->turn;
 	while (s->inbox_at < s->inbox_n && !step_full(s, since))
 		request_decide(s, s->inbox[s->inbox_at++]);
+	if (all_heard(s) || !s->heard_ms)
+		s->heard_ms = s->t_ms;
 	more = decide_ticks(s);
 	if (s->exit_code || batch_commit(s))
 		return false;

@@ -960,11 +960,12 @@ static bool tick_timers(const struct core *c, int64_t t, struct decision *d)
 	}
 }
 
-static bool tick_live(const struct core *c, int64_t t, struct decision *d)
+/* Nobody expires for a renewal that waits to be decided: what counts is how far has been heard. */
+static bool tick_live(const struct core *c, int64_t t, int64_t heard_ms, struct decision *d)
 {
 	const struct timer *due = timer_first(&c->live_timers);
 
-	if (!due || due->at_ms > live_ms(c, t) || c->cluster.safe_mode || t < c->cluster.no_expiry_until_ms)
+	if (!due || due->at_ms > live_ms(c, heard_ms && heard_ms < t ? heard_ms : t) || c->cluster.safe_mode || t < c->cluster.no_expiry_until_ms)
 		return false;
 	return tick_lease_live(c, t, d, due->id);
 }
@@ -973,8 +974,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 {
 	struct scratch *s = c->scratch;
 
-	(void)cmd;
-	if (tick_timers(c, t, d) || tick_live(c, t, d))
+	if (tick_timers(c, t, d) || tick_live(c, t, cmd->tick.heard_ms, d))
 		return;
 	if (s->wake_ms && s->wake_ms <= t) {
 		s->wake_ms = 0;

@@ -42,6 +42,7 @@ struct link_door {
 	unsigned int max_per_turn;
 	struct loop_timer again;
 	struct mono drained; /* the turn that did it last */
+	bool behind; /* messages were left then, or are being taken */
 	bool *freed; /* set while the callback runs: link_door_free says so there */
 };
 
@@ -466,6 +467,8 @@ bool link_door_ready(struct link_door *door)
 	return link_socket_ready(door->socket);
 }
 
+bool link_door_behind(const struct link_door *door) { return door->behind; }
+
 static int send_frame(void *socket, const void *data, size_t len, int flags)
 {
 	int rc;
@@ -506,6 +509,7 @@ static void door_drain(struct link_door *door)
 
 	door->freed = &freed;
 	door->drained = loop_now(door->loop);
+	door->behind = true;
 	for (unsigned int n = 0; n < door->max_per_turn; n++) {
 		struct link_msg msg;
 
@@ -517,7 +521,8 @@ static void door_drain(struct link_door *door)
 			return;
 	}
 	door->freed = NULL;
-	if (link_door_ready(door))
+	door->behind = link_door_ready(door);
+	if (door->behind)
 		loop_timer_after(door->loop, &door->again, 0);
 }
 

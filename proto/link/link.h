@@ -170,6 +170,8 @@ struct link_door_stats link_door_stats(const struct link_door *door);
 int link_door_recv(struct link_door *door, struct link_msg *ret_msg) NODISCARD;
 /* More to receive? Asks ZeroMQ (ZMQ_EVENTS). */
 bool link_door_ready(struct link_door *door);
+/* Did its last turn in the loop leave messages behind, for being full? */
+bool link_door_behind(const struct link_door *door);
 /* Hand `len` bytes to the peer's queue. 0; ERR_UNREACHABLE: no such connection any more; ERR_AGAIN:
  * its queue is full. Never waits. The bytes are copied. */
 int link_door_send(struct link_door *door, const struct link_peer *peer, const void *data,

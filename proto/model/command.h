@@ -76,6 +76,7 @@ enum command_type {
 
 struct cmd_tick {
 	uint32_t budget; /* candidates that may be examined; 0: the default */
+	int64_t heard_ms; /* all that came until then was decided: no lease expires at a later instant; 0: until now */
 };
 struct uid_ref { uint32_t uid; };
 struct cmd_init { /* first start on an empty store, and changed settings later */

@@ -70,7 +70,7 @@ SCHEMA(payload);
 
 #define T struct cmd_tick
 FIELDS(cmd_tick) = {
-	F(1, budget),
+	F(1, budget), F(2, heard_ms),
 };
 #undef T
 SCHEMA(cmd_tick);

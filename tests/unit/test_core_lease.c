@@ -389,6 +389,35 @@ static void peers_6_renewals_around_the_deadline(void **state)
 	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, id), ERR_GONE);
 }
 
+/* Under overload a renewal waits to be decided while its deadline passes: ticks that have heard less decide what is
+ * due but expire nobody, and renewing then is renewing in time. */
+static void nobody_expires_for_a_renewal_that_waits(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 4), job;
+	struct command tick = {.type = CMD_TICK};
+
+	cw_advance(w, 15 * MIN - 1);
+	tick.tick.heard_ms = w->t;
+	w->t += 20 * MIN; /* past ttl and grace */
+	job = cw_submit(w, w->alice, "lung", 1, HOUR);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(cw_do(w, &tick), 0);
+	assert_int_equal(w->d.facts_n, 0);
+	assert_int_not_equal(cw_job_state(w, job), JOB_PENDING); /* all else goes on */
+	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
+	assert_int_equal(cw_renew(w, w->acme, id, 1).code, 0);
+	cw_advance(w, 15 * MIN - 1);
+	assert_int_equal(cw_lease_state(w, id), LEASE_ACTIVE);
+	/* heard up to the deadline, and nothing was there: it is over, whatever waits since */
+	w->t += 20 * MIN;
+	tick.tick.heard_ms = core_renewal(w->core, id)->expires_live_ms + 15 * MIN;
+	assert_true(tick.tick.heard_ms < w->t);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(cw_do(w, &tick), 0);
+	assert_int_equal(cw_lease_state(w, id), LEASE_EXPIRED);
+}
+
 /* An expired lease's devices are another's only when the agent says so. */
 static void terminal_is_not_free(void **state)
 {
@@ -1019,6 +1048,7 @@ int main(void)
 		STORY(fence_and_sequence_guard_the_renewal),
 		STORY(peers_6_renewals_around_the_deadline),
 		STORY(terminal_is_not_free),
+		STORY(nobody_expires_for_a_renewal_that_waits),
 		STORY(peers_5_two_hours_down_expires_nobody),
 		STORY(downtime_uses_up_no_ttl),
 		STORY(downtime_is_added_to_every_deadline_and_then_the_rejoin_grace),

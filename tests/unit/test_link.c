@@ -740,6 +740,7 @@ struct show {
 	size_t n_held;
 	unsigned int heard_this_turn, heard, answers, turns;
 	unsigned int connected, disconnected, refused;
+	unsigned int turns_behind;
 	bool free_in_callback;
 };
 
@@ -768,6 +769,7 @@ static void show_idle(struct loop *loop, void *arg)
 	assert_true(s->heard_this_turn <= PER_TURN);
 	s->heard_this_turn = 0;
 	s->turns++;
+	s->turns_behind += s->door != NULL && link_door_behind(s->door);
 	while (s->door != NULL && s->n_held > 0)
 		assert_int_equal(link_door_send(s->door, &s->held[--s->n_held], "ok", 2), 0);
 }
@@ -828,6 +830,8 @@ static void a_loop_serves_without_losing_wakeups(void **state)
 	assert_int_equal(s.heard, 2 * BURST);
 	assert_int_equal(s.answers, 2 * BURST);
 	assert_true(s.turns >= 2 * BURST / PER_TURN);
+	assert_true(s.turns_behind > 0); /* a burst is more than a turn takes: it knows that it is behind */
+	assert_false(link_door_behind(s.door)); /* and when it has caught up */
 
 	/* The door goes in the middle of its own callback; the client is told. */
 	s.free_in_callback = true;
