@@ -78,7 +78,7 @@ static const struct sample { const char *name, *good, *bad; } samples[] = {
 	{"flavor", "h100-80g", ""}, {"nodes", "2-4", "4-2"}, {"ntasks", "16", "0"}, {"ntasks-per-node", "8", "-1"},
 	{"tasks-per-node", "8", "x"}, {"ntasks-per-gpu", "1", "0"}, {"tasks-per-gpu", "1", "0"},
 	{"ntasks-per-socket", "2", "two"}, {"cpus-per-task", "12", "1.5"}, {"cpus-per-gpu", "12", "-"},
-	{"gpus", "h100:4", "h100:"}, {"gpus", "8-32", "32-8"}, {"gpus-per-node", "8", "a:b:c"}, {"gpus-per-task", "1", "1,2"},
+	{"gpus", "h100:8-32", "32-8"}, {"gpus-per-node", "8", "a:b:c"}, {"gpus-per-task", "1", "1,2"},
 	{"gpus-per-socket", "4", "4x4"}, {"gres", "gpu:a100:4", "lustre:1"}, {"whole-nodes", NULL, "yes"},
 	{"exclusive", NULL, "user"}, {"mem", "8gb", "lots"}, {"mem-per-cpu", "954M", "0"}, {"mem-per-gpu", "64GB", "0"},
 	{"elastic", "2..8", "8..2"}, {"time", "1-12:00:00", "UNLIMITED"}, {"time-min", "30", "0"},
