@@ -11,7 +11,7 @@
  * unsound: an urgent small demand may have to split the only large cell that a later one needs. It is kept
  * in tests/unit/test_cert.c, with what it lets through.
  *
- * Source: the certificate of scheduling.md 2.1; buddy cells as in HiveD (OSDI 2020).
+ * Source: buddy cells as in HiveD (OSDI 2020).
  */
 #ifndef SLUIS_DAEMON_CORE_CERT_H
 #define SLUIS_DAEMON_CORE_CERT_H

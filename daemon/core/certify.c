@@ -19,8 +19,6 @@
  * already, then only what adds to the shortfall is refused.
  *
  * Invariant (core_check): all counters equal those rebuilt from the records.
- *
- * Source: scheduling.md 2.1; semantics 4.8.1 is the special case of one class.
  */
 #include "daemon/core/state.h"
 

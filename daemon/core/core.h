@@ -55,7 +55,7 @@ void core_apply(struct core *core, const struct fact *fact);
 /* When the core next wants a CMD_TICK: a logical instant, `t_ms` itself if work is ready, T_NEVER. */
 int64_t core_next_tick(const struct core *core, int64_t t_ms);
 
-/* Walk every cross-structure invariant of semantics 4.13 that one state can show. Returns 0, or
+/* Walk every cross-structure invariant that one state can show. Returns 0, or
  * ERR_CORRUPT naming the first that does not hold. Cost: O(everything). */
 int core_check(const struct core *core, struct err *err) NODISCARD;
 

@@ -11,8 +11,6 @@
  *
  * Healthy guaranteed work is never stopped. That there is a deficit, how large and whom it hit is a fact in the flavor's
  * record, so it is in the log and its end is, too.
- *
- * Source: semantics 4.4.4.
  */
 #include "daemon/core/state.h"
 

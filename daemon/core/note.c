@@ -10,8 +10,6 @@
  *
  * Invariant (core_check): noted, unnoted, lent and overnoted equal those counted from the records; when a tick finds
  * nothing to do, nobody is named for more than it has.
- *
- * Source: semantics 4.4.3 (charges may be re-attributed), 4.13 I4.
  */
 #include "daemon/core/state.h"
 

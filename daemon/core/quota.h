@@ -14,7 +14,7 @@
  *
  * Both sums are kept per node, so admission and release touch one path: O(depth).
  *
- * Source: the slack form of Kueue's cohort arithmetic (semantics 4.4.2, 4.4.3).
+ * Source: the slack form of Kueue's cohort arithmetic.
  */
 #ifndef SLUIS_DAEMON_CORE_QUOTA_H
 #define SLUIS_DAEMON_CORE_QUOTA_H

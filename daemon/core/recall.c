@@ -13,8 +13,6 @@
  * A lease goes as a whole. place() has the last word: if it cannot use what the count promises (a leaf that is
  * required, a node that must stay whole) the shortest sufficient prefix by cost is found by asking it.
  * Complete: if recalling every loan helps, a plan is found. Guaranteed work is not looked at.
- *
- * Source: scheduling.md 2.5 and finding 4; semantics 4.8.3.
  */
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"

@@ -14,7 +14,7 @@
  * first. tests/unit/test_victims.c compares with the optimum.
  *
  * Source: greedy set cover with reverse delete (Vazirani, Approximation Algorithms, ch. 15); Lyra
- * (EuroSys 2023) for counting collateral; scheduling.md 2.5.
+ * (EuroSys 2023) for counting collateral.
  */
 #ifndef SLUIS_DAEMON_CORE_VICTIMS_H
 #define SLUIS_DAEMON_CORE_VICTIMS_H

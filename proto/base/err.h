@@ -69,7 +69,7 @@ enum { ERR_MSG_BYTES = 256, ERR_HINT_BYTES = 256 };
 
 struct err {
 	int code;                  /* 0 or an enum err_code */
-	int reason;                /* reason code of semantics 4.11 (proto/model/reason.h), or 0 */
+	int reason;                /* reason code (proto/model/reason.h), or 0 */
 	char msg[ERR_MSG_BYTES];   /* what happened */
 	char hint[ERR_HINT_BYTES]; /* what to do next; may be empty */
 };

@@ -14,7 +14,7 @@
  * A device is never named by enumeration order: CUDA, NVML and OpenCL count the same GPUs
  * differently, and an MI300A in CPX mode shows six devices on one PCI function.
  *
- * Source: hwloc 2.9 manual, "I/O Devices" and "Distances"; semantics 4.3.4.
+ * Source: hwloc 2.9 manual, "I/O Devices" and "Distances".
  */
 #ifndef SLUIS_PROTO_MODEL_INVENTORY_H
 #define SLUIS_PROTO_MODEL_INVENTORY_H

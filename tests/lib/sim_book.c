@@ -1,7 +1,7 @@
 /* sim_book.c - a naive model beside the core: who has which device, who may renew, what was paid
  *
  * The core keeps sums, trees and timers; this keeps one number per device and compares each decision, before it
- * is applied, with rules that need nothing else (semantics 4.13):
+ * is applied, with rules that need nothing else:
  *   I1  a device given out is free             I6  epochs, fences and renewals never go back
  *   I11 nobody takes what a claim has          an end is final; a renewal gives at most a ttl, and never after an end
  *   a device comes back on evidence alone      nothing is given, and nobody expires, in safe mode

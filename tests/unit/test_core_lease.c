@@ -70,7 +70,7 @@ static void loans_everywhere(struct core_world *w, uint32_t each)
 	assert_int_equal(cw_allocs(w), 32 / each);
 }
 
-/* ---- the table of states (semantics 4.6.3) --------------------------------------------------- */
+/* ---- the table of states --------------------------------------------------- */
 
 static void auto_accept_goes_straight_to_active(void **state)
 {

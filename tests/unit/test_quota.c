@@ -430,7 +430,7 @@ static void random_trees_random_steps(void **state)
 	compared += steps;
 }
 
-/* The example of semantics 4.4: what is lent out counts as free for its owner, because it can be claimed. */
+/* What is lent out counts as free for its owner, because it can be claimed. */
 static void lent_capacity_still_covers_its_owner(void **state)
 {
 	uint32_t parent[] = {0, 0, 0};
