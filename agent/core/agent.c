@@ -55,7 +55,7 @@ struct agent {
 	struct row **rows; /* ascending by (alloc, part) */
 	uint32_t rows_n;
 	bool ready;
-	bool suspicious; /* the table was lost: a RUN for an unknown unit may be a second one */
+	bool suspicious; /* the table was lost: a task that ended and has no row is no leftover */
 	bool starved;    /* a unit found no row */
 
 	struct action *queue; /* from `head` on */
@@ -847,6 +847,7 @@ static void row_step(struct agent *a, struct agent_now now, struct row *r)
 			return;
 		}
 		set_state(a, now, r, UNIT_PREPARED);
+		keep(a, r, true); /* before it is told: see desired_unit */
 	}
 	if (r->state == UNIT_PREPARED && r->unit.phase == UNIT_RUN)
 		run(a, now, r);
@@ -1386,7 +1387,8 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 		r->text[0] = '\0';
 		keep(a, r, true);
 	}
-	if (fresh && a->suspicious && want.phase == UNIT_RUN) {
+	if (fresh && want.phase == UNIT_RUN) {
+		/* RUN comes when we have said PREPARED, which was on our disk then: the row was lost. */
 		row_want(r, &want);
 		fail(a, now, r, "this node's table was lost: it cannot tell whether this was started");
 		return;

@@ -9,7 +9,8 @@
  *
  * What holds true:
  *  - A task is begun at most once: its row, marked `started`, is synced before the START leaves, and
- *    after a crash a START is repeated only for a task that the execution layer never knew. (R2, R3)
+ *    after a crash a START is repeated only for a task that the execution layer never knew. What is told PREPARED
+ *    has a row on the disk, so a RUN without a row is one whose row was lost: it is not obeyed. (R2, R3)
  *  - Orders count only with the newest cluster epoch seen and the session of this greeting. (R1)
  *  - A unit takes devices only when their stored epochs are below its allocation's id and no other
  *    living unit has one of them. (R4)

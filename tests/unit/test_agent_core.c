@@ -673,12 +673,34 @@ static void test_crash_before_the_intent(void **st)
 	struct world *w = *st;
 
 	want_phase(w, job_unit(42, 1), UNIT_PREPARE);
-	crash(w); /* nothing was synced but the cluster's epoch */
-	assert_int_equal(agent_rows(w->agent), 0);
+	assert_int_equal(told(w, 42)->state, UNIT_PREPARED);
+	crash(w); /* what was told is on the disk */
+	assert_int_equal(agent_rows(w->agent), 1);
 	greet(w);
 	want_phase(w, job_unit(42, 1), UNIT_RUN); /* the daemon has heard `prepared` and goes on */
 	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
 	assert_int_equal(told(w, 42)->port, 20007); /* the port that was handed out */
+}
+
+/* The table is gone and the execution layer has nothing: the node looks like a new one, while the daemon has not
+ * heard yet that the unit ran and ended. Who orders RUN has heard PREPARED, so there was a row. */
+static void test_run_without_a_row_is_not_obeyed(void **st)
+{
+	struct world *w = *st;
+
+	struct unit u = job_unit(42, 1);
+
+	u.hosts_n = 1;
+	u.hosts = &(struct unit_host){.name = "n1", .slots = 1};
+	start(w, u);
+	ends(w, "a42-p0-t0", 0);
+	assert_false(fake(w, "a42-p0-t0")->known); /* released, which nobody acknowledged */
+	memset(&w->disk, 0, sizeof w->disk);
+	crash(w);
+	greet(w);
+	want_phase(w, job_unit(42, 1), UNIT_RUN);
+	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
 }
 
 static void test_exit_while_nobody_looked(void **st)
@@ -787,7 +809,8 @@ static void test_lost_table_and_another_crash(void **st)
 }
 
 /* Its task had ended, and the row that was made of it is not on the disk when the agent dies again: only the mark in
- * the table tells that what is ordered may have run. The mark goes when the daemon has spoken. */
+ * the table tells that the task is more than a leftover, and its exit code is kept. The mark goes when the daemon has
+ * spoken. */
 static void test_lost_table_and_an_ended_task(void **st)
 {
 	struct world *w = *st;
@@ -795,7 +818,7 @@ static void test_lost_table_and_an_ended_task(void **st)
 	start(w, job_unit(42, 1));
 	memset(&w->disk, 0, sizeof w->disk);
 	w->disk.missing = true;
-	fake(w, "a42-p0-t0")->st = (struct task_status){.state = TASK_ENDED, .empty = true};
+	fake(w, "a42-p0-t0")->st = (struct task_status){.state = TASK_ENDED, .empty = true, .exit_code = 3};
 	for (int i = 0; i < 3; i++) {
 		static struct disk before;
 
@@ -807,13 +830,9 @@ static void test_lost_table_and_an_ended_task(void **st)
 	greet(w);
 	want_phase(w, job_unit(42, 1), UNIT_RUN);
 	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	assert_int_equal(told(w, 42)->state, UNIT_EXITED);
+	assert_int_equal(told(w, 42)->exit_code, 3);
 	assert_false(w->disk.missing);
-	crash(w);
-	greet(w);
-	want(w, (struct unit[]){{.alloc = 42, .phase = UNIT_RUN, .kind = UNIT_JOB_COMMAND, .tasks = 1, .payload = {1}},
-				{.alloc = 43, .phase = UNIT_RUN, .kind = UNIT_JOB_COMMAND, .tasks = 1, .payload = {1}}}, 2);
-	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
-	assert_int_equal(fake(w, "a43-p0-t0")->starts, 1);
 }
 
 /* A task that lives and that no row names, whatever became of the row: it runs on until somebody says stop. */
@@ -1367,8 +1386,11 @@ static void test_reports_are_gathered(void **st)
 
 	for (int i = 0; i < 4; i++) {
 		units[i] = job_unit(42 + (uint64_t)i, 1);
-		units[i].phase = UNIT_RUN;
+		units[i].phase = UNIT_PREPARE;
 	}
+	want(w, units, 4);
+	for (int i = 0; i < 4; i++)
+		units[i].phase = UNIT_RUN;
 	want(w, units, 4);
 	pass(w, 100);
 	before = w->reports;
@@ -1393,9 +1415,12 @@ static void test_nodes_with_many_units_report_less_often(void **st)
 
 	for (int i = 0; i < 60; i++) {
 		units[i] = job_unit(42 + (uint64_t)i, 1);
-		units[i].phase = UNIT_RUN;
+		units[i].phase = UNIT_PREPARE;
 		units[i].devices_n = 0;
 	}
+	want(w, units, 60);
+	for (int i = 0; i < 60; i++)
+		units[i].phase = UNIT_RUN;
 	want(w, units, 60);
 	pass(w, 100);
 	before = w->reports;
@@ -2009,6 +2034,7 @@ int main(void)
 		STORY(test_crash_between_intent_and_start),
 		STORY(test_crash_with_a_task_that_never_began),
 		STORY(test_crash_before_the_intent),
+		STORY(test_run_without_a_row_is_not_obeyed),
 		STORY(test_exit_while_nobody_looked),
 		STORY(test_released_is_not_started_again),
 		STORY(test_reboot_is_lost),
