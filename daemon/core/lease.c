@@ -580,10 +580,15 @@ static int64_t renew_after(const struct core *c, const struct lease *l, const st
 }
 
 /* When the lease ends whatever its holder does; logical time. */
-static int64_t contract_end(const struct lease *l)
+/* When the contract ends as far as is known, asked for the time until `live_until_ms`. Cost: all allocations when an
+ * extension is near and there are reservations. */
+static int64_t contract_end(const struct core *c, const struct lease *l, int64_t live_until_ms)
 {
-	int64_t end = l->term_end_ms && !l->spec.auto_extend ? l->term_end_ms : T_NEVER;
+	int64_t end = l->term_end_ms ? l->term_end_ms : T_NEVER;
 
+	if (l->spec.auto_extend && (end >= live_until_ms || !c->reservations.count ||
+				    !blocked(c, l->id, end + l->spec.term_ms)))
+		end = T_NEVER; /* it will be extended */
 	return l->state == LEASE_RECALLING ? min64(end, l->recall_at_ms) : end;
 }
 
@@ -593,7 +598,11 @@ static void renew_answer(const struct core *c, int64_t t, const struct lease *l,
 	res->state = l->state;
 	res->fence = l->fence;
 	/* downtime moves the liveness deadline, an extension the contract's: the nearer one is told */
-	res->ttl_ms = r ? min64(r->expires_live_ms - live_ms(c, t), contract_end(l) - t) : 0;
+	if (r) {
+		int64_t ttl = r->expires_live_ms - live_ms(c, t);
+
+		res->ttl_ms = min64(ttl, contract_end(c, l, t + ttl) - t);
+	}
 	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) :
 			      l->state == LEASE_REQUESTED ? WAITING_POLL_MS : MS_PER_S;
 	res->term_left_ms = l->term_end_ms ? l->term_end_ms - t : 0;

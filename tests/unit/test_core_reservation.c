@@ -314,6 +314,41 @@ static void a_lease_that_extends_itself_stays_clear(void **state)
 	}
 }
 
+/* Work that was there stays, but its term is not extended: whoever renews then is promised the rest of it. */
+static void a_holder_is_not_told_more_than_it_gets(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	struct renew_result told;
+	uint64_t lease;
+	uint32_t node = 0;
+	struct order o;
+
+	cmd.lease_request.spec.term_ms = 4 * HOUR;
+	cmd.lease_request.spec.ttl_ms = 2 * HOUR;
+	cmd.lease_request.spec.auto_extend = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	lease = w->d.result.id;
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (cw_alloc_of(w, OWNER_LEASE, lease)->parts[0].node == w->node[n].id)
+			node = n;
+	order(w, &o, w->operator, "disks", w->t + 5 * HOUR, w->t + 6 * HOUR);
+	o.cmd.reservation_create.spec.maint = o.cmd.reservation_create.spec.ignore_jobs = true;
+	with_node(&o, node);
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	cw_advance(w, HOUR);
+	told = cw_renew(w, w->acme, lease, 1);
+	assert_int_equal(told.code, 0);
+	assert_int_equal(told.ttl_ms, 2 * HOUR); /* its term reaches further */
+	cw_advance(w, 2 * HOUR - 1);
+	told = cw_renew(w, w->acme, lease, 2);
+	assert_int_equal(told.code, 0);
+	assert_true(told.ttl_ms <= told.term_left_ms); /* it will not be extended */
+	cw_advance(w, told.ttl_ms);
+	assert_int_equal(cw_lease_state(w, lease), LEASE_ENDED);
+}
+
 /* ---- inside ------------------------------------------------------------------------------------------ */
 
 static void inside_only_members_run(void **state)
@@ -758,6 +793,7 @@ int main(void)
 		STORY(who_is_in_the_way_is_named),
 		STORY(a_lease_is_not_extended_into_it),
 		STORY(a_lease_that_extends_itself_stays_clear),
+		STORY(a_holder_is_not_told_more_than_it_gets),
 		STORY(inside_only_members_run),
 		STORY(magnetic_ones_draw_their_projects_work),
 		STORY(what_runs_past_the_end_is_stopped_with_notice),
