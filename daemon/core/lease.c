@@ -703,8 +703,10 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 		uint32_t stopping = 0;
 
 		if (a->state == ALLOC_BINDING) { /* nothing runs there: bind what is still wanted anew */
+			/* not a->units: a part that was lost is still among those */
+			for (uint32_t i = 0; i < a->parts_n && excess; i++)
+				excess -= min32(excess, a->parts[i].stop ? 0 : a->parts[i].units);
 			alloc_stop(c, d, t, a->id, END_CANCEL, 0, 0);
-			excess -= min32(excess, a->units);
 			continue;
 		}
 		for (uint32_t i = a->parts_n; i-- > 0 && excess;) {

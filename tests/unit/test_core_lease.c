@@ -418,6 +418,37 @@ static void nobody_expires_for_a_renewal_that_waits(void **state)
 	assert_int_equal(cw_lease_state(w, id), LEASE_EXPIRED);
 }
 
+/* A part that its node lost is no longer there to be given back: what is wanted less comes from what is left. */
+static void shrinking_counts_what_is_there(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 4);
+	const struct alloc *a;
+	uint32_t lost = 0;
+
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 32, QTY_UNLIMITED, QTY_UNLIMITED);
+	for (uint32_t q = 0; q < CW_QNODES; q++)
+		if (w->qnode[q].quotas_n && q != CW_ACME)
+			cw_quota(w, q, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	manner(w, CW_MUTE);
+	assert_int_equal(cw_resize(w, w->acme, id, 20), 0);
+	cw_tick(w);
+	a = cw_alloc_of(w, OWNER_LEASE, id);
+	assert_int_equal(a->state, ALLOC_BINDING);
+	assert_true(a->parts_n > 1);
+	for (uint32_t n = 1; n <= w->nodes_n; n++)
+		if (w->node[n].id == a->parts[1].node)
+			lost = n;
+	cw_reboot(w, lost);
+	cw_tick(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 20); /* what was lost binds elsewhere */
+	assert_int_equal(cw_resize(w, w->acme, id, 2), 0);
+	manner(w, CW_OBEY);
+	cw_advance(w, 5 * MIN);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 2);
+}
+
 /* An expired lease's devices are another's only when the agent says so. */
 static void terminal_is_not_free(void **state)
 {
@@ -1049,6 +1080,7 @@ int main(void)
 		STORY(peers_6_renewals_around_the_deadline),
 		STORY(terminal_is_not_free),
 		STORY(nobody_expires_for_a_renewal_that_waits),
+		STORY(shrinking_counts_what_is_there),
 		STORY(peers_5_two_hours_down_expires_nobody),
 		STORY(downtime_uses_up_no_ttl),
 		STORY(downtime_is_added_to_every_deadline_and_then_the_rejoin_grace),
