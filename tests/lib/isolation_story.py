@@ -235,7 +235,7 @@ def main():
     driver_says()
     d = Daemon().start()
     admin = d.admin()
-    admin.command("division_apply", division(16, per_node=8))
+    admin.command("division_apply", division(8, per_node=8, public=8))
     refused_to_start(d, admin)
     a = agent(d, admin).start()
     nodes = ready_nodes(admin, 1)

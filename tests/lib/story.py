@@ -126,7 +126,9 @@ def token(d, admin, uses=4):
     return f"sluis-join-1.{b64(z85.decode(d.at['server_key'].encode()))}.{b64(secret)}.{d.at['enrol']}"
 
 
-def division(units, per_node=2):
+def division(units, per_node=2, public=None):
+    """Half public, half private, unless `public` says how much of it is public."""
+    public = units // 2 if public is None else public
     side = {"flavor": 1, "shape": "gpu", "borrowing": NEVER, "lending": NEVER}
     return {
         "expect_version": 0,
@@ -137,11 +139,11 @@ def division(units, per_node=2):
             {"kind": "public", "name": "public", "parent": 1, "weight": 1},
             {"kind": "sector", "name": "health", "parent": 2, "weight": 1},
             {"kind": "project", "name": "lungnet", "parent": 3, "weight": 1, "pi": "eva",
-             "quotas": [dict(side, nominal=units // 2)]},
+             "quotas": [dict(side, nominal=public)]},
             {"kind": "private", "name": "private", "parent": 1, "weight": 1},
             {"kind": "class", "name": "company", "parent": 5, "weight": 1},
             {"kind": "provider", "name": "chat", "parent": 6, "weight": 1, "tenant": "chat",
-             "quotas": [dict(side, nominal=units - units // 2)]},
+             "quotas": [dict(side, nominal=units - public)]},
         ],
     }
 

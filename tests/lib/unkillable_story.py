@@ -21,7 +21,7 @@ def main():
     d = Daemon().start()
     admin = d.admin()
     admin.command("division_apply", division(4))
-    a = Agent("n1", token(d, admin), "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100", "--set",
+    a = Agent("n1", token(d, admin), "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "4xH100", "--set",
               "exec.unkillable=3s").start()
     ready_nodes(admin, 1)
     n = submit(admin, {"argv": ["sh", "-c", "echo $$; exec sleep 600"]})
