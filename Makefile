@@ -165,7 +165,7 @@ $(B)/tests/test_store_crash: $(B)/tests/unit/test_store_crash.o $(TESTLIB) $(LIB
 
 TESTS ?=
 check: deps ## all tests: layers, headers, units, simulation smoke, integration; ends with "N passed, N failed"
-	@$(MAKE) -s all tests VARIANT=$(VARIANT)
+	@$(MAKE) -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc)) all tests VARIANT=$(VARIANT)
 	@B=$(B) VARIANT=$(VARIANT) tests/run $(TESTS)
 tests: $(UNIT_BINS) $(SIM_BINS) ## build the test programs
 .PHONY: all check tests

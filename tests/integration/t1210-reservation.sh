@@ -74,7 +74,7 @@ for n in n1 n2; do
 		--reconnect-max 200ms --topology "$ROOT/demo/topologies/oci-bm-h100.xml" >>"$T/$n.log" 2>&1 &
 	started $!
 done
-ready() { [ "$(ctl node list --plain --columns node,state,free | tr '\n' ' ')" = "n1	ready	8 n2	ready	8 " ]; }
+ready() { [ "$(ctl node list --plain --columns node,state,free | sort | tr '\n' ' ')" = "n1	ready	8 n2	ready	8 " ]; }
 ok "two nodes" wait_for 120 ready
 state() { ctl reservation show "$1" --json | json 'o["item"]["state"]'; }
 is_state() { [ "$(state "$1")" = "$2" ]; }

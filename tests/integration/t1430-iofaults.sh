@@ -1,6 +1,6 @@
 #!/bin/bash
 # One allocation, write or sync of sluisd fails, at a place drawn by SEED: it goes on, or ends with status 70 (for
-# memory: SIGABRT, saying so), and the next start has all that was acknowledged. KINDS and LIMIT choose more;
+# memory: SIGABRT, no invariant broken), and the next start has all that was acknowledged. KINDS and LIMIT choose more;
 # `make faults` fails every one of them.
 . "$(dirname "$0")/tap.sh"
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
