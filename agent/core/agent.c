@@ -793,6 +793,8 @@ static void exits(struct agent *a, struct agent_now now, struct row *r)
 	uint32_t ended = 0, hidden = 0;
 	bool failed = false;
 
+	if (!r->tasks_n && r->state == UNIT_UNKNOWN && !r->adopted)
+		set_state(a, now, r, UNIT_RUNNING); /* bare, found by a command in it, and known again */
 	if (r->unit.kind == UNIT_SERVICE || !r->tasks_n || r->state == UNIT_FAILED)
 		return;
 	if (r->state == UNIT_UNKILLABLE) {
@@ -1387,9 +1389,13 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 		r->text[0] = '\0';
 		keep(a, r, true);
 	}
-	if (fresh && want.phase == UNIT_RUN) {
-		/* RUN comes when we have said PREPARED, which was on our disk then: the row was lost. */
+	if (fresh) {
 		row_want(r, &want);
+		keep(a, r, false);
+	}
+	if (fresh && want.phase == UNIT_RUN && (a->suspicious || row_runs(r))) {
+		/* RUN comes when we have said PREPARED, which was on our disk then: the row was lost. A bare unit has
+		 * nothing that could be started twice. */
 		fail(a, now, r, "this node's table was lost: it cannot tell whether this was started");
 		return;
 	}

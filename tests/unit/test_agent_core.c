@@ -703,6 +703,35 @@ static void test_run_without_a_row_is_not_obeyed(void **st)
 	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
 }
 
+/* A bare unit has nothing to start twice. With a command alive in it, it is found; without, it is as good as new. */
+static void test_bare_unit_after_a_lost_table(void **st)
+{
+	struct world *w = *st;
+	struct unit u = {.alloc = 42, .kind = UNIT_BARE};
+	char name[AGENT_NAME_BYTES];
+	struct err err;
+	uint64_t id;
+
+	start(w, u);
+	assert_int_equal(told(w, 42)->state, UNIT_RUNNING);
+	memset(&w->disk, 0, sizeof w->disk);
+	crash(w);
+	greet(w);
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(told(w, 42)->state, UNIT_RUNNING);
+	assert_int_equal(agent_extra(w->agent, w->now, 42, 0, name, &id, &err), 0);
+	*fake(w, name) = (struct fake){.known = true, .st = {.state = TASK_LIVE}};
+	(void)snprintf(w->fakes[w->fakes_n - 1].name, AGENT_NAME_BYTES, "%s", name);
+	memset(&w->disk, 0, sizeof w->disk);
+	w->disk.missing = true;
+	crash(w);
+	greet(w);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKNOWN);
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(told(w, 42)->state, UNIT_RUNNING);
+	assert_int_equal(agent_extra(w->agent, w->now, 42, 0, name, &id, &err), 0); /* and takes commands again */
+}
+
 static void test_exit_while_nobody_looked(void **st)
 {
 	struct world *w = *st;
@@ -2035,6 +2064,7 @@ int main(void)
 		STORY(test_crash_with_a_task_that_never_began),
 		STORY(test_crash_before_the_intent),
 		STORY(test_run_without_a_row_is_not_obeyed),
+		STORY(test_bare_unit_after_a_lost_table),
 		STORY(test_exit_while_nobody_looked),
 		STORY(test_released_is_not_started_again),
 		STORY(test_reboot_is_lost),
