@@ -259,6 +259,8 @@ int link_client_send(struct link_client *client, const void *data, size_t len)
 	client_soon(client);
 	if (rc >= 0)
 		return 0;
+	if (errno == ENOMEM)
+		memory_out(len);
 	ENSURE(errno == EAGAIN);
 	return ERR_AGAIN;
 }

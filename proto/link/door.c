@@ -476,6 +476,8 @@ static int send_frame(void *socket, const void *data, size_t len, int flags)
 	do
 		rc = zmq_send(socket, data, len, flags | ZMQ_DONTWAIT);
 	while (rc < 0 && errno == EINTR);
+	if (rc < 0 && errno == ENOMEM)
+		memory_out(len);
 	return rc < 0 ? -1 : 0;
 }
 
