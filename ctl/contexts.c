@@ -61,8 +61,11 @@ int conf_read(struct ctl *c, struct ctl_conf *ret, const char **ret_path)
 int conf_write(struct ctl *c, const struct ctl_conf *conf, const char *path)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	const char *keys, *own = getenv("SLUIS_CONFIG");
 	struct err err = {0};
 
+	if (!(own && own[0]) && key_path(c, "x", &keys, &err)) /* makes the folder */
+		return fault(c, &err, NULL);
 	ctl_conf_write(conf, &b);
 	return write_whole(path, b.data, b.len, 0600, &err) ? fault(c, &err, NULL) : 0;
 }
@@ -230,16 +233,14 @@ int cmd_context_add(struct ctl *c, const struct call *call)
 	struct context_conf *ctx;
 	struct ctl_conf conf;
 	struct err err = {0};
-	const char *path, *keys;
+	const char *path;
 	int r = context_judge(c, call->args[0]);
 
 	if (!r)
 		r = conf_read(c, &conf, &path);
 	if (r)
 		return r;
-	if (!getenv("SLUIS_CONFIG") && key_path(c, "x", &keys, &err)) /* makes the folder */
-		r = fault(c, &err, NULL);
-	if (!r && ctl_conf_context(&conf, call->args[0])) {
+	if (ctl_conf_context(&conf, call->args[0])) {
 		(void)err_set(&err, ERR_EXISTS, "there is a context '%s' already", call->args[0]);
 		(void)err_hint(&err, "sluisctl context remove %s first", call->args[0]);
 		r = fault(c, &err, NULL);

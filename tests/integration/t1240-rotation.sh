@@ -38,7 +38,7 @@ agent() { # agent [OPTIONS...]
 	started "$agent"
 }
 
-mkdir "$T/n1"
+mkdir "$T/n1" "$T/bob"
 "$CTL" -q key create "$T/one.key"
 "$CTL" -q key create "$T/two.key"
 public() { sed -n 's/^public-key: //p' "$1"; }
@@ -84,6 +84,8 @@ agent
 ok "the node is back with it" wait_for 30 heard
 
 # ---- a person's key
+token=$(ctl -q token create user --name bob --role auditor)
+ok "a key file elsewhere, and no folder of one's own yet" env HOME="$T/bob" "$CTL" --key "$T/bob.key" user accept "$token" --name bob --context t
 before=$(public "$HOME/.config/sluis/keys/eva.key")
 ok "key rotate" "$CTL" key rotate
 is "and it works" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
