@@ -82,7 +82,7 @@ ok "who is entitled gets all 16" wait_for 90 job_is "$mine" running
 ok "the job went on with its 8" size_is "8+0 h100-80g"
 is "in its first attempt" "$(ctl job show "$job" --json | json '[o["item"]["state"], o["item"]["attempt"], o["item"]["recalls"]]')" "['running', 1, 0]"
 ok "the core was told" wait_for 60 said 0 '"cause":"resize","nodes":1,"units":8,"world":1'
-ok "those that went had their notice" said 1 '"cause":"recall"'
+ok "those that went had their notice" wait_for 30 said 1 '"cause":"recall"'
 waiting=$(eva -q submit -A lungnet --flavor h100-80g --gpus 4-8 -t 1h -- sleep 600)
 ok "one that waits shows its range" sh -c '[ "$("$0" --state-dir "$1" queue "$2" --plain --columns size)" = "4-8 h100-80g" ]' "$CTL" "$T/d" "$waiting"
 quiet eva cancel "$waiting"
