@@ -86,7 +86,7 @@ ok "a full disk is told" sh -c '"$0" jobs --trace "$1" --procs 4 --policy easy >
 	"$S" "$T/log.swf" "$T/err"
 
 # ---- progress: on a terminal only
-awk 'BEGIN { for (i = 1; i <= 400000; i++) print i, i * 3, -1, 50 + i % 97, 1 + i % 32, -1, -1, 1 + i % 32, 60 + i % 997, -1, 1, i % 50, 1, -1, -1, -1, -1, -1 }' >"$T/long.swf"
+awk 'BEGIN { for (i = 1; i <= 1200000; i++) print i, i * 3, -1, 50 + i % 97, 1 + i % 32, -1, -1, 1 + i % 32, 60 + i % 997, -1, 1, i % 50, 1, -1, -1, -1, -1, -1 }' >"$T/long.swf"
 cat >"$T/terminal.py" <<'P'
 import os, pty, sys
 seen = b""
