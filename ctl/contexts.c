@@ -12,7 +12,6 @@
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-/* "keys/eva.key" below the user's folder, made with its parents. */
 int key_path(struct ctl *c, const char *name, const char **ret, struct err *err)
 {
 	char home[4096];
@@ -43,7 +42,6 @@ static const char *conf_path(struct ctl *c, struct err *err)
 	return conf_home(home, err) ? NULL : text_f(c, "%s/sluisctl.conf", home);
 }
 
-/* The user's own file, empty when there is none. */
 int conf_read(struct ctl *c, struct ctl_conf *ret, const char **ret_path)
 {
 	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
@@ -107,6 +105,9 @@ void context_learn(struct ctl *c)
 
 	if (!w || !c->context_own || !client_server_key(c->client))
 		return;
+	if (!memcmp(client_server_key(c->client), c->server_key, LINK_KEY_BYTES) &&
+	    !memcmp(w->server_next, c->have_server_key_next ? c->server_key_next : none, LINK_KEY_BYTES))
+		return; /* as the context has it: the file need not be read again */
 	now = key_text(c, client_server_key(c->client));
 	if (memcmp(w->server_next, none, sizeof none) != 0)
 		next = key_text(c, w->server_next);
