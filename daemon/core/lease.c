@@ -8,6 +8,7 @@
  * Expiry is decided in live time: logical time minus every span in which the daemon could not have
  * received a renewal; after a restart nothing expires before the rejoin grace is over. Whoever renews
  * counts from when it sent, the daemon from when it commits, so the daemon is never the earlier one.
+ * Nor does a term end before the end that its holder was told last (renewal.told_ms), whatever is reserved since.
  * An expired lease is never resurrected. Terminal is not free: devices come back on evidence.
  *
  * Source: Gray & Cheriton, "Leases", SOSP 1989.
@@ -404,6 +405,7 @@ void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, con
 bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
 	struct lease *l = EDIT(c, d, RECORD_LEASE, lease, id);
+	const struct renewal *told = core_renewal(c, id);
 
 	if (l->retry_ms && l->retry_ms <= t) {
 		l->retry_ms = 0;
@@ -422,6 +424,11 @@ bool tick_lease_timer(const struct core *c, int64_t t, struct decision *d, uint6
 
 			if (!r) {
 				l->term_end_ms += l->spec.term_ms;
+				return true;
+			}
+			/* the reservation came after the holder had been told of a part of the next term */
+			if (told && told->told_ms > l->term_end_ms) {
+				l->term_end_ms = told->told_ms;
 				return true;
 			}
 			(void)snprintf(l->end_reason, sizeof l->end_reason, "not extended: reservation %" PRIu64
@@ -579,16 +586,17 @@ static int64_t renew_after(const struct core *c, const struct lease *l, const st
 	return base - jitter + (jitter ? (int64_t)(h % (uint64_t)(2 * jitter + 1)) : 0);
 }
 
-/* When the lease ends whatever its holder does; logical time. */
-/* When the contract ends as far as is known, asked for the time until `live_until_ms`. Cost: all allocations when an
- * extension is near and there are reservations. */
-static int64_t contract_end(const struct core *c, const struct lease *l, int64_t live_until_ms)
+/* When the contract ends as far as is known, asked for the time until `live_until_ms`; logical time. Cost: all
+ * allocations when an extension is near and there are reservations. */
+static int64_t contract_end(const struct core *c, const struct lease *l, const struct renewal *r, int64_t live_until_ms)
 {
 	int64_t end = l->term_end_ms ? l->term_end_ms : T_NEVER;
 
 	if (l->spec.auto_extend && (end >= live_until_ms || !c->reservations.count ||
 				    !blocked(c, l->id, end + l->spec.term_ms)))
 		end = T_NEVER; /* it will be extended */
+	else if (l->spec.auto_extend)
+		end = max64(end, r->told_ms); /* as it would have been when that was told */
 	return l->state == LEASE_RECALLING ? min64(end, l->recall_at_ms) : end;
 }
 
@@ -601,7 +609,7 @@ static void renew_answer(const struct core *c, int64_t t, const struct lease *l,
 	if (r) {
 		int64_t ttl = r->expires_live_ms - live_ms(c, t);
 
-		res->ttl_ms = min64(ttl, contract_end(c, l, t + ttl) - t);
+		res->ttl_ms = min64(ttl, contract_end(c, l, r, t + ttl) - t);
 	}
 	res->renew_after_ms = r ? renew_after(c, l, r, l->spec.ttl_ms) :
 			      l->state == LEASE_REQUESTED ? WAITING_POLL_MS : MS_PER_S;
@@ -652,6 +660,8 @@ static void renew_one(const struct core *c, int64_t t, const struct command *cmd
 	}
 	if (it->renew_seq == old->renew_seq && old->renewals) { /* a repeat: the stored reply, no new time */
 		renew_answer(c, t, l, old, res);
+		if (old->told_ms)
+			res->ttl_ms = min64(res->ttl_ms, old->told_ms - t);
 		return;
 	}
 	until = live_ms(c, t) + (it->ttl_ms > 0 ? min64(it->ttl_ms, l->spec.ttl_ms) : l->spec.ttl_ms);
@@ -667,6 +677,7 @@ static void renew_one(const struct core *c, int64_t t, const struct command *cmd
 		l = e;
 	}
 	renew_answer(c, t, l, r, res);
+	r->told_ms = max64(r->told_ms, t + res->ttl_ms);
 }
 
 static int decide_renew(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,

@@ -77,6 +77,7 @@ struct renewal {
 	int64_t renewed_ms;      /* logical time of the commit */
 	int64_t expires_live_ms; /* live time */
 	uint64_t renewals;
+	int64_t told_ms; /* logical time of the latest end that a holder was told; 0: none yet */
 };
 
 #endif

@@ -111,6 +111,7 @@ SCHEMA(lease);
 #define T struct renewal
 FIELDS(renewal) = {
 	F(1, lease), F(2, renew_seq), F(3, renewed_ms), F(4, expires_live_ms), F(5, renewals),
+	F(6, told_ms),
 };
 #undef T
 SCHEMA(renewal);

@@ -571,6 +571,8 @@ uint64_t cw_digest(const struct core_world *w)
 		h = mix(h, &l->term_end_ms, sizeof l->term_end_ms);
 		if (r)
 			h = mix(h, &r->expires_live_ms, sizeof r->expires_live_ms);
+		if (r)
+			h = mix(h, &r->told_ms, sizeof r->told_ms);
 	}
 	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_CLAIM, id)) != 0;) {
 		const struct claim *m = core_claim(w->core, id);

@@ -253,6 +253,46 @@ static void expiry_check(struct sim *s, const struct sim_log *now, const struct 
 		}
 }
 
+static struct sim_told *told_of(struct sim *s, uint64_t lease)
+{
+	for (uint32_t i = 0; i < s->told_n; i++)
+		if (s->told[i].lease == lease)
+			return &s->told[i];
+	return NULL;
+}
+
+/* An answer leaves: whoever gets it counts on the lease until then. */
+static void told_note(struct sim *s, const struct sim_msg *m)
+{
+	for (uint32_t i = 0; i < m->renewals_n; i++) {
+		const struct renew_result *r = &m->renewal[i];
+		struct sim_told *told = told_of(s, r->lease);
+
+		if (r->code || m->code)
+			continue;
+		if (!told) {
+			if (s->told_n == s->told_cap) {
+				s->told_cap = s->told_cap ? s->told_cap * 2 : 32;
+				s->told = xrealloc(s->told, s->told_cap * sizeof *s->told);
+			}
+			told = &s->told[s->told_n++];
+			*told = (struct sim_told){.lease = r->lease};
+		}
+		if (m->t_ms + r->ttl_ms > told->end_ms)
+			told->end_ms = m->t_ms + r->ttl_ms;
+	}
+}
+
+/* A lease that time ends lasts as long as its holder was told, whatever came in between. */
+static void told_check(struct sim *s, int64_t t, uint64_t lease)
+{
+	const struct sim_told *told = told_of(s, lease);
+
+	if (told && t < told->end_ms)
+		sim_violation(s, "lease %" PRIu64 " is ended %" PRId64 " ms before the end its holder was told", lease,
+			      told->end_ms - t);
+}
+
 static void committed(struct sim *s, const struct sim_log *r)
 {
 	struct arena arena = {0};
@@ -289,8 +329,10 @@ static void committed(struct sim *s, const struct sim_log *r)
 			ENSURE(!schema_decode(schema_of_record(b->kind), b->data, b->len, &l, &arena, &err));
 			if (l.state == LEASE_EXPIRED)
 				expiry_check(s, r, &l);
-			if (l.state == LEASE_EXPIRED || l.state == LEASE_ENDED)
+			if (l.state == LEASE_EXPIRED || l.state == LEASE_ENDED) {
 				holders_check(s, &l);
+				told_check(s, r->t_ms, l.id);
+			}
 		} else if (b->kind == RECORD_CLAIM && !known) {
 			s->n.claims++;
 		} else if (b->kind == RECORD_RESERVATION && !known) {
@@ -331,6 +373,8 @@ static void fly_land(struct sim *s)
 	struct sim_msg **out = b->out;
 	uint32_t n = b->out_n;
 
+	for (uint32_t i = 0; i < n; i++)
+		told_note(s, out[i]);
 	batch_commit(s, b);
 	s->d.fly_until_ms = 0;
 	b->out = NULL;
@@ -476,6 +520,7 @@ static void on_command(struct sim *s, const struct sim_msg *m)
 	command_body_hash(m->cmd, m->body.data, m->body.len, cmd.body_hash);
 	ENSURE(!schema_decode(schema_of_command(m->cmd), m->body.data, m->body.len, &cmd.tick, &s->d.arena, &err));
 	r->req = m->req;
+	r->t_ms = daemon_t(s);
 	r->renew_seq = m->renew_seq;
 	r->epoch = s->d.store.epoch;
 	r->cmd = m->cmd;
@@ -962,6 +1007,7 @@ void daemon_restore(struct sim *s, uint32_t backup)
 			d->backup[i].seq = b->seq;
 		}
 	acks_forget(s, b->seq);
+	s->told_n = 0; /* the copy does not know of it */
 	s->n.restores++;
 }
 

@@ -405,6 +405,7 @@ void sim_free(struct sim *s)
 		user_free(s, i);
 	free(s->heap);
 	free(s->ack);
+	free(s->told);
 	free(s->started);
 	free(s->stops);
 	free(s);

@@ -162,6 +162,7 @@ struct sim_msg {
 	uint8_t key[16];
 	int32_t code;
 	uint64_t seq;   /* log position of the reply; 0: nothing was logged */
+	int64_t t_ms;   /* when the daemon decided it, by its clock */
 	uint64_t id, fence, renew_seq;
 	uint64_t epoch, incarnation;
 	uint32_t conn; /* which connection of that agent */
@@ -337,6 +338,7 @@ struct sim_exit { uint64_t alloc; uint16_t part; int32_t code; uint8_t signal; b
 
 /* ---- the world --------------------------------------------------------------------------------------------- */
 struct sim_event { int64_t at_ms; uint64_t n; uint8_t kind; uint16_t who; struct sim_msg *msg; };
+struct sim_told { uint64_t lease; int64_t end_ms; }; /* the end that answers to its renewals have named, by the daemon's clock */
 struct sim_link { int64_t cut_up_ms, cut_down_ms; }; /* partitioned until, towards and from the daemon */
 struct sim {
 	uint64_t seed;
@@ -361,6 +363,8 @@ struct sim {
 	uint32_t division_n; /* draws of the division so far */
 	struct sim_ack *ack;
 	uint32_t ack_n, ack_cap;
+	struct sim_told *told;
+	uint32_t told_n, told_cap;
 	uint64_t *stops; /* allocations that were ever to stop: open addressing */
 	uint32_t stops_n, stops_cap;
 	uint64_t *started; /* hashes of names of tasks ever begun: open addressing */

@@ -349,6 +349,54 @@ static void a_holder_is_not_told_more_than_it_gets(void **state)
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ENDED);
 }
 
+/* The order comes between a renewal that was promised a part of the next term and the end of this one. The holder serves
+ * on until then, so the lease has to last as long; no longer, however often it renews. */
+static void a_reservation_takes_nothing_that_a_holder_was_told(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	struct renew_result told, again;
+	uint64_t lease;
+	uint32_t node = 0;
+	struct order o;
+	int64_t end;
+
+	cmd.lease_request.spec.term_ms = 4 * HOUR;
+	cmd.lease_request.spec.ttl_ms = 2 * HOUR;
+	cmd.lease_request.spec.auto_extend = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	lease = w->d.result.id;
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (cw_alloc_of(w, OWNER_LEASE, lease)->parts[0].node == w->node[n].id)
+			node = n;
+	for (uint64_t seq = 1; seq <= 2; seq++) {
+		told = cw_renew(w, w->acme, lease, seq);
+		assert_int_equal(told.code, 0);
+		cw_advance(w, 90 * MIN);
+	}
+	told = cw_renew(w, w->acme, lease, 3);
+	assert_true(told.ttl_ms > told.term_left_ms); /* it extends itself */
+	end = w->t + told.ttl_ms;
+	order(w, &o, w->operator, "disks", w->t + 10 * MIN, w->t + 20 * HOUR);
+	o.cmd.reservation_create.spec.maint = o.cmd.reservation_create.spec.ignore_jobs = true;
+	with_node(&o, node);
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	again = cw_renew(w, w->acme, lease, 3); /* a repeat is told the same */
+	assert_int_equal(w->t + again.ttl_ms, end);
+	for (uint64_t seq = 4; w->t + 10 * MIN < end; seq++) {
+		cw_advance(w, 10 * MIN);
+		assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
+		told = cw_renew(w, w->acme, lease, seq);
+		assert_int_equal(told.code, 0);
+		assert_int_equal(w->t + told.ttl_ms, end);
+	}
+	cw_advance(w, end - w->t - 1);
+	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
+	cw_advance(w, 1);
+	assert_int_equal(cw_lease_state(w, lease), LEASE_ENDED);
+}
+
 /* ---- inside ------------------------------------------------------------------------------------------ */
 
 static void inside_only_members_run(void **state)
@@ -794,6 +842,7 @@ int main(void)
 		STORY(a_lease_is_not_extended_into_it),
 		STORY(a_lease_that_extends_itself_stays_clear),
 		STORY(a_holder_is_not_told_more_than_it_gets),
+		STORY(a_reservation_takes_nothing_that_a_holder_was_told),
 		STORY(inside_only_members_run),
 		STORY(magnetic_ones_draw_their_projects_work),
 		STORY(what_runs_past_the_end_is_stopped_with_notice),
