@@ -436,6 +436,50 @@ int cmd_usage(struct ctl *c, const struct call *call)
 	return r;
 }
 
+/* Slurm's sshare: who has had less per weight comes first. */
+int cmd_share(struct ctl *c, const struct call *call)
+{
+	static const struct column cols[] = {
+		{"path", "PATH", 0}, {"user", "USER", 0}, {"weight", "WEIGHT", COL_RIGHT},
+		{"usage", "USAGE", COL_RIGHT}, {"turn", "TURN", COL_RIGHT},
+	};
+	struct query q = {.type = QUERY_SHARES};
+	struct view_shares v = {0};
+	struct table *t;
+	int r;
+
+	if (OPT_COPY(c, "--of", call_get(call, "of"), q.name))
+		return EXIT_USAGE;
+	r = ask(c, &q, &v, "read the shares");
+	if (r)
+		return r;
+	if (q.name[0] && !v.items_n) {
+		struct err err = {0};
+
+		(void)err_set(&err, ERR_NOTFOUND, "there is no project '%s'", q.name);
+		(void)err_hint(&err, "sluisctl project list");
+		return fault(c, &err, NULL);
+	}
+	if (c->json)
+		return json_list(c, "shares", v.seq, &schema_share_view, v.items, v.items_n, NULL);
+	t = table_new(c, cols, ARRAY_LEN(cols));
+	for (uint32_t i = 0; i < v.items_n; i++) {
+		const struct share_view *s = &v.items[i];
+
+		table_row(t);
+		table_cell(t, "%s", s->path);
+		table_cell(t, "%s", s->user[0] ? s->user : "-");
+		table_cell(t, "%" PRIu32, s->weight);
+		table_cell(t, "%s", text_gpuh(c, s->usage_rums));
+		table_cell(t, "%" PRIu32, s->place);
+	}
+	r = table_print(t);
+	if (!r && !c->plain && !c->no_header)
+		fprintf(c->out, v.items_n ? "GPU-hours of weight 1, halved every 14 days; less per weight goes first; as of seq %s\n"
+					  : "there is no project yet; as of seq %s\n", text_count(c, (int64_t)v.seq));
+	return r;
+}
+
 /* ---- cluster --------------------------------------------------------------------------------- */
 
 int cmd_cluster_info(struct ctl *c, const struct call *call)

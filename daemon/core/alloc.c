@@ -26,61 +26,6 @@ int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t u
 	return out / 1000;
 }
 
-/* 2^-(dt / half-life), linear between the halvings: monotone, integer, off by at most 6 %. */
-int64_t fair_decay(int64_t rums, int64_t dt_ms)
-{
-	int64_t halvings;
-
-	if (dt_ms <= 0)
-		return rums;
-	halvings = dt_ms / FAIR_HALF_LIFE_MS;
-	if (halvings > 62)
-		return 0;
-	rums >>= halvings;
-	return rums - rums / 2 / 1024 * ((dt_ms % FAIR_HALF_LIFE_MS) * 1024 / FAIR_HALF_LIFE_MS);
-}
-
-struct usage *usage_edit(const struct core *c, struct decision *d, uint32_t qnode)
-{
-	const struct usage *have = peek(c, d, RECORD_USAGE, qnode);
-	struct usage *u = have ? EDIT(c, d, RECORD_USAGE, usage, qnode) : create(d, RECORD_USAGE, qnode);
-
-	u->qnode = qnode;
-	return u;
-}
-
-static void usage_add(const struct core *c, struct decision *d, int64_t t, uint32_t qnode, uint16_t flavor,
-		      int64_t guaranteed, int64_t loan, int64_t refunded)
-{
-	struct usage *u = usage_edit(c, d, qnode);
-	struct usage_row *row = NULL;
-
-	u->decayed_rums = fair_decay(u->decayed_rums, t - u->decayed_at_ms) + guaranteed + loan - refunded;
-	if (u->decayed_rums < 0)
-		u->decayed_rums = 0;
-	u->decayed_at_ms = t;
-	for (uint32_t i = 0; i < u->rows_n; i++)
-		if (u->rows[i].flavor == flavor)
-			row = &u->rows[i];
-	if (!row) {
-		struct usage_row *rows = arena_alloc(&d->arena, (u->rows_n + 1) * sizeof *rows);
-
-		if (u->rows_n)
-			memcpy(rows, u->rows, u->rows_n * sizeof *rows);
-		u->rows = rows;
-		row = &rows[u->rows_n++];
-		row->flavor = flavor;
-	}
-	row->guaranteed_rums += guaranteed;
-	row->loan_rums += loan;
-	row->refunded_rums += refunded;
-}
-
-void usage_refund(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t rums)
-{
-	usage_add(c, d, t, a->qnode, a->flavor, 0, 0, rums);
-}
-
 void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t id)
 {
 	const struct alloc *now = peek(c, d, RECORD_ALLOC, id);
@@ -94,8 +39,7 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 	a = EDIT(c, d, RECORD_ALLOC, alloc, id);
 	rums = rums_of(c, a->flavor, a->shape, a->units, until > a->charged_until_ms ? until - a->charged_until_ms : 0);
 	a->charged_until_ms = t;
-	usage_add(c, d, t, a->qnode, a->flavor, a->klass == CLASS_GUARANTEED ? rums : 0,
-		  a->klass == CLASS_LOAN ? rums : 0, 0);
+	usage_add(c, d, t, a, a->klass == CLASS_GUARANTEED ? rums : 0, a->klass == CLASS_LOAN ? rums : 0, 0);
 	if (a->owner_kind == OWNER_JOB) {
 		const struct job *jr = peek(c, d, RECORD_JOB, a->owner);
 

@@ -204,6 +204,7 @@ int core_may_query(const struct core *c, uint32_t principal, const struct query 
 	case QUERY_USAGE:
 	case QUERY_CLAIMS:
 	case QUERY_DEFICIT:
+	case QUERY_SHARES:
 	case QUERY_RESERVATIONS:
 	case QUERY_ENDPOINTS: ok = (USERS & R(p->role)) != 0; break;
 	case QUERY_PAYLOAD: ok = (USERS & R(p->role)) || p->role == ROLE_NODE; break;

@@ -415,7 +415,7 @@ static int64_t lost_work(const struct core *c, struct decision *d, int64_t t, st
 		refund = 0; /* it could have saved and never said so */
 	j->lost_rums += lost;
 	j->refunded_rums += refund;
-	usage_refund(c, d, t, a, refund);
+	usage_add(c, d, t, a, 0, 0, refund);
 	guaranteed = min64(refund, j->attempt_guaranteed_rums); /* what was promoted came last */
 	return rated(c, &j->spec, guaranteed, refund - guaranteed);
 }

@@ -53,7 +53,7 @@ static bool same_need(const struct job *ja, const struct job *jb)
 
 	if (ja->id == jb->id)
 		return true;
-	if (!plain(ja) || !plain(jb) || a->project != b->project || a->flavor != b->flavor || a->shape != b->shape ||
+	if (!plain(ja) || !plain(jb) || ja->owner != jb->owner || a->project != b->project || a->flavor != b->flavor || a->shape != b->shape ||
 	    a->klass != b->klass || a->loan != b->loan || a->units != b->units || a->per_node != b->per_node ||
 	    a->tasks_per_node != b->tasks_per_node || a->tasks_per_unit != b->tasks_per_unit ||
 	    a->cpus_per_task != b->cpus_per_task || a->memory_mib != b->memory_mib || a->notice_ms != b->notice_ms ||
@@ -83,6 +83,7 @@ static uint64_t need_hash(const struct job *j)
 
 	if (!plain(j))
 		return hash_u64(h, j->id);
+	h = hash_u64(h, j->owner);
 	h = hash_u64(h, (uint64_t)s->units << 32 | (uint64_t)s->per_node << 16 | s->tasks_per_node);
 	h = hash_u64(h, (uint64_t)s->memory_mib << 32 | (uint64_t)s->tasks_per_unit << 16 | s->cpus_per_task);
 	h = hash_u64(h, (uint64_t)s->notice_ms);
@@ -286,6 +287,7 @@ static struct need *need_for(struct core *c, const struct job *j)
 		hashed_add(&c->needs, &n->hash);
 	}
 	n->project = j->spec.project;
+	n->user = j->owner;
 	n->units = j->spec.units;
 	n->flavor = j->spec.flavor;
 	n->shape = j->spec.shape;

@@ -2,8 +2,8 @@
  *
  * One call decides at most one action, so that every decision sees the state that the one before it
  * left. Order of the waiting jobs:
- *   class, in-quota before borrowing, sector's usage per weight, project's usage per weight, then within
- *   a project: jobs older than the age guard by submission, the others smallest area first.
+ *   class, in-quota before borrowing, sector's usage per weight, project's usage per weight, user's usage in it
+ *   (usage.c), then of one user: jobs older than the age guard by submission, the others smallest area first.
  *
  * Backfill with up to K reservations (EASY-K; Lifka 1995 is K = 1): a job in line that lacks quota or devices
  * gets the earliest place in the plan (plan.c) at which it may run, and nothing is started that would delay it.
@@ -60,88 +60,6 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 
 /* ---- order -------------------------------------------------------------------------------------------- */
 
-static int ratio_cmp(int64_t ua, uint32_t wa, int64_t ub, uint32_t wb)
-{
-	__extension__ typedef __int128 wide; /* usage times weight needs 96 bits */
-	wide l = (wide)ua * (wb ? wb : 1), r = (wide)ub * (wa ? wa : 1);
-
-	return l < r ? -1 : l > r;
-}
-
-static uint32_t sector_of(const struct core *c, uint32_t project)
-{
-	const struct qnode_s *q = qnode_of(c, project);
-
-	while (q && q->r.kind != QNODE_SECTOR && q->r.kind != QNODE_ROOT)
-		q = qnode_of(c, q->r.parent);
-	return q ? q->r.id : 0;
-}
-
-static int64_t usage_now(const struct core *c, int64_t t, uint32_t qnode)
-{
-	const struct usage *u = core_record(c, RECORD_USAGE, qnode);
-
-	return u ? fair_decay(u->decayed_rums, t - u->decayed_at_ms) : 0;
-}
-
-struct standing { uint32_t sector, project; int64_t sector_usage, project_usage; uint32_t sector_weight, project_weight; };
-
-static int standing_cmp(const void *pa, const void *pb)
-{
-	const struct standing *a = pa, *b = pb;
-	int c;
-
-	if (a->sector != b->sector) {
-		c = ratio_cmp(a->sector_usage, a->sector_weight, b->sector_usage, b->sector_weight);
-		return c ? c : a->sector < b->sector ? -1 : 1;
-	}
-	c = ratio_cmp(a->project_usage, a->project_weight, b->project_usage, b->project_weight);
-	return c ? c : a->project < b->project ? -1 : a->project > b->project;
-}
-
-/* Put the projects in order: by their sector's usage per weight, then by their own. */
-static void order_make(const struct core *c, int64_t t)
-{
-	struct scratch *s = c->scratch;
-	struct standing *st = xcalloc(c->qnodes.count + 1, sizeof *st);
-	int64_t *sector_usage;
-	uint32_t n = 0;
-
-	(void)tree_of(c, 1, SHAPE_GPU); /* sectors go by tree positions */
-	sector_usage = xcalloc(c->tree_n + 1, sizeof *sector_usage);
-	EACH(c, qnodes, qnode_s, q) {
-		const struct qnode_s *sector;
-
-		if (q->r.kind != QNODE_PROJECT)
-			continue;
-		sector = qnode_of(c, sector_of(c, q->r.id));
-		st[n].project = q->r.id;
-		st[n].project_usage = usage_now(c, t, q->r.id);
-		st[n].project_weight = q->r.weight;
-		st[n].sector = sector ? sector->r.id : 0;
-		st[n].sector_weight = sector ? sector->r.weight : 1;
-		if (sector)
-			sector_usage[sector->at] += st[n].project_usage;
-		n++;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		st[i].sector_usage = st[i].sector ? sector_usage[qnode_of(c, st[i].sector)->at] : 0;
-	if (n)
-		qsort(st, n, sizeof *st, standing_cmp);
-	if (s->order_cap < n) {
-		s->order_cap = n;
-		s->order = xrealloc(s->order, n * sizeof(struct qnode_s *));
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		s->order[i] = qnode_of(c, st[i].project);
-		s->order[i]->rank = i;
-	}
-	s->order_n = n;
-	s->order_stale = false;
-	free(st);
-	free(sector_usage);
-}
-
 static bool in_quota(const struct core *c, const struct need *n)
 {
 	return !n->loan_only && !quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_GUARANTEED);
@@ -164,6 +82,10 @@ static int pick_cmp(const void *pa, const void *pb)
 	const struct pick *a = pa, *b = pb;
 	int c;
 
+	if (a->usage != b->usage)
+		return a->usage < b->usage ? -1 : 1;
+	if (a->user != b->user)
+		return a->user < b->user ? -1 : 1;
 	if (a->young != b->young)
 		return a->young ? 1 : -1;
 	c = u64_cmp(a->area, b->area);
@@ -191,7 +113,7 @@ void sched_order(const struct core *c, int64_t t)
 		return;
 	c->scratch->ordered_ms = t;
 	if (c->scratch->order_stale)
-		order_make(c, t);
+		usage_order(c, t);
 	all = xmalloc(c->pending_n * sizeof *all);
 	for (uint32_t i = 0; i < c->pending_n; i++) {
 		struct job_s *j = job_of(c, c->pending[i]);
@@ -203,7 +125,9 @@ void sched_order(const struct core *c, int64_t t)
 			continue;
 		all[n].rank = (uint64_t)(JOB_SYSTEM - l->need->klass) << 48 | (uint64_t)!in_quota(c, l->need) << 40 |
 			      qnode_of(c, l->need->project)->rank;
-		all[n].pick = (struct pick){.young = !old,
+		all[n].pick = (struct pick){.usage = usage_of_user(c, t, l->need->project, l->need->user),
+					    .user = l->need->user,
+					    .young = !old,
 					    .area = old ? 0 : area_of(c, l->need, l->limit_ms),
 					    .submit = j->r.submit_seq,
 					    .id = j->r.id};
@@ -629,7 +553,7 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	s->walk_project = s->walk_pick = s->pick_n = 0;
 	memset(s->failed, 0, sizeof s->failed);
 	if (s->order_stale)
-		order_make(c, t);
+		usage_order(c, t);
 	s->work |= WORK_WALK;
 }
 
@@ -667,6 +591,8 @@ static void picks_make(const struct core *c, int64_t t, const struct group *g)
 		if (!old)
 			l = line_by_limit(timer_first(&n->lines));
 		s->pick[s->pick_n++] = (struct pick){
+			.usage = usage_of_user(c, t, n->project, n->user),
+			.user = n->user,
 			.young = !old,
 			.area = old ? 0 : area_of(c, n, l->limit_ms),
 			.submit = l->submit_seq,

@@ -17,7 +17,7 @@
 #include "proto/base/minmax.h"
 #include "proto/model/reason.h"
 
-#define FAIR_HALF_LIFE_MS (14 * MS_PER_DAY)
+#define USAGE_HALF_LIFE_MS (14 * MS_PER_DAY)
 #define IDEM_KEEP_MS (30 * MS_PER_DAY)
 #define RECALL_SLO_DEFAULT_MS (15 * MS_PER_MIN)
 /* Spans and instants from outside stay below these, so that no sum of a few of them overflows. */
@@ -93,7 +93,7 @@ struct need {
 	struct timers aged;  /* by submission of their first jobs */
 	struct group *group;
 	uint32_t at;         /* index in it + 1; 0: not in it */
-	uint32_t project, units;
+	uint32_t project, user, units;
 	uint16_t flavor;
 	uint8_t shape, klass;
 	bool loan_only, loan_ok;
@@ -277,7 +277,7 @@ enum {
 enum { FAILED_KEPT = 64, NAMES_KEPT = 256 };
 
 /* Place of a need in its group's order: compared as numbers, smaller first. */
-struct pick { bool young; uint64_t area, submit, id; struct need *need; };
+struct pick { int64_t usage; uint32_t user; bool young; uint64_t area, submit, id; struct need *need; };
 /* A request for devices that failed since anything was freed: more units fail, too. */
 struct failed { uint64_t hash; uint32_t units; uint64_t total; uint16_t reason; };
 struct name_kept { char name[TEXT_BYTES]; uint32_t qnode; };
@@ -501,9 +501,19 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a);
 int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t units, int64_t ms);
 
-int64_t fair_decay(int64_t rums, int64_t dt_ms);
+/* ---- usage and whose turn it is (usage.c) -------------------------------------------------------- */
 struct usage *usage_edit(const struct core *c, struct decision *d, uint32_t qnode); /* created if there is none */
-void usage_refund(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t rums);
+/* Book RU·ms to the qnode of `a` and, if a job has it, to the job's user. */
+void usage_add(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t guaranteed,
+	       int64_t loan, int64_t refunded);
+/* What is left at `t` of `rums` as of `from_ms`: 2^-((t - from) / half-life). Both instants count as the start of
+ * their 1024th of a half-life, so what was booked at different times keeps its order. O(1). */
+int64_t usage_decay(int64_t rums, int64_t from_ms, int64_t t);
+int64_t usage_now(const struct core *c, int64_t t, uint32_t qnode);
+int64_t usage_of_user(const struct core *c, int64_t t, uint32_t qnode, uint32_t user); /* O(log users) */
+uint32_t usage_sector(const struct core *c, uint32_t project); /* or the root; 0 */
+/* Put the projects in order (scratch->order, their rank). O(projects log projects). */
+void usage_order(const struct core *c, int64_t t);
 
 /* ---- claims (claim.c) -------------------------------------------------------------------------- */
 /* Plan devices over free ones and recallable loans, raise the claim, stop the victims (unless

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- small helpers ----------------------------------------------------------------------------------- */
@@ -385,6 +386,85 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 			for (uint32_t i = first; i < v->items_n; i++)
 				v->items[i].budget_left_rums = left;
 		}
+	}
+}
+
+static struct share_view *share_add(const struct core *c, struct view_shares *v, uint32_t qnode, int64_t usage,
+				    uint32_t place)
+{
+	struct share_view *row = &v->items[v->items_n++];
+
+	*row = (struct share_view){.weight = core_qnode(c, qnode)->weight, .usage_rums = usage, .place = place};
+	core_qnode_path(c, qnode, row->path);
+	return row;
+}
+
+static int by_least_usage(const void *pa, const void *pb)
+{
+	const struct user_usage *a = pa, *b = pb;
+
+	if (a->decayed_rums != b->decayed_rums)
+		return a->decayed_rums < b->decayed_rums ? -1 : 1;
+	return a->user < b->user ? -1 : a->user > b->user;
+}
+
+static void shares_of_users(const struct core *c, int64_t t, const struct qnode_s *project, struct view_shares *v,
+			    struct arena *arena)
+{
+	const struct usage *u = &project->usage;
+	struct user_usage *users;
+
+	if (!u->users_n)
+		return;
+	users = arena_copy(arena, u->users, u->users_n * sizeof *users);
+	for (uint32_t i = 0; i < u->users_n; i++)
+		users[i].decayed_rums = usage_of_user(c, t, project->r.id, users[i].user);
+	qsort(users, u->users_n, sizeof *users, by_least_usage);
+	for (uint32_t i = 0; i < u->users_n; i++) {
+		const struct principal *p = core_principal(c, users[i].user);
+		struct share_view *row = share_add(c, v, project->r.id, users[i].decayed_rums, i + 1);
+
+		row->weight = 1;
+		if (p)
+			TEXT_SET(row->user, p->name);
+		else
+			snprintf(row->user, sizeof row->user, "#%u", users[i].user);
+	}
+}
+
+static void view_shares_fill(const struct core *c, int64_t t, const struct query *q, struct view_shares *v,
+			     struct arena *arena)
+{
+	const struct scratch *s = c->scratch;
+	uint32_t sector = 0, sectors = 0, projects = 0, rows = 0;
+
+	usage_order(c, t);
+	for (uint32_t i = 0; i < s->order_n; i++)
+		rows += 2 + s->order[i]->usage.users_n;
+	v->items = arena_alloc(arena, (rows + 1) * sizeof *v->items);
+	for (uint32_t i = 0; i < s->order_n; i++) {
+		const struct qnode_s *project = s->order[i];
+		uint32_t of = usage_sector(c, project->r.id);
+
+		if (project->r.retired)
+			continue;
+		if (of != sector || !sectors) {
+			sectors++;
+			sector = of;
+			projects = 0;
+			if (of && !q->name[0]) {
+				int64_t sum = 0;
+
+				for (uint32_t k = i; k < s->order_n && usage_sector(c, s->order[k]->r.id) == of; k++)
+					sum += usage_now(c, t, s->order[k]->r.id);
+				share_add(c, v, of, sum, sectors);
+			}
+		}
+		projects++;
+		if (q->name[0] && strcmp(q->name, project->r.name) != 0)
+			continue;
+		share_add(c, v, project->r.id, usage_now(c, t, project->r.id), projects);
+		shares_of_users(c, t, project, v, arena);
 	}
 }
 
@@ -992,6 +1072,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
 	case QUERY_APPROVALS: FILL(view_approvals, view_approvals_fill(c, t, v, arena))
 	case QUERY_RESERVATIONS: FILL(view_reservations, (view_reservations_fill(c, q, v, arena), v->t_ms = t))
+	case QUERY_SHARES: FILL(view_shares, (view_shares_fill(c, t, q, v, arena), v->t_ms = t))
 	case QUERY_DEFICIT: FILL(view_deficit, view_deficit_fill(c, q, v, arena))
 #undef FILL
 	case QUERY_EXPLAIN: {

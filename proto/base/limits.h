@@ -30,6 +30,7 @@ enum {
 	LENDERS_PER_ALLOC_MAX = 4,
 	VICTIMS_PER_CLAIM_MAX = 16384,
 	BREACHES_KEPT = 16,
+	USERS_KEPT = 1024, /* of one project, in its usage */
 	RECALLS_KEPT = 6, /* for one resource: six doublings of a minute are over an hour */
 	UNITS_PER_NODE_MAX = 512, /* rows of an agent's desired state */
 	TASKS_PER_PART_MAX = 256,

@@ -156,6 +156,7 @@ const char *query_name(uint16_t type)
 		[QUERY_LOG] = "log",             [QUERY_PAYLOAD] = "payload",
 		[QUERY_BACKUP] = "backup",       [QUERY_OUTPUT] = "output",
 		[QUERY_CLAIMS] = "claims",       [QUERY_DEFICIT] = "deficit",
+		[QUERY_SHARES] = "shares",
 		[QUERY_VERIFY] = "verify",       [QUERY_EXEC] = "exec",
 		[QUERY_SIGNAL] = "signal",       [QUERY_EVENTS] = "events",
 		[QUERY_RESERVATIONS] = "reservations",

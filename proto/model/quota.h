@@ -92,9 +92,12 @@ struct breach {
 /* A claim that recalled loans of this node: what a cool-down counts. */
 struct recalled { uint64_t claim; uint16_t flavor; uint8_t shape; int64_t at_ms; };
 
+/* What a user has had of it, forgotten by half-lives like all of it. */
+struct user_usage { uint32_t user; int64_t decayed_rums; };
+
 struct usage {
 	uint32_t qnode;
-	int64_t decayed_rums; /* fair share: as of decayed_at_ms, half-life FAIR_HALF_LIFE_MS */
+	int64_t decayed_rums; /* fair share: as of decayed_at_ms, half-life USAGE_HALF_LIFE_MS */
 	int64_t decayed_at_ms;
 	uint32_t rows_n;
 	struct usage_row *rows;
@@ -104,6 +107,8 @@ struct usage {
 	struct breach *breaches;
 	uint32_t recalled_n; /* of the last hour, at most RECALLS_KEPT of a resource, ascending by time */
 	struct recalled *recalled;
+	uint32_t users_n; /* ascending; who has nothing left is not there */
+	struct user_usage *users;
 };
 
 #endif

@@ -35,6 +35,7 @@ enum query_type {
 	QUERY_EVENTS = 20,  /* → view_log */
 	QUERY_APPROVALS = 21, /* → view_approvals */
 	QUERY_RESERVATIONS = 22, /* → view_reservations */
+	QUERY_SHARES = 23,  /* → view_shares */
 };
 
 struct query {
@@ -180,6 +181,16 @@ struct usage_view {
 	uint64_t claims_done, claims_late; /* recalls for it; every row of one project or provider carries the same */
 };
 struct view_usage { uint64_t seq; uint32_t items_n; struct usage_view *items; };
+
+/* Whose turn it is: a sector, a project or a user in it. In order, each sector before its projects. */
+struct share_view {
+	char path[TEXT_BYTES];
+	char user[NAME_BYTES]; /* "": the sector or project itself */
+	uint32_t weight;
+	int64_t usage_rums;    /* by half-lives */
+	uint32_t place;        /* among its siblings, 1: next */
+};
+struct view_shares { uint64_t seq; int64_t t_ms; uint32_t items_n; struct share_view *items; };
 
 /* A claim that was late, and why. */
 struct breach_view {

@@ -18,7 +18,7 @@
 #define SCHEMA_TABLE(X)                                                                            \
 	/* records and what is in them */                                                          \
 	X(flavor) X(quota) X(stage) X(member) X(require) X(qnode) X(usage_row) X(usage)            \
-	X(breach) X(recalled)                                                                      \
+	X(breach) X(recalled) X(user_usage)                                                                      \
 	X(lease_spec) X(lease) X(renewal) X(dependency) X(node_ref) X(job_spec) X(job)             \
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
 	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem) X(approval)            \
@@ -38,6 +38,7 @@
 	X(query) X(side_view) X(flavor_view) X(view_status) X(job_view) X(view_jobs)               \
 	X(replica_view) X(lease_view) X(view_leases) X(node_view) X(view_nodes)                    \
 	X(qnode_view) X(quota_use) X(view_division) X(usage_view) X(view_usage)                    \
+	X(share_view) X(view_shares)                                                               \
 	X(reason_view) X(change_view) X(view_explain) X(view_endpoints)                            \
 	X(principal_view) X(view_principals) X(token_view) X(view_tokens) X(breach_view) X(claim_view)            \
 	X(view_claims) X(deficit_view) X(view_deficit) X(view_log) X(view_payload)                 \

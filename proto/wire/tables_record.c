@@ -76,12 +76,20 @@ FIELDS(recalled) = {
 #undef T
 SCHEMA(recalled);
 
+#define T struct user_usage
+FIELDS(user_usage) = {
+	F(1, user), F(2, decayed_rums),
+};
+#undef T
+SCHEMA(user_usage);
+
 #define T struct usage
 FIELDS(usage) = {
 	F(1, qnode), F(2, decayed_rums), F(3, decayed_at_ms),
 	LIST(4, rows, FLAVORS_MAX, usage_row), F(5, claims_done),
 	F(6, claims_late), LIST(7, breaches, BREACHES_KEPT, breach),
 	LIST(8, recalled, FLAVORS_MAX * SHAPE_COUNT * RECALLS_KEPT, recalled),
+	LIST(9, users, USERS_KEPT, user_usage),
 };
 #undef T
 SCHEMA(usage);

@@ -139,6 +139,20 @@ FIELDS(view_usage) = {
 #undef T
 SCHEMA(view_usage);
 
+#define T struct share_view
+FIELDS(share_view) = {
+	F(1, path), F(2, user), F(3, weight), F(4, usage_rums), F(5, place),
+};
+#undef T
+SCHEMA(share_view);
+
+#define T struct view_shares
+FIELDS(view_shares) = {
+	F(1, seq), LIST(2, items, LIST_ITEMS_MAX, share_view), F(3, t_ms),
+};
+#undef T
+SCHEMA(view_shares);
+
 #define T struct breach_view
 FIELDS(breach_view) = {
 	SUB(1, breach, breach), F(2, qnode), F(3, owner), F(4, victim), F(5, node), F(6, cause),
@@ -354,6 +368,7 @@ const struct schema *schema_of_view(uint16_t query_type)
 	case QUERY_OUTPUT: case QUERY_EXEC: return &schema_view_output;
 	case QUERY_CLAIMS: return &schema_view_claims;
 	case QUERY_DEFICIT: return &schema_view_deficit;
+	case QUERY_SHARES: return &schema_view_shares;
 	case QUERY_APPROVALS: return &schema_view_approvals;
 	case QUERY_RESERVATIONS: return &schema_view_reservations;
 	case QUERY_BACKUP: case QUERY_VERIFY: case QUERY_SIGNAL: return &schema_view_text;

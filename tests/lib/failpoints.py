@@ -185,10 +185,11 @@ def main():
     for program, some in names.items():
         print(f"failpoints_{program.replace('-', '_')}: {len(hit & set(some))} of {len(some)} died at")
         for name in set(some) - hit:
-            found.append(name)
-            print(f"# VIOLATION {name} was never died at")
+            found.append(f"{name} was never died at")
     print(f"failpoints_deaths: {deaths} kills")
     print(f"failpoints_acknowledged: {acked} submissions and tasks")
+    for text in found:      # once more where a reader of the end sees them
+        print("# VIOLATION " + text.replace("\n", "\n#   "))
     print(f"failpoints_violations: {len(found)} found")
     return 1 if found or not deaths else 0
 

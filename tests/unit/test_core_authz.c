@@ -458,13 +458,13 @@ static void reading_has_its_rules_too(void **state)
 	uint64_t job = cw_submit(w, w->alice, "lung", 1, MS_PER_HOUR), lease = cw_lease(w, w->acme, "acme", 1, LEASE_FIRM);
 	struct cw_who world = public_key(w);
 	static const uint8_t type[] = {QUERY_STATUS, QUERY_JOBS,   QUERY_LEASES,     QUERY_NODES,  QUERY_DIVISION, QUERY_USAGE,
-				       QUERY_CLAIMS, QUERY_DEFICIT, QUERY_ENDPOINTS, QUERY_PAYLOAD, QUERY_PRINCIPALS,
+				       QUERY_CLAIMS, QUERY_DEFICIT, QUERY_SHARES, QUERY_ENDPOINTS, QUERY_PAYLOAD, QUERY_PRINCIPALS,
 				       QUERY_TOKENS, QUERY_LOG,	   QUERY_EVENTS,     QUERY_VERIFY, QUERY_BACKUP, QUERY_APPROVALS,
 				       QUERY_RESERVATIONS};
 	struct cw_who who[ROLES] = {w->admin,	w->operator, w->gatekeeper,   w->reviewer, w->alice,
 				    w->acme,	w->auditor,  w->node[1].agent, world};
 	static const char *const may[] = {"yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn",
-					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "ynnnnnynn", "ynnnnnynn",
+					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "ynnnnnynn", "ynnnnnynn",
 					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn", "ynynnnynn",
 					  "yyyyyyynn"};
 	struct err err;

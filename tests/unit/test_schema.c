@@ -256,8 +256,8 @@ static void dispatch_finds_the_schema(void **state)
 	assert_null(schema_of_record(RECORD_KINDS));
 	assert_null(schema_of_command(5));
 	assert_null(schema_of_view(0));
-	assert_null(schema_of_view(QUERY_RESERVATIONS + 1));
-	for (uint16_t q = QUERY_STATUS; q <= QUERY_RESERVATIONS; q++)
+	assert_null(schema_of_view(QUERY_SHARES + 1));
+	for (uint16_t q = QUERY_STATUS; q <= QUERY_SHARES; q++)
 		assert_non_null(schema_of_view(q));
 }
 
