@@ -8,7 +8,8 @@
  *     │  ▲
  *     ▼  └─ planned anew ──┐              a node of it was lost, or a victim at the deadline is behind a node that
  *   parked (no parts) ─────┘              cannot be reached or cannot be killed: others go, the soonest back first;
- *                                         with nobody left to go it waits for hardware, before everybody else
+ *                                         with nobody left to go it waits for hardware, before everybody else, as
+ *                                         long as its quota is still there
  *
  * The instant that was promised stays the same however often it is planned. Whoever is in the way then is written
  * into the claim, and how late it came into the usage record of who waited.
@@ -149,7 +150,16 @@ void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t i
 		loan_recall(c, d, t, m->victims[i].alloc, id);
 }
 
-bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old)
+/* Did the division leave the quota that it was raised within? One with a plan is kept all the same. */
+static bool in_quota(const struct core *c, const struct claim *m)
+{
+	const struct quota_tree *t = tree_of(c, m->flavor, m->shape);
+	uint32_t at = qnode_of(c, m->qnode)->at;
+
+	return t && (m->klass == CLASS_GUARANTEED ? quota_path_in_order(t, at) : quota_fits(t, at, 0, NULL));
+}
+
+static bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old)
 {
 	/* the soonest back first, whatever is lost by it: within what is left, or little more */
 	static const int64_t STEP_MS[] = {0, 30 * MS_PER_S, MS_PER_MIN, 5 * MS_PER_MIN};
@@ -166,8 +176,13 @@ bool claim_replan(const struct core *c, struct decision *d, int64_t t, const str
 	ask.units = old->units;
 	if (ask.until_ms)
 		ask.until_ms += left;
-	if (!recall_plan(c, t, &ask, left, true, &d->arena, &any))
-		return false; /* asked again whenever something is freed: so once is enough */
+	if (!recall_plan(c, t, &ask, left, true, &d->arena, &any)) {
+		if (!ask.excluded_n || old->owner_kind == OWNER_JOB)
+			return false;
+		ask.excluded_n = 0; /* better on a node that failed it before than not at all */
+		if (!recall_plan(c, t, &ask, left, true, &d->arena, &any))
+			return false;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(STEP_MS) && !found; i++)
 		found = recall_plan(c, t, &ask, left + STEP_MS[i], false, &d->arena, &plan);
 	if (!found)
@@ -179,6 +194,16 @@ bool claim_replan(const struct core *c, struct decision *d, int64_t t, const str
 	victims_of_parts(c, d, m, &plan);
 	for (uint32_t i = 0; i < m->victims_n; i++)
 		loan_recall(c, d, t, m->victims[i].alloc, m->id);
+	return true;
+}
+
+bool claim_unpark(const struct core *c, struct decision *d, int64_t t, const struct claim *m)
+{
+	if (claim_replan(c, d, t, m))
+		return true;
+	if (in_quota(c, m))
+		return false; /* asked again whenever something is freed: so once is enough */
+	claim_drop(c, d, t, m->id);
 	return true;
 }
 

@@ -60,6 +60,16 @@ bool quota_in_order(const struct quota_tree *t)
 	return true;
 }
 
+bool quota_path_in_order(const struct quota_tree *t, uint32_t leaf)
+{
+	for (uint32_t i = leaf;; i = t->parent[i]) {
+		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing : 0))
+			return false;
+		if (!i)
+			return true;
+	}
+}
+
 bool quota_fits(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_at)
 {
 	int64_t delta = -units; /* change of slack at the current node */

@@ -46,6 +46,8 @@ int64_t quota_own_left(const struct quota_tree *t, uint32_t node);
 /* Is the whole state legal; does everything guaranteed fit its paths? O(nodes). */
 bool quota_legal(const struct quota_tree *t);
 bool quota_in_order(const struct quota_tree *t);
+/* Does what is guaranteed at `leaf` fit its path still, or was the path lowered below it? O(depth). */
+bool quota_path_in_order(const struct quota_tree *t, uint32_t leaf);
 /* Would the state stay legal (on the path of `leaf`) with `units` more used there?  O(depth).
  * On false, *ret_at (may be NULL) is the node whose limit would break. */
 bool quota_fits(const struct quota_tree *t, uint32_t leaf, int64_t units, uint32_t *ret_at);

@@ -732,7 +732,7 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 	EACH(c, claims, claim_s, m) {
 		const struct claim *r = &m->r;
 
-		if (!r->parts_n && !r->offered && claim_replan(c, d, t, r))
+		if (!r->parts_n && !r->offered && claim_unpark(c, d, t, r))
 			return true;
 		if (!claim_ready(c, r))
 			continue;

@@ -523,8 +523,9 @@ uint64_t claim_raise(const struct core *c, struct decision *d, int64_t t, const 
 /* Tell a loan to go, with its notice; a lease goes as a whole. `claim` 0: for a reservation. */
 void loan_recall(const struct core *c, struct decision *d, int64_t t, uint64_t alloc, uint64_t claim);
 void claim_start(const struct core *c, struct decision *d, int64_t t, uint64_t id); /* an offered one */
-/* A parked one, over what is there now; false if nothing helps. */
-bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old);
+/* A parked one: planned over what is there now, or dropped if its quota is gone, so that whoever raised it waits as
+ * others do, or goes on loan. False: it waits on. */
+bool claim_unpark(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
 /* Its devices are about to be bound: it ends; how late it was is kept. */
 void claim_served(const struct core *c, struct decision *d, int64_t t, const struct claim *m);
 void claim_drop(const struct core *c, struct decision *d, int64_t t, uint64_t id);

@@ -497,8 +497,8 @@ static bool unsettled(struct sim *s, int64_t t, char *out, size_t out_size)
 			return snprintf(out, out_size, "allocation %" PRIu64 " runs beyond its limit", id) > 0;
 	}
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;)
-		/* one without parts waits for a plan: that it has none is no fault of the agents */
-		if (!core_claim(c, id)->offered && core_claim(c, id)->parts_n && max64(core_claim(c, id)->created_ms, healed) + 25 * MS_PER_MIN < t)
+		/* one without a plan as well: all nodes are back, and a quota is what can be met */
+		if (!core_claim(c, id)->offered && max64(core_claim(c, id)->created_ms, healed) + 25 * MS_PER_MIN < t)
 			return snprintf(out, out_size, "claim %" PRIu64 " is neither filled nor dropped", id) > 0;
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_JOB, id)) != 0;) {
 		const struct job *j = core_job(c, id);

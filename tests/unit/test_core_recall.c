@@ -468,6 +468,47 @@ static void lost_hardware_is_named(void **state)
 	assert_int_equal(usage_of(w, "acme")->breaches[0].late_ms, HOUR);
 }
 
+/* A claim without a plan holds on to a promise of the division. When that is taken back it ends: else its job would wait
+ * for good, next to idle devices that it would have taken on loan. */
+static void a_parked_claim_ends_with_its_quota(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 8, HOUR);
+	uint64_t job;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	job = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_EARMARKED);
+	manner(w, CW_MUTE);
+	for (uint32_t i = 1; i <= 4; i++)
+		assert_int_equal(cw_liveness(w, i, NODE_UNREACHABLE), 0);
+	cw_settle(w);
+	assert_int_equal(cw_claim_of(w, OWNER_JOB, job)->parts_n, 0);
+	/* lost hardware takes no quota: it waits, before everybody else */
+	cw_advance(w, HOUR);
+	assert_int_equal(cw_job_state(w, job), JOB_EARMARKED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 0);
+	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+	assert_true(usage_of(w, "lung")->breaches[0].dropped); /* it was late by then, and is on record */
+	for (uint32_t i = 1; i <= 4; i++) {
+		w->node[i].manner = CW_OBEY;
+		assert_int_equal(cw_liveness(w, i, NODE_READY), 0);
+	}
+	for (uint64_t id = 1; id < job; id++)
+		assert_int_equal(cw_job(w, w->bob, CMD_JOB_CANCEL, id), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->klass, CLASS_LOAN);
+}
+
 /* ---- less alive than promised ------------------------------------------------------------------------------- */
 
 static bool previewed(const struct core_world *w, const char *lost, const char *step, const char *who, const char *effect)
@@ -623,6 +664,35 @@ static void a_lease_avoids_the_node_that_failed_it(void **state)
 	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node, w->node[bad].id);
 }
 
+/* The same for a claim whose node was lost: the node that failed it rather than none. */
+static void a_parked_claim_takes_the_node_that_failed_it(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t acme = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	uint32_t bad, other;
+
+	cw_settle(w);
+	bad = index_of(w, cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node);
+	for (uint32_t i = 1; i <= 4; i++) /* loans on all others */
+		if (i != bad)
+			assert_int_not_equal(loan(w, 8, 2 * MIN), 0);
+	manner(w, CW_STUBBORN);
+	w->node[bad].manner = CW_OBEY;
+	cw_reboot(w, bad);
+	cw_settle(w);
+	assert_non_null(cw_claim_of(w, OWNER_LEASE, acme));
+	other = index_of(w, cw_claim_of(w, OWNER_LEASE, acme)->parts[0].node);
+	assert_int_not_equal(other, bad);
+	manner(w, CW_MUTE);
+	w->node[bad].manner = CW_OBEY;
+	for (uint32_t i = 1; i <= 4; i++)
+		if (i != bad)
+			assert_int_equal(cw_liveness(w, i, NODE_UNREACHABLE), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, acme), 8);
+	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, acme)->parts[0].node, w->node[bad].id);
+}
+
 /* Whoever is recalled borrows no more for a minute, then two, four, …: from the claims of the last hour. */
 static void a_cool_down_doubles_and_is_forgotten(void **state)
 {
@@ -678,9 +748,11 @@ int main(void)
 		STORY(a_slow_agent_is_named),
 		STORY(a_notice_longer_than_promised_is_named),
 		STORY(lost_hardware_is_named),
+		STORY(a_parked_claim_ends_with_its_quota),
 		STORY(a_deficit_gives_in_the_declared_order),
 		STORY(no_new_loans_while_somebody_lacks_its_own),
 		STORY(a_lease_avoids_the_node_that_failed_it),
+		STORY(a_parked_claim_takes_the_node_that_failed_it),
 		STORY(a_cool_down_doubles_and_is_forgotten),
 	};
 

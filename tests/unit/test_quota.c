@@ -117,6 +117,7 @@ static void compare_state(const struct quota_tree *t, const struct model *m)
 	for (uint32_t c = 0; c < m->n; c++) {
 		assert_int_equal(quota_slack(t, c), model_slack(m, c));
 		assert_int_equal(quota_up(t, c), model_up(m, c));
+		assert_int_equal(quota_path_in_order(t, c), model_breaks(m, c, true) == UINT32_MAX);
 	}
 	assert_int_equal(quota_legal(t), model_legal(m));
 	assert_int_equal(quota_in_order(t), model_in_order(m));
