@@ -164,27 +164,28 @@ static int check_jobs(const struct core *c, struct err *err)
 {
 	uint32_t waiting = 0;
 
-	EACH(c, jobs, job_s, j) {
-		const struct alloc *a = core_alloc(c, j->r.alloc);
-		bool holds = j->r.state == JOB_BINDING || j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING;
+	EACH(c, jobs, job_s, js) {
+		const struct job *j = job_rec(c, js);
+		const struct alloc *a = core_alloc(c, j->alloc);
+		bool holds = j->state == JOB_BINDING || j->state == JOB_RUNNING || j->state == JOB_STOPPING;
 
-		waiting += job_waits(&j->r);
-		if (job_terminal(j->r.state) != (idtab_get(&c->ended, j->r.id) == j))
-			return broken(err, "the list of ended jobs is not what has ended", j->r.id);
-		if (holds && !j->r.spec.array_step && (!a || a->owner != j->r.id || a->owner_kind != OWNER_JOB))
-			return broken(err, "I9: a running job without its allocation", j->r.id);
-		if (!holds && j->r.alloc)
-			return broken(err, "a job that does not run names an allocation", j->r.id);
-		if (j->r.state == JOB_EARMARKED && !core_claim(c, j->r.claim))
-			return broken(err, "an earmarked job without its claim", j->r.id);
-		if (j->r.reserved_ms && !job_waits(&j->r) && j->r.state != JOB_EARMARKED)
-			return broken(err, "a job that does not wait has a reservation", j->r.id);
-		if (job_terminal(j->r.state) && (j->r.held_rums || j->r.held_extra_rums))
-			return broken(err, "I5: an ended job still holds budget", j->r.id);
+		waiting += job_waits(j);
+		if (job_terminal(j->state) != (idtab_get(&c->ended, j->id) == js))
+			return broken(err, "the list of ended jobs is not what has ended", j->id);
+		if (holds && !j->spec.array_step && (!a || a->owner != j->id || a->owner_kind != OWNER_JOB))
+			return broken(err, "I9: a running job without its allocation", j->id);
+		if (!holds && j->alloc)
+			return broken(err, "a job that does not run names an allocation", j->id);
+		if (j->state == JOB_EARMARKED && !core_claim(c, j->claim))
+			return broken(err, "an earmarked job without its claim", j->id);
+		if (j->reserved_ms && !job_waits(j) && j->state != JOB_EARMARKED)
+			return broken(err, "a job that does not wait has a reservation", j->id);
+		if (job_terminal(j->state) && (j->held_rums || j->held_extra_rums))
+			return broken(err, "I5: an ended job still holds budget", j->id);
 		if (a && a->state == ALLOC_ACTIVE)
 			for (uint32_t i = 0; i < a->parts_n; i++)
 				if (a->parts[i].state == PART_ASSIGNED)
-					return broken(err, "I9: running before every agent was prepared", j->r.id);
+					return broken(err, "I9: running before every agent was prepared", j->id);
 	}
 	if (waiting != c->pending_n)
 		return broken(err, "the list of waiting jobs is not what waits", c->pending_n);
@@ -199,11 +200,12 @@ static int check_budgets(const struct core *c, struct arena *arena, struct err *
 
 	EACH(c, qnodes, qnode_s, q)
 		held[at++] = arena_alloc(arena, (q->r.stages_n + 1) * sizeof(int64_t));
-	EACH(c, jobs, job_s, j) {
-		const struct qnode_s *q = j->r.held_rums ? qnode_of(c, j->r.spec.project) : NULL;
+	EACH(c, jobs, job_s, js) {
+		const struct job *j = job_rec(c, js);
+		const struct qnode_s *q = j->held_rums ? qnode_of(c, j->spec.project) : NULL;
 
-		if (q && j->r.held_stage < q->r.stages_n)
-			held[place_of(&ids, q->r.id)][j->r.held_stage] += j->r.held_rums + j->r.held_extra_rums;
+		if (q && j->held_stage < q->r.stages_n)
+			held[place_of(&ids, q->r.id)][j->held_stage] += j->held_rums + j->held_extra_rums;
 	}
 	at = 0;
 	EACH(c, qnodes, qnode_s, q) {

@@ -223,6 +223,7 @@ struct core *core_new(void)
 	struct core *c = xcalloc(1, sizeof *c);
 
 	c->scratch = xcalloc(1, sizeof *c->scratch);
+	c->opened = opened_new();
 	plan_init(c);
 	return c;
 }
@@ -269,7 +270,16 @@ void core_free(struct core *c)
 	FREE_ALL(qnodes, qnode_s, RECORD_QNODE);
 	FREE_ALL(nodes, node_s, RECORD_NODE);
 	FREE_ALL(leases, lease_s, RECORD_LEASE);
-	FREE_ALL(jobs, job_s, RECORD_JOB);
+	EACH(c, jobs, job_s, j) {
+		struct job rec;
+
+		job_read(j, &rec);
+		disown(RECORD_JOB, &rec);
+		free(j->packed);
+		free(j);
+	}
+	idtab_done(&c->jobs);
+	opened_free(c->opened);
 	FREE_ALL(allocs, alloc_s, RECORD_ALLOC);
 	FREE_ALL(claims, claim_s, RECORD_CLAIM);
 	FREE_ALL(approvals, approval_s, RECORD_APPROVAL);
@@ -379,7 +389,7 @@ const void *core_record(const struct core *c, uint8_t kind, uint64_t id)
 	case RECORD_TOKEN: return idtab_get(&c->tokens, id);
 	case RECORD_LEASE: return lease_of(c, id) ? &lease_of(c, id)->r : NULL;
 	case RECORD_RENEWAL: return core_renewal(c, id);
-	case RECORD_JOB: return job_of(c, id) ? &job_of(c, id)->r : NULL;
+	case RECORD_JOB: return job_of(c, id) ? job_rec(c, job_of(c, id)) : NULL;
 	case RECORD_ALLOC: return alloc_of(c, id) ? &alloc_of(c, id)->r : NULL;
 	case RECORD_CLAIM: return claim_of(c, id) ? &claim_of(c, id)->r : NULL;
 	case RECORD_USAGE: return qnode_of(c, id) && qnode_of(c, id)->usage.qnode ? &qnode_of(c, id)->usage : NULL;
@@ -417,7 +427,10 @@ uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
 	case RECORD_CRED: t = &c->creds; break;
 	case RECORD_TOKEN: t = &c->tokens; break;
 	case RECORD_LEASE: t = &c->leases; break;
-	case RECORD_JOB: t = &c->jobs; break;
+	case RECORD_JOB:
+		opened_begin(c); /* a walk over all of them leaves no more open than a decision does */
+		t = &c->jobs;
+		break;
 	case RECORD_ALLOC: t = &c->allocs; break;
 	case RECORD_CLAIM: t = &c->claims; break;
 	case RECORD_APPROVAL: t = &c->approvals; break;
@@ -899,13 +912,13 @@ static int64_t job_due(const struct core *c, const struct job *j)
 /* The notice before a job's time limit. */
 int64_t alloc_prenotice_ms(const struct core *c, const struct alloc *a)
 {
-	const struct job_s *j = a->owner_kind == OWNER_JOB ? job_of(c, a->owner) : NULL;
+	const struct job *j = a->owner_kind == OWNER_JOB ? core_job(c, a->owner) : NULL;
 	int64_t ahead;
 
 	if (!j || a->limit_ms == T_NEVER)
 		return 0;
-	ahead = j->r.spec.signal_ms ? j->r.spec.signal_ms : j->r.spec.notice_ms;
-	return ahead < j->r.spec.time_limit_ms ? ahead : j->r.spec.time_limit_ms / 2;
+	ahead = j->spec.signal_ms ? j->spec.signal_ms : j->spec.notice_ms;
+	return ahead < j->spec.time_limit_ms ? ahead : j->spec.time_limit_ms / 2;
 }
 
 static int64_t node_due(const struct core *c, const struct node *n)
@@ -957,19 +970,19 @@ static void lease_timers(struct core *c, struct lease_s *l)
 
 /* ---- pending list ------------------------------------------------------------------------------- */
 
-static void pending_track(struct core *c, struct job_s *j, bool waits)
+static void pending_track(struct core *c, struct job_s *j, uint64_t id, bool waits)
 {
 	if (waits && !j->pending_at) {
 		if (c->pending_n == c->pending_cap) {
 			c->pending_cap = c->pending_cap ? c->pending_cap * 2 : 256;
 			c->pending = xrealloc(c->pending, c->pending_cap * sizeof *c->pending);
 		}
-		c->pending[c->pending_n++] = j->r.id;
+		c->pending[c->pending_n++] = id;
 		j->pending_at = c->pending_n;
 	} else if (!waits && j->pending_at) {
 		uint64_t last = c->pending[--c->pending_n];
 
-		if (last != j->r.id) {
+		if (last != id) {
 			c->pending[j->pending_at - 1] = last;
 			job_of(c, last)->pending_at = j->pending_at;
 		}
@@ -1134,59 +1147,69 @@ static void apply_job(struct core *c, const struct fact *f)
 	struct scratch *s = c->scratch;
 	struct qnode_s *q;
 	WRAPPER(jobs, job_s, j)
-	bool ended = !fresh && job_terminal(j->r.state), began = !fresh && j->r.first_start_ms;
-	int64_t promised_ms = fresh ? 0 : j->r.promised_ms;
-	uint64_t was = fresh ? 0 : j->r.alloc;
+	struct job r = {0};
 	struct need *need = j->line ? j->line->need : NULL;
+	bool ended, began;
+	int64_t promised_ms;
 	uint32_t running;
+	uint64_t was;
 
+	if (!fresh)
+		job_read(j, &r);
+	ended = job_terminal(r.state) && !fresh;
+	began = r.first_start_ms;
+	promised_ms = r.promised_ms;
+	was = r.alloc;
 	line_leave(c, j);
-	q = qnode_of(c, fresh ? f->job->spec.project : j->r.spec.project);
+	q = qnode_of(c, fresh ? f->job->spec.project : r.spec.project);
 	running = q ? q->running : 0;
 	if (!fresh)
-		job_count(c, &j->r, false);
+		job_count(c, &r, false);
 	if (!f->job) {
-		pending_track(c, j, false);
+		pending_track(c, j, f->id, false);
 		timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, T_NEVER);
-		j->r.reserved_ms = 0;
-		plan_hold(c, j);
-		disown(RECORD_JOB, &j->r);
+		r.reserved_ms = 0;
+		plan_hold(c, &r);
+		disown(RECORD_JOB, &r);
 		(void)idtab_set(&c->ended, f->id, NULL);
 		(void)idtab_set(&c->elastic, f->id, NULL);
-		free(idtab_set(&c->jobs, f->id, NULL));
+		(void)idtab_set(&c->jobs, f->id, NULL);
+		free(j->packed);
+		free(j);
 		needs_wake_job(c, f->id);
 		return;
 	}
-	own(RECORD_JOB, &j->r, f->job);
-	plan_job(c, &j->r);
-	plan_hold(c, j);
-	job_count(c, &j->r, true);
-	pending_track(c, j, job_waits(&j->r));
-	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(c, &j->r));
-	if (j->r.alloc && alloc_of(c, j->r.alloc))
-		victim_key_set(c, alloc_of(c, j->r.alloc));
-	if (was && was != j->r.alloc && alloc_of(c, was))
+	own(RECORD_JOB, &r, f->job);
+	job_keep(c, j, &r);
+	plan_job(c, &r);
+	plan_hold(c, &r);
+	job_count(c, &r, true);
+	pending_track(c, j, f->id, job_waits(&r));
+	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(c, &r));
+	if (r.alloc && alloc_of(c, r.alloc))
+		victim_key_set(c, alloc_of(c, r.alloc));
+	if (was && was != r.alloc && alloc_of(c, was))
 		victim_key_set(c, alloc_of(c, was));
-	if (elastic_is(&j->r.spec))
-		(void)idtab_set(&c->elastic, f->id, j->r.state == JOB_RUNNING ? j : NULL);
+	if (elastic_is(&r.spec))
+		(void)idtab_set(&c->elastic, f->id, r.state == JOB_RUNNING ? j : NULL);
 	if (c->elastic.count)
 		s->work |= WORK_GROW; /* it may have been waited for */
-	if (job_terminal(j->r.state) != ended)
+	if (job_terminal(r.state) != ended)
 		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
 	/* what depends on it; what waits for room under a limit */
-	if ((!ended && job_terminal(j->r.state)) || (!began && j->r.first_start_ms))
+	if ((!ended && job_terminal(r.state)) || (!began && r.first_start_ms))
 		needs_wake_job(c, f->id);
 	if (q && q->running < running && q->r.running_jobs_max)
 		needs_wake_project(c, q, lacks_room);
-	if (j->r.promised_ms && j->r.promised_ms != promised_ms)
+	if (r.promised_ms && r.promised_ms != promised_ms)
 		s->promises_given++;
-	if (promised_ms && !j->r.promised_ms && j->r.promise_broken)
+	if (promised_ms && !r.promised_ms && r.promise_broken)
 		s->promises_broken++;
-	if (promised_ms && j->r.state == JOB_BINDING)
+	if (promised_ms && r.state == JOB_BINDING)
 		s->promises_kept++;
-	if (!ended && job_terminal(j->r.state))
-		estimate_ended(s, &j->r);
-	if (j->r.state == JOB_PENDING) {
+	if (!ended && job_terminal(r.state))
+		estimate_ended(s, &r);
+	if (r.state == JOB_PENDING) {
 		line_join(c, j);
 		need_carry(need, j->line->need);
 	}
@@ -1555,6 +1578,7 @@ int core_decide(const struct core *c, int64_t t_ms, const struct command *cmd, s
 	int rc;
 
 	decision_reset(d);
+	opened_begin(c);
 	if (!c->have_cluster && cmd->type != CMD_INIT)
 		return err_set(err, ERR_STATE, "the cluster is not initialised");
 	rc = authz(c, t_ms, cmd, &d->rule, err);

@@ -60,6 +60,7 @@ int64_t core_next_tick(const struct core *core, int64_t t_ms);
 int core_check(const struct core *core, struct err *err) NODISCARD;
 
 /* ---- reading ------------------------------------------------------------------------------- */
+/* A job is borrowed until the next core_decide, core_view or core_next_id, other records until they change. */
 const struct cluster *core_cluster(const struct core *core); /* NULL before CMD_INIT */
 const struct job *core_job(const struct core *core, uint64_t id);
 const struct lease *core_lease(const struct core *core, uint64_t id);

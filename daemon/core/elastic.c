@@ -226,13 +226,13 @@ static bool give_back(const struct core *c, int64_t t, struct decision *d, const
 	return told;
 }
 
-static bool before(const struct job_s *a, const struct job_s *b)
+static bool before(const struct job *a, const struct job *b)
 {
-	return a->r.submit_seq != b->r.submit_seq ? a->r.submit_seq < b->r.submit_seq : a->r.id < b->r.id;
+	return a->submit_seq != b->submit_seq ? a->submit_seq < b->submit_seq : a->id < b->id;
 }
 
 /* Those that lack devices of this flavor and nothing else, one for all alike, the oldest LACKING_MAX. */
-static uint32_t lacking(const struct core *c, uint16_t flavor, const struct job_s *ret[LACKING_MAX])
+static uint32_t lacking(const struct core *c, uint16_t flavor, const struct job *ret[LACKING_MAX])
 {
 	uint32_t n = 0;
 
@@ -241,7 +241,7 @@ static uint32_t lacking(const struct core *c, uint16_t flavor, const struct job_
 			for (uint32_t i = 0; q->group[g]->flavor == flavor && i < q->group[g]->n; i++) {
 				const struct need *need = q->group[g]->need[i];
 				const struct timer *first = need->lacks ? timer_first(&need->lines) : NULL;
-				const struct job_s *head = first ? job_of(c, first->id) : NULL;
+				const struct job *head = first ? core_job(c, first->id) : NULL;
 				uint32_t at = n;
 
 				if (!head)
@@ -259,13 +259,13 @@ static uint32_t lacking(const struct core *c, uint16_t flavor, const struct job_
 }
 
 /* The least of those that wait comes before the surplus of those that run. */
-static bool make_room(const struct core *c, int64_t t, struct decision *d, uint16_t flavor, const struct job_s *const *who,
+static bool make_room(const struct core *c, int64_t t, struct decision *d, uint16_t flavor, const struct job *const *who,
 		      uint32_t who_n)
 {
 	uint64_t *ids = arena_alloc(&d->arena, (c->loans.count + 1) * sizeof *ids);
 
 	for (uint32_t i = 0; i < who_n; i++) {
-		const struct job *j = &who[i]->r;
+		const struct job *j = who[i];
 		const struct quota_tree *tree = tree_of(c, flavor, j->spec.shape);
 		struct place_ask ask;
 		struct part *parts;
@@ -291,12 +291,12 @@ static bool make_room(const struct core *c, int64_t t, struct decision *d, uint1
 
 /* ---- growing ------------------------------------------------------------------------------------------- */
 
-struct hungry { const struct job_s *job; uint32_t step, size, steps; };
+struct hungry { const struct job *job; uint32_t step, size, steps; };
 
 /* size / units as fractions, smallest first; then class, then age. */
 static bool poorer(const struct hungry *a, const struct hungry *b)
 {
-	const struct job *ja = &a->job->r, *jb = &b->job->r;
+	const struct job *ja = a->job, *jb = b->job;
 	uint64_t l = (uint64_t)(a->size + a->steps * a->step) * jb->spec.units;
 	uint64_t r = (uint64_t)(b->size + b->steps * b->step) * ja->spec.units;
 
@@ -339,7 +339,7 @@ static void deal(const struct core *c, uint16_t flavor, struct hungry *h, uint32
 		struct hungry *next = NULL;
 
 		for (uint32_t i = 0; i < n; i++) {
-			const struct job_spec *s = &h[i].job->r.spec;
+			const struct job_spec *s = &h[i].job->spec;
 
 			if (h[i].steps < STEPS_PER_RESIZE && h[i].size + (h[i].steps + 1) * h[i].step <= s->units_max &&
 			    in_devices(c, flavor, s->shape, h[i].step) <= left && (!next || poorer(&h[i], next)))
@@ -348,7 +348,7 @@ static void deal(const struct core *c, uint16_t flavor, struct hungry *h, uint32
 		if (!next)
 			return;
 		next->steps++;
-		left -= in_devices(c, flavor, next->job->r.spec.shape, next->step);
+		left -= in_devices(c, flavor, next->job->spec.shape, next->step);
 	}
 }
 
@@ -451,14 +451,14 @@ static bool grow_in(const struct core *c, int64_t t, struct decision *d, uint16_
 	uint32_t n = 0;
 
 	EACH(c, elastic, job_s, j) {
-		const struct job *r = &j->r;
+		const struct job *r = job_rec(c, j);
 		const struct alloc *core = core_alloc(c, r->alloc);
 
 		if (r->spec.flavor != flavor || !core || core->state != ALLOC_ACTIVE ||
 		    r->spec.units + j->extra_units >= r->spec.units_max || resized_lately(c, t, r) ||
 		    core->limit_ms - t < interval_ms(c))
 			continue;
-		h[n].job = j;
+		h[n].job = r;
 		h[n].step = elastic_step(c, &r->spec);
 		h[n++].size = r->spec.units + j->extra_units;
 	}
@@ -468,7 +468,7 @@ static bool grow_in(const struct core *c, int64_t t, struct decision *d, uint16_
 	qsort(h, n, sizeof *h, hungry_cmp);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t steps = h[i].steps; steps; steps /= 2)
-			if (grow(c, t, d, &h[i].job->r, h[i].step, steps))
+			if (grow(c, t, d, h[i].job, h[i].step, steps))
 				return true;
 	return false;
 }
@@ -479,7 +479,7 @@ int elastic_check(const struct core *c, struct err *err)
 	uint64_t counted = 0;
 
 	EACH(c, allocs, alloc_s, a) {
-		const struct job_s *j = a->r.extra ? job_of(c, a->r.owner) : NULL;
+		const struct job *j = a->r.extra ? core_job(c, a->r.owner) : NULL;
 
 		if (!a->r.extra)
 			continue;
@@ -488,22 +488,25 @@ int elastic_check(const struct core *c, struct err *err)
 			return err_set(err, ERR_CORRUPT, "an extra that cannot be recalled (%" PRIu64 ")", a->r.id);
 		if (a->r.state == ALLOC_STOPPING)
 			continue;
-		if (!j || j->r.state != JOB_RUNNING || j->r.attempt != a->r.attempt || !core_alloc(c, j->r.alloc))
+		if (!j || j->state != JOB_RUNNING || j->attempt != a->r.attempt || !core_alloc(c, j->alloc))
 			return err_set(err, ERR_CORRUPT, "an extra outlives its job's core (%" PRIu64 ")", a->r.id);
 	}
 	EACH(c, jobs, job_s, j) {
+		struct job r;
+
+		job_read(j, &r);
 		counted += j->extras_n;
-		if (j->extra_units && j->r.spec.units + j->extra_units > j->r.spec.units_max)
-			return err_set(err, ERR_CORRUPT, "a job larger than its most (%" PRIu64 ")", j->r.id);
-		if ((elastic_is(&j->r.spec) && j->r.state == JOB_RUNNING) != (idtab_get(&c->elastic, j->r.id) == j))
-			return err_set(err, ERR_CORRUPT, "the list of elastic jobs is not those that run (%" PRIu64 ")", j->r.id);
+		if (j->extra_units && r.spec.units + j->extra_units > r.spec.units_max)
+			return err_set(err, ERR_CORRUPT, "a job larger than its most (%" PRIu64 ")", r.id);
+		if ((elastic_is(&r.spec) && r.state == JOB_RUNNING) != (idtab_get(&c->elastic, r.id) == j))
+			return err_set(err, ERR_CORRUPT, "the list of elastic jobs is not those that run (%" PRIu64 ")", r.id);
 	}
 	return counted == extras ? 0 : err_set(err, ERR_CORRUPT, "jobs' counts of extras are not those there are");
 }
 
 bool sched_elastic(const struct core *c, int64_t t, struct decision *d)
 {
-	const struct job_s *who[LACKING_MAX];
+	const struct job *who[LACKING_MAX];
 	uint32_t who_n;
 
 	c->scratch->grow_ms = 0;

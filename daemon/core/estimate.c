@@ -94,42 +94,48 @@ void estimate_score(struct scratch *s, struct job_s *j, int64_t started_ms)
 
 static void one(const struct core *c, int64_t t, struct flow *flow, struct flow *own, struct job_s *j)
 {
-	const struct job_spec *s = &j->r.spec;
 	const struct need *n = j->line->need;
-	struct pool *pool = n->loan_ok ? NULL : plan_pool(c, s->project, s->flavor, s->shape);
-	struct flow *f = pool ? &own[pool->at] : &flow[s->flavor];
-	int64_t units = pool ? s->units : in_devices(c, s->flavor, s->shape, s->units), at;
+	struct job r;
+	const struct job_spec *s = &r.spec;
+	struct pool *pool = n->loan_ok ? NULL : plan_pool(c, n->project, n->flavor, n->shape);
+	struct flow *f = pool ? &own[pool->at] : &flow[n->flavor];
+	int64_t units = pool ? n->units : in_devices(c, n->flavor, n->shape, n->units), at;
 
+	job_read(j, &r);
 	if (!f->begun)
 		flow_begin(f, pool ? &pool->firm : &c->plan[s->flavor].total,
 			   pool ? pool->own : plan_ready(c, s->flavor), t);
 	j->p50_ms = j->p90_ms = 0;
-	at = j->r.reserved_ms ? j->r.reserved_ms : n->parked ? T_NEVER : max64(flow_to(f, units), s->begin_ms);
-	if (!j->r.reserved_ms)
+	at = r.reserved_ms ? r.reserved_ms : n->parked ? T_NEVER : max64(flow_to(f, units), s->begin_ms);
+	if (!r.reserved_ms)
 		f->ahead += (wide)units * s->time_limit_ms;
 	if (at == T_NEVER || at > t + SPAN_MAX_MS)
 		return; /* nobody can tell */
 	at = max64(at, t);
 	j->p50_ms = t + (at - t) / 1024 * used_of(c->scratch) + (at - t) % 1024 * used_of(c->scratch) / 1024;
-	j->p90_ms = j->r.promised_ms ? max64(j->r.promised_ms, at) : at;
+	j->p90_ms = r.promised_ms ? max64(r.promised_ms, at) : at;
+}
+
+static uint32_t resource_of(const struct job_s *j)
+{
+	return resource_index(j->line->need->flavor, j->line->need->shape);
 }
 
 void estimate_all(const struct core *c, int64_t t, struct job_s *const *jobs, uint32_t n)
 {
 	struct flow *flow = xcalloc(FLAVORS_MAX + 1, sizeof *flow);
+	bool any[RESOURCES_MAX] = {false};
 
+	for (uint32_t i = 0; i < n; i++)
+		any[resource_of(jobs[i])] = true;
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++) { /* pools of one resource after the other */
-		const uint16_t flavor = (uint16_t)(r / SHAPE_COUNT);
 		struct flow *own;
-		bool any = false;
 
-		for (uint32_t i = 0; i < n && !any; i++)
-			any = jobs[i]->r.spec.flavor == flavor && jobs[i]->r.spec.shape == r % SHAPE_COUNT;
-		if (!any)
+		if (!any[r])
 			continue;
 		own = xcalloc(c->tree_n + 1, sizeof *own); /* by the pool's place in the trees */
 		for (uint32_t i = 0; i < n; i++)
-			if (jobs[i]->r.spec.flavor == flavor && jobs[i]->r.spec.shape == r % SHAPE_COUNT)
+			if (resource_of(jobs[i]) == r)
 				one(c, t, flow, own, jobs[i]);
 		free(own);
 	}

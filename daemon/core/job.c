@@ -850,8 +850,8 @@ static int decide_cancel(const struct core *c, int64_t t, const struct command *
 	if (j->spec.array_step) {
 		EDIT(c, d, RECORD_JOB, job, j->id)->end_cause = END_CANCEL; /* whichever child ends it */
 		EACH(c, jobs, job_s, child)
-			if (child->r.array == j->id)
-				cancel_one(c, d, t, child->r.id, cmd->job_control.now);
+			if (JOB_GET(child, array) == j->id)
+				cancel_one(c, d, t, JOB_GET(child, id), cmd->job_control.now);
 		if (!job_terminal(((const struct job *)peek(c, d, RECORD_JOB, j->id))->state)) {
 			struct job *parent = EDIT(c, d, RECORD_JOB, job, j->id);
 

@@ -270,7 +270,7 @@ static struct need *need_for(struct core *c, const struct job *j)
 	EACH_HASHED(&c->needs, hash, n) {
 		const struct timer *first = timer_first(&n->lines);
 
-		if (n->hash == hash && first && same_need(&job_of(c, first->id)->r, j))
+		if (n->hash == hash && first && same_need(core_job(c, first->id), j))
 			return n;
 		if (n->hash == hash && !first)
 			break; /* one that ran empty */
@@ -304,7 +304,7 @@ static struct line *line_for(struct core *c, const struct job *j)
 	struct line *l = NULL;
 
 	EACH_HASHED(&c->lines, hash, l) {
-		if (l->hash == hash && l->head && alike(&line_head(c, l)->r, j))
+		if (l->hash == hash && l->head && alike(line_head(c, l), j))
 			return l;
 		if (l->hash == hash && !l->head)
 			break; /* one that ran empty */
@@ -339,7 +339,7 @@ static void head_note(struct core *c, struct line *l)
 			group_leave(n);
 		return;
 	}
-	j = &job_of(c, first->id)->r;
+	j = core_job(c, first->id);
 	l->head = j->id;
 	l->submit_seq = j->submit_seq;
 	l->submit_ms = j->submit_ms;
@@ -351,18 +351,19 @@ static void head_note(struct core *c, struct line *l)
 
 void line_join(struct core *c, struct job_s *j)
 {
-	struct line *l = line_for(c, &j->r);
+	const struct job *r = job_rec(c, j);
+	struct line *l = line_for(c, r);
 
 	ENSURE(!j->line);
 	j->line = l;
-	timer_set(&l->jobs, &j->wait, RECORD_JOB, j->r.id, (int64_t)j->r.submit_seq);
+	timer_set(&l->jobs, &j->wait, RECORD_JOB, r->id, (int64_t)r->submit_seq);
 	head_note(c, l);
-	if (l->head != j->r.id)
+	if (l->head != r->id)
 		return; /* whoever stands before it waits already */
-	if (l->need->parked && !plain(&j->r))
+	if (l->need->parked && !plain(r))
 		need_unpark(c, l->need); /* its own condition may have changed */
 	/* behind a shorter line that waits nothing longer starts */
-	if (timer_first(&l->need->lines)->id == j->r.id)
+	if (timer_first(&l->need->lines)->id == r->id)
 		need_fresh(c, l->need);
 }
 
@@ -370,7 +371,7 @@ void line_leave(struct core *c, struct job_s *j)
 {
 	if (!j->line)
 		return;
-	timer_set(&j->line->jobs, &j->wait, RECORD_JOB, j->r.id, T_NEVER);
+	timer_set(&j->line->jobs, &j->wait, RECORD_JOB, j->wait.id, T_NEVER);
 	head_note(c, j->line);
 	j->line = NULL;
 }
@@ -455,10 +456,12 @@ int line_check(const struct core *c, struct err *err)
 
 	EACH(c, jobs, job_s, j) {
 		const struct line *l = j->line;
+		struct job r;
 
-		if ((j->r.state == JOB_PENDING) != (l != NULL) || (l && !j->wait.place))
+		job_read(j, &r);
+		if ((r.state == JOB_PENDING) != (l != NULL) || (l && !j->wait.place))
 			return err_set(err, ERR_CORRUPT, "a job is not in line exactly while it is pending");
-		if (l && !(line_head(c, l) == j || alike(&line_head(c, l)->r, &j->r)))
+		if (l && !(l->head == r.id || alike(line_head(c, l), &r)))
 			return err_set(err, ERR_CORRUPT, "jobs in one line are not alike");
 	}
 	for (uint32_t i = 0; i < c->lines.n; i++) {

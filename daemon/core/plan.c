@@ -313,10 +313,10 @@ static struct hold hold_of(const struct core *c, const struct job *j)
 	};
 }
 
-void plan_hold(struct core *c, struct job_s *j)
+void plan_hold(struct core *c, const struct job *j)
 {
-	bool wanted = j->r.state == JOB_PENDING && j->r.reserved_ms;
-	struct hold *h = c->holds.count || wanted ? idtab_get(&c->holds, j->r.id) : NULL;
+	bool wanted = j->state == JOB_PENDING && j->reserved_ms;
+	struct hold *h = c->holds.count || wanted ? idtab_get(&c->holds, j->id) : NULL;
 
 	if (h) { /* even if it stays: what it is counted by may have changed */
 		hold_take(c, h, -1);
@@ -330,9 +330,9 @@ void plan_hold(struct core *c, struct job_s *j)
 		return;
 	if (!h) {
 		h = xcalloc(1, sizeof *h);
-		(void)idtab_set(&c->holds, j->r.id, h);
+		(void)idtab_set(&c->holds, j->id, h);
 	}
-	*h = hold_of(c, &j->r);
+	*h = hold_of(c, j);
 	hold_take(c, h, 1);
 }
 
@@ -535,12 +535,13 @@ int plan_check(const struct core *c, struct err *err)
 		if (a->until_ms != alloc_until(c, &a->r))
 			return err_set(err, ERR_CORRUPT, "allocation %" PRIu64 " is counted until another instant",
 				       a->r.id);
-	EACH(c, jobs, job_s, j) {
-		const struct hold *h = idtab_get(&c->holds, j->r.id);
+	EACH(c, jobs, job_s, js) {
+		const struct job *j = job_rec(c, js);
+		const struct hold *h = idtab_get(&c->holds, j->id);
 
-		if ((j->r.state == JOB_PENDING && j->r.reserved_ms) != (h != NULL) ||
-		    (h && (h->units != j->r.spec.units || h->qnode != j->r.spec.project)))
-			return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is not reserved as it says", j->r.id);
+		if ((j->state == JOB_PENDING && j->reserved_ms) != (h != NULL) ||
+		    (h && (h->units != j->spec.units || h->qnode != j->spec.project)))
+			return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is not reserved as it says", j->id);
 	}
 	if (c->tree_stale)
 		return 0;

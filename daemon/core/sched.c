@@ -118,7 +118,7 @@ void sched_order(const struct core *c, int64_t t)
 	for (uint32_t i = 0; i < c->pending_n; i++) {
 		struct job_s *j = job_of(c, c->pending[i]);
 		const struct line *l = j->line;
-		bool old = t - j->r.submit_ms > c->cluster.age_guard_ms;
+		bool old = t - JOB_GET(j, submit_ms) > c->cluster.age_guard_ms;
 
 		j->order = 0;
 		if (!l)
@@ -129,8 +129,8 @@ void sched_order(const struct core *c, int64_t t)
 					    .user = l->need->user,
 					    .young = !old,
 					    .area = old ? 0 : area_of(c, l->need, l->limit_ms),
-					    .submit = j->r.submit_seq,
-					    .id = j->r.id};
+					    .submit = JOB_GET(j, submit_seq),
+					    .id = c->pending[i]};
 		all[n++].job = j;
 	}
 	if (n)
@@ -178,9 +178,10 @@ static int dependency_gate(const struct core *c, const struct job *j, uint64_t *
 			break;
 		case DEP_SINGLETON:
 			EACH(c, jobs, job_s, other)
-				if (other->r.id < j->id && other->r.owner == j->owner &&
-				    !strcmp(other->r.spec.name, j->spec.name) && !job_terminal(other->r.state)) {
-					*ret_job = other->r.id;
+				if (JOB_GET(other, id) < j->id && JOB_GET(other, owner) == j->owner &&
+				    !job_terminal(JOB_GET(other, state)) &&
+				    !strcmp(job_rec(c, other)->spec.name, j->spec.name)) {
+					*ret_job = JOB_GET(other, id);
 					return REASON_DEPENDENCY;
 				}
 			break;
@@ -266,7 +267,7 @@ static int place_once(const struct core *c, struct place_ask *ask, struct arena 
 enum verdict { WAITS, ACTED }; /* ACTED: facts were made */
 
 /* A need as it is looked at: the job that speaks for it. */
-struct look { const struct core *c; int64_t t; struct decision *d; struct need *need; struct job_s *js; };
+struct look { const struct core *c; int64_t t; struct decision *d; struct need *need; const struct job *j; };
 
 static void started(const struct core *c, struct decision *d, int64_t t, const struct job *j, uint8_t klass,
 		    struct part *parts, uint32_t n)
@@ -338,7 +339,7 @@ static bool promisable(const struct job *j)
 static enum verdict reserve(const struct look *k, bool devices)
 {
 	const struct core *c = k->c;
-	const struct job *j = &k->js->r;
+	const struct job *j = k->j;
 	const struct job_spec *s = &j->spec;
 	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
 	uint32_t most = plan_reservations_max(c);
@@ -364,7 +365,7 @@ static enum verdict reserve(const struct look *k, bool devices)
 /* Look again when time has changed the plan. */
 static void would_delay(const struct look *k)
 {
-	const struct job_spec *s = &k->js->r.spec;
+	const struct job_spec *s = &k->j->spec;
 	struct scratch *scratch = k->c->scratch;
 	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, s->shape);
 
@@ -376,7 +377,7 @@ static void would_delay(const struct look *k)
 static enum verdict try_guaranteed(const struct look *k)
 {
 	const struct core *c = k->c;
-	const struct job *j = &k->js->r;
+	const struct job *j = k->j;
 	const struct job_spec *s = &j->spec;
 	struct place_ask ask;
 	struct part *parts;
@@ -434,7 +435,7 @@ static void free_note(const struct core *c, const struct place_ask *a)
 static enum verdict try_loan(const struct look *k, int quota)
 {
 	const struct core *c = k->c;
-	const struct job *j = &k->js->r;
+	const struct job *j = k->j;
 	const struct job_spec *s = &j->spec;
 	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
 	int64_t need = job_back_ms(c, j);
@@ -480,7 +481,7 @@ static enum verdict try_loan(const struct look *k, int quota)
 static enum verdict try_job(const struct look *k)
 {
 	const struct core *c = k->c;
-	const struct job *j = &k->js->r;
+	const struct job *j = k->j;
 	const struct job_spec *s = &j->spec;
 	uint64_t waits_for;
 	int gate = gates(c, k->t, j, &waits_for), quota = REASON_LEAF_FULL;
@@ -511,6 +512,16 @@ static enum verdict try_job(const struct look *k)
 	return k->need->loan_only ? WAITS : reserve(k, false);
 }
 
+/* The line whose place among the lines of its need this is. */
+static const struct line *line_by_age(const struct timer *t)
+{
+	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_age));
+}
+static const struct line *line_by_limit(const struct timer *t)
+{
+	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_limit));
+}
+
 /* The longest waiting job of a need, if that is too long, and the shortest. */
 static enum verdict try_need(const struct core *c, int64_t t, struct decision *d, struct need *n)
 {
@@ -519,14 +530,14 @@ static enum verdict try_need(const struct core *c, int64_t t, struct decision *d
 
 	if (!first)
 		return WAITS;
-	k.js = job_of(c, aged->id);
-	if (aged->id != first->id && too_old(c, t, k.js->line)) {
+	if (aged->id != first->id && too_old(c, t, line_by_age(aged))) {
+		k.j = core_job(c, aged->id);
 		if (try_job(&k) == ACTED)
 			return ACTED;
 		if (n->parked)
 			return WAITS;
 	}
-	k.js = job_of(c, first->id);
+	k.j = core_job(c, first->id);
 	return try_job(&k);
 }
 
@@ -555,16 +566,6 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	if (s->order_stale)
 		usage_order(c, t);
 	s->work |= WORK_WALK;
-}
-
-/* The line whose place among the lines of its need this is. */
-static const struct line *line_by_age(const struct timer *t)
-{
-	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_age));
-}
-static const struct line *line_by_limit(const struct timer *t)
-{
-	return (const struct line *)(const void *)((const char *)t - offsetof(struct line, by_limit));
 }
 
 /* The needs of a group that this part of the walk is about, in order. */

@@ -9,6 +9,7 @@
 #include "daemon/core/cert.h"
 #include "daemon/core/core.h"
 #include "daemon/core/idtab.h"
+#include "daemon/core/packed.h"
 #include "daemon/core/profile.h"
 #include "daemon/core/quota.h"
 #include "daemon/core/timer.h"
@@ -29,6 +30,7 @@ enum {
 	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; a quarter of them at most of one project */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
 	FINISHED_JOBS_MAX = 200000,
+	OPEN_JOBS_MAX = 4096, /* records of jobs that are open when a decision begins: 3 MB */
 };
 
 struct unit_ref { uint64_t alloc; uint16_t part; };
@@ -71,17 +73,21 @@ struct node_s {
 	struct timer timer;
 };
 
+/* A million of these, most of them waiting in line behind others: the record is packed, and opened when somebody
+ * looks at it (opened.c): job_rec(), job_read() and JOB_GET(). Only job_keep() changes it. */
 struct job_s {
-	struct job r;
-	/* volatile: never in facts, lost at restart */
-	uint64_t order; /* place in line as of the last sched_order */
-	int64_t p50_ms, p90_ms; /* likely start as of then; 0: nobody can tell */
-	uint32_t extras_n;    /* allocations beside its core */
-	uint32_t extra_units; /* in those that are not being given back */
-	uint32_t pending_at; /* index into core->pending + 1 */
+	uint8_t *packed;  /* struct job; the lists it points to are this one's, too */
+	struct job *open; /* the same, if open_at is that of core->opened */
 	struct line *line;   /* while PENDING */
 	struct timer wait;   /* place in it: by submission */
 	struct timer timer;
+	uint32_t open_at;
+	uint32_t pending_at; /* index into core->pending + 1 */
+	uint32_t extras_n;    /* allocations beside its core */
+	uint32_t extra_units; /* in those that are not being given back */
+	/* volatile: never in facts, lost at restart */
+	uint32_t order; /* place in line as of the last sched_order */
+	int64_t p50_ms, p90_ms; /* likely start as of then; 0: nobody can tell */
 };
 
 /* Waiting jobs, by what they ask for (line.c): jobs that only their submission tells apart are a line, lines
@@ -258,7 +264,28 @@ struct core {
 	struct timers timers;             /* logical time */
 	struct timers live_timers;        /* live time */
 	struct scratch *scratch;          /* scheduler's memory between ticks: a cache, not state */
+	struct opened *opened;            /* records of jobs looked at lately: a cache, too */
 };
+
+/* ---- records of jobs (opened.c) -------------------------------------------------------------- */
+/* Opened, for whoever decides: valid until the next core_decide, core_view or core_next_id, and it shows what is
+ * applied meanwhile. The first time about 100 ns, then O(1). */
+const struct job *job_rec(const struct core *c, const struct job_s *j);
+/* Opened into storage of the caller, for walks over all of them. The lists are borrowed until the job changes. */
+void job_read(const struct job_s *j, struct job *ret);
+/* One field of at most 8 bytes, without opening it. */
+#define JOB_GET(j, field)                                                                          \
+	__extension__({                                                                            \
+		__typeof__(((struct job *)0)->field) got_;                                         \
+		packed_field((j)->packed, sizeof(struct job), offsetof(struct job, field), &got_, sizeof got_); \
+		got_;                                                                              \
+	})
+/* For core_apply: `rec` is what it says from now on. */
+void job_keep(struct core *c, struct job_s *j, const struct job *rec);
+struct opened *opened_new(void);
+void opened_free(struct opened *o);
+void opened_begin(const struct core *c); /* pointers that job_rec() gave are valid no longer */
+
 
 /* What a fact may have made possible; cleared when a look found nothing. */
 enum {
@@ -558,7 +585,7 @@ void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t sha
 void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
 struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
-void plan_hold(struct core *c, struct job_s *j); /* hook of core_apply: its reservation */
+void plan_hold(struct core *c, const struct job *j); /* hook of core_apply: its reservation */
 /* May guaranteed work of `units` run in the project from t on for span_ms without delaying a reservation?
  * `job`'s own is left out of account (0: none). On false *ret_other is a job that it would delay. */
 bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units,
@@ -718,9 +745,9 @@ void line_leave(struct core *c, struct job_s *j);
 void lines_sweep(struct core *c);
 void lines_done(struct core *c);
 int line_check(const struct core *c, struct err *err) NODISCARD;
-static inline struct job_s *line_head(const struct core *c, const struct line *l)
+static inline const struct job *line_head(const struct core *c, const struct line *l)
 {
-	return l->head ? job_of(c, l->head) : NULL;
+	return l->head ? core_job(c, l->head) : NULL;
 }
 /* Have it looked at by the next tick. */
 void need_fresh(struct core *c, struct need *n);

@@ -40,7 +40,7 @@ static void nodes_text(const struct core *c, const struct alloc *a, char *out, s
 
 static void job_view_fill(const struct core *c, const struct job_s *js, struct job_view *v)
 {
-	const struct job *j = &js->r;
+	const struct job *j = job_rec(c, js);
 	const struct alloc *a = core_alloc(c, j->alloc);
 
 	v->job = *j;
@@ -112,13 +112,20 @@ static void view_jobs_fill(const struct core *c, uint32_t principal, const struc
 			   struct arena *arena)
 {
 	uint32_t limit = q->limit && q->limit < LIST_ITEMS_MAX ? q->limit : LIST_ITEMS_MAX, n = 0;
+	struct job r;
 
-	EACH(c, jobs, job_s, j)
-		n += n < limit && job_wanted(c, principal, q, &j->r);
+	EACH(c, jobs, job_s, j) {
+		job_read(j, &r);
+		n += n < limit && job_wanted(c, principal, q, &r);
+	}
 	v->items = arena_alloc(arena, n * sizeof *v->items);
-	EACH(c, jobs, job_s, j)
-		if (v->items_n < n && job_wanted(c, principal, q, &j->r))
+	EACH(c, jobs, job_s, j) {
+		if (v->items_n == n)
+			break;
+		job_read(j, &r);
+		if (job_wanted(c, principal, q, &r))
 			job_view_fill(c, j, &v->items[v->items_n++]);
+	}
 }
 
 /* ---- leases ------------------------------------------------------------------------------------------------ */
@@ -582,10 +589,12 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 		}
 	}
 	EACH(c, jobs, job_s, j) {
-		if (j->r.spec.array_step && !job_waits(&j->r))
+		uint8_t state = JOB_GET(j, state);
+
+		if (state != JOB_PENDING && state != JOB_HELD && JOB_GET(j, spec.array_step))
 			continue; /* its children are the ones that run */
-		v->jobs_running += j->r.state == JOB_RUNNING || j->r.state == JOB_STOPPING || j->r.state == JOB_BINDING;
-		v->jobs_pending += job_waits(&j->r) || j->r.state == JOB_EARMARKED;
+		v->jobs_running += state == JOB_RUNNING || state == JOB_STOPPING || state == JOB_BINDING;
+		v->jobs_pending += state == JOB_PENDING || state == JOB_HELD || state == JOB_EARMARKED;
 	}
 	EACH(c, leases, lease_s, l) {
 		v->leases_live += !lease_terminal(l->r.state);
@@ -728,6 +737,7 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 			     struct arena *arena, struct err *err)
 {
 	const struct job_s *j;
+	const struct job *job;
 
 	if (!strcmp(q->name, "lease")) {
 		const struct lease_s *l = lease_of(c, q->id);
@@ -744,11 +754,12 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 	j = job_of(c, q->id);
 	if (!j)
 		return err_set(err, ERR_NOTFOUND, "there is no job %" PRIu64, q->id);
+	job = job_rec(c, j);
 	v->jobs = arena_alloc(arena, sizeof *v->jobs);
 	v->jobs_n = 1;
 	job_view_fill(c, j, v->jobs);
 	v->breaches = arena_alloc(arena, BREACHES_KEPT * sizeof *v->breaches);
-	breaches_fill(c, qnode_of(c, j->r.spec.project), v->breaches, &v->breaches_n);
+	breaches_fill(c, qnode_of(c, job->spec.project), v->breaches, &v->breaches_n);
 	v->reasons = arena_alloc(arena, (REASONS_KEPT + 1) * sizeof *v->reasons);
 	if (v->jobs->reason) {
 		struct reason_view *r = &v->reasons[v->reasons_n++];
@@ -756,9 +767,9 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 		r->code = v->jobs->reason;
 		TEXT_SET(r->text, v->jobs->reason_text);
 		if (r->code == REASON_FRAGMENTED)
-			fragments_text(c, t, &j->r, r->text, arena);
+			fragments_text(c, t, job, r->text, arena);
 		r->since_ms = v->jobs->reason_since_ms;
-		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - j->r.submit_ms;
+		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - job->submit_ms;
 		r->blocking = true;
 	}
 	for (int i = 0; j->line && i < REASONS_KEPT; i++)
@@ -767,15 +778,15 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 			r->code = j->line->need->span[i].code;
 			TEXT_SET(r->text, reason_text(r->code));
-			r->elapsed_ms = min64(j->line->need->span[i].elapsed_ms, t - j->r.submit_ms);
+			r->elapsed_ms = min64(j->line->need->span[i].elapsed_ms, t - job->submit_ms);
 		}
-	if (j->r.state == JOB_PENDING) {
+	if (job->state == JOB_PENDING) {
 		EACH(c, jobs, job_s, o)
-			if (o->r.state == JOB_PENDING && o->order && o->order < j->order) {
+			if (o->line && o->order && o->order < j->order) {
 				if (!v->ahead++ || o->order == 1)
-					v->ahead_first = o->r.id;
+					v->ahead_first = JOB_GET(o, id);
 			}
-		changes_find(c, t, &j->r, v, arena);
+		changes_find(c, t, job, v, arena);
 	}
 	return 0;
 }
@@ -1052,6 +1063,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 {
 	if (!c->have_cluster)
 		return err_set(err, ERR_STATE, "the cluster is not initialised");
+	opened_begin(c);
 	switch ((enum query_type)q->type) {
 #define FILL(type, call)                                                                           \
 	{                                                                                          \

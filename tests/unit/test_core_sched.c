@@ -208,9 +208,9 @@ static void alike_jobs_share_a_line(void **state)
 	assert_int_equal(cw_reason(w, first), cw_reason(w, other));
 	assert_int_equal(cw_reason(w, longer), cw_reason(w, other));
 	/* and the first to leave hands over */
-	assert_int_equal(line_head(w->core, job_of(w->core, other)->line)->r.id, first);
+	assert_int_equal(line_head(w->core, job_of(w->core, other)->line)->id, first);
 	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, first), 0);
-	assert_int_equal(line_head(w->core, job_of(w->core, other)->line)->r.id, other);
+	assert_int_equal(line_head(w->core, job_of(w->core, other)->line)->id, other);
 	assert_null(job_of(w->core, first)->line);
 }
 
@@ -274,11 +274,46 @@ static void a_profile_that_is_off_is_caught(void **state)
 	w->core->plan[1].ready--;
 }
 
+/* Records of jobs are packed, and open while somebody looks at them: not all of a long queue at once, and what is
+ * open says what was applied since. */
+static void who_is_looked_at_is_open(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = cw_submit(w, w->alice, "lung", 4, HOUR), open = 0, walked = 0;
+	const struct job *seen;
+	struct job j;
+
+	cw_tick(w);
+	j = *core_job(w->core, first);
+	for (uint64_t i = 1; i <= 3 * OPEN_JOBS_MAX; i++) {
+		struct fact f = {.kind = RECORD_JOB, .id = first + i, .job = &j};
+
+		j.id = first + i;
+		j.state = JOB_HELD;
+		j.alloc = 0;
+		core_apply(w->core, &f);
+	}
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0; walked++)
+		assert_int_equal(core_job(w->core, id)->id, id);
+	assert_int_equal(walked, 1 + 3 * OPEN_JOBS_MAX);
+	seen = core_job(w->core, first + 7);
+	EACH(w->core, jobs, job_s, js)
+		open += js->open_at == job_of(w->core, first + 7)->open_at;
+	assert_in_range(open, 1, OPEN_JOBS_MAX);
+
+	j = *seen;
+	j.state = JOB_CANCELLED;
+	core_apply(w->core, &(struct fact){.kind = RECORD_JOB, .id = j.id, .job = &j});
+	assert_int_equal(seen->state, JOB_CANCELLED);
+	assert_ptr_equal(seen, core_job(w->core, j.id));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_job_is_left_behind, start, stop),
 		cmocka_unit_test_setup_teardown(alike_jobs_share_a_line, start, stop),
+		cmocka_unit_test_setup_teardown(who_is_looked_at_is_open, start, stop),
 		cmocka_unit_test_setup_teardown(a_question_changes_no_decision, start, stop),
 		cmocka_unit_test_setup_teardown(what_is_free_later_is_known, start, stop),
 		cmocka_unit_test_setup_teardown(a_profile_that_is_off_is_caught, start, stop),

@@ -187,7 +187,7 @@ static void mix_of(const struct model *m, struct frag_mix *mix, struct frag_typi
 	int64_t whole;
 
 	EACH(m->c, jobs, job_s, j) {
-		const struct job_spec *s = &j->r.spec;
+		const struct job_spec *s = &job_rec(m->c, j)->spec;
 		uint32_t size = s->shape == SHAPE_NODE ? per_node : s->per_node ? s->per_node : s->units;
 
 		if (s->flavor == m->ask->flavor)
@@ -842,7 +842,7 @@ static void history_leaves_no_trace(void **state)
 	for (uint32_t i = 12; i; i--)
 		hall_put(&again.h, &node_of(w.h.core, i)->r);
 	EACH(w.h.core, jobs, job_s, j) {
-		struct fact f = {.kind = RECORD_JOB, .id = j->r.id, .job = &j->r};
+		struct fact f = {.kind = RECORD_JOB, .id = JOB_GET(j, id), .job = job_rec(w.h.core, j)};
 
 		core_apply(again.h.core, &f);
 	}

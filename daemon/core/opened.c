@@ -1,0 +1,67 @@
+/* opened.c - records of jobs: packed at rest, open while somebody looks at them
+ *
+ * A job is looked at again and again while it is at the head of its line or runs, and hardly ever while others
+ * stand before it. So what was opened stays open, until OPEN_JOBS_MAX are: then all are closed at once, by counting
+ * up `at`, when the next decision begins. Nothing depends on what is open; core_apply writes through job_keep(),
+ * so that an open record never says anything else than the packed one.
+ */
+#include "daemon/core/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct opened {
+	struct arena arena;
+	uint32_t at; /* what job_s.open_at is compared with; from 1 */
+	uint32_t n;
+};
+
+struct opened *opened_new(void)
+{
+	struct opened *o = xcalloc(1, sizeof *o);
+
+	o->at = 1;
+	return o;
+}
+
+void opened_free(struct opened *o)
+{
+	arena_done(&o->arena);
+	free(o);
+}
+
+void opened_begin(const struct core *c)
+{
+	struct opened *o = c->opened;
+
+	if (o->n < OPEN_JOBS_MAX)
+		return;
+	arena_reset(&o->arena);
+	o->n = 0;
+	o->at++;
+}
+
+void job_read(const struct job_s *j, struct job *ret) { packed_open(j->packed, ret, sizeof *ret); }
+
+const struct job *job_rec(const struct core *c, const struct job_s *j)
+{
+	struct opened *o = c->opened;
+	struct job_s *mut;
+
+	if (j->open_at == o->at)
+		return j->open;
+	memcpy(&mut, &j, sizeof mut); /* who is open is no state */
+	mut->open = arena_alloc(&o->arena, sizeof *mut->open);
+	mut->open_at = o->at;
+	o->n++;
+	job_read(j, mut->open);
+	return j->open;
+}
+
+void job_keep(struct core *c, struct job_s *j, const struct job *rec)
+{
+	free(j->packed);
+	j->packed = packed_new(rec, sizeof *rec);
+	if (j->open_at == c->opened->at)
+		*j->open = *rec;
+}
