@@ -960,9 +960,10 @@ void reservations_leave(const struct core *c, struct decision *d, uint32_t node)
 /* The window is over: what is still inside was told; the next one, or the end. */
 static void window_over(const struct core *c, int64_t t, struct decision *d, struct reservation *r, bool idle)
 {
-	struct window *w = arena_copy(&d->arena, r->spec.windows, (r->spec.windows_n + 1) * sizeof *w);
 	uint32_t n = r->spec.windows_n;
+	struct window *w = arena_alloc(&d->arena, (n + 1) * sizeof *w); /* one more may come */
 
+	memcpy(w, r->spec.windows, n * sizeof *w);
 	if (!r->spec.overrun && !r->spec.flex)
 		EACH(c, allocs, alloc_s, a)
 			if (a->r.reservation == r->id && a->r.state != ALLOC_STOPPING && a->r.limit_ms > t)
