@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/shell.h"
@@ -454,15 +455,43 @@ static int make_dir(const char *path, struct err *err)
 	return 0;
 }
 
+/* A child of the agent before this one may hold what it held a moment longer: exec() wakes the parent before it
+ * closes what is to be closed. So what is taken is tried again for a while. */
+static bool taken_in_time(bool (*take)(const void *), const void *what)
+{
+	enum { TAKEN_MS = 3000, PAUSE_MS = 20 };
+	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+
+	for (int ms = 0; ms < TAKEN_MS; ms += PAUSE_MS) {
+		if (take(what))
+			return true;
+		if (errno != EADDRINUSE && errno != EWOULDBLOCK)
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+	return take(what);
+}
+
 /* A name that one process on this machine has at a time, for as long as it lives. */
-static bool only_name(const char *name)
+static bool take_name(const void *name)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int n = snprintf(addr.sun_path + 1, sizeof addr.sun_path - 1, "sluis-agent-%s", name);
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), saved;
+	int n = snprintf(addr.sun_path + 1, sizeof addr.sun_path - 1, "sluis-agent-%s", (const char *)name);
 
-	return sock >= 0 &&
-	       bind(sock, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0;
+	if (sock >= 0 &&
+	    bind(sock, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) == 0)
+		return true;
+	saved = errno;
+	if (sock >= 0)
+		(void)close(sock);
+	errno = saved;
+	return false;
+}
+
+static bool take_lock(const void *fd)
+{
+	return flock(*(const int *)fd, LOCK_EX | LOCK_NB) == 0;
 }
 
 /* One agent per node: a second one with a copy of the key, whatever its state_dir, knows nothing of the first one's
@@ -472,7 +501,7 @@ static int only_key(const uint8_t pub[LINK_KEY_BYTES], struct err *err)
 	char key[LINK_Z85_BYTES];
 
 	link_z85_encode(pub, key);
-	if (!only_name(key)) {
+	if (!taken_in_time(take_name, key)) {
 		(void)err_set_errno(err, ERR_BUSY, "another sluis-agent runs here with this node's key");
 		return err_hint(err, "a node has one agent and one state_dir; stop the other one");
 	}
@@ -490,10 +519,8 @@ static int only_one(const struct shell *s, struct err *err)
 	free(path);
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return err_set_errno(err, ERR_IO, "cannot open the lock in '%.160s'", s->conf.state_dir);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-		return err_set(err, ERR_BUSY, "another sluis-agent uses '%.160s'", s->conf.state_dir);
 	(void)snprintf(name, sizeof name, "%jx-%jx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-	if (!only_name(name))
+	if (!taken_in_time(take_lock, &fd) || !taken_in_time(take_name, name))
 		return err_set_errno(err, ERR_BUSY, "another sluis-agent uses '%.160s'", s->conf.state_dir);
 	return 0;
 }

@@ -2,11 +2,13 @@
 
 Environment: as story.py.
 """
+import fcntl
 import glob
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +39,28 @@ def joining(d, admin):
     p = subprocess.run(twin.args, capture_output=True, text=True, timeout=30)
     ok(p.returncode == 69 and "this node's key" in p.stderr, "nor does one with a copy of its key start beside it",
        (p.returncode, p.stderr))
+    held_a_moment_longer(agents[0], admin)
     return agents
+
+
+def held_a_moment_longer(agent, admin):
+    """What the agent before held is still held by a child that has not quite begun: the next one waits for it."""
+    agent.end()
+    st = os.stat(os.path.join(agent.dir, "lock"))
+    name = f"\0sluis-agent-{st.st_dev:x}-{st.st_ino:x}"
+    lock = open(os.path.join(agent.dir, "lock"), "rb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    held.bind(name)
+    agent.start()
+    time.sleep(0.3)
+    lock.close()
+    time.sleep(0.3)
+    held.close()
+    up = wait_for(20, lambda: agent.proc.poll() is not None or agent.log().count("connected ") >= 2)
+    ok(up and agent.proc.poll() is None, "an agent waits for what a child of the one before still holds",
+       agent.log()[-1500:])
+    ready_nodes(admin, 2)
 
 
 def environment(admin):
