@@ -5,6 +5,10 @@
  * a timer `again`, set to "now" after a send and when a turn ends with messages left; it costs one
  * turn that does not wait.
  *
+ * Whether a connection still stands is the kernel's to find out (keepalive, TCP_USER_TIMEOUT). ZeroMQ's own
+ * heartbeats would arm a timer per connection and take it back with each message, which libzmq does by
+ * walking all timers of the I/O thread: with 10,000 agents that was most of what sluisd did.
+ *
  * User-Id is read from the body frame: libzmq 4.3.4 can lose the properties of the first one.
  *
  * ROUTER_HANDOVER stays off: with it a peer takes over another one's routing id and its replies.
@@ -68,9 +72,10 @@ void link_set_common(void *socket, const char *endpoint, int rcvhwm, int sndhwm,
 	link_set_int(socket, ZMQ_SNDHWM, sndhwm);
 	link_set_bytes(socket, ZMQ_MAXMSGSIZE, &max, sizeof(max));
 	link_set_int(socket, ZMQ_HANDSHAKE_IVL, LINK_HANDSHAKE_MS);
-	link_set_int(socket, ZMQ_HEARTBEAT_IVL, LINK_HEARTBEAT_MS);
-	link_set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, LINK_HEARTBEAT_DEAD_MS);
-	link_set_int(socket, ZMQ_HEARTBEAT_TTL, LINK_HEARTBEAT_DEAD_MS);
+	link_set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
+	link_set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, LINK_KEEPALIVE_S);
+	link_set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, LINK_KEEPALIVE_S);
+	link_set_int(socket, ZMQ_TCP_MAXRT, LINK_DEAD_MS);
 	/* Only where IPv6 is meant: with it "localhost" is ::1, where an IPv4 door does not listen. */
 	link_set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 }

@@ -12,8 +12,8 @@ _Static_assert(sizeof(zmq_msg_t) == sizeof(((struct link_msg *)NULL)->frame),
 
 enum {
 	LINK_HANDSHAKE_MS = 30000, /* shorter makes a reconnect storm feed itself */
-	LINK_HEARTBEAT_MS = 10000,
-	LINK_HEARTBEAT_DEAD_MS = 30000,
+	LINK_KEEPALIVE_S = 10,	/* silence until the kernel asks, and between its questions */
+	LINK_DEAD_MS = 30000,	/* without an answer: the connection is gone */
 	LINK_BACKLOG = 4096,
 	LINK_DROPS_PER_RECV = 16,
 	/* In libzmq since 4.3.0; the name is behind ZMQ_BUILD_DRAFT_API, the option works without. */

@@ -12,6 +12,7 @@ too deep, or announce millions of elements in five bytes.
 Prints `name: value unit`; exits 1 when a bound does not hold: t100 of the restart 20 s and 60 kB per agent;
 under attack a heartbeat p99 of twice the quiet one (or 50 ms, where that is more), no session lost, 64 MiB.
 """
+import heapq
 import multiprocessing
 import os
 import random
@@ -24,10 +25,11 @@ import struct
 import sys
 import time
 
+import msgpack
 import zmq
 
 from daemon_story import Daemon, invite
-from sluis_client import MESSAGES, Client, frame, keypair, pack, token_hash, unframe
+from sluis_client import MESSAGES, STRUCTS, Client, frame, keypair, pack, token_hash, unframe
 
 PER_PROCESS, HEARTBEAT_MS = 2500, 2000
 HALF_OPEN = 500
@@ -44,41 +46,64 @@ def figure(name, value, unit):
 
 # ---- one client process ----------------------------------------------------------------------------
 
+# What a storm reads of an answer: three numbers, by key. All of a client that did more would compete with sluisd.
+READ = {name: {field: int(key) for key, field, _ in STRUCTS[MESSAGES[name][1]]}
+        for name in ("WELCOME", "DESIRED", "REPLY", "GOODBYE")}
+NAMES = {number: name for name, (number, _) in MESSAGES.items()}
+
+
+def glance(data):
+    """(message, request id, a function from a field's name to its value) of a frame."""
+    number, req = struct.unpack_from(">HQ", data, 6)
+    name = NAMES[number]
+    body = msgpack.unpackb(data[16:], strict_map_key=False) if name in READ else {}
+    return name, req, lambda field: body.get(READ[name][field], 0)
+
+
 class Node:
     """As much of an agent as a storm needs."""
 
     def __init__(self, number):
         self.number, self.keys = number, keypair()
         self.socket = None
-        self.epoch = self.session = self.welcomed = 0
-        self.next_at = 0.0      # the next heartbeat, or the next HELLO
-        self.sent = {}          # request -> when
+        self.epoch = self.session = self.rev = self.incarnation = 0
+        self.welcomed = 0.0
+        self.next_at = 0.0      # the next heartbeat, or when to give up on a HELLO
+        self.backoff = 1.0      # seconds, doubled by each greeting that nobody answered
+        self.sent = {}          # heartbeat -> when
         self.req = 0
 
-    def hello(self, now):
+    def body(self):
         devices = [{"pci": f"0000:{i:02x}:00.0", "uuid": f"GPU-{self.number}-{i}", "vendor": "nvidia",
                     "model": "NVIDIA H100 80GB HBM3", "memory_mib": 81920, "cores": [0xf << (4 * i)]}
                    for i in range(2)]
-        node = {"boot_id": f"boot-{self.number}", "incarnation": self.incarnation, "address": "127.0.0.1", "emulated": True,
+        return {"boot_id": f"boot-{self.number}", "incarnation": self.incarnation, "address": "127.0.0.1", "emulated": True,
                 "digest": b"\7" * 32, "cores_n": 8, "memory_mib": 65536, "devices": devices, "units": []}
+
+    def begin(self):
+        """A new agent of the node: what it will say is the same from now on."""
+        self.incarnation += 1
+        self.greeting = pack("msg_hello", {"version_min": 1, "version_max": 1, "program": "storm",
+                                           "node": pack("cmd_node_hello", self.body())})
+
+    def hello(self, now):
         self.session = 0
-        self.put("HELLO", {"version_min": 1, "version_max": 1, "program": "storm",
-                           "node": pack("cmd_node_hello", node)}, now)
-        self.next_at = now + random.uniform(2, 4)   # again, if nobody answers
+        self.sent.clear()
+        self.req += 1
+        self.put(frame("HELLO", self.req, self.greeting))
+        self.next_at = now + 10 + self.backoff * random.uniform(0.5, 1.5)   # as agent/core does
+        self.backoff = min(30.0, 2 * self.backoff)
 
     def heartbeat(self, now, every):
-        self.put("HEARTBEAT", {"epoch": self.epoch, "session": self.session, "incarnation": self.incarnation,
-                               "rev_seen": self.rev}, now)
+        self.req += 1
+        self.sent[self.req] = now
+        self.put(frame("HEARTBEAT", self.req, {"epoch": self.epoch, "session": self.session, "rev_seen": self.rev,
+                                               "incarnation": self.incarnation}))
         self.next_at = now + every
 
-    rev = incarnation = 0
-
-    def put(self, message, body, now):
-        self.req += 1
-        self.sent = {k: v for k, v in self.sent.items() if now - v < 10}
-        self.sent[self.req] = now
+    def put(self, data):
         try:
-            self.socket.send(frame(message, self.req, body), zmq.NOBLOCK)
+            self.socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             pass
 
@@ -89,11 +114,14 @@ class Process:
     def __init__(self, at, numbers, every, pipe):
         self.at, self.every, self.pipe = at, every, pipe
         self.nodes = [Node(n) for n in numbers]
+        self.place = {n.number: i for i, n in enumerate(self.nodes)}
         self.context = zmq.Context(io_threads=1)
         self.context.max_sockets = 2 * PER_PROCESS + 100
         self.rtt, self.lost, self.fds = [], 0, {}
         self.epoll = select.epoll()
+        self.due = []           # (when, place in nodes), the earliest first; some are out of date
         self.waiting = None     # welcomes before this do not count
+        self.missing = 0        # of those that do
 
     def dealer(self, door, keys):
         s = self.context.socket(zmq.DEALER)
@@ -120,56 +148,72 @@ class Process:
     def drain(self, n):
         while True:
             try:
-                message, req, body = unframe(n.socket.recv(zmq.NOBLOCK))
+                message, req, field = glance(n.socket.recv(zmq.NOBLOCK))
             except zmq.Again:
                 return
             now = time.monotonic()
             if message == "WELCOME":
-                n.epoch, n.session, n.welcomed = body["epoch"], body["session"], now
+                if self.waiting is not None and n.welcomed <= self.waiting:
+                    self.missing -= 1
+                n.epoch, n.session, n.welcomed, n.backoff = field("epoch"), field("session"), now, 1.0
                 n.rev = 0
-                n.next_at = now + random.uniform(0, self.every)
+                self.wake(n, now + random.uniform(0, self.every))
             elif message == "DESIRED":
-                n.rev = body["rev"]
+                n.rev = field("rev")
             elif message == "HEARTBEAT_ACK" and req in n.sent:
                 self.rtt.append(now - n.sent.pop(req))
             elif message == "GOODBYE" and n.session:
                 self.lost += 1
-                n.hello(now)
-            elif message == "REPLY" and body.get("code"):
-                raise SystemExit(f"refused: {body}")
+                self.greet(n, now)
+            elif message == "REPLY" and field("code"):
+                raise SystemExit(f"refused: {field('message')}")
 
-    def open(self, n):
+    def wake(self, n, at):
+        n.next_at = at
+        heapq.heappush(self.due, (at, self.place[n.number]))
+
+    def greet(self, n, now):
+        n.hello(now)
+        self.wake(n, n.next_at)
+
+    def open(self, n, anew=True):
         n.socket = self.dealer("agents", n.keys)
         fd = n.socket.getsockopt(zmq.FD)
         self.fds[fd] = n
         self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
-        n.incarnation += 1
-        n.hello(time.monotonic())
+        if anew:
+            n.begin()
+        self.greet(n, time.monotonic())
 
-    def drop(self, n):
+    def drop(self, n, anew=True):
         fd = n.socket.getsockopt(zmq.FD)
         self.epoll.unregister(fd)
         del self.fds[fd]
         n.socket.close()
-        self.open(n)
+        self.open(n, anew)
 
     def turn(self):
-        if self.waiting is not None and all(n.welcomed > self.waiting for n in self.nodes):
+        if self.waiting is not None and not self.missing:
             self.pipe.send(sorted(n.welcomed - self.waiting for n in self.nodes))
             self.waiting = None
         for fd, _ in self.epoll.poll(0.01):
             if fd in self.fds:
                 self.drain(self.fds[fd])
         now = time.monotonic()
-        for n in self.nodes:
-            if n.socket and now >= n.next_at:
-                # two heartbeats without an answer: greet anew
-                if n.session and len(n.sent) < 2:
-                    n.heartbeat(now, self.every)
-                else:
-                    n.sent.clear()
-                    n.hello(now)
-                self.drain(n)   # its descriptor tells of edges only
+        while self.due and self.due[0][0] <= now:
+            at, place = heapq.heappop(self.due)
+            n = self.nodes[place]
+            if at != n.next_at:
+                continue
+            if not n.session or len(n.sent) > 2:    # nobody answers: what waits in this socket is of no use
+                self.drop(n, anew=False)
+            else:
+                n.heartbeat(now, self.every)
+                self.wake(n, n.next_at)
+            self.drain(n)   # its descriptor tells of edges only
+
+    def wait(self, since):
+        self.waiting, self.missing = since, len(self.nodes)
 
     def run(self):
         while True:
@@ -181,7 +225,7 @@ class Process:
                     self.enrol(arg)
                     self.pipe.send("enrolled")
                 elif order == "connect":
-                    self.waiting = arg
+                    self.wait(arg)
                     for n in self.nodes:
                         self.open(n)
                 elif order == "drop":       # as many as `arg` percent die and are started again
@@ -189,7 +233,7 @@ class Process:
                         if random.randrange(100) < arg:
                             self.drop(n)
                 elif order == "restarted":
-                    self.waiting = arg
+                    self.wait(arg)
                 elif order == "rtt":
                     self.pipe.send((sorted(self.rtt), self.lost))
                     self.rtt, self.lost = [], 0
@@ -236,10 +280,12 @@ def status_kb(d, field):
         return int(next(line for line in f if line.startswith(field + ":")).split()[1])
 
 
-def cpu_s(d):
-    with open(f"/proc/{d.proc.pid}/stat", encoding="ascii") as f:
-        words = f.read().rsplit(")", 1)[1].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_s(*pids):
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            ticks += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def print_times(name, times):
@@ -256,21 +302,24 @@ def storm(n):
     fleet = Fleet(d, n, HEARTBEAT_MS / 1000)
     figure("storm_agents", n, f"agents in {len(fleet.processes)} processes")
     enrol(d, fleet, n)
-    empty_kb, cpu = status_kb(d, "VmRSS"), cpu_s(d)
+    clients = [p.pid for p in fleet.processes]
+    empty_kb, cpu, client_cpu = status_kb(d, "VmRSS"), cpu_s(d.proc.pid), cpu_s(*clients)
     fleet.tell("connect", time.monotonic())
     print_times("storm_cold", sorted(sum(fleet.hear(300), [])))
-    figure("storm_cold_cpu", cpu_s(d) - cpu, "s")
+    figure("storm_cold_cpu", cpu_s(d.proc.pid) - cpu, "s")
+    figure("storm_cold_client_cpu", cpu_s(*clients) - client_cpu, "s of all client processes")
     cold_kb = max(0, status_kb(d, "VmHWM") - empty_kb) / n
     figure("storm_cold_memory", cold_kb, "kB/agent above the daemon without agents")
     for door in ("agents", "users", "enrol"):
         d.args += ["--set", f"listen.{door}={d.at[door]}"]
     d.end(signal.SIGKILL)
-    begin = time.monotonic()
+    begin, client_cpu = time.monotonic(), cpu_s(*clients)
     fleet.tell("restarted", begin)
     d.start()
     figure("storm_restart_listening", time.monotonic() - begin, "s")
     last = print_times("storm_back", sorted(sum(fleet.hear(300), [])))
-    figure("storm_back_cpu", cpu_s(d), "s")
+    figure("storm_back_cpu", cpu_s(d.proc.pid), "s")
+    figure("storm_back_client_cpu", cpu_s(*clients) - client_cpu, "s of all client processes")
     back_kb = status_kb(d, "VmHWM") / n
     figure("storm_back_memory", back_kb, "kB/agent of the whole daemon")
     fleet.tell("end")

@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -622,6 +624,41 @@ static void a_forged_routing_id_changes_nothing(void **state)
 }
 
 /* One frame is a message; everything else is dropped and counted, and the next message is heard. */
+/* Is each connection of this process watched by the kernel, so that it ends when its peer's machine is gone? */
+static void connections_are_watched_by_the_kernel(void **state)
+{
+	struct link_key key = key_of(&anna, 7, DOOR_BIT(DOOR_USERS));
+	struct link_door *door;
+	struct link_client *c;
+	struct link_msg msg;
+	int ends = 0;
+
+	(void)state;
+	link_keys_publish(ctx, &key, 1);
+	door = door_open(DOOR_USERS, NULL);
+	c = client_open(door, &anna);
+	client_say(c, "here");
+	door_hear(door, &msg);
+	link_msg_done(&msg);
+	for (int fd = 0; fd < 256; fd++) {
+		struct sockaddr_storage peer;
+		socklen_t len = sizeof(peer), size = sizeof(int);
+		unsigned int dead_ms = 0;
+		int alive = 0;
+
+		if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 || peer.ss_family != AF_INET)
+			continue;
+		ends++;
+		assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, &size), 0);
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, &size), 0);
+		assert_true(alive);
+		assert_in_range(dead_ms, 1000, 60000);
+	}
+	assert_int_equal(ends, 2); /* the door's and the client's */
+	link_client_free(c);
+	link_door_free(door);
+}
+
 static void odd_frames_are_dropped_and_counted(void **state)
 {
 	struct link_key keys[] = {key_of(&anna, 7, DOOR_BIT(DOOR_USERS))};
@@ -933,6 +970,7 @@ int main(void)
 		cmocka_unit_test(ipc_path_is_taken_over_only_when_dead),
 		cmocka_unit_test(endpoints_are_judged),
 		cmocka_unit_test(a_forged_routing_id_changes_nothing),
+		cmocka_unit_test(connections_are_watched_by_the_kernel),
 		cmocka_unit_test(odd_frames_are_dropped_and_counted),
 		cmocka_unit_test(oversized_messages_cost_the_connection),
 		cmocka_unit_test(sends_say_what_became_of_them),
