@@ -332,7 +332,7 @@ struct sim_user {
 };
 
 /* An acknowledged command: it has to be in the log for good. */
-struct sim_ack { uint64_t seq; uint16_t cmd; uint8_t hash[16]; uint64_t id; uint32_t user; char tag[NAME_BYTES]; };
+struct sim_ack { uint64_t seq, hash, id; uint16_t cmd; uint32_t user; char tag[NAME_BYTES]; };
 
 struct sim_exit { uint64_t alloc; uint16_t part; int32_t code; uint8_t signal; bool hidden; };
 
