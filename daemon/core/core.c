@@ -559,6 +559,7 @@ int core_qnode_find(const struct core *c, const char *name, uint32_t *ret_id, st
 	if (len < sizeof kept->name) { /* asked with every submission; forgotten when the division changes */
 		TEXT_SET(kept->name, name);
 		kept->qnode = found;
+		c->scratch->names_kept = true;
 	}
 	*ret_id = found;
 	return 0;
@@ -1084,7 +1085,9 @@ static void apply_qnode(struct core *c, const struct fact *f)
 	c->tree_stale |= stale;
 	c->scratch->order_stale = true;
 	if (fresh || !qnode_same_but_budget(&q->r, f->qnode)) {
-		memset(c->scratch->names, 0, sizeof c->scratch->names);
+		if (c->scratch->names_kept)
+			memset(c->scratch->names, 0, sizeof c->scratch->names);
+		c->scratch->names_kept = false;
 		c->scratch->work |= WORK_ALL;
 	} else if (!less) {
 		c->scratch->work |= WORK_PROMOTE | WORK_CLAIMS;

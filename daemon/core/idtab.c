@@ -20,8 +20,8 @@ static uint32_t page_lower(const struct idtab *t, uint64_t base)
 {
 	uint32_t lo = 0, hi = t->pages_n;
 
-	if (hi && t->pages[hi - 1]->base < base)
-		return hi; /* the common append */
+	if (hi && t->pages[hi - 1]->base <= base) /* the latest, and the common append */
+		return hi - (t->pages[hi - 1]->base == base);
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
@@ -86,29 +86,22 @@ void *idtab_set(struct idtab *t, uint64_t id, void *obj)
 uint64_t idtab_next(const struct idtab *t, uint64_t after, void **ret_obj)
 {
 	uint64_t from = after + 1;
-	uint32_t slot = (uint32_t)(from & (PAGE_SLOTS - 1));
 
 	if (from == 0)
 		return 0;
 	for (uint32_t i = page_lower(t, from >> PAGE_BITS); i < t->pages_n; i++) {
 		const struct idtab_page *page = t->pages[i];
+		uint32_t slot = page->base == from >> PAGE_BITS ? (uint32_t)(from & (PAGE_SLOTS - 1)) : 0, w = slot / 64;
+		uint64_t bits = page->set[w] & ~UINT64_C(0) << (slot % 64);
 
-		if (page->base != from >> PAGE_BITS)
-			slot = 0;
-		for (uint32_t w = slot / 64; w < PAGE_WORDS; w++) {
-			uint64_t bits = page->set[w];
-
-			if (w == slot / 64)
-				bits &= ~UINT64_C(0) << (slot % 64);
-			if (bits) {
-				slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
-				if (ret_obj)
-					*ret_obj = page->slot[slot];
-				return page->base << PAGE_BITS | slot;
-			}
-		}
-		from = (page->base + 1) << PAGE_BITS;
-		slot = 0;
+		while (!bits && ++w < PAGE_WORDS)
+			bits = page->set[w];
+		if (!bits)
+			continue;
+		slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
+		if (ret_obj)
+			*ret_obj = page->slot[slot];
+		return page->base << PAGE_BITS | slot;
 	}
 	return 0;
 }

@@ -155,32 +155,32 @@ void plan_pools_rebuild(struct core *c)
 
 /* ---- what the records contribute ------------------------------------------------------------------------ */
 
-void plan_init(struct core *c)
+static void flavors_init(struct plan_flavor plan[FLAVORS_MAX + 1])
 {
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
-		profile_init(&c->plan[f].firm, 0, CHANGES_MAX);
-		profile_init(&c->plan[f].total, 0, CHANGES_MAX);
+		profile_init(&plan[f].firm, 0, CHANGES_MAX);
+		profile_init(&plan[f].total, 0, CHANGES_MAX);
 	}
 }
 
-void plan_done(struct core *c)
+static void flavors_done(struct plan_flavor plan[FLAVORS_MAX + 1])
 {
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
-		profile_done(&c->plan[f].firm);
-		profile_done(&c->plan[f].total);
+		profile_done(&plan[f].firm);
+		profile_done(&plan[f].total);
 	}
+}
+
+void plan_init(struct core *c) { flavors_init(c->plan); }
+
+void plan_done(struct core *c)
+{
+	flavors_done(c->plan);
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
 		pools_free(&c->pools[r]);
 	EACH(c, holds, hold, h)
 		free(h);
 	idtab_done(&c->holds);
-}
-
-static void devices_take(struct core *c, uint16_t flavor, uint8_t klass, int64_t devices, int64_t until_ms)
-{
-	take(&c->plan[flavor].total, 0, until_ms, devices);
-	if (klass == CLASS_GUARANTEED)
-		take(&c->plan[flavor].firm, 0, until_ms, devices);
 }
 
 /* Of a division that says otherwise by now, the parts still hold what they hold. */
@@ -195,39 +195,45 @@ static int64_t parts_devices(const struct part *parts, uint32_t n, uint8_t shape
 	return devices;
 }
 
-static void alloc_contribute(struct core *c, const struct alloc_s *a, int64_t sign)
+static void alloc_take(struct plan_flavor *plan, const struct alloc_s *a, int64_t sign)
 {
-	int64_t units = sign * alloc_units(&a->r);
+	int64_t devices = sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape);
 
-	devices_take(c, a->r.flavor, a->r.klass, sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape), a->until_ms);
+	take(&plan[a->r.flavor].total, 0, a->until_ms, devices);
 	if (a->r.klass == CLASS_GUARANTEED)
-		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, units);
+		take(&plan[a->r.flavor].firm, 0, a->until_ms, devices);
 }
 
 void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 {
+	int64_t sign = add ? 1 : -1;
+
 	if (add)
 		a->until_ms = alloc_until(c, &a->r);
-	alloc_contribute(c, a, add ? 1 : -1);
+	alloc_take(c->plan, a, sign);
+	if (a->r.klass == CLASS_GUARANTEED)
+		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, sign * alloc_units(&a->r));
 }
 
 /* Until its deadline most of what a claim fetches is counted with its victims. */
-static void claim_contribute(struct core *c, const struct claim_s *m, int64_t sign)
+static void claim_take(struct plan_flavor *plan, const struct claim_s *m, int64_t sign)
 {
 	int64_t devices = sign * parts_devices(m->r.parts, m->r.parts_n, m->r.shape);
 
-	take(&c->plan[m->r.flavor].total, m->r.deadline_ms, m->until_ms, devices);
-	if (m->r.klass != CLASS_GUARANTEED)
-		return;
-	take(&c->plan[m->r.flavor].firm, 0, m->until_ms, devices);
-	(void)pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, 0, m->until_ms, sign * (int64_t)m->r.units);
+	take(&plan[m->r.flavor].total, m->r.deadline_ms, m->until_ms, devices);
+	if (m->r.klass == CLASS_GUARANTEED)
+		take(&plan[m->r.flavor].firm, 0, m->until_ms, devices);
 }
 
 void plan_claim(struct core *c, struct claim_s *m, bool add)
 {
+	int64_t sign = add ? 1 : -1;
+
 	if (add)
 		m->until_ms = claim_until(c, &m->r);
-	claim_contribute(c, m, add ? 1 : -1);
+	claim_take(c->plan, m, sign);
+	if (m->r.klass == CLASS_GUARANTEED)
+		(void)pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, 0, m->until_ms, sign * (int64_t)m->r.units);
 }
 
 /* A job's time limit says until when its allocation and its claim count. */
@@ -246,18 +252,18 @@ void plan_job(struct core *c, const struct job *j)
 	}
 }
 
-void plan_node(struct core *c, const struct node_s *n, bool add)
+static void node_ready(struct plan_flavor *plan, const struct node_s *n, int64_t sign)
 {
-	int64_t sign = add ? 1 : -1;
-
 	if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
 		return;
 	if (node_is_cpu(n))
-		c->plan[0].ready += sign * (int64_t)mask_count(n->cores_usable);
+		plan[0].ready += sign * (int64_t)mask_count(n->cores_usable);
 	for (uint32_t i = 0; i < n->r.devices_n; i++)
 		if (n->r.devices[i].health == DEVICE_OK && n->r.devices[i].flavor)
-			c->plan[n->r.devices[i].flavor].ready += sign;
+			plan[n->r.devices[i].flavor].ready += sign;
 }
+
+void plan_node(struct core *c, const struct node_s *n, bool add) { node_ready(c->plan, n, add ? 1 : -1); }
 
 /* Flavors counted in cores share the nodes that have nothing else. */
 int64_t plan_ready(const struct core *c, uint16_t flavor)
@@ -465,6 +471,8 @@ static bool same(const struct profile *a, const struct profile *b)
 {
 	int64_t t = 0;
 
+	if (!a->count && !b->count)
+		return a->base == b->base;
 	if (a->count != b->count || profile_at(a, 0) != profile_at(b, 0))
 		return false;
 	while ((t = profile_next(a, t)) != T_NEVER)
@@ -473,62 +481,63 @@ static bool same(const struct profile *a, const struct profile *b)
 	return true;
 }
 
-/* The pools of `c`, summed anew into those of `again`. */
-static void pools_sum(const struct core *c, struct core *again)
+/* The pools of `c`, summed anew. */
+static void pools_sum(const struct core *c, struct plan_pools again[RESOURCES_MAX])
 {
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
 		if (c->tree[r].cell)
-			pools_of_tree(&c->tree[r], &again->pools[r]);
+			pools_of_tree(&c->tree[r], &again[r]);
 	EACH(c, allocs, alloc_s, a) {
 		const struct pool *p = plan_pool(c, a->r.qnode, a->r.flavor, a->r.shape);
 
 		if (p && a->r.klass == CLASS_GUARANTEED)
-			take(&again->pools[resource_index(a->r.flavor, a->r.shape)].of[p->at]->firm, 0, a->until_ms,
+			take(&again[resource_index(a->r.flavor, a->r.shape)].of[p->at]->firm, 0, a->until_ms,
 			     alloc_units(&a->r));
 	}
 	EACH(c, claims, claim_s, m) {
 		const struct pool *p = plan_pool(c, m->r.qnode, m->r.flavor, m->r.shape);
 
 		if (p && m->r.klass == CLASS_GUARANTEED)
-			take(&again->pools[resource_index(m->r.flavor, m->r.shape)].of[p->at]->firm, 0, m->until_ms,
+			take(&again[resource_index(m->r.flavor, m->r.shape)].of[p->at]->firm, 0, m->until_ms,
 			     m->r.units);
 	}
 	EACH(c, holds, hold, h) {
 		const struct pool *p = plan_pool(c, h->qnode, h->flavor, h->shape);
 
 		if (p)
-			take(&again->pools[resource_index(h->flavor, h->shape)].of[p->at]->firm, h->from_ms, h->to_ms,
+			take(&again[resource_index(h->flavor, h->shape)].of[p->at]->firm, h->from_ms, h->to_ms,
 			     h->units);
 	}
 }
 
 int plan_check(const struct core *c, struct err *err)
 {
-	struct core again = {.tree_stale = true}; /* the pools are below */
+	struct plan_flavor again[FLAVORS_MAX + 1] = {0};
+	struct plan_pools pools[RESOURCES_MAX] = {0};
 	bool equal = true;
 
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
 		profile_check(&c->plan[f].firm);
 		profile_check(&c->plan[f].total);
 	}
-	plan_init(&again);
+	flavors_init(again);
 	EACH(c, allocs, alloc_s, a)
-		alloc_contribute(&again, a, 1);
+		alloc_take(again, a, 1);
 	EACH(c, claims, claim_s, m)
-		claim_contribute(&again, m, 1);
+		claim_take(again, m, 1);
 	EACH(c, holds, hold, h) {
-		take(&again.plan[h->flavor].firm, h->from_ms, h->to_ms, h->devices);
+		take(&again[h->flavor].firm, h->from_ms, h->to_ms, h->devices);
 		if (h->total)
-			take(&again.plan[h->flavor].total, h->from_ms, h->to_ms, h->devices);
-		again.plan[h->flavor].holds++;
+			take(&again[h->flavor].total, h->from_ms, h->to_ms, h->devices);
+		again[h->flavor].holds++;
 	}
 	for (int f = 0; f <= FLAVORS_MAX; f++)
-		equal &= same(&c->plan[f].firm, &again.plan[f].firm) && same(&c->plan[f].total, &again.plan[f].total);
+		equal &= same(&c->plan[f].firm, &again[f].firm) && same(&c->plan[f].total, &again[f].total);
 	EACH(c, nodes, node_s, n)
-		plan_node(&again, n, true);
+		node_ready(again, n, 1);
 	for (int f = 0; f <= FLAVORS_MAX; f++)
-		equal &= c->plan[f].ready == again.plan[f].ready && c->plan[f].holds == again.plan[f].holds;
-	plan_done(&again);
+		equal &= c->plan[f].ready == again[f].ready && c->plan[f].holds == again[f].holds;
+	flavors_done(again);
 	if (!equal)
 		return err_set(err, ERR_CORRUPT, "the profiles are not the sum of what is held");
 	EACH(c, allocs, alloc_s, a)
@@ -545,13 +554,13 @@ int plan_check(const struct core *c, struct err *err)
 	}
 	if (c->tree_stale)
 		return 0;
-	pools_sum(c, &again);
+	pools_sum(c, pools);
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
 		for (uint32_t i = 0; i < c->pools[r].n; i++) {
 			profile_check(&c->pools[r].pool[i].firm);
-			equal &= same(&c->pools[r].pool[i].firm, &again.pools[r].pool[i].firm);
+			equal &= same(&c->pools[r].pool[i].firm, &pools[r].pool[i].firm);
 		}
-		pools_free(&again.pools[r]);
+		pools_free(&pools[r]);
 	}
 	return equal ? 0 : err_set(err, ERR_CORRUPT, "a pool's profile is not the sum of what is charged to it");
 }

@@ -33,6 +33,9 @@ struct profile_node {
 _Static_assert(FAR - PROFILE_UNITS_MAX >= PROFILE_UNITS_MAX, "the empty tree never wins");
 _Static_assert(FAR <= INT64_MAX - PROFILE_UNITS_MAX, "sums of FAR do not overflow");
 
+/* The empty tree of a profile without changes, as most are. Nobody writes to it. */
+static struct profile_node nothing = {.min = FAR, .max = -FAR};
+
 /* The finalizer of splitmix64: a bijection, so distinct keys never tie. */
 static uint64_t priority(int64_t t_ms)
 {
@@ -64,13 +67,13 @@ void profile_init(struct profile *p, int64_t units, uint32_t changes_max)
 	ENSURE(changes_max <= (UINT32_C(1) << 31) - 2);
 	ENSURE(magnitude(units) <= PROFILE_UNITS_MAX);
 	*p = (struct profile){.cap = changes_max, .used = 1, .base = units, .weight = magnitude(units)};
-	p->nodes = xcalloc(1, sizeof *p->nodes);
-	p->nodes[0] = (struct profile_node){.min = FAR, .max = -FAR};
+	p->nodes = &nothing;
 }
 
 void profile_done(struct profile *p)
 {
-	free(p->nodes);
+	if (p->nodes != &nothing)
+		free(p->nodes);
 	*p = (struct profile){0};
 }
 
@@ -79,7 +82,10 @@ static void grow(struct profile *p)
 {
 	size_t n = p->used;
 
-	if ((n & (n - 1)) == 0) /* a power of two is full */
+	if (n == 1) {
+		p->nodes = xmalloc(2 * sizeof *p->nodes);
+		p->nodes[0] = nothing;
+	} else if ((n & (n - 1)) == 0) /* a power of two is full */
 		p->nodes = xrealloc(p->nodes, 2 * n * sizeof *p->nodes);
 	p->used++;
 }

@@ -330,6 +330,7 @@ struct scratch {
 	int64_t pause_ms; /* the budget of one look is used up: it goes on then */
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
+	bool names_kept; /* any */
 	bool deficit_look; /* what is alive or promised has changed */
 	int64_t ordered_ms;
 	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
