@@ -50,20 +50,15 @@ void buf_done(struct buf *b)
 
 void buf_reset(struct buf *b) { b->len = 0; }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+void buf_grow(struct buf *b, size_t n)
 {
-	size_t need = b->len + n;
+	size_t need = b->len + n, cap = b->cap ? b->cap : 256;
 
 	ENSURE(need >= n);
-	if (need > b->cap) {
-		size_t cap = b->cap ? b->cap : 256;
-
-		while (cap < need)
-			cap *= 2;
-		b->data = xrealloc(b->data, cap);
-		b->cap = cap;
-	}
-	return b->data + b->len;
+	while (cap < need)
+		cap *= 2;
+	b->data = xrealloc(b->data, cap);
+	b->cap = cap;
 }
 
 void buf_add(struct buf *b, const void *data, size_t n)

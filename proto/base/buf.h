@@ -20,8 +20,14 @@ struct buf {
 
 void buf_done(struct buf *b);
 void buf_reset(struct buf *b); /* len = 0, memory kept */
+void buf_grow(struct buf *b, size_t n); /* of buf_reserve() */
 /* Room for `n` more bytes; returns where they go. The caller adds to len. */
-uint8_t *buf_reserve(struct buf *b, size_t n);
+static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+	if (b->cap - b->len < n)
+		buf_grow(b, n);
+	return b->data + b->len;
+}
 void buf_add(struct buf *b, const void *data, size_t n);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* NUL behind the bytes (not counted in len); returns the string. */

@@ -22,6 +22,19 @@ static uint32_t rotr(uint32_t x, unsigned n)
 	return x >> n | x << (32 - n);
 }
 
+/* One step with the letters a..h at v[a], v[a + 1], … (around); instead of moving them all, the caller moves `a`. */
+static inline void step(uint32_t v[8], unsigned a, uint32_t kw)
+{
+	uint32_t *b = &v[(a + 1) & 7], *c = &v[(a + 2) & 7], *d = &v[(a + 3) & 7], *e = &v[(a + 4) & 7];
+	uint32_t *f = &v[(a + 5) & 7], *g = &v[(a + 6) & 7], *h = &v[(a + 7) & 7];
+	uint32_t s1 = rotr(*e, 6) ^ rotr(*e, 11) ^ rotr(*e, 25);
+	uint32_t s0 = rotr(v[a], 2) ^ rotr(v[a], 13) ^ rotr(v[a], 22);
+	uint32_t t1 = *h + s1 + ((*e & *f) ^ (~*e & *g)) + kw;
+
+	*d += t1;
+	*h = t1 + s0 + ((v[a] & *b) ^ (v[a] & *c) ^ (*b & *c));
+}
+
 static void compress(uint32_t h[8], const uint8_t *p)
 {
 	uint32_t w[64], v[8];
@@ -35,21 +48,15 @@ static void compress(uint32_t h[8], const uint8_t *p)
 		w[i] = w[i - 16] + s0 + w[i - 7] + s1;
 	}
 	memcpy(v, h, sizeof(v));
-	for (int i = 0; i < 64; i++) {
-		uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		uint32_t ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		uint32_t t1 = v[7] + s1 + ch + K[i] + w[i];
-		uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		uint32_t maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-
-		v[7] = v[6];
-		v[6] = v[5];
-		v[5] = v[4];
-		v[4] = v[3] + t1;
-		v[3] = v[2];
-		v[2] = v[1];
-		v[1] = v[0];
-		v[0] = t1 + s0 + maj;
+	for (int i = 0; i < 64; i += 8) { /* after eight steps each letter is back in its place */
+		step(v, 0, K[i] + w[i]);
+		step(v, 7, K[i + 1] + w[i + 1]);
+		step(v, 6, K[i + 2] + w[i + 2]);
+		step(v, 5, K[i + 3] + w[i + 3]);
+		step(v, 4, K[i + 4] + w[i + 4]);
+		step(v, 3, K[i + 5] + w[i + 5]);
+		step(v, 2, K[i + 6] + w[i + 6]);
+		step(v, 1, K[i + 7] + w[i + 7]);
 	}
 	for (int i = 0; i < 8; i++)
 		h[i] += v[i];

@@ -1,6 +1,9 @@
 /* cursor.c - see cursor.h */
 #include "proto/wire/cursor.h"
 
+#include <string.h>
+
+#include "proto/base/ensure.h"
 #include "proto/base/limits.h"
 
 static uint64_t be(const uint8_t *p, unsigned bytes)
@@ -46,11 +49,25 @@ unsigned wire_utf8_len(const uint8_t *s, size_t left)
 	return n;
 }
 
-static bool utf8_ok(const uint8_t *s, size_t len)
+/* Are all of them printable ASCII, as most texts are? False may be wrong. */
+static bool plain(const uint8_t *s, size_t len)
 {
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t odd = 0, w;
 	size_t i = 0;
 
-	while (i < len) {
+	for (; i + 8 <= len; i += 8) {
+		memcpy(&w, s + i, 8);
+		odd |= w | (w - ones * 0x20) | (w + ones); /* from 0x80 on; below 0x20; 0x7f */
+	}
+	for (w = ones * 0x20; i < len; i++)
+		w = w << 8 | s[i];
+	return ((odd | w | (w - ones * 0x20) | (w + ones)) & ones * 0x80) == 0;
+}
+
+static bool utf8_ok(const uint8_t *s, size_t len)
+{
+	for (size_t i = 0; i < len;) {
 		unsigned n = wire_utf8_len(s + i, len - i);
 
 		if (!n)
@@ -64,6 +81,8 @@ bool wire_text_ok(const void *text, size_t len, bool one_line)
 {
 	const uint8_t *s = text;
 
+	if (plain(s, len))
+		return true;
 	for (size_t i = 0; i < len; i++)
 		if (s[i] == 0 || (one_line && (s[i] < 0x20 || s[i] == 0x7f)))
 			return false;
@@ -123,12 +142,12 @@ static int contents(struct cursor *c, struct wire_item *item)
 		return ERR_TRUNCATED;
 	item->data = c->p;
 	c->p += item->n;
-	if (item->kind == WIRE_STR && !utf8_ok(item->data, item->n))
+	if (item->kind == WIRE_STR && !plain(item->data, item->n) && !utf8_ok(item->data, item->n))
 		return ERR_FORMAT;
 	return 0;
 }
 
-int cursor_next(struct cursor *c, struct wire_item *item)
+int cursor_next_long(struct cursor *c, struct wire_item *item)
 {
 	const struct head *head;
 	uint8_t b;
@@ -137,11 +156,7 @@ int cursor_next(struct cursor *c, struct wire_item *item)
 	if (!cursor_left(c))
 		return ERR_TRUNCATED;
 	b = *c->p++;
-	if (b < 0x80) {
-		item->kind = WIRE_UINT;
-		item->u = b;
-		return 0;
-	}
+	ENSURE(b >= 0x80);
 	if (b >= 0xe0) {
 		item->kind = WIRE_NEGINT;
 		item->i = (int64_t)b - 256;

@@ -42,9 +42,16 @@ static inline struct cursor cursor_of(const void *data, size_t len)
 }
 static inline size_t cursor_left(const struct cursor *c) { return (size_t)(c->end - c->p); }
 
+int cursor_next_long(struct cursor *c, struct wire_item *ret_item) NODISCARD; /* of cursor_next() */
 /* Read one scalar, or the header of an array or map, and move behind it. 0; ERR_TRUNCATED when bytes
  * are missing; ERR_FORMAT for anything outside the subset. After an error the cursor is undefined. */
-int cursor_next(struct cursor *c, struct wire_item *ret_item) NODISCARD;
+NODISCARD static inline int cursor_next(struct cursor *c, struct wire_item *ret_item)
+{
+	if (c->p == c->end || *c->p >= 0x80)
+		return cursor_next_long(c, ret_item);
+	*ret_item = (struct wire_item){.kind = WIRE_UINT, .u = *c->p++}; /* keys, states, small counts: most of all */
+	return 0;
+}
 
 /* Move over one whole value of at most `depth` nested containers. As cursor_next, and ERR_TOOBIG for
  * deeper nesting; ERR_FORMAT for map keys that are no integers or do not ascend. */

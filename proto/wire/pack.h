@@ -1,7 +1,7 @@
 /* pack.h - writing MessagePack into a buf
  *
- * msgpack-c's packer, which always chooses the shortest form: with ascending keys that makes the
- * canonical encoding that cursor.h accepts.
+ * The shortest form always, by msgpack-c's packer where it is more than one byte: with ascending keys that
+ * makes the canonical encoding that cursor.h accepts.
  */
 #ifndef SLUIS_PROTO_WIRE_PACK_H
 #define SLUIS_PROTO_WIRE_PACK_H

@@ -96,10 +96,12 @@ static bool field_is_zero(const void *obj, const struct field *f)
 	const void *p = at(obj, f);
 
 	switch ((enum field_type)f->type) {
-	case FIELD_U8: case FIELD_U16: case FIELD_U32: case FIELD_U64: case FIELD_BOOL:
-		return load_uint(p, f) == 0;
-	case FIELD_I8: case FIELD_I32: case FIELD_I64: return load_int(p, f) == 0;
-	case FIELD_STR: return *(const char *)p == '\0';
+	case FIELD_U8: case FIELD_BOOL: case FIELD_I8: case FIELD_STR: return *(const uint8_t *)p == 0;
+	case FIELD_U16: return *(const uint16_t *)p == 0;
+	case FIELD_U32: return *(const uint32_t *)p == 0;
+	case FIELD_I32: return *(const int32_t *)p == 0;
+	case FIELD_U64: return *(const uint64_t *)p == 0;
+	case FIELD_I64: return *(const int64_t *)p == 0;
 	case FIELD_FIXED: return all_zero(p, f->size);
 	case FIELD_WORDS: return words_n(p, f) == 0;
 	case FIELD_TEXT: return *load_text(p) == '\0';
