@@ -196,12 +196,14 @@ static void replicas_count(struct cert_flavor *f, const struct replicas *r, int6
 	f->demand.n[r->class][0] -= sign * r->devices;
 }
 
-static struct replicas lease_lacks(const struct core *c, const struct lease_s *l)
+int64_t lease_lacks_units(const struct lease_s *l)
 {
 	bool live = l->r.state == LEASE_GRANTED || l->r.state == LEASE_BINDING || l->r.state == LEASE_ACTIVE ||
 		    l->r.state == LEASE_GRACE;
 
-	return replicas_of(c, &l->r, live ? (int64_t)l->r.spec.units - l->units_held - l->units_claimed : 0);
+	return live && l->r.spec.klass == LEASE_FIRM ?
+		       max64(0, (int64_t)l->r.spec.units - l->units_held - l->units_claimed) :
+		       0;
 }
 
 void certify_lease(struct core *c, const struct lease_s *l, int sign)
@@ -210,7 +212,7 @@ void certify_lease(struct core *c, const struct lease_s *l, int sign)
 
 	if (c->tree_stale)
 		return;
-	r = lease_lacks(c, l);
+	r = replicas_of(c, &l->r, lease_lacks_units(l));
 	replicas_count(&c->certify.flavor[l->r.spec.flavor], &r, sign);
 }
 
@@ -409,7 +411,7 @@ int certify_check(const struct core *c, struct err *err)
 		node_seats(again, n, 1);
 	}
 	EACH(c, leases, lease_s, l) {
-		struct replicas r = lease_lacks(c, l); /* by classes and levels, which are the same */
+		struct replicas r = replicas_of(c, &l->r, lease_lacks_units(l)); /* by classes and levels, which are the same */
 
 		if (same)
 			replicas_count(&again->flavor[l->r.spec.flavor], &r, 1);

@@ -254,6 +254,7 @@ void core_free(struct core *c)
 	EACH(c, qnodes, qnode_s, q)
 		disown(RECORD_USAGE, &q->usage);
 	rosters_done(c);
+	plan_done(c);
 	EACH(c, nodes, node_s, n) {
 		free(n->units);
 		free(n->pins);
@@ -298,7 +299,6 @@ void core_free(struct core *c)
 	free(c->tree_id);
 	free(c->tree_slo_ms);
 	free(c->pending);
-	plan_done(c);
 	timers_done(&c->timers);
 	timers_done(&c->live_timers);
 	free(c->scratch->fresh);
@@ -812,6 +812,13 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 	certify_node(c, n, 1);
 }
 
+/* What a lease was granted and lacks, around a change of it. */
+static void lease_promise(struct core *c, const struct lease_s *l, int sign)
+{
+	certify_lease(c, l, sign);
+	plan_lease(c, l, sign);
+}
+
 static void alloc_account(struct core *c, const struct alloc *a, bool add)
 {
 	int64_t units = 0;
@@ -842,7 +849,7 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 
 		if (!l)
 			return;
-		certify_lease(c, l, -1);
+		lease_promise(c, l, -1);
 		for (uint32_t i = 0; i < a->parts_n; i++)
 			if (!a->parts[i].stop)
 				held += a->parts[i].units;
@@ -852,7 +859,7 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		if (a->state == ALLOC_ACTIVE)
 			l->units_active += add ? held : -held;
 		l->allocs_n += add ? 1 : UINT32_MAX;
-		certify_lease(c, l, 1);
+		lease_promise(c, l, 1);
 	}
 }
 
@@ -887,9 +894,9 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner)) {
 		struct lease_s *l = lease_of(c, m->owner);
 
-		certify_lease(c, l, -1);
+		lease_promise(c, l, -1);
 		l->units_claimed += add ? m->units : -m->units;
-		certify_lease(c, l, 1);
+		lease_promise(c, l, 1);
 	}
 }
 
@@ -1245,7 +1252,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 	WRAPPER(leases, lease_s, l)
 	if (!fresh) {
 		lease_count(c, &l->r, false);
-		certify_lease(c, l, -1);
+		lease_promise(c, l, -1);
 	}
 	if (!f->lease) {
 		ENSURE(!l->allocs_n);
@@ -1260,7 +1267,7 @@ static void apply_lease(struct core *c, const struct fact *f)
 		c->scratch->expiries++;
 	own(RECORD_LEASE, &l->r, f->lease);
 	lease_count(c, &l->r, true);
-	certify_lease(c, l, 1);
+	lease_promise(c, l, 1);
 	lease_timers(c, l);
 	lease_track(c, l);
 }
@@ -1376,9 +1383,11 @@ static void apply_approval(struct core *c, const struct fact *f)
 }
 
 /* Pins at the nodes, and when what is there has to go. */
-static void reservation_move(struct core *c, const struct reservation *r, bool add)
+static void reservation_move(struct core *c, struct reservation_s *rs, bool add)
 {
-	reservation_account(c, r, add);
+	const struct reservation *r = &rs->r;
+
+	reservation_account(c, rs, add);
 	for (uint32_t i = 0; i < r->parts_n; i++) {
 		const struct node_s *n = node_of(c, r->parts[i].node);
 
@@ -1395,7 +1404,7 @@ static void apply_reservation(struct core *c, const struct fact *f)
 	WRAPPER(reservations, reservation_s, r)
 	c->scratch->work |= WORK_ALL;
 	if (!fresh)
-		reservation_move(c, &r->r, false);
+		reservation_move(c, r, false);
 	if (!f->reservation) {
 		timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, T_NEVER);
 		disown(RECORD_RESERVATION, &r->r);
@@ -1406,7 +1415,7 @@ static void apply_reservation(struct core *c, const struct fact *f)
 	if (fresh) /* on the disk its allocations may stand before it */
 		EACH(c, allocs, alloc_s, a)
 			r->inside += a->r.reservation == f->id;
-	reservation_move(c, &r->r, true);
+	reservation_move(c, r, true);
 	timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, reservation_due(r));
 }
 
@@ -1443,10 +1452,14 @@ void core_apply(struct core *c, const struct fact *f)
 		break;
 	case RECORD_FLAVOR:
 		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
+		EACH(c, reservations, reservation_s, r)
+			plan_bar(c, r, false); /* in what it is counted may be another thing now */
 		if (!c->flavor[f->id])
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
 		c->tree_stale |= !flavor_same(&c->flavor[f->id]->r, f->flavor);
 		c->flavor[f->id]->r = *f->flavor;
+		EACH(c, reservations, reservation_s, r)
+			plan_bar(c, r, true);
 		c->scratch->deficit_look = true;
 		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;

@@ -125,7 +125,7 @@ static int64_t holds_until(const struct core *c, int64_t t, const struct job_spe
 
 	if (klass == CLASS_LOAN)
 		until = min64(until, t + s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
-					     flavor_of(c, s->flavor)->scrub_ms_max);
+					     flavor_of(c, s->flavor)->scrub_ms_max + 1);
 	return until;
 }
 
@@ -347,6 +347,15 @@ static void reservation_drop(const struct core *c, struct decision *d, struct jo
 	j->reserved_ms = 0;
 	j->promised_ms = 0;
 	job_settle(c, d, j, 0);
+}
+
+void job_place_lost(const struct core *c, struct decision *d, uint64_t id, int broken)
+{
+	struct job *j = EDIT(c, d, RECORD_JOB, job, id);
+
+	if (j->promised_ms)
+		j->promise_broken = (uint16_t)broken;
+	reservation_drop(c, d, j);
 }
 
 static void trim_finished(const struct core *c, struct decision *d)

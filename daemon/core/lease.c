@@ -118,7 +118,7 @@ static int64_t lease_back_ms(const struct core *c, const struct lease *l)
 static int64_t holds_until(const struct core *c, int64_t t, const struct lease *l)
 {
 	if (l->spec.klass == LEASE_LOAN)
-		return t + lease_back_ms(c, l);
+		return t + lease_back_ms(c, l) + 1; /* not to be told to go the moment it comes */
 	if (l->spec.auto_extend)
 		return 0;
 	return l->term_end_ms ? l->term_end_ms : t + c->cluster.bind_timeout_ms + l->spec.term_ms;
@@ -287,8 +287,12 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 	    !loan_in_time(c, l->spec.provider, l->spec.flavor, l->spec.shape, l->spec.units, lease_back_ms(c, l)))
 		rc = REASON_LOAN_NOTICE;
 	ls->tight = (struct cert_short){0};
+	ls->low = (struct plan_low){0};
 	if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, l, l->spec.units, &ls->tight))
 		rc = REASON_FRAGMENTED; /* what others are promised could not be freed in time any more */
+	if (!rc && l->spec.klass == LEASE_FIRM &&
+	    !plan_may_lease(c, t, l, l->spec.units, holds_until(c, t, l), &ls->low))
+		rc = reservation_low_reason(c, &ls->low);
 	if (rc) {
 		lease_reason(ls, t, rc);
 		return false;
@@ -771,6 +775,24 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 	return 0;
 }
 
+/* Does the calendar leave no room for `units` more? Then *err says what takes it. */
+static bool calendar_short(const struct core *c, int64_t t, const struct lease *l, int64_t units, struct err *err)
+{
+	char why[TEXT_BYTES];
+	struct plan_low low;
+
+	if (plan_may_lease(c, t, l, units, holds_until(c, t, l), &low))
+		return false;
+	reservation_low_text(c, l->spec.flavor, &low, why);
+	err_set(err, ERR_NOROOM, "%s", why);
+	if (low.reservation)
+		err_hint(err, "fewer, or a term that ends before: sluisctl reservation show %" PRIu64, low.reservation);
+	else
+		err_hint(err, "fewer, or a term that ends before: sluisctl queue --start");
+	(void)err_reason(err, reservation_low_reason(c, &low));
+	return true;
+}
+
 static int decide_resize(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			 struct err *err)
 {
@@ -821,6 +843,8 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 			err_hint(err, "fewer, smaller replicas, or later: sluisctl deficit");
 			return err_reason(err, REASON_FRAGMENTED);
 		}
+		if (!rc && l->spec.klass == LEASE_FIRM && calendar_short(c, t, l, growth, err))
+			return err->code;
 		if (rc) {
 			int64_t left = tree ? quota_cover_left(tree, qnode_of(c, l->spec.provider)->at) : 0;
 
@@ -882,6 +906,8 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 				err_hint(err, "nodes of the offer were lost: decline it and ask anew");
 				return err_reason(err, REASON_FRAGMENTED);
 			}
+			if (calendar_short(c, t, l, (int64_t)l->spec.units - lease_of(c, id)->units_claimed, err))
+				return err->code;
 		}
 		state_set(EDIT(c, d, RECORD_LEASE, lease, id), LEASE_GRANTED, t);
 		EACH(c, claims, claim_s, m)

@@ -24,19 +24,30 @@
  * nothing about it. The plan runs behind by the margin (plan_margin()) within which an enforced end is proven: what should
  * have ended less than that ago still counts as held.
  *
- * Invariant (plan_check): every profile is the sum of the allocations, claims and reservations there are. The
+ * The *calendar* (reservation.c) takes devices away in its windows: maintenance, a course. Each window to come
+ * stands in the profiles of its devices' flavors as a *bar*. Work cannot move, so whoever has a reservation that
+ * meets a window can use none of its devices at all, whichever are free at its first instant: a bar reaches over
+ * all reservations that meet its window. Then, wherever the profiles are not negative, as many devices are free
+ * and clear of the calendar as the reservations want, however everything was placed. What runs on devices of a
+ * bar meanwhile (it ends in time, or runs inside) is counted once.
+ *
+ * Invariant (plan_check): every profile is the sum of the allocations, claims, reservations and bars there are. The
  * profiles are derived state; a pool's follow the quota trees and are made again with them.
  *
  * Source: Mu'alem & Feitelson 2001, conservative backfilling; reservations up to a number as in Maui.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* So many changes never happen: two per allocation, claim and reservation. */
-enum { CHANGES_MAX = 1 << 26 };
+enum {
+	CHANGES_MAX = 1 << 26, /* never: two per allocation, claim and reservation, a few per window */
+	RESERVE_TRIES = 128,   /* instants tried for a job that meets windows; */
+	RESERVE_STEPS = 16,    /* each so many, on to behind the windows */
+};
 
 static void take(struct profile *p, int64_t from_ms, int64_t to_ms, int64_t units)
 {
@@ -153,6 +164,194 @@ void plan_pools_rebuild(struct core *c)
 		pool_hold(c, h, 1);
 }
 
+/* ---- bars: what the calendar takes away ------------------------------------------------------------------ */
+
+/* Devices (cores) of `flavor` in a pinned part that count as ready; with `in`: of them, those in that part, too. */
+static int64_t bar_devices(const struct core *c, const struct node_s *n, const struct part *pin, const struct part *in,
+			   uint16_t flavor)
+{
+	if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
+		return 0;
+	if (flavor_of(c, flavor)->unit == UNIT_CORE) {
+		int64_t cores = 0;
+
+		for (int w = 0; w < CORE_WORDS && node_is_cpu(n); w++)
+			cores += popcount64(n->cores_usable[w] & pin->cores[w] & (in ? in->cores[w] : UINT64_MAX));
+		return cores;
+	}
+	return popcount64(node_flavor_mask(n, flavor) & pin->devices & (in ? in->devices : UINT64_MAX));
+}
+
+/* Each window with the holds that meet it. Between two windows that one hold meets there is nothing left. */
+static struct window *spans_make(const struct core *c, uint16_t flavor, const struct reservation_spec *s,
+				 uint32_t *ret_n)
+{
+	struct window *span = xcalloc(s->windows_n, sizeof *span);
+	int64_t last_ms = 0;
+	uint32_t n = 0;
+
+	EACH(c, holds, hold, h)
+		if (h->flavor == flavor)
+			last_ms = max64(last_ms, h->to_ms);
+	for (uint32_t i = 0; i < s->windows_n; i++) {
+		struct window w = s->windows[i];
+
+		if (w.from_ms < last_ms)
+			EACH(c, holds, hold, h)
+				if (h->flavor == flavor && h->from_ms < s->windows[i].to_ms &&
+				    s->windows[i].from_ms < h->to_ms) {
+					w.from_ms = min64(w.from_ms, h->from_ms);
+					w.to_ms = max64(w.to_ms, h->to_ms);
+				}
+		if (n && w.from_ms <= span[n - 1].to_ms)
+			span[n - 1].to_ms = max64(span[n - 1].to_ms, w.to_ms);
+		else
+			span[n++] = w;
+	}
+	*ret_n = n;
+	return span;
+}
+
+/* The bars of one reservation, from the records. */
+static struct bar *bars_make(const struct core *c, const struct reservation *r, uint32_t *ret_n)
+{
+	struct bar *bar = NULL;
+	uint32_t n = 0;
+
+	if (!reservation_pins(r)) {
+		*ret_n = 0;
+		return NULL;
+	}
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
+		int64_t devices = 0;
+
+		for (uint32_t i = 0; flavor_of(c, f) && i < r->parts_n; i++)
+			if (node_of(c, r->parts[i].node))
+				devices += bar_devices(c, node_of(c, r->parts[i].node), &r->parts[i], NULL, f);
+		if (!devices)
+			continue;
+		bar = xrealloc(bar, (n + 1) * sizeof *bar);
+		bar[n] = (struct bar){.flavor = f, .devices = devices};
+		bar[n].spans = spans_make(c, f, &r->spec, &bar[n].spans_n);
+		n++;
+	}
+	*ret_n = n;
+	return bar;
+}
+
+static void bars_free(struct reservation_s *rs)
+{
+	for (uint32_t i = 0; i < rs->bars_n; i++)
+		free(rs->bars[i].spans);
+	free(rs->bars);
+	rs->bars = NULL;
+	rs->bars_n = 0;
+}
+
+/* What is held on pinned devices in [from_ms, to_ms) is no further loss while the bar is there: give it back
+ * (-1), or undo that (1). */
+static void overlap(const struct core *c, struct plan_flavor *plan, const struct reservation_s *rs, const struct part *pin,
+		    const struct part *part, uint16_t flavor, bool firm, int64_t from_ms, int64_t to_ms, int sign)
+{
+	int64_t both = sign * bar_devices(c, node_of(c, pin->node), pin, part, flavor);
+
+	for (uint32_t i = 0; both && i < rs->bars_n; i++) {
+		const struct bar *b = &rs->bars[i];
+
+		for (uint32_t k = 0; b->flavor == flavor && k < b->spans_n && b->spans[k].from_ms < to_ms; k++) {
+			int64_t from = max64(from_ms, b->spans[k].from_ms), to = min64(to_ms, b->spans[k].to_ms);
+
+			take(&plan[flavor].total, from, to, both);
+			if (firm)
+				take(&plan[flavor].firm, from, to, both);
+		}
+	}
+}
+
+/* The same for all bars that meet these parts. */
+static void overlaps(const struct core *c, struct plan_flavor *plan, const struct part *parts, uint32_t parts_n,
+		     uint16_t flavor, bool firm, int64_t from_ms, int64_t to_ms, int sign)
+{
+	for (uint32_t i = 0; c->bars_n && i < parts_n; i++) {
+		const struct node_s *n = node_of(c, parts[i].node);
+
+		for (uint32_t k = 0; k < n->pins_n; k++) {
+			const struct reservation_s *rs = idtab_get(&c->reservations, n->pins[k].reservation);
+
+			overlap(c, plan, rs, &rs->r.parts[n->pins[k].part], &parts[i], flavor, firm, from_ms, to_ms, sign);
+		}
+	}
+}
+
+static void bars_take(const struct core *c, struct plan_flavor *plan, const struct reservation_s *rs, int sign)
+{
+	for (uint32_t i = 0; i < rs->bars_n; i++) {
+		const struct bar *b = &rs->bars[i];
+
+		for (uint32_t k = 0; k < b->spans_n; k++) {
+			take(&plan[b->flavor].firm, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->devices);
+			take(&plan[b->flavor].total, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->devices);
+		}
+		plan[b->flavor].bars += (uint32_t)sign;
+	}
+	for (uint32_t i = 0; rs->bars_n && i < rs->r.parts_n; i++) {
+		const struct node_s *n = node_of(c, rs->r.parts[i].node);
+
+		for (uint32_t u = 0; n && u < n->units_n; u++) {
+			const struct alloc_s *a = alloc_of(c, n->units[u].alloc);
+
+			for (uint32_t p = 0; p < a->r.parts_n; p++)
+				if (a->r.parts[p].index == n->units[u].part)
+					overlap(c, plan, rs, &rs->r.parts[i], &a->r.parts[p], a->r.flavor,
+						a->r.klass == CLASS_GUARANTEED, 0, a->until_ms, -sign);
+		}
+	}
+}
+
+void plan_bar(struct core *c, struct reservation_s *rs, bool add)
+{
+	if (add) {
+		rs->bars = bars_make(c, &rs->r, &rs->bars_n);
+		c->bars_n += rs->bars_n;
+		bars_take(c, c->plan, rs, 1);
+	} else {
+		bars_take(c, c->plan, rs, -1);
+		c->bars_n -= rs->bars_n;
+		bars_free(rs);
+	}
+}
+
+/* The holds of a flavor have changed between these instants: so have the spans of the windows there. */
+static void bars_again(struct core *c, uint16_t flavor, int64_t from_ms, int64_t to_ms)
+{
+	if (c->plan[flavor].bars)
+		EACH(c, reservations, reservation_s, rs)
+			for (uint32_t i = 0; i < rs->bars_n; i++) {
+				bool meets = false;
+
+				for (uint32_t k = 0; k < rs->r.spec.windows_n && rs->r.spec.windows[k].from_ms < to_ms; k++)
+					meets |= from_ms < rs->r.spec.windows[k].to_ms;
+				if (rs->bars[i].flavor != flavor || !meets)
+					continue;
+				bars_take(c, c->plan, rs, -1);
+				free(rs->bars[i].spans);
+				rs->bars[i].spans = spans_make(c, flavor, &rs->r.spec, &rs->bars[i].spans_n);
+				bars_take(c, c->plan, rs, 1);
+			}
+}
+
+/* The reservations that have something at a node, around a change of it. */
+static void bars_of_node(struct core *c, const struct node_s *n, bool add)
+{
+	uint64_t last = 0;
+
+	for (uint32_t i = 0; i < n->pins_n; i++)
+		if (n->pins[i].reservation != last) {
+			last = n->pins[i].reservation;
+			plan_bar(c, idtab_get(&c->reservations, last), add);
+		}
+}
+
 /* ---- what the records contribute ------------------------------------------------------------------------ */
 
 static void flavors_init(struct plan_flavor plan[FLAVORS_MAX + 1])
@@ -181,6 +380,8 @@ void plan_done(struct core *c)
 	EACH(c, holds, hold, h)
 		free(h);
 	idtab_done(&c->holds);
+	EACH(c, reservations, reservation_s, rs)
+		bars_free(rs);
 }
 
 /* Of a division that says otherwise by now, the parts still hold what they hold. */
@@ -204,6 +405,11 @@ static void alloc_take(struct plan_flavor *plan, const struct alloc_s *a, int64_
 		take(&plan[a->r.flavor].firm, 0, a->until_ms, devices);
 }
 
+static void alloc_overlaps(struct core *c, const struct alloc_s *a, int sign)
+{
+	overlaps(c, c->plan, a->r.parts, a->r.parts_n, a->r.flavor, a->r.klass == CLASS_GUARANTEED, 0, a->until_ms, sign);
+}
+
 void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 {
 	int64_t sign = add ? 1 : -1;
@@ -213,6 +419,7 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 	alloc_take(c->plan, a, sign);
 	if (a->r.klass == CLASS_GUARANTEED)
 		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, sign * alloc_units(&a->r));
+	alloc_overlaps(c, a, add ? -1 : 1);
 }
 
 /* Until its deadline most of what a claim fetches is counted with its victims. */
@@ -263,12 +470,35 @@ static void node_ready(struct plan_flavor *plan, const struct node_s *n, int64_t
 			plan[n->r.devices[i].flavor].ready += sign;
 }
 
-void plan_node(struct core *c, const struct node_s *n, bool add) { node_ready(c->plan, n, add ? 1 : -1); }
+void plan_node(struct core *c, const struct node_s *n, bool add)
+{
+	bars_of_node(c, n, add);
+	node_ready(c->plan, n, add ? 1 : -1);
+}
 
 /* Flavors counted in cores share the nodes that have nothing else. */
 int64_t plan_ready(const struct core *c, uint16_t flavor)
 {
 	return c->plan[flavor_of(c, flavor)->unit == UNIT_CORE ? 0 : flavor].ready;
+}
+
+static void owed_count(struct plan_flavor *plan, const struct lease_s *l, int sign)
+{
+	plan[l->r.spec.flavor].owed[l->r.spec.shape] += sign * lease_lacks_units(l);
+}
+
+void plan_lease(struct core *c, const struct lease_s *l, int sign) { owed_count(c->plan, l, sign); }
+
+/* What may be counted on while the calendar takes devices away: not what was granted and is still lacking. */
+static int64_t ready_left(const struct core *c, uint16_t flavor)
+{
+	const struct plan_flavor *f = &c->plan[flavor];
+	int64_t ready = plan_ready(c, flavor);
+
+	for (uint8_t s = 0; f->bars && s < SHAPE_COUNT; s++)
+		if (f->owed[s])
+			ready -= in_devices(c, flavor, s, f->owed[s]);
+	return ready;
 }
 
 /* ---- reservations --------------------------------------------------------------------------------------- */
@@ -302,20 +532,23 @@ static void hold_take(struct core *c, const struct hold *h, int sign)
 	qnode_of(c, h->qnode)->holds += (uint32_t)sign;
 }
 
-static struct hold hold_of(const struct core *c, const struct job *j)
+/* The place of a job in the plan, if it may start at `at`. What is to run inside a reservation of the calendar takes
+ * nothing from beside it. */
+static struct hold hold_of(const struct core *c, const struct job *j, int64_t at)
 {
 	const struct job_spec *s = &j->spec;
 
 	return (struct hold){
 		.job = j->id,
-		.from_ms = max64(j->reserved_ms - plan_margin(c, s->flavor), 1),
-		.to_ms = after(j->reserved_ms, plan_span(c, s, true)),
+		.from_ms = max64(at - plan_margin(c, s->flavor), 1),
+		.to_ms = after(at, plan_span(c, s, true)),
 		.units = s->units,
-		.devices = in_devices(c, s->flavor, s->shape, s->units),
+		.devices = s->reservation ? 0 : in_devices(c, s->flavor, s->shape, s->units),
 		.qnode = s->project,
 		.flavor = s->flavor,
 		.shape = s->shape,
 		.total = j->reserved_devices,
+		.promised = j->promised_ms != 0,
 	};
 }
 
@@ -326,20 +559,47 @@ void plan_hold(struct core *c, const struct job *j)
 
 	if (h) { /* even if it stays: what it is counted by may have changed */
 		hold_take(c, h, -1);
+		(void)idtab_set(&c->holds, h->job, NULL);
+		bars_again(c, h->flavor, h->from_ms, h->to_ms);
 		if (!wanted) {
 			work_freed(c, h->flavor);
-			(void)idtab_set(&c->holds, h->job, NULL);
 			free(h);
 		}
 	}
 	if (!wanted)
 		return;
-	if (!h) {
+	if (!h)
 		h = xcalloc(1, sizeof *h);
-		(void)idtab_set(&c->holds, j->id, h);
-	}
-	*h = hold_of(c, j);
+	(void)idtab_set(&c->holds, j->id, h);
+	*h = hold_of(c, j, j->reserved_ms);
 	hold_take(c, h, 1);
+	bars_again(c, h->flavor, h->from_ms, h->to_ms);
+}
+
+struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n)
+{
+	struct hold **soft = arena_alloc(arena, (c->holds.count + 1) * sizeof(struct hold *));
+	uint32_t n = 0;
+
+	EACH(c, holds, hold, h)
+		if (!h->promised)
+			soft[n++] = h;
+	for (uint32_t i = 0; i < n; i++) {
+		hold_take(c, soft[i], -1);
+		(void)idtab_set(&c->holds, soft[i]->job, NULL);
+		bars_again(c, soft[i]->flavor, soft[i]->from_ms, soft[i]->to_ms);
+	}
+	*ret_n = n;
+	return soft;
+}
+
+void plan_soft_in(struct core *c, struct hold *const *soft, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		(void)idtab_set(&c->holds, soft[i]->job, soft[i]);
+		hold_take(c, soft[i], 1);
+		bars_again(c, soft[i]->flavor, soft[i]->from_ms, soft[i]->to_ms);
+	}
 }
 
 /* Asking takes the asker's own reservation out for a moment: the profiles are as before afterwards. */
@@ -364,27 +624,29 @@ static uint64_t first_hold(const struct core *c, uint16_t flavor, uint64_t but, 
 	return best ? best->job : 0;
 }
 
-bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units,
-	      int64_t span_ms, uint64_t job, uint64_t *ret_other)
+bool plan_may(const struct core *c, int64_t t, const struct plan_ask *a, uint64_t *ret_other)
 {
-	struct pool *pool = plan_pool(c, qnode, flavor, shape);
-	const struct plan_flavor *f = &c->plan[flavor];
-	int64_t from = t - plan_margin(c, flavor), to = after(t, span_ms);
+	struct pool *pool = plan_pool(c, a->qnode, a->flavor, a->shape);
+	const struct plan_flavor *f = &c->plan[a->flavor];
+	int64_t from = t - plan_margin(c, a->flavor), to = after(t, a->span_ms);
 	struct core *mut;
 	struct hold *own;
 	bool ok = true;
 
 	if (!f->holds)
 		return true;
-	own = own_out(c, job, &mut);
+	own = own_out(c, a->job, &mut);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, -1);
 	if (pool && pool->holds)
-		ok = profile_min(&pool->firm, from, to) + pool->own >= units;
-	if (ok && f->holds)
-		ok = profile_min(&f->firm, from, to) + plan_ready(c, flavor) >= in_devices(c, flavor, shape, units);
+		ok = profile_min(&pool->firm, from, to) + pool->own >= a->units;
+	if (ok && !a->inside)
+		ok = profile_min(&f->firm, from, to) + ready_left(c, a->flavor) >=
+		     in_devices(c, a->flavor, a->shape, a->units);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, 1);
 	if (own)
 		hold_take(mut, own, 1);
 	if (!ok && ret_other)
-		*ret_other = first_hold(c, flavor, job, to);
+		*ret_other = first_hold(c, a->flavor, a->job, to);
 	return ok;
 }
 
@@ -407,17 +669,50 @@ bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t dev
 	return ok;
 }
 
+/* The reservation whose bar is there at that instant; 0. */
+static uint64_t bar_at(const struct core *c, uint16_t flavor, int64_t at_ms)
+{
+	EACH(c, reservations, reservation_s, rs)
+		for (uint32_t i = 0; i < rs->bars_n; i++)
+			for (uint32_t k = 0; rs->bars[i].flavor == flavor && k < rs->bars[i].spans_n; k++)
+				if (rs->bars[i].spans[k].from_ms <= at_ms && at_ms < rs->bars[i].spans[k].to_ms)
+					return rs->r.id;
+	return 0;
+}
+
+bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
+		    struct plan_low *ret)
+{
+	const struct lease_spec *s = &l->spec;
+	const struct plan_flavor *f = &c->plan[s->flavor];
+	int64_t from = t - plan_margin(c, s->flavor), to = until_ms ? max64(until_ms, t + 1) : T_NEVER;
+	int64_t more = in_devices(c, s->flavor, s->shape, units) - ready_left(c, s->flavor);
+	int64_t least = f->bars ? profile_min(&f->firm, from, to) : 0;
+
+	*ret = (struct plan_low){0};
+	if (!f->bars || least >= more)
+		return true;
+	ret->devices = more - least;
+	ret->at_ms = profile_first_below(&f->firm, from, more);
+	ret->reservation = bar_at(c, s->flavor, ret->at_ms);
+	return false;
+}
+
 bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other)
 {
 	const struct pool *pool = plan_pool(c, a->qnode, a->flavor, a->shape);
 	int64_t from = max64(alloc_of(c, a->id)->until_ms, t), to = after(from, more_ms);
+	struct core *mut;
 	bool ok = true;
 
+	memcpy(&mut, &c, sizeof mut);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, -1);
 	if (pool && pool->holds)
 		ok = profile_min(&pool->firm, from, to) + pool->own >= alloc_units(a);
 	if (ok && c->plan[a->flavor].holds)
 		ok = profile_min(&c->plan[a->flavor].firm, from, to) + plan_ready(c, a->flavor) >=
 		     parts_devices(a->parts, a->parts_n, a->shape);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, 1);
 	if (!ok)
 		*ret_other = first_hold(c, a->flavor, 0, to);
 	return ok;
@@ -436,20 +731,80 @@ int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t f
 	return min64(at, profile_next(&f->total, t));
 }
 
-int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s)
+int64_t plan_spare(const struct core *c, const struct hold *h)
 {
-	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
-	int64_t behind = plan_margin(c, s->flavor), from = t - behind, length = behind + plan_span(c, s, true);
-	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - plan_ready(c, s->flavor), at;
+	return profile_min(&c->plan[h->flavor].firm, h->from_ms, h->to_ms) + ready_left(c, h->flavor);
+}
+
+/* The first instant from `from` on at which pool and flavor have room for so long. */
+static int64_t reserve_fit(const struct core *c, const struct pool *pool, const struct job_spec *s, int64_t from,
+			   int64_t length)
+{
+	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - ready_left(c, s->flavor), at;
 
 	/* each round goes to an instant at which one of the two has become free: as many as there are changes */
 	for (;;) {
 		at = pool ? profile_fit(&pool->firm, from, length, (int64_t)s->units - pool->own) : from;
-		from = at == T_NEVER ? at : profile_fit(&c->plan[s->flavor].firm, at, length, devices);
+		if (at == T_NEVER || s->reservation)
+			return at;
+		from = profile_fit(&c->plan[s->flavor].firm, at, length, devices);
 		if (from == T_NEVER || from == at)
-			break;
+			return from;
 	}
-	return from == T_NEVER ? T_NEVER : from + behind;
+}
+
+/* Is everybody still served with this hold in the plan, and the bars that it stretches? */
+static bool hold_fits(const struct core *c, struct hold *h)
+{
+	struct core *mut;
+	bool ok;
+
+	if (!c->plan[h->flavor].bars || !h->devices)
+		return true;
+	memcpy(&mut, &c, sizeof mut); /* for the question only */
+	(void)idtab_set(&mut->holds, h->job, h);
+	hold_take(mut, h, 1);
+	bars_again(mut, h->flavor, h->from_ms, h->to_ms);
+	ok = plan_spare(c, h) >= 0;
+	hold_take(mut, h, -1);
+	(void)idtab_set(&mut->holds, h->job, NULL);
+	bars_again(mut, h->flavor, h->from_ms, h->to_ms);
+	return ok;
+}
+
+/* When the last window is over that [from_ms, to_ms) meets. */
+static int64_t bars_over(const struct core *c, uint16_t flavor, int64_t from_ms, int64_t to_ms)
+{
+	int64_t over_ms = from_ms;
+
+	EACH(c, reservations, reservation_s, rs)
+		for (uint32_t i = 0; i < rs->bars_n; i++)
+			for (uint32_t k = 0; rs->bars[i].flavor == flavor && k < rs->r.spec.windows_n; k++)
+				if (from_ms < rs->r.spec.windows[k].to_ms && rs->r.spec.windows[k].from_ms < to_ms)
+					over_ms = max64(over_ms, rs->r.spec.windows[k].to_ms);
+	return over_ms;
+}
+
+int64_t plan_reserve(const struct core *c, int64_t t, const struct job *j)
+{
+	const struct job_spec *s = &j->spec;
+	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
+	int64_t behind = plan_margin(c, s->flavor), from = t - behind, length = behind + plan_span(c, s, true);
+
+	for (int tries = 1; tries <= RESERVE_TRIES; tries++) {
+		struct hold h;
+		int64_t next;
+
+		from = reserve_fit(c, pool, s, from, length);
+		if (from == T_NEVER)
+			return T_NEVER;
+		h = hold_of(c, j, from + behind);
+		if (hold_fits(c, &h))
+			return from + behind;
+		next = tries % RESERVE_STEPS ? profile_next(&c->plan[s->flavor].firm, from) : T_NEVER;
+		from = next != T_NEVER ? next : max64(bars_over(c, s->flavor, h.from_ms, h.to_ms), from + 1);
+	}
+	return T_NEVER;
 }
 
 /* ---- questions ---------------------------------------------------------------------------------------- */
@@ -514,6 +869,7 @@ int plan_check(const struct core *c, struct err *err)
 {
 	struct plan_flavor again[FLAVORS_MAX + 1] = {0};
 	struct plan_pools pools[RESOURCES_MAX] = {0};
+	uint32_t bars_n = 0;
 	bool equal = true;
 
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
@@ -525,6 +881,17 @@ int plan_check(const struct core *c, struct err *err)
 		alloc_take(again, a, 1);
 	EACH(c, claims, claim_s, m)
 		claim_take(again, m, 1);
+	EACH(c, reservations, reservation_s, rs) {
+		struct reservation_s fresh = {.r = rs->r};
+
+		fresh.bars = bars_make(c, &rs->r, &fresh.bars_n);
+		bars_n += fresh.bars_n;
+		bars_take(c, again, &fresh, 1);
+		bars_free(&fresh);
+	}
+	equal &= bars_n == c->bars_n;
+	EACH(c, leases, lease_s, l)
+		owed_count(again, l, 1);
 	EACH(c, holds, hold, h) {
 		take(&again[h->flavor].firm, h->from_ms, h->to_ms, h->devices);
 		if (h->total)
@@ -536,7 +903,9 @@ int plan_check(const struct core *c, struct err *err)
 	EACH(c, nodes, node_s, n)
 		node_ready(again, n, 1);
 	for (int f = 0; f <= FLAVORS_MAX; f++)
-		equal &= c->plan[f].ready == again[f].ready && c->plan[f].holds == again[f].holds;
+		equal &= c->plan[f].ready == again[f].ready && c->plan[f].holds == again[f].holds &&
+			 c->plan[f].bars == again[f].bars &&
+			 memcmp(c->plan[f].owed, again[f].owed, sizeof again[f].owed) == 0;
 	flavors_done(again);
 	if (!equal)
 		return err_set(err, ERR_CORRUPT, "the profiles are not the sum of what is held");
@@ -549,7 +918,8 @@ int plan_check(const struct core *c, struct err *err)
 		const struct hold *h = idtab_get(&c->holds, j->id);
 
 		if ((j->state == JOB_PENDING && j->reserved_ms) != (h != NULL) ||
-		    (h && (h->units != j->spec.units || h->qnode != j->spec.project)))
+		    (h && (h->units != j->spec.units || h->qnode != j->spec.project ||
+			   h->promised != (j->promised_ms != 0))))
 			return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is not reserved as it says", j->id);
 	}
 	if (c->tree_stale)

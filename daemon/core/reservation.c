@@ -9,7 +9,8 @@
  *  - inside the window only its members are placed there;
  *  - at the end what is still inside is stopped, its notice ending with the window.
  * So nobody who was promised something before has to go, and nobody comes too late. Whoever stands in
- * the way of a new one is named, and nothing is pinned.
+ * the way of a new one is named, and nothing is pinned; so is a job whose promised start (plan.c) would lack
+ * devices. With ignore_jobs it is pinned all the same, and the promise is broken at once, with its cause.
  *
  * Only the window under way or next matters to work that comes now: whoever is gone before it begins is
  * gone before all that follow. Windows are apart from each other, so pinned devices are free between.
@@ -46,11 +47,6 @@ static const char *utc_text(int64_t ms, char out[24])
 	(void)snprintf(out, 24, "%04u-%02u-%02u %02u:%02u UTC", (unsigned)(yoe + era * 400 + (month <= 2)) % 10000,
 		       (unsigned)month % 100, (unsigned)day % 100, (unsigned)(min / 60) % 100, (unsigned)(min % 60) % 100);
 	return out;
-}
-
-static bool pins(const struct reservation *r)
-{
-	return (r->state == RESERVATION_CONFIRMED || r->state == RESERVATION_ACTIVE) && r->spec.windows_n;
 }
 
 static const struct window *window_of(const struct reservation *r) { return &r->spec.windows[0]; }
@@ -121,7 +117,7 @@ uint64_t reservation_magnet(const struct core *c, uint32_t project, int64_t unti
 	EACH(c, reservations, reservation_s, rs) {
 		const struct reservation *r = &rs->r;
 
-		if (r->spec.magnetic && pins(r) && lets_in(r, until_ms) && is_member(c, r, project, 0) &&
+		if (r->spec.magnetic && reservation_pins(r) && lets_in(r, until_ms) && is_member(c, r, project, 0) &&
 		    (!found || (r->state == RESERVATION_ACTIVE && found->state != RESERVATION_ACTIVE)))
 			found = r;
 	}
@@ -130,10 +126,14 @@ uint64_t reservation_magnet(const struct core *c, uint32_t project, int64_t unti
 
 /* ---- pins at the nodes (core_apply) ------------------------------------------------------------------- */
 
-void reservation_account(struct core *c, const struct reservation *r, bool add)
+void reservation_account(struct core *c, struct reservation_s *rs, bool add)
 {
-	if (!pins(r))
+	const struct reservation *r = &rs->r;
+
+	if (!reservation_pins(r))
 		return;
+	if (!add)
+		plan_bar(c, rs, false);
 	for (uint32_t i = 0; i < r->parts_n; i++) {
 		struct node_s *n = node_of(c, r->parts[i].node);
 		uint32_t at = 0;
@@ -158,6 +158,8 @@ void reservation_account(struct core *c, const struct reservation *r, bool add)
 		}
 		node_index(c, n);
 	}
+	if (add)
+		plan_bar(c, rs, true);
 }
 
 int64_t reservation_due(const struct reservation_s *rs)
@@ -313,7 +315,7 @@ uint64_t reservation_horizon(const struct core *c, int64_t until_ms)
 	uint64_t n = 0;
 
 	EACH(c, reservations, reservation_s, r)
-		n += pins(&r->r) && (!until_ms || window_of(&r->r)->from_ms < until_ms);
+		n += reservation_pins(&r->r) && (!until_ms || window_of(&r->r)->from_ms < until_ms);
 	return n;
 }
 
@@ -401,7 +403,7 @@ void reservation_calls(const struct core *c, int64_t t, struct decision *d, cons
 {
 	const struct reservation *own = core_record(c, RECORD_RESERVATION, a->reservation);
 
-	if (own && pins(own) && a->klass != CLASS_LOAN)
+	if (own && reservation_pins(own) && a->klass != CLASS_LOAN)
 		alloc_stop(c, d, t, a->id, END_TIME, a->state == ALLOC_BINDING ? 0 : max64(0, window_of(own)->to_ms - t), 0);
 	else
 		loan_recall(c, d, t, a->id, 0);
@@ -416,7 +418,7 @@ int reservation_gate(const struct core *c, int64_t t, const struct job *j)
 	if (!j->spec.reservation)
 		return 0;
 	r = core_record(c, RECORD_RESERVATION, j->spec.reservation);
-	if (!r || !pins(r))
+	if (!r || !reservation_pins(r))
 		return REASON_WINDOW;
 	if (r->spec.flex)
 		return 0;
@@ -432,7 +434,7 @@ void reservation_reason_text(const struct core *c, const struct job *j, int reas
 	const struct reservation *r = core_record(c, RECORD_RESERVATION, reason == REASON_WINDOW ? j->spec.reservation : id);
 	char when[24];
 
-	if (!r || !pins(r)) {
+	if (!r || !reservation_pins(r)) {
 		if (reason == REASON_WINDOW && j->spec.reservation)
 			(void)snprintf(out, TEXT_BYTES, "its reservation is over: sluisctl job update %" PRIu64
 				       " --reservation none", j->id);
@@ -450,6 +452,27 @@ void reservation_reason_text(const struct core *c, const struct job *j, int reas
 		(void)snprintf(out, TEXT_BYTES, "held for %s %" PRIu64 " (%.32s) until %s",
 			       reason == REASON_MAINTENANCE ? "maintenance" : "reservation", r->id, r->spec.name,
 			       utc_text(window_of(r)->to_ms, when));
+}
+
+int reservation_low_reason(const struct core *c, const struct plan_low *low)
+{
+	const struct reservation *r = core_record(c, RECORD_RESERVATION, low->reservation);
+
+	return !r ? REASON_WOULD_DELAY : r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED;
+}
+
+void reservation_low_text(const struct core *c, uint16_t flavor, const struct plan_low *low, char out[TEXT_BYTES])
+{
+	const struct reservation *r = core_record(c, RECORD_RESERVATION, low->reservation);
+	char from[24], to[24];
+
+	if (r && r->spec.windows_n)
+		(void)snprintf(out, TEXT_BYTES, "%" PRId64 " %s short: %s %" PRIu64 " (%.24s) %s to %s", low->devices,
+			       flavor_of(c, flavor)->name, r->spec.maint ? "maintenance" : "reservation", r->id, r->spec.name,
+			       utc_text(window_of(r)->from_ms, from), utc_text(window_of(r)->to_ms, to));
+	else
+		(void)snprintf(out, TEXT_BYTES, "%" PRId64 " %s short from %s: jobs were promised them", low->devices,
+			       flavor_of(c, flavor)->name, utc_text(low->at_ms, from));
 }
 
 static const struct reservation *reservation_named(const struct core *c, const char *name)
@@ -600,6 +623,107 @@ static int pin(const struct core *c, int64_t t, struct decision *d, struct reser
 		}
 	}
 	r->state = RESERVATION_CONFIRMED;
+	return 0;
+}
+
+/* ---- what was promised before --------------------------------------------------------------------------------- */
+
+/* The tables with `draft` in the place of the record that has its id, or as one more: for a question only. */
+struct trial { struct core *c; struct reservation_s *rs, fresh; struct reservation was; };
+
+static void trial_begin(const struct core *c, const struct reservation *draft, struct trial *x)
+{
+	uint64_t id = draft->id ? draft->id : (uint64_t)or_else((int64_t)c->cluster.next_reservation, 1);
+
+	memset(x, 0, sizeof *x);
+	memcpy(&x->c, &c, sizeof c);
+	x->rs = idtab_get(&c->reservations, id);
+	if (x->rs) {
+		reservation_account(x->c, x->rs, false);
+		x->was = x->rs->r;
+	} else {
+		x->rs = &x->fresh;
+		(void)idtab_set(&x->c->reservations, id, x->rs);
+	}
+	x->rs->r = *draft;
+	x->rs->r.id = id;
+	reservation_account(x->c, x->rs, true);
+}
+
+static void trial_end(struct trial *x)
+{
+	reservation_account(x->c, x->rs, false);
+	if (x->rs == &x->fresh) {
+		(void)idtab_set(&x->c->reservations, x->rs->r.id, NULL);
+		return;
+	}
+	x->rs->r = x->was;
+	reservation_account(x->c, x->rs, true);
+}
+
+/* Jobs whose places in the plan would lack devices, if `draft` were what the calendar says, and do not yet. With
+ * `promised` those that were promised their start, whatever the others have; else the others. */
+static uint32_t holds_met(const struct core *c, const struct reservation *draft, bool promised, struct arena *arena,
+			  uint64_t **ret_jobs, int64_t *ret_short)
+{
+	int64_t *before = arena_alloc(arena, (c->holds.count + 1) * sizeof *before);
+	uint64_t *jobs = arena_alloc(arena, (c->holds.count + 1) * sizeof *jobs);
+	uint32_t soft_n = 0, n = 0, at = 0;
+	struct hold **soft = NULL;
+	struct core *mut;
+	struct trial x;
+
+	*ret_jobs = jobs;
+	*ret_short = 0;
+	if (!c->holds.count || !reservation_pins(draft))
+		return 0;
+	memcpy(&mut, &c, sizeof mut);
+	if (promised)
+		soft = plan_soft_out(mut, arena, &soft_n);
+	EACH(c, holds, hold, h)
+		before[at++] = plan_spare(c, h);
+	trial_begin(c, draft, &x);
+	at = 0;
+	EACH(c, holds, hold, h) {
+		int64_t spare = plan_spare(c, h), was = min64(before[at++], 0);
+
+		if (spare >= was || h->promised != promised)
+			continue;
+		jobs[n++] = h->job;
+		*ret_short = max64(*ret_short, was - spare);
+	}
+	trial_end(&x);
+	if (promised)
+		plan_soft_in(mut, soft, soft_n);
+	return n;
+}
+
+/* The calendar is about to say `draft`. ERR_CONFLICT if that would break a promise, which is named; if it comes
+ * all the same (ignore_jobs) the promise is broken, and says why. Places that carry none are found anew. */
+static int calendar_change(const struct core *c, struct decision *d, const struct reservation *draft, struct err *err)
+{
+	uint64_t *jobs;
+	int64_t missing;
+	uint32_t n = holds_met(c, draft, true, &d->arena, &jobs, &missing);
+	char when[24], more[32] = "";
+
+	if (n && !draft->spec.ignore_jobs) {
+		const struct job *j = core_job(c, jobs[0]);
+
+		if (n > 1)
+			(void)snprintf(more, sizeof more, " (and %u more)", n - 1);
+		err_set(err, ERR_CONFLICT, "job %" PRIu64 "%s was promised its start by %s: %" PRId64 " %s would be missing",
+			j->id, more, utc_text(j->promised_ms, when), missing, flavor_of(c, j->spec.flavor)->name);
+		err_hint(err, draft->spec.maint ? "another time, or --ignore-jobs: the promise is broken, and says why" :
+						  "another time, or fewer devices");
+		(void)err_reason(err, REASON_WOULD_DELAY);
+		return ERR_CONFLICT;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		job_place_lost(c, d, jobs[i], draft->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED);
+	n = holds_met(c, draft, false, &d->arena, &jobs, &missing);
+	for (uint32_t i = 0; i < n; i++)
+		job_place_lost(c, d, jobs[i], 0);
 	return 0;
 }
 
@@ -765,6 +889,8 @@ static int decide_create(const struct core *c, int64_t t, const struct command *
 		draft.state = RESERVATION_REQUESTED; /* an operator confirms it */
 	} else {
 		rc = pin(c, t, d, &draft, err);
+		if (!rc)
+			rc = calendar_change(c, d, &draft, err);
 		if (rc)
 			return rc;
 	}
@@ -889,6 +1015,9 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		if (rc)
 			return rc;
 	}
+	rc = calendar_change(c, d, r, err);
+	if (rc)
+		return rc;
 	d->result.state = r->state;
 	TEXT_SET(d->result.text, r->spec.name);
 	return 0;
@@ -940,7 +1069,7 @@ void reservations_leave(const struct core *c, struct decision *d, uint32_t node)
 		uint32_t kept = 0;
 		struct reservation *r;
 
-		if (!pins(&rs->r))
+		if (!reservation_pins(&rs->r))
 			continue;
 		for (uint32_t i = 0; i < rs->r.parts_n; i++)
 			kept += rs->r.parts[i].node != node;
@@ -968,21 +1097,20 @@ static void window_over(const struct core *c, int64_t t, struct decision *d, str
 		EACH(c, allocs, alloc_s, a)
 			if (a->r.reservation == r->id && a->r.state != ALLOC_STOPPING && a->r.limit_ms > t)
 				alloc_stop(c, d, t, a->r.id, END_TIME, 0, 0);
-	/* the horizon rolls on; where another has come in between, that one window is left out */
-	for (int64_t k = 1; r->spec.repeat_ms && k <= ROLL_TRIES; k++) {
+	r->spec.windows = w + 1;
+	r->spec.windows_n = n - 1;
+	r->state = RESERVATION_CONFIRMED;
+	/* the horizon rolls on; where another, or a promise, has come in between, that one window is left out */
+	for (int64_t k = 1; r->spec.repeat_ms && k <= ROLL_TRIES && r->spec.windows_n < n; k++) {
 		w[n].from_ms = w[n - 1].from_ms + k * r->spec.repeat_ms;
 		w[n].to_ms = w[n - 1].to_ms + k * r->spec.repeat_ms;
-		if (!windows_met(c, r, &w[n], 1)) {
-			n++;
-			break;
-		}
+		if (windows_met(c, r, &w[n], 1))
+			continue;
+		r->spec.windows_n = n;
+		if (calendar_change(c, d, r, NULL))
+			r->spec.windows_n = n - 1;
 	}
-	memmove(w, w + 1, (n - 1) * sizeof *w);
-	r->spec.windows = w;
-	r->spec.windows_n = n - 1;
-	if (r->spec.windows_n)
-		r->state = RESERVATION_CONFIRMED;
-	else
+	if (!r->spec.windows_n)
 		end(r, t, RESERVATION_ENDED, idle ? "nobody used it" : "");
 }
 
@@ -1045,7 +1173,7 @@ static uint32_t units_lost(const struct core *c, const struct reservation *r)
 static bool replace(const struct core *c, int64_t t, struct decision *d, const struct reservation *old, uint32_t units)
 {
 	struct part *more, *all;
-	struct reservation *r;
+	struct reservation *r, draft;
 	uint32_t more_n, n = 0;
 
 	if (pin_units(c, t, &old->spec, units, &d->arena, &more, &more_n))
@@ -1060,6 +1188,11 @@ static bool replace(const struct core *c, int64_t t, struct decision *d, const s
 		all[n++] = more[i];
 	for (uint32_t i = 0; i < n; i++)
 		all[i].index = (uint16_t)i;
+	draft = *old;
+	draft.parts = all;
+	draft.parts_n = n;
+	if (calendar_change(c, d, &draft, NULL))
+		return false; /* what is promised of them comes first */
 	r = EDIT(c, d, RECORD_RESERVATION, reservation, old->id);
 	r->parts = all;
 	r->parts_n = n;
@@ -1073,7 +1206,7 @@ bool sched_reservations(const struct core *c, int64_t t, struct decision *d)
 		const struct reservation *r = &rs->r;
 		uint32_t lost;
 
-		if (!pins(r) || r->spec.maint)
+		if (!reservation_pins(r) || r->spec.maint)
 			continue; /* a node under maintenance is expected to go */
 		lost = units_lost(c, r);
 		if (lost && r->spec.units && !r->spec.no_replace && replace(c, t, d, r, lost))
@@ -1160,7 +1293,7 @@ int reservation_check(const struct core *c, struct err *err)
 				       r->r.id);
 		if (!reservation_terminal(r->r.state) && !r->r.spec.windows_n)
 			return err_set(err, ERR_CORRUPT, "a reservation without a window (%" PRIu64 ")", r->r.id);
-		for (uint32_t i = 0; pins(&r->r) && i < r->r.parts_n; i++)
+		for (uint32_t i = 0; reservation_pins(&r->r) && i < r->r.parts_n; i++)
 			pinned += node_of(c, r->r.parts[i].node) != NULL;
 	}
 	EACH(c, nodes, node_s, n)
@@ -1178,7 +1311,7 @@ int reservation_check(const struct core *c, struct err *err)
 						return err_set(err, ERR_CORRUPT, "I2: allocation %" PRIu64
 							       " stays into reservation %" PRIu64, al->id, a->id);
 			}
-			if (!pins(a) || p->node != n->r.id)
+			if (!reservation_pins(a) || p->node != n->r.id)
 				return err_set(err, ERR_CORRUPT, "a node's pin is none of its reservation (%" PRIu64 ")", a->id);
 			for (uint32_t k = 0; k < i; k++)
 				if (parts_meet(p, pin_part(c, &n->pins[k], &b)) && a != b &&

@@ -8,6 +8,11 @@
 #include "daemon/core/state.h"
 
 static inline bool reservation_reason(int reason) { return reason == REASON_RESERVED || reason == REASON_MAINTENANCE; }
+/* Has it devices, from its next window on? */
+static inline bool reservation_pins(const struct reservation *r)
+{
+	return (r->state == RESERVATION_CONFIRMED || r->state == RESERVATION_ACTIVE) && r->spec.windows_n;
+}
 
 /* place(): take out of *devices, cores and *memory_mib of `n` what the asker may not have until
  * ask->until_ms. TRUE if that took something from it. O(pins at the node). */
@@ -32,13 +37,16 @@ void reservation_calls(const struct core *c, int64_t t, struct decision *d, cons
 
 /* A waiting job: 0, or REASON_WINDOW while its reservation does not let it start. */
 int reservation_gate(const struct core *c, int64_t t, const struct job *j);
+/* Of a lease that the calendar leaves no room for: the reason, and what to say. */
+int reservation_low_reason(const struct core *c, const struct plan_low *low);
+void reservation_low_text(const struct core *c, uint16_t flavor, const struct plan_low *low, char out[TEXT_BYTES]);
 void reservation_reason_text(const struct core *c, const struct job *j, int reason, uint64_t id, char out[TEXT_BYTES]);
 /* The reservation that a job names, by name or id ("none": 0). ERR_NOTFOUND, ERR_DENIED for others than
  * its members, ERR_NEVER if the time limit fits into no window. */
 int reservation_for_job(const struct core *c, const char *name, const struct job *j, uint64_t *ret, struct err *err);
 
-/* core_apply: pins at the nodes, and the timer. */
-void reservation_account(struct core *c, const struct reservation *r, bool add);
+/* core_apply: pins at the nodes and what they take from the plan, and the timer. */
+void reservation_account(struct core *c, struct reservation_s *r, bool add);
 int64_t reservation_due(const struct reservation_s *r);
 /* A node leaves for good: its pins go with it. */
 void reservations_leave(const struct core *c, struct decision *d, uint32_t node);

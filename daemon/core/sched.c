@@ -335,8 +335,26 @@ static bool promisable(const struct job *j)
 	       !s->reservation && !j->excluded_n;
 }
 
-/* A place in the plan for a job that cannot start now. `devices`: it lacks them though it has quota. */
-static enum verdict reserve(const struct look *k, bool devices)
+/* What `j` asks of the plan, to be there for span_ms. */
+static struct plan_ask plan_ask_of(const struct core *c, const struct job *j, int64_t span_ms)
+{
+	const struct job_spec *s = &j->spec;
+	const struct reservation *r = core_record(c, RECORD_RESERVATION, s->reservation);
+
+	return (struct plan_ask){
+		.qnode = s->project,
+		.flavor = s->flavor,
+		.shape = s->shape,
+		.units = s->units,
+		.span_ms = span_ms,
+		.job = j->id,
+		.inside = r && !r->spec.flex,
+	};
+}
+
+/* A place in the plan for a job that cannot start now. `devices`: it lacks them though it has quota; `barred`:
+ * because a reservation of the calendar keeps them, which the plan knows. */
+static enum verdict reserve(const struct look *k, bool devices, bool barred)
 {
 	const struct core *c = k->c;
 	const struct job *j = k->j;
@@ -346,12 +364,12 @@ static enum verdict reserve(const struct look *k, bool devices)
 	int64_t at;
 	struct job *e;
 
-	if (j->reserved_ms || s->array_step || c->plan[s->flavor].holds >= most ||
+	if (j->reserved_ms || s->array_step || (devices && s->reservation) || c->plan[s->flavor].holds >= most ||
 	    qnode_of(c, s->project)->holds >= (most + 3) / 4 || (!devices && (!pool || s->units > pool->own)) ||
 	    (!j->held_rums && budget_gate(c, k->t, j, CLASS_GUARANTEED)))
 		return WAITS;
-	at = plan_reserve(c, k->t, s);
-	if (at == T_NEVER)
+	at = plan_reserve(c, k->t, j);
+	if (at == T_NEVER || (barred && at == k->t))
 		return WAITS;
 	e = EDIT(c, k->d, RECORD_JOB, job, j->id);
 	e->reserved_ms = at;
@@ -381,6 +399,7 @@ static enum verdict try_guaranteed(const struct look *k)
 	const struct job_spec *s = &j->spec;
 	struct place_ask ask;
 	struct part *parts;
+	struct plan_ask start = plan_ask_of(c, j, plan_span(c, s, false)), claimed = plan_ask_of(c, j, plan_span(c, s, true));
 	uint64_t other = 0;
 	uint32_t n;
 	int rc = budget_gate(c, k->t, j, CLASS_GUARANTEED);
@@ -394,11 +413,14 @@ static enum verdict try_guaranteed(const struct look *k)
 	k->need->lacks = true;
 	job_place_ask(c, k->t, j, CLASS_GUARANTEED, &ask);
 	rc = c->reservations.count ? place_once(c, &ask, &k->d->arena, &parts, &n) : 0;
-	if (!reservation_reason(rc) &&
-	    !plan_may(c, k->t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, false), j->id, &other)) {
+	if (c->reservations.count && !rc) {
+		start.parts = parts;
+		start.parts_n = n;
+	}
+	if (!reservation_reason(rc) && !plan_may(c, k->t, &start, &other)) {
 		reason_set(k->need, k->t, REASON_WOULD_DELAY, other);
 		would_delay(k);
-		return reserve(k, false);
+		return reserve(k, false, false);
 	}
 	if (!c->reservations.count)
 		rc = place_once(c, &ask, &k->d->arena, &parts, &n);
@@ -406,19 +428,19 @@ static enum verdict try_guaranteed(const struct look *k)
 		started(c, k->d, k->t, j, CLASS_GUARANTEED, parts, n);
 		return ACTED;
 	}
-	if (!plan_may(c, k->t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, true), j->id, &other))
+	if (!plan_may(c, k->t, &claimed, &other))
 		would_delay(k);
 	else if (raise_claim(c, k->d, k->t, j))
 		return ACTED;
 	k->need->lacks = !reservation_reason(rc);
-	if (reservation_reason(rc)) { /* it waits for an instant, and in nobody's way */
+	if (reservation_reason(rc)) { /* it waits for an instant; the plan goes around the calendar */
 		const struct reservation *r = reservation_in_way(c, &ask);
 
 		reason_set(k->need, k->t, rc, r ? r->id : 0);
-		return WAITS;
+		return reserve(k, false, true);
 	}
 	reason_set(k->need, k->t, rc, 0);
-	return reserve(k, true);
+	return reserve(k, true, false);
 }
 
 /* What is free was counted for somebody who would have taken any of it. */
@@ -453,7 +475,8 @@ static enum verdict try_loan(const struct look *k, int quota)
 		loan = REASON_DEFICIT;
 	if (!loan)
 		loan = budget_gate(c, k->t, j, CLASS_LOAN);
-	if (!loan && !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j->id, &other)) {
+	if (!loan && !plan_ask_of(c, j, 0).inside &&
+	    !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j->id, &other)) {
 		loan = REASON_WOULD_DELAY;
 		would_delay(k);
 	}
@@ -509,7 +532,7 @@ static enum verdict try_job(const struct look *k)
 		return ACTED;
 	if (!k->need->loan_ok)
 		reason_set(k->need, k->t, quota, 0);
-	return k->need->loan_only ? WAITS : reserve(k, false);
+	return k->need->loan_only ? WAITS : reserve(k, false, false);
 }
 
 /* The line whose place among the lines of its need this is. */
@@ -811,13 +834,20 @@ static bool room_of(const struct core *c, const struct qnode_s *q, int64_t room[
 static bool promote(const struct core *c, int64_t t, struct decision *d, const struct alloc_s *a)
 {
 	const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
+	struct plan_ask ask = {.qnode = a->r.qnode,
+			       .flavor = a->r.flavor,
+			       .shape = a->r.shape,
+			       .units = a->r.units,
+			       .span_ms = max64(a->until_ms - t, 1),
+			       .parts = a->r.parts,
+			       .parts_n = a->r.parts_n};
 	struct alloc *e;
 	int64_t more;
 
 	if (a->r.state != ALLOC_ACTIVE || !j || waits_for_loan_only(&j->spec) || a->r.extra)
 		return false;
 	if (quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) ||
-	    !plan_may(c, t, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, max64(a->until_ms - t, 1), 0, NULL) ||
+	    !plan_may(c, t, &ask, NULL) ||
 	    !place_may_guarantee(c, &a->r) || reservation_blocks(c, &a->r, a->r.limit_ms) || on_offer(c, &a->r) || !stage_carries(c, j, &more))
 		return false;
 	alloc_charge(c, d, t, a->r.id); /* so far as a loan */
@@ -857,8 +887,6 @@ int sched_broken_cause(const struct core *c, int64_t t, const struct job *j)
 	EACH(c, nodes, node_s, n)
 		if ((n->r.state != NODE_READY || n->r.admin != NODE_ENABLED) && node_flavor_mask(n, j->spec.flavor))
 			return REASON_NODES_OUT;
-		else if (n->pins_n && node_flavor_mask(n, j->spec.flavor))
-			return REASON_RESERVED;
 	EACH(c, allocs, alloc_s, a) /* a node that does not give back what has ended */
 		if (a->r.flavor == j->spec.flavor && a->until_ms < t - plan_margin(c, j->spec.flavor))
 			return REASON_NODES_OUT;
@@ -938,6 +966,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)
 {
 	const struct job_spec *s = &j->spec;
+	struct plan_ask plan = plan_ask_of(c, j, plan_span(c, s, false));
 	int64_t need = job_back_ms(c, j);
 	struct place_ask ask;
 	struct part *parts;
@@ -948,18 +977,22 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		return false;
 	if (!waits_for_loan_only(s) &&
 	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
-	    !budget_gate(c, t, j, CLASS_GUARANTEED) &&
-	    plan_may(c, t, s->project, s->flavor, s->shape, s->units, plan_span(c, s, false), j->id, NULL)) {
+	    !budget_gate(c, t, j, CLASS_GUARANTEED)) {
 		job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
-		if (!place(c, &ask, arena, &parts, &n))
-			return true;
+		if (!place(c, &ask, arena, &parts, &n)) {
+			plan.parts = parts;
+			plan.parts_n = n;
+			if (plan_may(c, t, &plan, NULL))
+				return true;
+		}
 	}
 	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
 	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
 	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN) ||
-	    !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms, j->id, NULL))
+	    (!plan.inside && !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms,
+					    j->id, NULL)))
 		return false;
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	return !place(c, &ask, arena, &parts, &n) && certify_loan(c, s->flavor, need, parts, n);

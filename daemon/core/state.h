@@ -143,6 +143,9 @@ struct alloc_s {
 	int64_t lost_from_ms; /* stopping it now loses the work since then; T_NEVER: nothing */
 	uint8_t rank;         /* whose turn it is to go: lower first */
 };
+/* Where a lease would make devices scarce: at that instant, so many, by which reservation (0: none, jobs were promised
+ * the others). */
+struct plan_low { int64_t at_ms, devices; uint64_t reservation; };
 struct lease_s {
 	struct lease r;
 	struct renewal renewal; /* lease 0: none yet */
@@ -155,6 +158,7 @@ struct lease_s {
 	uint16_t reason;
 	int64_t reason_since_ms;
 	struct cert_short tight; /* devices 0, or why it was refused */
+	struct plan_low low;     /* the same, if the calendar is why */
 };
 struct claim_s {
 	struct claim r;
@@ -165,6 +169,8 @@ struct reservation_s {
 	struct reservation r;
 	struct timer timer;
 	uint32_t inside; /* allocations placed inside it */
+	struct bar *bars; /* as it stands in the plan, by flavor */
+	uint32_t bars_n;
 };
 struct qnode_s {
 	struct qnode r;
@@ -189,6 +195,8 @@ struct plan_flavor {
 	struct profile firm, total; /* devices */
 	int64_t ready;              /* healthy devices on nodes that may be used; [0]: cores */
 	uint32_t holds, holds_total; /* reservations; of them, for want of devices */
+	uint32_t bars;
+	int64_t owed[SHAPE_COUNT]; /* units that granted leases lack and nobody fetches for them */
 };
 struct pool {
 	uint32_t at; /* index in the quota trees of the node whose nominal it is */
@@ -204,6 +212,15 @@ struct hold {
 	uint16_t flavor;
 	uint8_t shape;
 	bool total; /* for want of devices: loans have to respect it, too */
+	bool promised;
+};
+/* Devices of one flavor that a reservation of the calendar takes away, as it stands in the profiles: in each of
+ * the spans, ascending and apart. A span is a window with the holds that meet it (plan.c). */
+struct bar {
+	uint16_t flavor;
+	int64_t devices;
+	struct window *spans;
+	uint32_t spans_n;
 };
 struct plan_pools {
 	struct pool *pool;
@@ -252,6 +269,7 @@ struct core {
 	struct plan_pools pools[RESOURCES_MAX];
 	struct certify certify;
 	struct idtab holds;               /* job → struct hold */
+	uint32_t bars_n;                  /* of all reservations */
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
 	struct idtab elastic;             /* running jobs that may grow */
@@ -582,26 +600,49 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add);
 void plan_claim(struct core *c, struct claim_s *m, bool add);
 void plan_job(struct core *c, const struct job *j);
 void plan_node(struct core *c, const struct node_s *n, bool add);
-void plan_pool_take(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, int64_t until_ms);
+void plan_lease(struct core *c, const struct lease_s *l, int sign);
 void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
 struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
 void plan_hold(struct core *c, const struct job *j); /* hook of core_apply: its reservation */
-/* May guaranteed work of `units` run in the project from t on for span_ms without delaying a reservation?
- * `job`'s own is left out of account (0: none). On false *ret_other is a job that it would delay. */
-bool plan_may(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units,
-	      int64_t span_ms, uint64_t job, uint64_t *ret_other);
+/* Around a change of what a reservation of the calendar takes away: its record, its nodes, its pins there. */
+void plan_bar(struct core *c, struct reservation_s *r, bool add);
+/* Work that wants to run from t on for span_ms, without delaying a reservation. `job`'s own is left out of
+ * account (0: none). `parts`: where it would be, if that is known; what a reservation of the calendar has there is
+ * not counted twice. */
+struct plan_ask {
+	uint32_t qnode;
+	uint16_t flavor;
+	uint8_t shape;
+	int64_t units, span_ms;
+	uint64_t job;
+	const struct part *parts;
+	uint32_t parts_n;
+	bool inside; /* of a reservation, wherever there: it takes no devices from anybody */
+};
+/* May it, as guaranteed work? On false *ret_other (may be NULL) is a job that it would delay. */
+bool plan_may(const struct core *c, int64_t t, const struct plan_ask *ask, uint64_t *ret_other);
 /* The same for a loan, which may be recalled for a promise but not for want of devices. */
 bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms, uint64_t job,
 		   uint64_t *ret_other);
+/* May a firm lease have `units` more until until_ms (0: for good), with what the calendar takes away by then and what
+ * was promised? */
+bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
+		    struct plan_low *ret);
 /* May guaranteed work that runs go on for more_ms? As plan_may(). */
 bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other);
 /* From the start that is decided to the limit, at the latest; `claimed`: its devices have to be recalled. */
 int64_t plan_span(const struct core *c, const struct job_spec *s, bool claimed);
 /* When time alone next changes what plan_may() and plan_may_loan() say: something outlives its limit. */
 int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape);
-/* First instant from which on guaranteed work as `s` may start without delaying a reservation; T_NEVER. */
-int64_t plan_reserve(const struct core *c, int64_t t, const struct job_spec *s);
+/* First instant from which on `j`, which has no reservation, may start as guaranteed work without delaying one;
+ * T_NEVER. */
+int64_t plan_reserve(const struct core *c, int64_t t, const struct job *j);
+/* Devices to spare for a hold in all of its time; negative: so many are missing. */
+int64_t plan_spare(const struct core *c, const struct hold *h);
+/* Take the reservations that carry no promise out of the plan, for a question, and put them back. */
+struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n);
+void plan_soft_in(struct core *c, struct hold *const *soft, uint32_t n);
 uint32_t plan_reservations_max(const struct core *c);
 /* From the limit of work to the proof that it is gone, at the latest. */
 int64_t plan_margin(const struct core *c, uint16_t flavor);
@@ -647,6 +688,7 @@ int64_t job_back_ms(const struct core *c, const struct job *j); /* the same of a
 /* For core_apply: take back (-1) what it contributed before a change, add (+1) what it does after. */
 void certify_node(struct core *c, const struct node_s *n, int sign);
 void certify_lease(struct core *c, const struct lease_s *l, int sign);
+int64_t lease_lacks_units(const struct lease_s *l); /* of a live firm one: neither held nor fetched by a claim */
 void certify_path(struct core *c, uint16_t flavor, uint8_t shape, uint32_t at, int sign);
 void certify_part(struct core *c, const struct alloc *a, const struct part *p, bool add); /* between the two */
 void certify_rebuild(const struct core *c, struct certify *cy); /* after the trees; then: */
@@ -707,6 +749,8 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 /* Return what the attempt holds of its stage, capturing what it used, less `refund`. */
 void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t refund);
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text);
+/* The calendar takes the devices of its place in the plan. `broken`: the reason, if that was promised. */
+void job_place_lost(const struct core *c, struct decision *d, uint64_t id, int broken);
 void lease_alloc_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
 void lease_bind_failed(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint32_t node, const char *text);
 /* The node has failed the lease: others are taken in its place while there are any. */

@@ -186,6 +186,8 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 		TEXT_SET(v->reason_text, reason_text(v->reason));
 		if (v->reason == REASON_FRAGMENTED && ls->tight.devices)
 			certify_text(c, l->spec.flavor, &ls->tight, v->reason_text);
+		else if (ls->low.devices)
+			reservation_low_text(c, l->spec.flavor, &ls->low, v->reason_text);
 	}
 	replicas_fill(c, l, v, arena);
 }

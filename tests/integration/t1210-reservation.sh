@@ -108,7 +108,8 @@ ok "or waits, and says for what" wait_for 60 waits
 short=$(bob -q submit -A heartnet --flavor h100-80g --gpus 8 -t 10m -- sleep 1)
 ok "what is short enough passes" wait_for 60 job_is "$short" completed
 says "who is in the way is named" 5 "job $long has n2 until" ctl reservation create other --nodes n2 --from now+30min --duration 1h --flags maint
-says "a running job is not extended into one" 5 "reservation" sh -c '"$0" --state-dir "$1" -q reservation create later --nodes n2 --from now+4hour --duration 1h --flags maint && "$0" --state-dir "$1" job update "$2" --time 6h' "$CTL" "$T/d" "$long"
+says "and who was promised a start" 5 "job $late was promised its start by" ctl reservation create other --nodes n2 --from now+4hour --duration 1h --flags maint
+says "a running job is not extended into one" 5 "reservation" sh -c '"$0" --state-dir "$1" -q reservation create later --nodes n2 --from now+7hour --duration 1h --flags maint && "$0" --state-dir "$1" job update "$2" --time 8h' "$CTL" "$T/d" "$long"
 ok "deleted" quiet ctl -q reservation delete disks later
 ok "deleting again is no error" quiet ctl -q reservation delete disks
 is "it is over" "$(state disks)" cancelled
