@@ -31,7 +31,8 @@ import zmq
 from daemon_story import Daemon, invite
 from sluis_client import MESSAGES, STRUCTS, Client, frame, keypair, pack, token_hash, unframe
 
-PER_PROCESS, HEARTBEAT_MS = 2500, 2000
+PER_PROCESS, HEARTBEAT_S = 2500, 10.0     # sluisd.conf(5)
+GREET_S, RECONNECT_S = 10, 30              # agent/core/agent.c
 HALF_OPEN = 500
 GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB, GOOD_LOG_LINES = 20.0, 60.0, 64 << 10, 300
 
@@ -65,10 +66,10 @@ class Node:
 
     def __init__(self, number):
         self.number, self.keys = number, keypair()
-        self.socket = None
+        self.socket = self.monitor = None
         self.epoch = self.session = self.rev = self.incarnation = 0
         self.welcomed = 0.0
-        self.next_at = 0.0      # the next heartbeat, or when to give up on a HELLO
+        self.next_at = 0.0      # the next heartbeat, or when to try a new socket
         self.backoff = 1.0      # seconds, doubled by each greeting that nobody answered
         self.sent = {}          # heartbeat -> when
         self.req = 0
@@ -91,15 +92,12 @@ class Node:
         self.sent.clear()
         self.req += 1
         self.put(frame("HELLO", self.req, self.greeting))
-        self.next_at = now + 10 + self.backoff * random.uniform(0.5, 1.5)   # as agent/core does
-        self.backoff = min(30.0, 2 * self.backoff)
 
-    def heartbeat(self, now, every):
+    def heartbeat(self, now):
         self.req += 1
         self.sent[self.req] = now
         self.put(frame("HEARTBEAT", self.req, {"epoch": self.epoch, "session": self.session, "rev_seen": self.rev,
                                                "incarnation": self.incarnation}))
-        self.next_at = now + every
 
     def put(self, data):
         try:
@@ -116,19 +114,20 @@ class Process:
         self.nodes = [Node(n) for n in numbers]
         self.place = {n.number: i for i, n in enumerate(self.nodes)}
         self.context = zmq.Context(io_threads=1)
-        self.context.max_sockets = 2 * PER_PROCESS + 100
+        self.context.max_sockets = 4 * PER_PROCESS + 100
         self.rtt, self.lost, self.fds = [], 0, {}
         self.epoll = select.epoll()
         self.due = []           # (when, place in nodes), the earliest first; some are out of date
         self.waiting = None     # welcomes before this do not count
         self.missing = 0        # of those that do
 
-    def dealer(self, door, keys):
+    def dealer(self, door, keys, connect=True):
         s = self.context.socket(zmq.DEALER)
-        s.linger, s.reconnect_ivl, s.reconnect_ivl_max = 0, 100, 1600
+        s.linger, s.reconnect_ivl, s.reconnect_ivl_max = 0, 100, 1000 * RECONNECT_S
         s.curve_serverkey = self.at["server_key"].encode()
         s.curve_publickey, s.curve_secretkey = keys
-        s.connect(self.at[door])
+        if connect:
+            s.connect(self.at[door])
         return s
 
     def enrol(self, secret):
@@ -174,23 +173,41 @@ class Process:
 
     def greet(self, n, now):
         n.hello(now)
-        self.wake(n, n.next_at)
+        self.wake(n, now + GREET_S)
 
-    def open(self, n, anew=True):
-        n.socket = self.dealer("agents", n.keys)
-        fd = n.socket.getsockopt(zmq.FD)
-        self.fds[fd] = n
-        self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
-        if anew:
-            n.begin()
-        self.greet(n, time.monotonic())
+    def open(self, n):
+        n.socket = self.dealer("agents", n.keys, connect=False)
+        n.monitor = n.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        for s in (n.socket, n.monitor):
+            fd = s.getsockopt(zmq.FD)
+            self.fds[fd] = n
+            self.epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        n.socket.connect(self.at["agents"])
+        n.session = 0
+        self.wake(n, time.monotonic() + GREET_S + RECONNECT_S)
 
-    def drop(self, n, anew=True):
-        fd = n.socket.getsockopt(zmq.FD)
-        self.epoll.unregister(fd)
-        del self.fds[fd]
+    def drop(self, n):
+        for s in (n.socket, n.monitor):
+            fd = s.getsockopt(zmq.FD)
+            self.epoll.unregister(fd)
+            del self.fds[fd]
+        n.socket.disable_monitor()
         n.socket.close()
-        self.open(n, anew)
+        self.open(n)
+
+    def events(self, n):
+        """Greet when the connection stands, be silent when it does not."""
+        while True:
+            try:
+                event, _ = n.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            now = time.monotonic()
+            if struct.unpack_from("=H", event)[0] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.greet(n, now)
+            else:
+                n.session = 0
+                self.wake(n, now + RECONNECT_S)
 
     def turn(self):
         if self.waiting is not None and not self.missing:
@@ -198,19 +215,25 @@ class Process:
             self.waiting = None
         for fd, _ in self.epoll.poll(0.01):
             if fd in self.fds:
-                self.drain(self.fds[fd])
+                self.look(self.fds[fd])
         now = time.monotonic()
         while self.due and self.due[0][0] <= now:
             at, place = heapq.heappop(self.due)
             n = self.nodes[place]
             if at != n.next_at:
                 continue
-            if not n.session or len(n.sent) > 2:    # nobody answers: what waits in this socket is of no use
-                self.drop(n, anew=False)
+            if n.session and len(n.sent) < 3:
+                n.heartbeat(now)
+                self.wake(n, now + self.every)
+                self.look(n)    # its descriptor tells of edges only
             else:
-                n.heartbeat(now, self.every)
-                self.wake(n, n.next_at)
-            self.drain(n)   # its descriptor tells of edges only
+                self.drop(n)
+                self.wake(n, now + GREET_S + n.backoff * random.uniform(0.5, 1.5))
+                n.backoff = min(RECONNECT_S, 2 * n.backoff)
+
+    def look(self, n):
+        self.events(n)
+        self.drain(n)
 
     def wait(self, since):
         self.waiting, self.missing = since, len(self.nodes)
@@ -227,10 +250,12 @@ class Process:
                 elif order == "connect":
                     self.wait(arg)
                     for n in self.nodes:
+                        n.begin()
                         self.open(n)
                 elif order == "drop":       # as many as `arg` percent die and are started again
                     for n in self.nodes:
                         if random.randrange(100) < arg:
+                            n.begin()
                             self.drop(n)
                 elif order == "restarted":
                     self.wait(arg)
@@ -297,9 +322,9 @@ def print_times(name, times):
 # ---- storm -----------------------------------------------------------------------------------------
 
 def storm(n):
-    d = Daemon("storm", sets=(f"liveness.heartbeat={HEARTBEAT_MS}ms", "liveness.suspect=60s",
+    d = Daemon("storm", sets=(f"liveness.heartbeat={HEARTBEAT_S:.0f}s", "liveness.suspect=60s",
                               "liveness.unreachable=120s", "log.level=warning")).start()
-    fleet = Fleet(d, n, HEARTBEAT_MS / 1000)
+    fleet = Fleet(d, n, HEARTBEAT_S)
     figure("storm_agents", n, f"agents in {len(fleet.processes)} processes")
     enrol(d, fleet, n)
     clients = [p.pid for p in fleet.processes]
