@@ -28,8 +28,12 @@
 
 enum {
 	STANDSTILL_MS = 3000,		    /* between two steps: longer is time we were not there */
+	STALL_MS = 1200,		    /* longer than this, and what came meanwhile is still on its way to us, */
+	STALL_HEAR_MS = 1000,		    /* for so long; */
+	STALLS_MAX = 10,		    /* who stands still so often in a row has to judge at last */
 	TURN_MESSAGES = 1024,		    /* taken from one door in one turn */
 	STEP_COMMANDS = 2048,		    /* decided for one append */
+	STEP_QUERIES = 8,		    /* answered in one step: some walk all there is */
 	STEP_TICKS = 2000,		    /* actions of the scheduler for one append */
 	STEP_MS = 2,			    /* deciding for one append ends then */
 	STEP_BYTES = 32 << 20,		    /* and when its records are that large */
@@ -89,6 +93,13 @@ struct counts {
 	int64_t nodes, devices, pending_jobs, leases;
 };
 
+/* Until when has everything been decided that came through a door at which leases are renewed? */
+struct hearing {
+	int64_t until_ms;
+	int64_t mark_ms; /* the door is not empty since; 0: it was */
+	uint64_t rounds; /* of the door at mark_ms */
+};
+
 struct session;
 struct relays;
 struct queries;
@@ -110,10 +121,14 @@ struct server {
 
 	struct clock clock;
 	struct mono turn;
-	struct mono last_step; /* turn of the last server_step() */ /* loop_now() of the reading below */
+	struct mono step_turn; /* of the last server_step(), */
+	struct mono last_step; /* and when it began */
+	int64_t stood_ms;      /* gaps between steps in which we stood still, not yet reckoned with */
 	int64_t t_ms;	  /* logical time of this turn */
 	bool midway;	  /* the turn still takes messages: the inbox was full */
-	int64_t heard_ms; /* of the newest turn at which nothing waited undecided: leases expire up to there */
+	struct hearing hearing[2]; /* at the doors of holders (server.c) */
+	struct mono stalled_until; /* we stood still a moment ago */
+	int stalls;		   /* so often since `hearing` was moved */
 	struct mono started;
 
 	struct arena turn_arena;

@@ -8,7 +8,7 @@
  *  - memory may be ahead of the disk by unanswered commands only; when an append fails the process
  *    ends, so memory that is ahead is forgotten
  *  - queries are answered after the append of their step, so they see durable state only
- *  - no lease expires at an instant later than that until which everybody was heard (all_heard)
+ *  - no lease expires at an instant later than that until which everybody was heard (hear)
  *  - one logical instant per turn; a step is bounded in commands, ticks, bytes and time, what is left
  *    over has a step of its own
  */
@@ -288,11 +288,53 @@ static bool step_full(const struct server *s, struct mono since)
 	       mono_now().ns - since.ns >= STEP_MS * NS_PER_MS;
 }
 
+/* Doors at which leases are renewed. */
+static const enum link_door_kind holders[] = {DOOR_USERS, DOOR_LOCAL};
+
+/* Note how far has been heard. With more in the inbox than one step decides, or more at a door than one turn takes, a
+ * renewal that came in time may be among it. A door that is never empty has heard what waited at an instant once
+ * every peer has had as many messages taken as can wait: so a flood delays what is due by the time that the
+ * backlog takes, not for as long as it lasts. */
+static void hear(struct server *s)
+{
+	if (s->midway || s->inbox_at < s->inbox_n || s->turn.ns < s->stalled_until.ns)
+		return;
+	s->stalls = 0;
+	for (size_t i = 0; i < ARRAY_LEN(holders); i++) {
+		const struct link_door *door = s->door[holders[i]];
+		struct hearing *h = &s->hearing[i];
+
+		if (!door || !link_door_behind(door)) {
+			*h = (struct hearing){.until_ms = s->t_ms};
+			continue;
+		}
+		if (h->mark_ms && link_door_rounds(door) - h->rounds > link_door_depth(door)) {
+			h->until_ms = h->mark_ms;
+			h->mark_ms = 0;
+		}
+		if (!h->mark_ms) {
+			h->mark_ms = s->t_ms;
+			h->rounds = link_door_rounds(door);
+		}
+	}
+}
+
+/* Logical time until which everything that may renew a lease was decided. */
+static int64_t heard(const struct server *s)
+{
+	int64_t until = s->t_ms;
+
+	for (size_t i = 0; i < ARRAY_LEN(holders); i++)
+		if (s->hearing[i].until_ms && s->hearing[i].until_ms < until)
+			until = s->hearing[i].until_ms;
+	return until;
+}
+
 /* The scheduler and all deadlines: until nothing is left to do at this instant, or the step is full.
  * Returns whether more is left. */
 static bool decide_ticks(struct server *s)
 {
-	struct command cmd = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1, .tick.heard_ms = s->heard_ms};
+	struct command cmd = {.type = CMD_TICK, .via = VIA_INTERNAL, .principal = 1, .tick.heard_ms = heard(s)};
 	struct err err;
 
 	for (int i = 0; i < STEP_TICKS && s->batch.bytes < STEP_BYTES; i++) {
@@ -367,30 +409,33 @@ static void request_answer(struct server *s, struct request *r)
 	}
 }
 
-/* A turn is due every second at the latest. One that comes much later means that we were stopped or
- * starved: nobody could renew meanwhile, so the time counts against nobody. Decided before anything
- * that the standstill let pile up, timers included. */
-static void standstill_recover(struct server *s)
+/* A step is due every second at the latest, and is short. One that begins much later than the one before means that we
+ * were stopped or starved: nobody could renew meanwhile, so the time counts against nobody. Reckoned with at
+ * the first step of a turn, whose instant is behind the gap, before anything that the standstill let pile up,
+ * timers included. A shorter gap costs nobody time, but the threads that read the sockets stood still as well: what
+ * came meanwhile is not at the doors yet. */
+static void standstill_recover(struct server *s, struct mono began)
 {
-	int64_t gap_ms = mono_ms(s->turn) - mono_ms(s->last_step);
+	int64_t gap_ms = s->running && s->last_step.ns ? mono_ms(began) - mono_ms(s->last_step) : 0;
+	bool fresh = s->turn.ns != s->step_turn.ns;
 	struct request *r;
 
-	if (!s->running || !s->last_step.ns || gap_ms < STANDSTILL_MS)
+	s->last_step = began;
+	s->step_turn = s->turn;
+	if (gap_ms >= STALL_MS)
+		s->stood_ms += gap_ms;
+	if (!s->stood_ms || !fresh)
+		return;
+	gap_ms = s->stood_ms;
+	s->stood_ms = 0;
+	if (s->stalls++ < STALLS_MAX)
+		s->stalled_until.ns = s->turn.ns + STALL_HEAR_MS * NS_PER_MS;
+	if (gap_ms < STANDSTILL_MS)
 		return;
 	log_event(LOG_WARNING, "standstill", "gap_ms=%" PRId64, gap_ms);
 	server_command(s, CMD_RECOVER)->recover.down_ms = gap_ms;
 	r = s->inbox[--s->inbox_n]; /* it was put last: decide it first, outside the line */
 	request_decide(s, r);
-}
-
-/* Has all that came until this turn been decided? With more in the inbox than one step decides, or more at a door
- * than one turn takes, a renewal that came in time may be among it. */
-static bool all_heard(const struct server *s)
-{
-	for (int i = 0; i < DOOR_KINDS; i++)
-		if (s->door[i] && link_door_behind(s->door[i]))
-			return false;
-	return s->inbox_at == s->inbox_n && !s->midway;
 }
 
 /* Decide → apply → append → answer. Everything that changes state goes through here, and nothing
@@ -399,15 +444,18 @@ static bool server_step(struct server *s)
 {
 	size_t first = s->inbox_at;
 	struct mono since = mono_now();
+	int queries = 0;
 	bool more;
 
 	(void)server_now(s);
-	standstill_recover(s);
-	s->last_step = s->turn;
-	while (s->inbox_at < s->inbox_n && !step_full(s, since))
-		request_decide(s, s->inbox[s->inbox_at++]);
-	if (all_heard(s) || !s->heard_ms)
-		s->heard_ms = s->t_ms;
+	standstill_recover(s, since);
+	while (s->inbox_at < s->inbox_n && queries < STEP_QUERIES && !step_full(s, since)) {
+		struct request *r = s->inbox[s->inbox_at++];
+
+		queries += r->type == MSG_QUERY;
+		request_decide(s, r);
+	}
+	hear(s);
 	more = decide_ticks(s);
 	if (s->exit_code || batch_commit(s))
 		return false;

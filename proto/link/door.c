@@ -9,6 +9,10 @@
  * heartbeats would arm a timer per connection and take it back with each message, which libzmq does by
  * walking all timers of the I/O thread: with 10,000 agents that was most of what sluisd did.
  *
+ * ROUTER takes one message in turn from each peer that has some (fq.cpp). So between two messages of one peer every
+ * other one that waits has had one taken: that is a round, counted by a sentinel. One that does not speak for long is
+ * replaced by the next peer that does; how long doubles each time, so that it comes to more than there are peers.
+ *
  * User-Id is read from the body frame: libzmq 4.3.4 can lose the properties of the first one.
  *
  * ROUTER_HANDOVER stays off: with it a peer takes over another one's routing id and its replies.
@@ -28,7 +32,11 @@
 #include "proto/link/impl.h"
 #include "proto/link/loop.h"
 
-enum { DOOR_MAGIC = 0x646f6f72 };
+enum {
+	DOOR_MAGIC = 0x646f6f72,
+	PATIENCE_MIN = 64, /* messages of others until a sentinel that does not speak is given up */
+	TURN_BYTES = 2 << 20, /* taken in one turn of the loop */
+};
 
 struct link_door {
 	uint32_t magic;
@@ -47,6 +55,10 @@ struct link_door {
 	struct loop_timer again;
 	struct mono drained; /* the turn that did it last */
 	bool behind; /* messages were left then, or are being taken */
+	int depth;   /* messages of one peer that may wait here */
+	struct link_peer sentinel; /* rounds are counted by it */
+	uint64_t others, patience; /* messages since it had its turn, and how many it may be */
+	uint64_t rounds;
 	bool *freed; /* set while the callback runs: link_door_free says so there */
 };
 
@@ -327,8 +339,8 @@ int link_door_open(struct link_ctx *ctx, enum link_door_kind kind, const char *e
 		return err_set(err, ERR_SYS, "cannot make a socket: %s", zmq_strerror(errno));
 	}
 	ctx->sockets++;
-	link_set_common(door->socket, endpoint, lim.rcvhwm ? lim.rcvhwm : 64,
-			lim.sndhwm ? lim.sndhwm : 256,
+	door->depth = lim.rcvhwm ? lim.rcvhwm : 64;
+	link_set_common(door->socket, endpoint, door->depth, lim.sndhwm ? lim.sndhwm : 256,
 			lim.max_msg_bytes ? lim.max_msg_bytes : max_msg_default(kind));
 	link_set_int(door->socket, ZMQ_ROUTER_MANDATORY, 1);
 	link_set_int(door->socket, ZMQ_BACKLOG, LINK_BACKLOG);
@@ -412,6 +424,21 @@ static bool ident_parse(enum link_door_kind door, const char *user, struct link_
 	return false;
 }
 
+static void round_note(struct link_door *door, const struct link_peer *peer)
+{
+	if (!peer->len)
+		return;
+	if (peer->len == door->sentinel.len && !memcmp(peer->id, door->sentinel.id, peer->len)) {
+		door->rounds++;
+		door->patience = PATIENCE_MIN + 2 * door->others;
+		door->others = 0;
+	} else if (++door->others > door->patience) {
+		door->sentinel = *peer;
+		door->patience = PATIENCE_MIN + 2 * door->patience;
+		door->others = 0;
+	}
+}
+
 /* One message. 0, ERR_AGAIN, or ERR_FORMAT for one that was dropped. */
 static int door_recv_one(struct link_door *door, struct link_msg *msg)
 {
@@ -427,6 +454,7 @@ static int door_recv_one(struct link_door *door, struct link_msg *msg)
 	fits = len > 0 && len <= LINK_PEER_BYTES_MAX;
 	msg->peer.len = fits ? (uint8_t)len : 0;
 	memcpy(msg->peer.id, zmq_msg_data(frame), msg->peer.len);
+	round_note(door, &msg->peer);
 	more = zmq_msg_more(frame);
 	(void)zmq_msg_close(frame);
 	rc = more ? link_recv_last(door->socket, frame) : ERR_FORMAT;
@@ -473,6 +501,9 @@ bool link_door_ready(struct link_door *door)
 }
 
 bool link_door_behind(const struct link_door *door) { return door->behind; }
+uint64_t link_door_rounds(const struct link_door *door) { return door->rounds; }
+/* One more than the queue: a message that its reader has begun to take has left it. */
+uint64_t link_door_depth(const struct link_door *door) { return (uint64_t)door->depth + 1; }
 
 static int send_frame(void *socket, const void *data, size_t len, int flags)
 {
@@ -513,15 +544,17 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 static void door_drain(struct link_door *door)
 {
 	bool freed = false;
+	size_t bytes = 0;
 
 	door->freed = &freed;
 	door->drained = loop_now(door->loop);
 	door->behind = true;
-	for (unsigned int n = 0; n < door->max_per_turn; n++) {
+	for (unsigned int n = 0; n < door->max_per_turn && bytes < TURN_BYTES; n++) {
 		struct link_msg msg;
 
 		if (link_door_recv(door, &msg) < 0)
 			break;
+		bytes += msg.len;
 		door->cb(door, &msg, door->arg);
 		link_msg_done(&msg);
 		if (freed)

@@ -172,6 +172,11 @@ int link_door_recv(struct link_door *door, struct link_msg *ret_msg) NODISCARD;
 bool link_door_ready(struct link_door *door);
 /* Did its last turn in the loop leave messages behind, for being full? */
 bool link_door_behind(const struct link_door *door);
+/* How often every peer with messages waiting has had one taken. When this has risen by more than
+ * link_door_depth, the most that waits of one peer, all that waited before has been taken, also where the
+ * door has not been empty since. O(1). */
+uint64_t link_door_rounds(const struct link_door *door);
+uint64_t link_door_depth(const struct link_door *door);
 /* Hand `len` bytes to the peer's queue. 0; ERR_UNREACHABLE: no such connection any more; ERR_AGAIN:
  * its queue is full. Never waits. The bytes are copied. */
 int link_door_send(struct link_door *door, const struct link_peer *peer, const void *data,
@@ -179,8 +184,8 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 
 /* `msg` is borrowed for the call. The callback may send, and may free the door. */
 typedef void link_door_fn(struct link_door *door, const struct link_msg *msg, void *arg);
-/* Let `loop` receive for this door: at most `max_per_turn` messages a turn, one call each. Once per
- * door; the loop has to outlive it. */
+/* Let `loop` receive for this door: at most `max_per_turn` messages a turn, one call each, and no more once they
+ * are 2 MiB. Once per door; the loop has to outlive it. */
 int link_door_watch(struct loop *loop, struct link_door *door, link_door_fn *cb, void *arg,
 		    unsigned int max_per_turn, struct err *err) NODISCARD;
 

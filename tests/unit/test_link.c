@@ -659,6 +659,50 @@ static void connections_are_watched_by_the_kernel(void **state)
 	link_door_free(door);
 }
 
+/* A flooded door has no empty moment: what has come by an instant is known to be taken by counting rounds. Each gives
+ * every peer that waits its turn, and they go on when the peer they were counted by has left. */
+static void rounds_serve_everybody_who_waits(void **state)
+{
+	enum { EACH = 60, PEERS = 3 };
+	struct link_key keys[] = {key_of(&anna, 7, DOOR_BIT(DOOR_USERS)), key_of(&bert, 8, DOOR_BIT(DOOR_USERS))};
+	struct link_client *c[PEERS], *first;
+	uint64_t heard[PEERS] = {0}, before;
+	struct link_door *door;
+	struct link_msg msg;
+
+	(void)state;
+	link_keys_publish(ctx, keys, ARRAY_LEN(keys));
+	door = door_open(DOOR_USERS, NULL);
+	assert_true(link_door_depth(door) >= 64);
+	first = client_open(door, &bert);
+	for (int i = 0; i < 300; i++) { /* alone for long: nothing is expected sooner than that */
+		client_say(first, "x");
+		door_hear(door, &msg);
+		link_msg_done(&msg);
+	}
+	assert_true(link_door_rounds(door) > 200);
+	link_client_free(first);
+	for (size_t i = 0; i < PEERS; i++)
+		c[i] = client_open(door, &anna);
+	before = link_door_rounds(door);
+	for (int i = 0; i < PEERS * EACH; i++) {
+		uint64_t least = UINT64_MAX;
+
+		for (size_t k = 0; i % PEERS == 0 && k < PEERS; k++)
+			client_say(c[k], k == 0 ? "0" : k == 1 ? "1" : "2");
+		door_hear(door, &msg);
+		heard[msg.data[0] - '0']++;
+		link_msg_done(&msg);
+		for (size_t k = 0; k < PEERS; k++)
+			least = heard[k] < least ? heard[k] : least;
+		assert_true(link_door_rounds(door) - before <= least + 1);
+	}
+	assert_in_range(link_door_rounds(door) - before, EACH / 3, EACH);
+	for (size_t i = 0; i < PEERS; i++)
+		link_client_free(c[i]);
+	link_door_free(door);
+}
+
 static void odd_frames_are_dropped_and_counted(void **state)
 {
 	struct link_key keys[] = {key_of(&anna, 7, DOOR_BIT(DOOR_USERS))};
@@ -775,7 +819,7 @@ struct show {
 	struct link_key key;
 	struct link_peer held[BURST];
 	size_t n_held;
-	unsigned int heard_this_turn, heard, answers, turns;
+	unsigned int heard_this_turn, large_this_turn, heard, answers, turns;
 	unsigned int connected, disconnected, refused;
 	unsigned int turns_behind;
 	bool free_in_callback;
@@ -789,6 +833,7 @@ static void show_door(struct link_door *door, const struct link_msg *msg, void *
 	assert_int_equal(msg->ident.cred_id, 7);
 	s->heard++;
 	s->heard_this_turn++;
+	s->large_this_turn += msg->len > 1000;
 	s->held[s->n_held++ % BURST] = msg->peer;
 	if (s->free_in_callback) {
 		link_door_free(door);
@@ -908,6 +953,7 @@ static void wakeups_survive_bounds_and_sends(void **state)
 				  key_of(&bert, 9, DOOR_BIT(DOOR_AGENTS))};
 	struct link_door *agents = door_open(DOOR_AGENTS, NULL);
 	struct link_client *b = client_open(agents, &bert);
+	static const char large[512 << 10];
 	struct show s = {0};
 
 	(void)state;
@@ -946,6 +992,17 @@ static void wakeups_survive_bounds_and_sends(void **state)
 	client_say(s.client, "while you answer");
 	turns_until(s.loop, &s.answers, 3);
 
+	/* Nor does a turn take more than 2 MiB, so that it stays short whatever is sent. */
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(link_client_send(s.client, large, sizeof large), 0);
+	for (int i = 0; i < 4; i++)
+		let_arrive(agents, b);
+	for (unsigned int goal = s.heard + 8; s.heard < goal;) {
+		s.large_this_turn = 0;
+		assert_int_equal(loop_turn(s.loop, 1000, &err), 0);
+		assert_true(s.large_this_turn <= 4);
+	}
+
 	link_client_free(s.client);
 	link_client_free(b);
 	link_door_free(s.door);
@@ -971,6 +1028,7 @@ int main(void)
 		cmocka_unit_test(endpoints_are_judged),
 		cmocka_unit_test(a_forged_routing_id_changes_nothing),
 		cmocka_unit_test(connections_are_watched_by_the_kernel),
+		cmocka_unit_test(rounds_serve_everybody_who_waits),
 		cmocka_unit_test(odd_frames_are_dropped_and_counted),
 		cmocka_unit_test(oversized_messages_cost_the_connection),
 		cmocka_unit_test(sends_say_what_became_of_them),
