@@ -119,8 +119,7 @@ static void accepted(struct holder *h, struct boot now, const struct holder_stam
 	struct boot deadline = boot_after(stamp->sent, ttl - rate - HOLDER_MARGIN_MS);
 	int64_t left_ms, wait_ms = res->renew_after_ms > 0 ? res->renew_after_ms : ttl / 3;
 
-	if (deadline.ns > h->deadline.ns || h->state == HOLDER_UNSURE)
-		h->deadline = deadline;
+	h->deadline = deadline; /* answers are taken in order of their numbers: the latest knows best */
 	h->ttl_ms = ttl;
 	h->renewals++;
 	h->backoff_ms = 0;

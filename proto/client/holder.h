@@ -11,6 +11,8 @@
  *    sent + ttl * (1 - 1000 ppm) - 1 s. The daemon counts the same ttl from its commit, which is
  *    later, so the holder stops believing first, whatever the clocks' rates do within 1000 ppm.
  *  - A stamp belongs to one renew_seq. A retry repeats the sequence number and keeps the stamp.
+ *  - The latest answer counts, also when it leaves less than an earlier one did: a recall came, or sluisd was
+ *    started anew, its clock was set right, and the end of the term is nearer than it had thought.
  *  - When the wall clock moves ahead of BOOTTIME by more than 2 s, the machine was perhaps stopped
  *    and restored with its BOOTTIME standing still: nothing sent before counts any more.
  *  - Past the deadline the holder does not act as holder (hand out endpoints, scale); it kills

@@ -682,6 +682,24 @@ static void an_old_attempt_is_replaced(void **state)
 	assert_int_equal(h.deadline.ns, (second + TTL - TTL / 1000 - 1 - HOLDER_MARGIN_MS) * NS_PER_MS);
 }
 
+/* Recalled, or told of the end of its term: what an earlier answer had promised on top is gone. */
+static void a_later_answer_may_tell_less(void **state)
+{
+	struct holder h = held_since(0, 1);
+	struct lease_renew_item item;
+	struct renew_result res = granted(&h);
+	int64_t last = 300001 + 120 * SECOND - 120 - 1 - HOLDER_MARGIN_MS;
+
+	(void)state;
+	holder_send(&h, at(300001), &item);
+	res.ttl_ms = 120 * SECOND;
+	res.recall_in_ms = 120 * SECOND;
+	holder_reply(&h, at(300010), wall_at(300010), 4022, &res);
+	assert_int_equal(h.deadline.ns, last * NS_PER_MS);
+	assert_true(holder_may_act(&h, at(last - 1), wall_at(last - 1)));
+	assert_false(holder_may_act(&h, at(last), wall_at(last)));
+}
+
 /* A machine that was frozen and restored finds its wall clock ahead: whatever it believed is void, also
  * an answer that was under way. */
 static void a_jump_of_the_wall_clock_voids_all(void **state)
@@ -956,6 +974,7 @@ int main(void)
 		cmocka_unit_test(the_next_renewal_is_when_the_daemon_says),
 		cmocka_unit_test(a_retry_keeps_its_stamp),
 		cmocka_unit_test(an_old_attempt_is_replaced),
+		cmocka_unit_test(a_later_answer_may_tell_less),
 		cmocka_unit_test(a_jump_of_the_wall_clock_voids_all),
 		cmocka_unit_test(small_or_backward_steps_are_harmless),
 		cmocka_unit_test(an_answer_across_a_jump_is_void),
