@@ -697,6 +697,7 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	cfg.incarnation = incarnation;
 	s->checks_made = incarnation << 24;
 	cfg.epoch_seen = table_meta_get(s->table, TABLE_CLUSTER_EPOCH);
+	cfg.alloc_seen = table_epoch_max(s->table);
 	cfg.table_rebuilt = found.rebuilt && !(found.none && !exec_count(s->exec)); /* else the node is new */
 	if (found.rebuilt && !cfg.table_rebuilt) {
 		code = table_meta_set(s->table, TABLE_ROWS_MISSING, 0, err);

@@ -11,6 +11,9 @@
  *  - work that the state no longer knows is stopped by an explicit row, if its allocation is one of
  *    ours (below next_alloc); what we have never heard of is left alone, and in safe mode everything is;
  *    when that ends, every node hears again what is wanted of it
+ *  - a node that has obeyed a later sluisd is not greeted, as it would not obey: unless this state was restored and
+ *    nobody has confirmed it yet, which makes it the later one, whatever the clocks said: then its epoch is raised
+ *    above all that is heard of
  *  - silence means something only while sluisd itself listens: not in the first rejoin grace after
  *    the start, and time in which our own loop stood still does not count
  */
@@ -219,6 +222,33 @@ static int other_machine(struct server *s, const struct session *se, const struc
 	return ERR_CONFLICT;
 }
 
+/* Has the node obeyed a later sluisd? */
+static int later_sluisd(struct server *s, uint32_t node, uint64_t seen, struct err *err)
+{
+	static struct log_limit limit = {.burst = 10, .window_ms = MS_PER_MIN};
+	struct store_head head;
+	int rc;
+
+	if (seen <= s->epoch)
+		return 0;
+	store_head(s->store, &head);
+	if (head.restored && seen < STORE_EPOCH_MADE_UP) {
+		rc = store_epoch_raise(s->store, seen + STORE_EPOCH_STEP, &s->epoch, err);
+		if (rc)
+			server_fail(s, err);
+		else
+			log_event(LOG_WARNING, "epoch raised", "node=%s seen=%" PRIu64 " epoch=%" PRIu64,
+				  core_node(s->core, node)->name, seen, s->epoch);
+		return rc;
+	}
+	log_event_limited(&limit, loop_now(s->loop), LOG_ERR, "later sluisd", "node=%s seen=%" PRIu64 " epoch=%" PRIu64,
+			  core_node(s->core, node)->name, seen, s->epoch);
+	(void)err_set(err, ERR_SUPERSEDED, "this node has obeyed a later sluisd: epoch %" PRIu64 ", here %" PRIu64, seen,
+		      s->epoch);
+	(void)err_hint(err, "stop this sluisd; if it is the right one, restore a backup of it: sluisd(8), EXAMPLES");
+	return ERR_SUPERSEDED;
+}
+
 static int take_hello(struct server *s, struct request *r, struct err *err)
 {
 	const struct msg_hello *hello = r->msg;
@@ -235,6 +265,8 @@ static int take_hello(struct server *s, struct request *r, struct err *err)
 	if (rc)
 		return err_prefix(err, "the node's part of the greeting");
 	rc = other_machine(s, session_of(s, r->node), r, &cmd->node_hello, err);
+	if (!rc)
+		rc = later_sluisd(s, r->node, cmd->node_hello.epoch_seen, err);
 	if (rc)
 		return rc;
 	devices = s->counts.devices - node->devices_n + cmd->node_hello.devices_n;

@@ -95,7 +95,7 @@ static int say(const char *what, const struct err *err, int status)
 static int restore(const struct options *o)
 {
 	struct err err;
-	int rc = store_restore(o->restore, o->state_dir, &err);
+	int rc = store_restore(o->restore, o->state_dir, wall_ms(wall_now()), &err);
 
 	if (rc)
 		return say("cannot restore", &err, rc == ERR_EXISTS || rc == ERR_NOTFOUND ? EXIT_CONF : EXIT_STORAGE);

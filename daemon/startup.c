@@ -294,7 +294,7 @@ static int resume(struct server *s, struct err *err)
 	if (core_cluster(s->core))
 		down_ms = server_now(s) - disk_ms;
 	FAILPOINT("startup.loaded");
-	rc = store_epoch_raise(s->store, &s->epoch, err);
+	rc = store_epoch_raise(s->store, 0, &s->epoch, err);
 	if (rc)
 		return rc;
 	if (settings_fill(s, &init, &s->turn_arena))
@@ -302,6 +302,8 @@ static int resume(struct server *s, struct err *err)
 	recover = &server_command(s, CMD_RECOVER)->recover;
 	recover->down_ms = down_ms;
 	recover->safe_mode = head.restored || down_ms > DAY_MS_SAFE;
+	if (recover->safe_mode)
+		randombytes_buf(&recover->salt, sizeof recover->salt);
 	log_event(recover->safe_mode ? LOG_WARNING : LOG_NOTICE, "recovered",
 		  "seq=%" PRIu64 " epoch=%" PRIu64 " down_ms=%" PRId64 " safe_mode=%s nodes=%" PRId64
 		  " pending=%" PRId64 " leases=%" PRId64,

@@ -66,6 +66,7 @@ struct agent {
 	struct epoch *epochs;
 	uint32_t epochs_n;
 	uint64_t epoch; /* highest seen */
+	uint64_t alloc_seen;
 	bool epoch_dirty, whole_dirty;
 	struct buf bytes;
 	struct arena scratch;
@@ -106,6 +107,7 @@ struct agent *agent_new(const struct agent_cfg *cfg)
 
 	a->cfg = *cfg;
 	a->epoch = cfg->epoch_seen;
+	a->alloc_seen = cfg->alloc_seen;
 	a->suspicious = cfg->table_rebuilt;
 	a->backoff_ms = cfg->backoff_ms;
 	a->hb_ms = cfg->heartbeat_ms ? cfg->heartbeat_ms : 5000;
@@ -375,6 +377,8 @@ static void raise_epochs(struct agent *a, const struct row *r)
 			continue;
 		a->epochs = xrealloc(a->epochs, (a->epochs_n + 1) * sizeof *a->epochs);
 		a->epochs[a->epochs_n++] = e;
+		if (a->alloc_seen < e.value)
+			a->alloc_seen = e.value;
 		a->sync_wanted = true;
 	}
 }
@@ -1687,6 +1691,7 @@ void agent_fill_hello(struct agent *a, struct agent_now now, struct cmd_node_hel
 	(void)snprintf(hello->boot_id, sizeof hello->boot_id, "%s", a->cfg.boot_id);
 	hello->incarnation = a->cfg.incarnation;
 	hello->epoch_seen = a->epoch;
+	hello->alloc_seen = a->alloc_seen;
 	hello->units_n = statuses(a, now, &hello->units);
 }
 

@@ -51,6 +51,7 @@ struct agent_cfg {
 	char boot_id[40];
 	uint64_t incarnation;
 	uint64_t epoch_seen;     /* highest cluster epoch obeyed, from the table */
+	uint64_t alloc_seen;     /* highest epoch of a device, from the table */
 	bool table_rebuilt;      /* rows may be missing: so in each life until ACTION_WHOLE was synced */
 	uint16_t port_first, port_last;
 	int64_t report_ms;       /* the longest that a change waits for others to be told with it */

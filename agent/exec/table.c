@@ -531,6 +531,15 @@ uint64_t table_epoch_get(const struct table *t, const char *device)
 	return there ? t->devices[i].epoch : 0;
 }
 
+uint64_t table_epoch_max(const struct table *t)
+{
+	uint64_t max = 0;
+
+	for (size_t i = 0; i < t->n_devices; i++)
+		max = t->devices[i].epoch > max ? t->devices[i].epoch : max;
+	return max;
+}
+
 int table_epoch_raise(struct table *t, const char *device, uint64_t epoch, struct err *err)
 {
 	uint64_t now = table_epoch_get(t, device);

@@ -74,6 +74,8 @@ size_t table_row_count(const struct table *t);
 
 /* Highest epoch seen for a device; 0 if none. */
 uint64_t table_epoch_get(const struct table *t, const char *device);
+/* The highest of all devices. */
+uint64_t table_epoch_max(const struct table *t);
 /* Returns 0, also for the epoch it has; ERR_STALE for a lower one; ERR_INVAL, ERR_NOROOM. */
 int table_epoch_raise(struct table *t, const char *device, uint64_t epoch, struct err *err) NODISCARD;
 

@@ -86,11 +86,12 @@ static void rows_apply(const struct core *c, struct decision *d, int64_t t, uint
 		alloc_report(c, d, t, node, &rows[i]);
 }
 
-/* After a restore of an older copy a node may show allocations of a future that the copy does not know. Their
- * numbers are the newest ever given: whatever the clocks did, they are not given again, and can be stopped. */
-static void ids_seen(const struct core *c, struct decision *d, const struct unit_status *rows, uint32_t n)
+/* After a restore of an older copy a node may show allocations of a future that the copy does not know, or have
+ * bound its devices to such. Their numbers are the newest ever given: whatever the clocks did, they are not given
+ * again, and can be stopped; and the node, which takes no lower ones on these devices, takes ours. */
+static void ids_seen(const struct core *c, struct decision *d, uint64_t bound, const struct unit_status *rows, uint32_t n)
 {
-	uint64_t newest = 0;
+	uint64_t newest = bound < FENCE_MAX ? bound : 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		if (rows[i].alloc < FENCE_MAX)
@@ -151,7 +152,7 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 		flavors_match(c, d, n);
 		state_set(n, NODE_READY, t);
 	}
-	ids_seen(c, d, h->units, h->units_n);
+	ids_seen(c, d, h->alloc_seen, h->units, h->units_n);
 	rows_apply(c, d, t, h->node, h->units, h->units_n);
 	d->result.id = h->node;
 	d->result.state = n->state;

@@ -24,10 +24,6 @@ enum { TRAILER_BYTES = 8 + 8 + STORE_HASH_BYTES, CHUNK_BYTES = 1 << 18 };
 
 static const char TRAILER_MAGIC[9] = "SLUISBAK";
 
-/* Epochs between a backup's and a restored store's: more starts than the lost present can have had.
- */
-#define RESTORE_EPOCH_STEP (UINT64_C(1) << 32)
-
 /* Read `bytes` of fd from its start: hash them and, if out >= 0, copy them there. */
 static int stream(int fd, uint64_t bytes, int out, uint8_t ret_hash[STORE_HASH_BYTES],
 		  struct err *err)
@@ -182,8 +178,8 @@ int store_backup(struct store *s, const char *path, struct store_check *ret_chec
 	return r;
 }
 
-/* Make the copied file a store of its own present. */
-static int renew_epoch(const char *path, struct err *err)
+/* Make the copied file a store of its own present, and of no other restore's. */
+static int renew_epoch(const char *path, int64_t wall_ms, struct err *err)
 {
 	struct disk_head h;
 	struct disk d;
@@ -201,8 +197,10 @@ static int renew_epoch(const char *path, struct err *err)
 		return r;
 	}
 	r = disk_head_get(&d, txn, &h, err);
-	if (!r && ckd_add(&h.epoch, h.epoch, RESTORE_EPOCH_STEP))
+	if (!r && ckd_add(&h.epoch, h.epoch, STORE_EPOCH_STEP))
 		r = err_set(err, ERR_RANGE, "the epoch cannot be raised further");
+	if (wall_ms > 0 && h.epoch < STORE_EPOCH_AT(wall_ms))
+		h.epoch = STORE_EPOCH_AT(wall_ms);
 	h.restored = true;
 	if (!r)
 		r = disk_head_put(&d, txn, &h, err);
@@ -236,7 +234,7 @@ static int copy_to(const char *path, int dir_fd, struct err *err)
 	return r;
 }
 
-static int restore_into(const char *path, const char *dir, int dir_fd, struct err *err)
+static int restore_into(const char *path, const char *dir, int dir_fd, int64_t wall_ms, struct err *err)
 {
 	char *fresh;
 	int r;
@@ -249,7 +247,7 @@ static int restore_into(const char *path, const char *dir, int dir_fd, struct er
 	if (!r)
 		r = verify_sealed(fresh, &(struct store_check){0}, err);
 	if (!r)
-		r = renew_epoch(fresh, err);
+		r = renew_epoch(fresh, wall_ms, err);
 	FAILPOINT("store.restore.renewed");
 	free(fresh);
 	(void)unlinkat(dir_fd, STORE_DATA_NEW "-lock", 0);
@@ -263,13 +261,13 @@ static int restore_into(const char *path, const char *dir, int dir_fd, struct er
 	return r;
 }
 
-int store_restore(const char *path, const char *dir, struct err *err)
+int store_restore(const char *path, const char *dir, int64_t wall_ms, struct err *err)
 {
 	int dir_fd, lock_fd, r = store_dir_lock(dir, true, &dir_fd, &lock_fd, err);
 
 	if (r)
 		return r;
-	r = restore_into(path, dir, dir_fd, err);
+	r = restore_into(path, dir, dir_fd, wall_ms, err);
 	if (r)
 		err_prefix(err, "restoring '%.80s'", path);
 	(void)close(lock_fd);

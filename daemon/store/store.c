@@ -643,14 +643,14 @@ static int commit_head(struct store *s, const struct disk_head *h, struct err *e
 	return 0;
 }
 
-int store_epoch_raise(struct store *s, uint64_t *ret_epoch, struct err *err)
+int store_epoch_raise(struct store *s, uint64_t above, uint64_t *ret_epoch, struct err *err)
 {
 	struct disk_head h = s->head;
 	int r;
 
 	if (store_broken(s))
 		return refuse_broken(err);
-	if (ckd_add(&h.epoch, h.epoch, 1))
+	if (ckd_add(&h.epoch, h.epoch < above ? above : h.epoch, 1))
 		return err_set(err, ERR_RANGE, "the epoch cannot be raised further");
 	r = commit_head(s, &h, err);
 	if (!r)

@@ -146,8 +146,16 @@ void store_blob_hash(const void *data, size_t len, uint8_t ret_hash[STORE_HASH_B
 int store_blob_get(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct buf *ret,
 		   struct err *err) NODISCARD;
 
-/* Raise the cluster epoch by one, synced: once at each start, before the first append. */
-int store_epoch_raise(struct store *s, uint64_t *ret_epoch, struct err *err) NODISCARD;
+/* Epochs between one line of starts and the next: more starts than a lost present can have had. */
+#define STORE_EPOCH_STEP (UINT64_C(1) << 32)
+/* The least epoch of a store restored at this instant, so that two restores of one copy part ways. Below
+ * STORE_EPOCH_MADE_UP, which no line of starts reaches before the year 2500. */
+#define STORE_EPOCH_AT(wall_ms) ((uint64_t)(wall_ms) << 18)
+#define STORE_EPOCH_MADE_UP (UINT64_C(1) << 62)
+
+/* Raise the cluster epoch, synced, to one more than it is and than `above`: at each start, before the first
+ * append, above nothing (0); and when a restored store hears that it is not the latest. */
+int store_epoch_raise(struct store *s, uint64_t above, uint64_t *ret_epoch, struct err *err) NODISCARD;
 
 /* Write all state records held back, and a digest mark at the head. `ret_mark` may be NULL. Before
  * a clean exit, and whenever a signed checkpoint is wanted. */
@@ -186,9 +194,9 @@ int store_backup(struct store *s, const char *path, struct store_check *ret_chec
 /* The walk of store_verify() over a backup file, which is only read. */
 int store_backup_verify(const char *path, struct store_check *ret_check, struct err *err) NODISCARD;
 
-/* Make a store in `dir` from the backup file `path`: verified, epoch raised by 2^32 so that nothing
- * of the lost present can be mistaken for ours, and `restored` set. ERR_EXISTS: dir holds a store.
- */
-int store_restore(const char *path, const char *dir, struct err *err) NODISCARD;
+/* Make a store in `dir` from the backup file `path`: verified, epoch raised by STORE_EPOCH_STEP and at least to
+ * STORE_EPOCH_AT(wall_ms) so that nothing of the lost present can be mistaken for ours, and `restored` set.
+ * ERR_EXISTS: dir holds a store. */
+int store_restore(const char *path, const char *dir, int64_t wall_ms, struct err *err) NODISCARD;
 
 #endif

@@ -87,6 +87,7 @@ struct cmd_init { /* first start on an empty store, and changed settings later *
 struct cmd_recover {
 	int64_t down_ms; /* how long nothing could be received */
 	bool safe_mode;
+	uint64_t salt; /* safe mode: any number; makes the ids of this future its own */
 };
 struct cmd_node_liveness {
 	uint32_t node;
@@ -99,6 +100,7 @@ struct cmd_node_hello {
 	char boot_id[40];
 	uint64_t incarnation;
 	uint64_t epoch_seen; /* highest cluster epoch the agent obeyed */
+	uint64_t alloc_seen; /* highest allocation that was bound to a device of it */
 	char address[NAME_BYTES];
 	uint16_t cores_reserved;
 	uint32_t memory_reserved_mib;

@@ -91,7 +91,7 @@ SCHEMA(cmd_init);
 
 #define T struct cmd_recover
 FIELDS(cmd_recover) = {
-	F(1, down_ms), F(2, safe_mode),
+	F(1, down_ms), F(2, safe_mode), F(3, salt),
 };
 #undef T
 SCHEMA(cmd_recover);
@@ -109,7 +109,7 @@ FIELDS(cmd_node_hello) = {
 	F(6, cores_reserved), F(7, memory_reserved_mib), F(8, emulated), F(9, digest),
 	F(10, cores_n), F(11, memory_mib), LIST(12, labels, LABELS_PER_NODE_MAX, label),
 	LIST(13, devices, DEVICES_PER_NODE_MAX, device),
-	LIST(14, units, UNITS_PER_NODE_MAX, unit_status), F(15, isolation),
+	LIST(14, units, UNITS_PER_NODE_MAX, unit_status), F(15, isolation), F(16, alloc_seen),
 };
 #undef T
 SCHEMA(cmd_node_hello);

@@ -646,7 +646,7 @@ def disk_fails():
 
 
 def restored(backup, jobs):
-    r = Daemon("restored")
+    r, started = Daemon("restored"), time.time()
     p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
     ok(p.returncode == 0 and "safe mode" in p.stdout, "a backup is restored", p)
     p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
@@ -656,8 +656,23 @@ def restored(backup, jobs):
     status = c.query("status")
     ok(status["safe_mode"], "it starts in safe mode")
     ok(jobs <= {j["job"]["id"] for j in c.query("jobs", all=True)["items"]}, "with what the backup had")
+    keys, _, _ = invite(r, c, "node", "traveller")
+    first = Agent(r, keys)
+    epoch = first.hello()["epoch"]
+    ok(epoch >= int(started * 1000) << 18, "its epoch is of this moment: two restores of one copy part ways", epoch)
+    seen = epoch + (1 << 40)    # the copy was restored before, by a clock that was ahead, and nodes obeyed that one
+    second = Agent(r, keys, incarnation=2)
+    raised = second.hello(epoch_seen=seen)["epoch"]
+    ok(raised > seen + (1 << 32) - 1, "a node that has obeyed another one obeys this, as it is the latest", (raised, seen))
+    second.heartbeat()
+    ok(second.until(lambda m: m[0] == "HEARTBEAT_ACK"), "and is listened to")
+    refused(lambda: Agent(r, keys, incarnation=3).hello(epoch_seen=1 << 62), "ERR_SUPERSEDED", "a number made up is not believed")
     c.command("resume", {})
     ok(not c.query("status")["safe_mode"], "until an admin resumes it")
+    refused(lambda: Agent(r, keys, incarnation=4).hello(epoch_seen=raised + 1), "ERR_SUPERSEDED",
+            "from then on a node that has obeyed a later one is not greeted")
+    ok("later sluisd" in r.log(), "and the journal says so")
+    equal(Agent(r, keys, incarnation=5).hello(epoch_seen=raised)["epoch"], raised, "all others are")
     equal(r.end(), 0, "SIGTERM ends it with 0")
     r.start()
     ok(not r.admin().query("status")["safe_mode"], "and it stays resumed")

@@ -144,6 +144,8 @@ static void agent_begin(struct sim *s, uint16_t at, struct sim_agent *a)
 	(void)snprintf(cfg.boot_id, sizeof cfg.boot_id, "%.20s-boot-%u", m->name, m->boot);
 	cfg.incarnation = a->incarnation;
 	cfg.epoch_seen = m->disk.cluster;
+	for (size_t i = 0; i < ARRAY_LEN(a->epoch); i++)
+		cfg.alloc_seen = a->epoch[i] > cfg.alloc_seen ? a->epoch[i] : cfg.alloc_seen;
 	cfg.table_rebuilt = m->disk.lost;
 	cfg.epoch_of = epoch_of;
 	cfg.ctx = a;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 static const int64_t EPOCH0_MS = INT64_C(1800000000000);
+static const uint64_t EPOCH_STEP = UINT64_C(1) << 32; /* as STORE_EPOCH_STEP */
 static const int64_t TURN_MS = 2000;
 static const int64_t GAP_MS = 6000; /* longer between two turns: nobody could be heard */
 enum { TICKS_MAX = 20000 };
@@ -522,7 +523,7 @@ static void on_command(struct sim *s, const struct sim_msg *m)
 	r->req = m->req;
 	r->t_ms = daemon_t(s);
 	r->renew_seq = m->renew_seq;
-	r->epoch = s->d.store.epoch;
+	r->life = s->n.restores;
 	r->cmd = m->cmd;
 	memcpy(r->key, m->key, sizeof r->key);
 	r->code = decide_one(s, &cmd, &err);
@@ -642,6 +643,8 @@ static void on_hello(struct sim *s, const struct sim_msg *m, const struct msg_he
 
 	ENSURE(!schema_decode(&schema_cmd_node_hello, hello->node.data, hello->node.len, &cmd.node_hello, &s->d.arena, &err));
 	cmd.node_hello.node = mc->node;
+	if (cmd.node_hello.epoch_seen > s->d.store.epoch && s->d.store.restored) /* as later_sluisd() */
+		welcome.epoch = s->d.store.epoch = cmd.node_hello.epoch_seen + EPOCH_STEP + 1;
 	rc = decide_one(s, &cmd, &err);
 	if (rc) {
 		const struct msg_reply reply = {.code = rc};
@@ -872,6 +875,7 @@ static void recover(struct sim *s, int64_t down_ms, bool safe_mode)
 		return;
 	cmd.recover.down_ms = down_ms;
 	cmd.recover.safe_mode = safe_mode;
+	cmd.recover.salt = safe_mode ? prng_next(&s->rng) : 0;
 	if (decide_one(s, &cmd, &err))
 		sim_violation(s, "recovering was refused: %s", err.msg);
 }
@@ -983,6 +987,7 @@ void daemon_backup(struct sim *s)
 	b = &d->backup[d->backups_n < SIM_BACKUPS_MAX ? d->backups_n++ : sim_below(s, SIM_BACKUPS_MAX)];
 	tables_copy(b->table, d->store.table);
 	b->seq = d->store.log[d->store.log_n - 1].seq;
+	b->epoch = d->store.epoch;
 }
 
 void daemon_restore(struct sim *s, uint32_t backup)
@@ -996,7 +1001,9 @@ void daemon_restore(struct sim *s, uint32_t backup)
 	tables_copy(d->store.table, d->backup[backup].table);
 	while (d->store.log_n && d->store.log[d->store.log_n - 1].seq > b->seq)
 		log_done(&d->store.log[--d->store.log_n]);
-	d->store.epoch += UINT64_C(1) << 32;
+	d->store.epoch = b->epoch + EPOCH_STEP;
+	if (d->store.epoch < (uint64_t)(EPOCH0_MS + s->now_ms + d->wall_off_ms) << 18)
+		d->store.epoch = (uint64_t)(EPOCH0_MS + s->now_ms + d->wall_off_ms) << 18;
 	d->store.restored = true;
 	c = core_of_tables(s, d->store.table);
 	s->lost_ids[s->lost_ids_n].from = core_cluster(c)->next_alloc;
@@ -1006,6 +1013,7 @@ void daemon_restore(struct sim *s, uint32_t backup)
 		if (d->backup[i].seq > b->seq) {
 			tables_copy(d->backup[i].table, d->backup[backup].table);
 			d->backup[i].seq = b->seq;
+			d->backup[i].epoch = b->epoch;
 		}
 	acks_forget(s, b->seq);
 	s->told_n = 0; /* the copy does not know of it */

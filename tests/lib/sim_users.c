@@ -645,7 +645,7 @@ static void acked(struct sim *s, const struct sim_user *u, const struct sim_msg 
 {
 	struct sim_ack *a;
 
-	if (!m->seq || m->epoch >> 32 != s->d.store.epoch >> 32)
+	if (!m->seq || m->life != s->n.restores)
 		return; /* nothing was logged; or an answer from a future that a restore undid */
 	if (s->ack_n == s->ack_cap) {
 		s->ack_cap = s->ack_cap ? s->ack_cap * 2 : 64;

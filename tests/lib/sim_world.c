@@ -334,8 +334,7 @@ static void fault(struct sim *s)
 		}
 		break;
 	case FAULT_WALL_STEP:
-		/* after a restore it is not set back: time tells two futures of one copy apart */
-		s->d.wall_off_ms = sim_span(s, s->n.restores ? s->d.wall_off_ms : -2 * MS_PER_HOUR, 2 * MS_PER_HOUR);
+		s->d.wall_off_ms = sim_span(s, -2 * MS_PER_HOUR, 2 * MS_PER_HOUR);
 		s->n.wall_steps++;
 		break;
 	case FAULT_AGENT_CRASH:

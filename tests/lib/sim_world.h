@@ -164,7 +164,7 @@ struct sim_msg {
 	uint64_t seq;   /* log position of the reply; 0: nothing was logged */
 	int64_t t_ms;   /* when the daemon decided it, by its clock */
 	uint64_t id, fence, renew_seq;
-	uint64_t epoch, incarnation;
+	uint64_t life, incarnation; /* restores before it */
 	uint32_t conn; /* which connection of that agent */
 	struct renew_result renewal[SIM_REPLY_RENEWALS_MAX];
 	uint32_t renewals_n;
@@ -196,7 +196,7 @@ struct sim_store {
 	uint64_t epoch;
 	bool restored;
 };
-struct sim_backup { struct sim_table table[RECORD_KINDS]; uint64_t seq; };
+struct sim_backup { struct sim_table table[RECORD_KINDS]; uint64_t seq, epoch; };
 struct sim_batch {
 	struct sim_log *rec;
 	uint32_t rec_n, rec_cap;

@@ -237,6 +237,10 @@ static void load(struct world *w)
 
 	w->cfg.incarnation = ++w->disk.incarnation;
 	w->cfg.epoch_seen = w->disk.cluster;
+	w->cfg.alloc_seen = 0;
+	for (size_t i = 0; i < w->disk.epochs_n; i++)
+		if (w->cfg.alloc_seen < w->disk.epochs[i].epoch)
+			w->cfg.alloc_seen = w->disk.epochs[i].epoch;
 	w->memory = w->disk;
 	w->cfg.table_rebuilt = w->disk.missing;
 	w->agent = agent_new(&w->cfg);
@@ -577,6 +581,7 @@ static void test_devices_are_not_given_twice(void **st)
 
 static void test_stale_epoch_is_refused(void **st)
 {
+	struct cmd_node_hello hello = {0};
 	struct world *w = *st;
 	struct unit_device d = gpu(1);
 	struct unit u = job_unit(50, 1);
@@ -596,8 +601,12 @@ static void test_stale_epoch_is_refused(void **st)
 	u.alloc = 50; /* the same once more, for instance from a restored copy of the daemon */
 	start(w, u);
 	assert_int_equal(told(w, 50)->state, UNIT_FAILED);
+	agent_fill_hello(w->agent, w->now, &hello); /* a daemon that gives out such numbers is told */
+	assert_int_equal(hello.alloc_seen, 50);
 	u.alloc = 51;
 	start(w, u);
+	agent_fill_hello(w->agent, w->now, &hello);
+	assert_int_equal(hello.alloc_seen, 51);
 	assert_int_equal(state(w, 51), UNIT_RUNNING);
 }
 

@@ -185,6 +185,8 @@ static void epochs_never_go_back(void **state)
 	assert_int_equal(table_sync(t, &err), 0);
 	table_close(t);
 	t = open_table(*state, &found);
+	assert_int_equal(table_epoch_raise(t, "gpu1", 5, &err), 0);
+	assert_int_equal(table_epoch_max(t), 7);
 	assert_int_equal(table_epoch_raise(t, "gpu0", 6, &err), ERR_STALE);
 	assert_int_equal(table_meta_set(t, TABLE_CLUSTER_EPOCH, 2, &err), ERR_STALE);
 	assert_int_equal(table_meta_get(t, TABLE_SEQ_ACKED), 10);

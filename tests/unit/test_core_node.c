@@ -143,12 +143,19 @@ static void numbers_seen_on_a_node_are_not_given_again(void **state)
 	row.alloc = UINT64_MAX; /* made up: the numbers would be used up */
 	assert_int_equal(cw_do(w, &cmd), 0);
 	assert_int_equal(core_cluster(w->core)->next_alloc, 5001);
+	cmd.node_hello.alloc_seen = UINT64_MAX;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(core_cluster(w->core)->next_alloc, 5001);
+	cmd.node_hello.alloc_seen = 7000; /* it is over there, but the node takes no lower one on that device */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(core_cluster(w->core)->next_alloc, 7001);
 }
 
-/* Twice the same copy: what either future gave out before is not given again. */
+/* Twice the same copy: what either future gave out before is not given again, also at the same instant of a clock
+ * that was set back. */
 static void a_restored_copy_leaves_a_gap_in_the_numbers(void **state)
 {
-	struct core_world *w = *state;
+	struct core_world *w = *state, other;
 	struct command cmd = {.type = CMD_RECOVER, .via = VIA_INTERNAL, .principal = 1};
 	uint64_t before = core_cluster(w->core)->next_alloc, first;
 
@@ -157,6 +164,12 @@ static void a_restored_copy_leaves_a_gap_in_the_numbers(void **state)
 	first = core_cluster(w->core)->next_alloc;
 	assert_true(first >= before + (UINT64_C(1) << 32));
 	assert_true(first >= (uint64_t)w->t << 16);
+	cw_start(&other);
+	other.t = w->t;
+	cmd.recover.salt = UINT64_C(0xfedcba9876543210);
+	assert_int_equal(cw_do(&other, &cmd), 0);
+	assert_int_equal(core_cluster(other.core)->next_alloc - first, cmd.recover.salt & ((UINT64_C(1) << 52) - 1));
+	cw_close(&other);
 }
 
 /* ---- evidence -------------------------------------------------------------------------------- */

@@ -201,7 +201,7 @@ static void test_append_needs_the_right_head_and_epoch(void **state)
 	struct store_head h;
 	uint64_t epoch;
 
-	OK(f, store_epoch_raise(f->s, &epoch, &f->err));
+	OK(f, store_epoch_raise(f->s, 0, &epoch, &f->err));
 	append(f, 3);
 	h = head_of(f);
 	rec.seq = h.seq + 1;
@@ -351,7 +351,7 @@ static void test_full_map_stops_the_store(void **state)
 	assert_int_equal(r, ERR_NOSPACE);
 	assert_true(store_broken(f->s));
 	assert_int_equal(put_one(f, 1, 1, NULL, 0), ERR_IO);
-	assert_int_equal(store_epoch_raise(f->s, &epoch, &f->err), ERR_IO);
+	assert_int_equal(store_epoch_raise(f->s, 0, &epoch, &f->err), ERR_IO);
 	f->cfg.map_bytes_max = 0;
 	reopen(f);
 	assert_int_equal(head_of(f).seq, h.seq);
@@ -371,7 +371,7 @@ static void test_second_daemon_is_refused(void **state)
 	(void)snprintf(pid, sizeof(pid), "pid %ld", (long)getpid());
 	assert_non_null(strstr(f->err.msg, pid));
 	assert_null(second);
-	assert_int_equal(store_restore("/nonexistent", f->dir, &f->err), ERR_BUSY);
+	assert_int_equal(store_restore("/nonexistent", f->dir, 0, &f->err), ERR_BUSY);
 	/* The refused one has left the lock of the first in place. */
 	assert_int_equal(store_open(&f->cfg, &second, &f->err), ERR_BUSY);
 	append(f, 1);
@@ -535,7 +535,7 @@ static void test_epoch_rises_and_stays(void **state)
 	uint64_t epoch;
 
 	for (uint64_t want = 1; want <= 3; want++) {
-		OK(f, store_epoch_raise(f->s, &epoch, &f->err));
+		OK(f, store_epoch_raise(f->s, 0, &epoch, &f->err));
 		assert_int_equal(epoch, want);
 		append(f, 1);
 		reopen(f);
@@ -839,7 +839,7 @@ static void test_backup_comes_back_in_a_new_epoch(void **state)
 
 	f->cfg.state_every = 50; /* the tail is in the log alone */
 	reopen(f);
-	OK(f, store_epoch_raise(f->s, &epoch, &f->err));
+	OK(f, store_epoch_raise(f->s, 0, &epoch, &f->err));
 	append(f, 70);
 	OK(f, store_backup(f->s, file, &check, &f->err));
 	assert_int_equal(check.records, f->w.seq);
@@ -851,14 +851,14 @@ static void test_backup_comes_back_in_a_new_epoch(void **state)
 	/* The store goes on meanwhile. */
 	OK(f, put_one(f, 9, 9, "later", 5));
 
-	OK(f, store_restore(file, dir, &f->err));
-	assert_int_equal(store_restore(file, dir, &f->err), ERR_EXISTS);
+	OK(f, store_restore(file, dir, 0, &f->err));
+	assert_int_equal(store_restore(file, dir, 0, &f->err), ERR_EXISTS);
 	OK(f, store_open(&cfg, &s, &f->err));
 	OK(f, world_compare(&f->w, s, &f->err));
 	store_head(s, &h);
 	assert_int_equal(h.epoch, epoch + (UINT64_C(1) << 32));
 	assert_true(h.restored);
-	OK(f, store_epoch_raise(s, &epoch, &f->err));
+	OK(f, store_epoch_raise(s, 0, &epoch, &f->err));
 	store_head(s, &h);
 	assert_true(h.restored); /* a start is no confirmation */
 	OK(f, store_restored_clear(s, &f->err));
@@ -869,6 +869,42 @@ static void test_backup_comes_back_in_a_new_epoch(void **state)
 	store_close(s);
 	free(file);
 	free(dir);
+}
+
+/* Two restores of one copy: each has epochs of its own, whatever was started in between; and neither is below what
+ * the copy itself has seen, also where the clock is wrong. */
+static void test_restores_of_one_copy_part_ways(void **state)
+{
+	static const int64_t wall_ms[] = {1800000000000, 1800000001000, 1};
+	uint64_t epoch[ARRAY_LEN(wall_ms)], before, heard;
+	char *file, *dir;
+	struct fix *f = *state;
+
+	file = path_in(f, "backup");
+	OK(f, store_epoch_raise(f->s, 0, &before, &f->err));
+	OK(f, store_backup(f->s, file, &(struct store_check){0}, &f->err));
+	for (size_t i = 0; i < ARRAY_LEN(wall_ms); i++) {
+		char name[16];
+		struct store *s;
+
+		(void)snprintf(name, sizeof name, "restored%zu", i);
+		dir = path_in(f, name);
+		OK(f, store_restore(file, dir, wall_ms[i], &f->err));
+		OK(f, store_open(&(struct store_cfg){.dir = dir}, &s, &f->err));
+		OK(f, store_epoch_raise(s, 0, &epoch[i], &f->err));
+		assert_true(epoch[i] > before + STORE_EPOCH_STEP);
+		assert_true(epoch[i] < STORE_EPOCH_MADE_UP);
+		if (i == 0) { /* heard of another */
+			OK(f, store_epoch_raise(s, before, &heard, &f->err));
+			assert_int_equal(heard, epoch[i] + 1);
+			OK(f, store_epoch_raise(s, heard + 5, &epoch[i], &f->err));
+			assert_int_equal(epoch[i], heard + 6);
+		}
+		store_close(s);
+		free(dir);
+	}
+	assert_true(epoch[1] > epoch[0] + STORE_EPOCH_STEP / 32);
+	free(file);
 }
 
 static void flip(const char *path, off_t at, uint8_t bit)
@@ -901,13 +937,13 @@ static void test_damaged_backup_is_never_restored(void **state)
 	OK(f, store_backup_verify(file, NULL, &f->err));
 	assert_int_equal(truncate(file, st.st_size - 1), 0);
 	assert_int_equal(store_backup_verify(file, NULL, &f->err), ERR_TRUNCATED);
-	assert_int_equal(store_restore(file, dir, &f->err), ERR_TRUNCATED);
+	assert_int_equal(store_restore(file, dir, 0, &f->err), ERR_TRUNCATED);
 	assert_int_equal(truncate(file, 10), 0);
 	assert_int_equal(store_backup_verify(file, NULL, &f->err), ERR_TRUNCATED);
-	assert_int_equal(store_restore(file, dir, &f->err), ERR_TRUNCATED);
+	assert_int_equal(store_restore(file, dir, 0, &f->err), ERR_TRUNCATED);
 	assert_false(exists(f, "restored/data.mdb"));
 	assert_false(exists(f, "restored/data.mdb.new"));
-	assert_int_equal(store_restore("/nonexistent", dir, &f->err), ERR_NOTFOUND);
+	assert_int_equal(store_restore("/nonexistent", dir, 0, &f->err), ERR_NOTFOUND);
 	/* A backup that cannot be written leaves the store as it was. */
 	assert_true(store_backup(f->s, "/nonexistent/b", NULL, &f->err) < 0);
 	assert_false(store_broken(f->s));
@@ -1088,6 +1124,7 @@ int main(void)
 		T(test_missing_rows_are_found),
 		T(test_damaged_tail_is_not_replayed),
 		T(test_backup_comes_back_in_a_new_epoch),
+		T(test_restores_of_one_copy_part_ways),
 		T(test_damaged_backup_is_never_restored),
 		T(test_backup_runs_beside_appends),
 		T(test_ballast_is_given_up_when_room_is_gone),

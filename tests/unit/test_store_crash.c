@@ -106,14 +106,14 @@ static int step(struct story *st, struct store *s, struct err *err)
 
 	store_head(s, &h);
 	if (h.epoch == 0) /* as the daemon does at its start */
-		return store_epoch_raise(s, &epoch, err);
+		return store_epoch_raise(s, 0, &epoch, err);
 	switch (prng_below(&st->w.rng, 16)) {
 	case 0:
 		return store_checkpoint(s, NULL, err);
 	case 1:
 		return store_trim(s, h.applied_seq / 2, err);
 	case 2:
-		return store_epoch_raise(s, &epoch, err);
+		return store_epoch_raise(s, 0, &epoch, err);
 	default:
 		return append_step(st, s, err);
 	}
@@ -192,7 +192,7 @@ static void expect_stopped(struct story *st, struct store *s)
 	(void)world_batch(&st->w, 1);
 	st->w.batch[0].seq = h.seq + 1;
 	assert_int_equal(store_append(s, h.seq, h.epoch, st->w.batch, 1, NULL, 0, &err), ERR_IO);
-	assert_int_equal(store_epoch_raise(s, &epoch, &err), ERR_IO);
+	assert_int_equal(store_epoch_raise(s, 0, &epoch, &err), ERR_IO);
 	assert_int_equal(store_checkpoint(s, NULL, &err), ERR_IO);
 	assert_int_equal(store_trim(s, 0, &err), ERR_IO);
 	assert_int_equal(store_restored_clear(s, &err), ERR_IO);
@@ -571,7 +571,7 @@ static void test_a_name_is_given_to_synced_bytes(void **state)
 
 	fault_io_watch(fresh);
 	fault_io_record();
-	if (store_restore(backup, restored, &err))
+	if (store_restore(backup, restored, 0, &err))
 		fail_msg("%s", err.msg);
 	expect_durable(data);
 
