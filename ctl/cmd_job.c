@@ -536,6 +536,11 @@ static void explain_waiting(struct ctl *c, const struct view_explain *v, const s
 			v->ahead_first);
 	else
 		fputs("  ahead   nobody\n", c->out);
+	if (j->job.promised_ms)
+		fprintf(c->out, "  promise by %s\n", text_time(c, j->job.promised_ms));
+	if (j->job.promise_broken)
+		fprintf(c->out, "  broken  %u  the promise before: %s\n", j->job.promise_broken,
+			reason_text(j->job.promise_broken));
 	if (j->start_p50_ms)
 		fprintf(c->out, "  starts  %s\n", job_starts(c, j));
 	else

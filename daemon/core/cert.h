@@ -32,6 +32,7 @@ struct cert_cells { int64_t n[CERT_CLASSES_MAX][CERT_LEVELS_MAX]; };
 /* Where it is tight: the first class and level that cannot be served, and how much is missing. */
 struct cert_short {
 	uint32_t class, level;
+	bool calendar; /* for its caller: what reservations keep would suffice */
 	int64_t cells;   /* of that level, there */
 	int64_t devices; /* in all, over the whole walk; 0: it holds */
 };

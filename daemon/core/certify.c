@@ -15,11 +15,15 @@
  * ones. Each such reading is sound, none is complete; a reading for each class up to which everything is
  * waited for is kept, and one that holds suffices. With one recall time, the usual case, that is exact.
  *
+ * A lease that lives into a window of the calendar cannot have what is pinned for it: it is judged once more by a
+ * supply without that (certify_firm), beside the plan's count of devices over time (plan_may_lease).
+ *
  * What would lower what can be freed in time is measured against the state before it: hardware may be missing
  * already, then only what adds to the shortfall is refused.
  *
  * Invariant (core_check): all counters equal those rebuilt from the records.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <inttypes.h>
@@ -104,17 +108,17 @@ static void supply_cut(const struct certify *cy, struct cert_flavor *f, uint64_t
 	}
 }
 
-/* With `lent` held by loans of class `k` on top of what the node says itself. */
+/* With `lent` held by loans of class `k` on top of what the node says itself, and without what is barred. */
 static void node_count(const struct certify *cy, struct cert_flavor *f, uint16_t flavor, const struct node_s *n,
-		       uint64_t lent, uint32_t k, int64_t sign)
+		       uint64_t lent, uint32_t k, uint64_t barred, int64_t sign)
 {
 	uint64_t mask = node_flavor_mask(n, flavor), back[CERT_CLASSES_MAX];
 
 	if (!mask || n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
 		return;
 	for (uint32_t i = 0; i < cy->classes; i++)
-		back[i] = (n->back[i] | (i == k ? lent : 0)) & ~n->claimed;
-	supply_cut(cy, f, mask, n->held | n->claimed | lent, back, sign);
+		back[i] = (n->back[i] | (i == k ? lent : 0)) & ~n->claimed & ~barred;
+	supply_cut(cy, f, mask, n->held | n->claimed | lent | barred, back, sign);
 }
 
 static void node_seats(struct certify *cy, const struct node_s *n, int sign)
@@ -123,7 +127,7 @@ static void node_seats(struct certify *cy, const struct node_s *n, int sign)
 		uint16_t id = n->seat[i].flavor;
 
 		if (id && cy->flavor[id].levels.n)
-			node_count(cy, &cy->flavor[id], id, n, 0, CERT_NEVER, sign);
+			node_count(cy, &cy->flavor[id], id, n, 0, CERT_NEVER, 0, sign);
 	}
 }
 
@@ -309,8 +313,8 @@ bool certify_loan(const struct core *c, uint16_t flavor, int64_t back_ms, const 
 			}
 		if (seen)
 			continue;
-		node_count(&c->certify, &after, flavor, n, 0, CERT_NEVER, -1);
-		node_count(&c->certify, &after, flavor, n, devices, k, 1);
+		node_count(&c->certify, &after, flavor, n, 0, CERT_NEVER, 0, -1);
+		node_count(&c->certify, &after, flavor, n, devices, k, 0, 1);
 	}
 	return lacks(&c->certify, &after, NULL) <= lacks(&c->certify, f, NULL);
 }
@@ -359,11 +363,26 @@ bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uin
 	return left >= 0;
 }
 
-bool certify_firm(const struct core *c, const struct lease *l, int64_t units, struct cert_short *ret)
+/* Take out of the supply what reservations have, in a window that [t, until_ms) meets. */
+static void supply_bar(const struct core *c, struct cert_flavor *f, uint16_t flavor, int64_t t, int64_t until_ms)
+{
+	EACH(c, nodes, node_s, n) {
+		uint64_t barred = reservation_pinned(c, n, t, until_ms);
+
+		if (!barred)
+			continue;
+		node_count(&c->certify, f, flavor, n, 0, CERT_NEVER, 0, -1);
+		node_count(&c->certify, f, flavor, n, 0, CERT_NEVER, barred, 1);
+	}
+}
+
+bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
+		  struct cert_short *ret)
 {
 	const struct cert_flavor *f = certified(c, l->spec.flavor);
 	struct replicas r;
-	struct cert_flavor after;
+	struct cert_flavor now, after;
+	bool holds;
 
 	memset(ret, 0, sizeof *ret);
 	if (!f)
@@ -371,17 +390,26 @@ bool certify_firm(const struct core *c, const struct lease *l, int64_t units, st
 	r = replicas_of(c, l, units);
 	if (!r.cells)
 		return true; /* single devices and whole nodes are wanted already, as nominals */
-	after = *f;
+	now = after = *f;
 	replicas_count(&after, &r, 1);
-	return lacks(&c->certify, &after, ret) <= lacks(&c->certify, f, NULL);
+	holds = lacks(&c->certify, &after, ret) <= lacks(&c->certify, &now, NULL);
+	if (!holds || !c->bars_n)
+		return holds;
+	now = *f;
+	supply_bar(c, &now, l->spec.flavor, t, until_ms);
+	after = now;
+	replicas_count(&after, &r, 1);
+	ret->calendar = lacks(&c->certify, &after, ret) > lacks(&c->certify, &now, NULL);
+	return !ret->calendar;
 }
 
 void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES])
 {
 	uint32_t size = c->certify.flavor[flavor].levels.size[tight->level];
 
-	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s",
-		       tight->cells, size, flavor_of(c, flavor)->name, c->certify.class_ms[tight->class] / MS_PER_S);
+	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s%s",
+		       tight->cells, size, flavor_of(c, flavor)->name, c->certify.class_ms[tight->class] / MS_PER_S,
+		       tight->calendar ? ": reservations have them" : "");
 }
 
 int certify_check(const struct core *c, struct err *err)

@@ -288,7 +288,7 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 		rc = REASON_LOAN_NOTICE;
 	ls->tight = (struct cert_short){0};
 	ls->low = (struct plan_low){0};
-	if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, l, l->spec.units, &ls->tight))
+	if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, t, l, l->spec.units, holds_until(c, t, l), &ls->tight))
 		rc = REASON_FRAGMENTED; /* what others are promised could not be freed in time any more */
 	if (!rc && l->spec.klass == LEASE_FIRM &&
 	    !plan_may_lease(c, t, l, l->spec.units, holds_until(c, t, l), &ls->low))
@@ -835,7 +835,7 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 				l->spec.klass == LEASE_FIRM ? cover : all);
 			return err_reason(err, REASON_OVER_LIMIT);
 		}
-		if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, l, growth, &tight)) {
+		if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, t, l, growth, holds_until(c, t, l), &tight)) {
 			char why[TEXT_BYTES];
 
 			certify_text(c, l->spec.flavor, &tight, why);
@@ -900,7 +900,8 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 			struct cert_short tight; /* nodes of the offer were lost since: is it to be had elsewhere? */
 			char why[TEXT_BYTES];
 
-			if (!certify_firm(c, l, (int64_t)l->spec.units - lease_of(c, id)->units_claimed, &tight)) {
+			if (!certify_firm(c, t, l, (int64_t)l->spec.units - lease_of(c, id)->units_claimed,
+					  holds_until(c, t, l), &tight)) {
 				certify_text(c, l->spec.flavor, &tight, why);
 				err_set(err, ERR_NOROOM, "%s", why);
 				err_hint(err, "nodes of the offer were lost: decline it and ask anew");

@@ -731,6 +731,28 @@ int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t f
 	return min64(at, profile_next(&f->total, t));
 }
 
+uint64_t plan_behind(const struct core *c, uint64_t job)
+{
+	const struct hold *h = c->bars_n ? idtab_get(&c->holds, job) : NULL;
+
+	if (h)
+		EACH(c, reservations, reservation_s, rs)
+			for (uint32_t i = 0; i < rs->bars_n; i++)
+				for (uint32_t k = 0; rs->bars[i].flavor == h->flavor && k < rs->r.spec.windows_n; k++)
+					if (rs->r.spec.windows[k].to_ms == h->from_ms)
+						return rs->r.id;
+	return 0;
+}
+
+int64_t plan_short(const struct core *c, uint16_t flavor, const struct window *w, uint32_t n)
+{
+	int64_t least = INT64_MAX;
+
+	for (uint32_t i = 0; i < n; i++)
+		least = min64(least, profile_min(&c->plan[flavor].firm, w[i].from_ms, w[i].to_ms));
+	return n ? max64(0, -(least + ready_left(c, flavor))) : 0;
+}
+
 int64_t plan_spare(const struct core *c, const struct hold *h)
 {
 	return profile_min(&c->plan[h->flavor].firm, h->from_ms, h->to_ms) + ready_left(c, h->flavor);

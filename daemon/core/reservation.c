@@ -17,7 +17,7 @@
  *
  * Invariants (reservation_check): two reservations whose windows meet share no device and no core; a
  * device's pins are found at its node; guaranteed work on pinned devices that is not inside ends before the
- * window begins, unless it was there first and --ignore-jobs said so; in the window no loan is left that has
+ * window begins, unless it was there first and --flags ignore_jobs said so; in the window no loan is left that has
  * not been told.
  *
  * Source: Slurm's advance reservations (flags MAINT, FLEX, MAGNETIC, REPLACE_DOWN, PURGE_COMP,
@@ -310,6 +310,21 @@ const struct reservation *reservation_in_way(const struct core *c, const struct 
 	return first;
 }
 
+uint64_t reservation_pinned(const struct core *c, const struct node_s *n, int64_t t, int64_t until_ms)
+{
+	struct window life = {t, until_ms ? max64(until_ms, t + 1) : T_NEVER};
+	uint64_t devices = 0;
+
+	for (uint32_t i = 0; i < n->pins_n; i++) {
+		const struct reservation *r;
+		const struct part *p = pin_part(c, &n->pins[i], &r);
+
+		if (windows_meet(r->spec.windows, r->spec.windows_n, &life, 1))
+			devices |= p->devices;
+	}
+	return devices;
+}
+
 uint64_t reservation_horizon(const struct core *c, int64_t until_ms)
 {
 	uint64_t n = 0;
@@ -475,6 +490,18 @@ void reservation_low_text(const struct core *c, uint16_t flavor, const struct pl
 			       flavor_of(c, flavor)->name, utc_text(low->at_ms, from));
 }
 
+void reservation_behind_text(const struct core *c, uint64_t job, char out[TEXT_BYTES])
+{
+	const struct reservation *r = core_record(c, RECORD_RESERVATION, plan_behind(c, job));
+	size_t used = strlen(out);
+	char when[24];
+
+	if (r && r->spec.windows_n)
+		(void)snprintf(out + used, TEXT_BYTES - used, "; then %s %" PRIu64 " (%.24s) until %s",
+			       r->spec.maint ? "maintenance" : "reservation", r->id, r->spec.name,
+			       utc_text(window_of(r)->to_ms, when));
+}
+
 static const struct reservation *reservation_named(const struct core *c, const char *name)
 {
 	uint64_t id = 0;
@@ -570,7 +597,7 @@ static bool in_way(const struct core *c, int64_t t, const struct reservation_spe
 static int pin_refused(const char *text, const struct reservation_spec *s, struct err *err)
 {
 	err_set(err, ERR_CONFLICT, "%s", text);
-	err_hint(err, s->maint ? "a later --from, or --ignore-jobs: guaranteed work ends in its own time" :
+	err_hint(err, s->maint ? "a later --from, or --flags ignore_jobs: guaranteed work ends in its own time" :
 				 "a later --from, fewer devices, or other nodes");
 	return err_reason(err, REASON_RESERVED);
 }
@@ -602,16 +629,43 @@ static void in_way_anywhere(const struct core *c, int64_t t, const struct reserv
 	}
 }
 
+/* Devices of these parts that guaranteed work has beyond the start. */
+static uint32_t devices_in_way(const struct core *c, int64_t t, const struct reservation *r)
+{
+	uint32_t devices = 0;
+
+	for (uint32_t i = 0; i < r->parts_n; i++) {
+		const struct node_s *n = node_of(c, r->parts[i].node);
+
+		for (uint32_t u = 0; n && u < n->units_n; u++) {
+			const struct alloc *a = core_alloc(c, n->units[u].alloc);
+
+			for (uint32_t k = 0; stays_until(c, t, a) > window_of(r)->from_ms && k < a->parts_n; k++)
+				if (a->parts[k].index == n->units[u].part)
+					devices += popcount64(a->parts[k].devices & r->parts[i].devices);
+		}
+	}
+	return devices;
+}
+
 static int pin(const struct core *c, int64_t t, struct decision *d, struct reservation *r, struct err *err)
 {
 	char who[128], text[224];
 
 	if (!r->spec.units) { /* named: the parts are there */
-		for (uint32_t i = 0; i < r->parts_n; i++)
+		for (uint32_t i = 0; i < r->parts_n; i++) {
+			uint32_t devices;
+
 			if (!node_of(c, r->parts[i].node))
 				return err_set(err, ERR_NOTFOUND, "one of its nodes is gone");
-			else if (in_way(c, t, &r->spec, &r->parts[i], who, sizeof who))
+			if (!in_way(c, t, &r->spec, &r->parts[i], who, sizeof who))
+				continue;
+			devices = devices_in_way(c, t, r);
+			if (!devices)
 				return pin_refused(who, &r->spec, err);
+			(void)snprintf(text, sizeof text, "%s; %u devices are in use beyond its start", who, devices);
+			return pin_refused(text, &r->spec, err);
+		}
 	} else {
 		int rc = pin_units(c, t, &r->spec, r->spec.units, &d->arena, &r->parts, &r->parts_n);
 
@@ -698,6 +752,38 @@ static uint32_t holds_met(const struct core *c, const struct reservation *draft,
 	return n;
 }
 
+/* Devices of one flavor that leases were granted and could not have while `draft` has its own: what is missing
+ * anyway is not counted. */
+static int64_t leases_short(const struct core *c, const struct reservation *draft, struct arena *arena, uint16_t *ret_flavor)
+{
+	int64_t before[FLAVORS_MAX + 1] = {0}, missing = 0;
+	struct hold **soft;
+	struct core *mut;
+	uint32_t soft_n;
+	struct trial x;
+
+	if (!reservation_pins(draft))
+		return 0;
+	memcpy(&mut, &c, sizeof mut);
+	soft = plan_soft_out(mut, arena, &soft_n);
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
+		if (flavor_of(c, f))
+			before[f] = plan_short(c, f, draft->spec.windows, draft->spec.windows_n);
+	trial_begin(c, draft, &x);
+	for (uint32_t i = 0; i < x.rs->bars_n; i++) {
+		uint16_t f = x.rs->bars[i].flavor;
+		int64_t more = plan_short(c, f, draft->spec.windows, draft->spec.windows_n) - before[f];
+
+		if (more > missing) {
+			missing = more;
+			*ret_flavor = f;
+		}
+	}
+	trial_end(&x);
+	plan_soft_in(mut, soft, soft_n);
+	return missing;
+}
+
 /* The calendar is about to say `draft`. ERR_CONFLICT if that would break a promise, which is named; if it comes
  * all the same (ignore_jobs) the promise is broken, and says why. Places that carry none are found anew. */
 static int calendar_change(const struct core *c, struct decision *d, const struct reservation *draft, struct err *err)
@@ -706,6 +792,7 @@ static int calendar_change(const struct core *c, struct decision *d, const struc
 	int64_t missing;
 	uint32_t n = holds_met(c, draft, true, &d->arena, &jobs, &missing);
 	char when[24], more[32] = "";
+	uint16_t flavor = 0;
 
 	if (n && !draft->spec.ignore_jobs) {
 		const struct job *j = core_job(c, jobs[0]);
@@ -714,9 +801,18 @@ static int calendar_change(const struct core *c, struct decision *d, const struc
 			(void)snprintf(more, sizeof more, " (and %u more)", n - 1);
 		err_set(err, ERR_CONFLICT, "job %" PRIu64 "%s was promised its start by %s: %" PRId64 " %s would be missing",
 			j->id, more, utc_text(j->promised_ms, when), missing, flavor_of(c, j->spec.flavor)->name);
-		err_hint(err, draft->spec.maint ? "another time, or --ignore-jobs: the promise is broken, and says why" :
+		err_hint(err, draft->spec.maint ? "another time, or --flags ignore_jobs: the promise is broken, and says why" :
 						  "another time, or fewer devices");
 		(void)err_reason(err, REASON_WOULD_DELAY);
+		return ERR_CONFLICT;
+	}
+	missing = draft->spec.ignore_jobs ? 0 : leases_short(c, draft, &d->arena, &flavor);
+	if (missing) {
+		err_set(err, ERR_CONFLICT, "%" PRId64 " %s would be missing of what leases were granted", missing,
+			flavor_of(c, flavor)->name);
+		err_hint(err, draft->spec.maint ? "another time, or --flags ignore_jobs: the leases stay short for so long" :
+						  "another time, or fewer devices");
+		(void)err_reason(err, REASON_DEFICIT);
 		return ERR_CONFLICT;
 	}
 	for (uint32_t i = 0; i < n; i++)

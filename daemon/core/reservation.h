@@ -23,6 +23,10 @@ const struct reservation *reservation_in_way(const struct core *c, const struct 
 /* The magnetic reservation that work of a project goes to unless it names one; 0. O(reservations). */
 uint64_t reservation_magnet(const struct core *c, uint32_t project, int64_t until_ms);
 /* Asks whose numbers are equal meet the same reservations. O(reservations). */
+/* Devices of a node that reservations have in some window that [t, until_ms) meets (0: for good). O(pins). */
+uint64_t reservation_pinned(const struct core *c, const struct node_s *n, int64_t t, int64_t until_ms);
+/* Behind `out`, which says why a job waits: the reservation that its place in the plan waits for, if any. */
+void reservation_behind_text(const struct core *c, uint64_t job, char out[TEXT_BYTES]);
 uint64_t reservation_horizon(const struct core *c, int64_t until_ms);
 /* Inside which one are these parts, placed for `ask`? 0: none. */
 uint64_t reservation_of_parts(const struct core *c, const struct place_ask *ask, const struct part *parts, uint32_t n);

@@ -640,6 +640,10 @@ int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t f
 int64_t plan_reserve(const struct core *c, int64_t t, const struct job *j);
 /* Devices to spare for a hold in all of its time; negative: so many are missing. */
 int64_t plan_spare(const struct core *c, const struct hold *h);
+/* The reservation of the calendar whose end a job's place in the plan waits for; 0. */
+uint64_t plan_behind(const struct core *c, uint64_t job);
+/* Devices of guaranteed work, and of what leases were granted, that there are not in these windows. */
+int64_t plan_short(const struct core *c, uint16_t flavor, const struct window *w, uint32_t n);
 /* Take the reservations that carry no promise out of the plan, for a question, and put them back. */
 struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n);
 void plan_soft_in(struct core *c, struct hold *const *soft, uint32_t n);
@@ -702,8 +706,10 @@ bool certify_loan(const struct core *c, uint16_t flavor, int64_t back_ms, const 
 bool loan_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms);
 bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
 		       int64_t back_ms);
-/* May a firm lease have `units` more? On false *ret says where it is tight, certify_text() for people. */
-bool certify_firm(const struct core *c, const struct lease *l, int64_t units, struct cert_short *ret);
+/* May a firm lease have `units` more, from t to until_ms (0: for good)? What reservations take in that time is not
+ * counted. On false *ret says where it is tight, certify_text() for people. O(nodes) if there are reservations. */
+bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
+		  struct cert_short *ret);
 void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES]);
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */

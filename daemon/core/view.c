@@ -80,6 +80,8 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 			sched_reason_text(c, n, j, v->reason_text);
 		else
 			TEXT_SET(v->reason_text, reason_text(v->reason));
+		if (n && j->state == JOB_PENDING && j->reserved_ms && !reservation_reason(v->reason))
+			reservation_behind_text(c, j->id, v->reason_text);
 		v->reason_since_ms = n ? n->reason_since_ms :
 				     core_claim(c, j->claim) ? core_claim(c, j->claim)->created_ms : 0;
 		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)

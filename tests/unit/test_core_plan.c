@@ -509,7 +509,7 @@ static void maintenance_that_would_break_a_promise_is_refused(void **state)
 	(void)snprintf(who, sizeof who, "job %u was promised", (unsigned)big);
 	assert_non_null(strstr(w->err.msg, who));
 	assert_non_null(strstr(w->err.msg, "8 h100"));
-	assert_non_null(strstr(w->err.hint, "--ignore-jobs"));
+	assert_non_null(strstr(w->err.hint, "--flags ignore_jobs"));
 	assert_int_equal(w->err.reason, REASON_WOULD_DELAY);
 	assert_int_equal(cw_digest(w), before);
 	/* behind it there is time */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "daemon/core/state.h"
+#include "proto/base/prng.h"
 #include "tests/lib/core_world.h"
 
 #define HOUR MS_PER_HOUR
@@ -242,7 +243,7 @@ static void who_is_in_the_way_is_named(void **state)
 	assert_int_equal(cw_do(w, &o.cmd), ERR_CONFLICT);
 	(void)snprintf(text, sizeof text, "job %llu has n%u", (unsigned long long)job, node);
 	assert_non_null(strstr(w->err.msg, text));
-	assert_non_null(strstr(w->err.hint, "--ignore-jobs"));
+	assert_non_null(strstr(w->err.hint, "--flags ignore_jobs"));
 	assert_int_equal(cw_digest(w), before);
 	o.cmd.reservation_create.spec.ignore_jobs = true; /* it ends in its own time */
 	assert_int_equal(cw_do(w, &o.cmd), 0);
@@ -395,6 +396,263 @@ static void a_reservation_takes_nothing_that_a_holder_was_told(void **state)
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
 	cw_advance(w, 1);
 	assert_int_equal(cw_lease_state(w, lease), LEASE_ENDED);
+}
+
+/* ---- leases that live into a window ---------------------------------------------------------------------- */
+
+/* All there is belongs to acme. */
+static void acme_alone(struct core_world *w, int64_t devices)
+{
+	static const enum cw_q leaf[] = {CW_LUNG, CW_HEART, CW_ACME, CW_BETA};
+
+	for (size_t i = 0; i < ARRAY_LEN(leaf); i++)
+		cw_quota(w, leaf[i], 0, SHAPE_GPU, leaf[i] == CW_ACME ? devices : 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+}
+
+static uint64_t lease(struct core_world *w, uint32_t units, uint16_t replica, int64_t term, bool extend)
+{
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", units, LEASE_FIRM);
+
+	cmd.lease_request.spec.term_ms = term;
+	cmd.lease_request.spec.ttl_ms = MIN;
+	cmd.lease_request.spec.grace_ms = 100 * MS_PER_DAY; /* nobody renews here */
+	cmd.lease_request.spec.auto_extend = extend;
+	cmd.lease_request.spec.units_per_replica = replica;
+	if (cw_do(w, &cmd))
+		return 0;
+	cw_settle(w);
+	return w->core->cluster.next_lease - 1;
+}
+
+static const char *lease_why(struct core_world *w, uint64_t id, struct view_leases *v, struct arena *arena)
+{
+	struct query q = {.type = QUERY_LEASES, .id = id, .all = true};
+
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, v, arena, &w->err), 0);
+	return v->items[0].reason_text;
+}
+
+/* Whoever may stay for good cannot have what is taken away in between, now or as growth later. */
+static void a_lease_is_not_granted_past_what_maintenance_takes(void **state)
+{
+	struct core_world *w = *state;
+	struct arena arena = {0};
+	uint64_t big, small, brief;
+	struct view_leases v;
+	struct command cmd;
+	const char *why;
+
+	acme_alone(w, 32);
+	(void)maintenance(w, 1, w->t + 5 * HOUR, w->t + 6 * HOUR);
+	big = lease(w, 28, 0, HOUR, true);
+	assert_int_equal(cw_lease_state(w, big), LEASE_REQUESTED);
+	why = lease_why(w, big, &v, &arena);
+	assert_int_equal(v.items[0].reason, REASON_MAINTENANCE);
+	assert_non_null(strstr(why, "4 h100 short: maintenance 1 (disks)"));
+	arena_done(&arena);
+	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, big), 0);
+	small = lease(w, 20, 0, HOUR, true);
+	assert_int_equal(cw_lease_state(w, small), LEASE_ACTIVE);
+	/* growth is judged before it is looked for */
+	assert_int_equal(cw_resize(w, w->acme, small, 26), ERR_NOROOM);
+	assert_int_equal(w->err.reason, REASON_MAINTENANCE);
+	assert_non_null(strstr(w->err.msg, "2 h100 short"));
+	assert_non_null(strstr(w->err.hint, "reservation show 1"));
+	assert_int_equal(cw_resize(w, w->acme, small, 24), 0);
+	/* gone before it begins: nothing is taken from it */
+	brief = lease(w, 8, 0, 2 * HOUR, false);
+	assert_int_equal(cw_lease_state(w, brief), LEASE_ACTIVE);
+	cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+	cmd.lease_extend.lease = brief;
+	cmd.lease_extend.term_ms = 20 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+}
+
+/* Two halves of nodes are no whole one, however many devices are left in all. */
+static void replicas_do_not_fit_around_what_is_reserved(void **state)
+{
+	struct core_world *w = *state;
+	struct arena arena = {0};
+	struct view_leases v;
+	struct command cmd;
+	struct order o;
+	uint64_t id;
+
+	acme_alone(w, 12);
+	for (uint32_t n = 2; n <= 4; n++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "away"), 0);
+	for (uint32_t n = 1; n <= 2; n++) { /* two devices of each of two nodes */
+		order(w, &o, w->operator, n == 1 ? "a" : "b", w->t + 2 * HOUR, w->t + 3 * HOUR);
+		with_gpus(&o, 2);
+		(void)snprintf(o.member[o.cmd.reservation_create.members_n++].s, TEXT_BYTES, "user:alice");
+		assert_int_equal(cw_do(w, &o.cmd), 0);
+		assert_int_equal(cw_admin_node(w, n == 1 ? CMD_NODE_UNCORDON : CMD_NODE_CORDON, n == 1 ? 2 : 3, "now"), 0);
+		if (n == 1)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 1, "away"), 0);
+	}
+	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 1, ""), 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 12, 9 * HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY; /* what comes back of it in time does not, for good */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, 1), JOB_RUNNING);
+	id = lease(w, 12, 4, HOUR, true); /* six and six for good: two pieces of four, though twelve in all */
+	assert_int_equal(cw_lease_state(w, id), LEASE_REQUESTED);
+	assert_non_null(strstr(lease_why(w, id, &v, &arena), "reservations have them"));
+	arena_done(&arena);
+	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, id), 0);
+	id = lease(w, 12, 2, HOUR, true);
+	cw_advance(w, 5 * MIN);
+	assert_int_equal(lease_of(w->core, id)->units_active, 12);
+}
+
+/* A lease that lost its node is still owed as much: nobody reserves what it is about to get. */
+static void what_leases_are_owed_is_not_reserved(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id, before;
+	uint32_t lost = 0;
+	struct order o;
+
+	acme_alone(w, 32);
+	id = lease(w, 8, 0, HOUR, true);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (cw_alloc_of(w, OWNER_LEASE, id)->parts[0].node == w->node[n].id)
+			lost = n;
+	assert_int_equal(cw_lease_state(w, lease(w, 24, 0, 2 * HOUR, false)), LEASE_ACTIVE);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, lost, "smells"), 0);
+	cw_reboot(w, lost);
+	cw_settle(w);
+	assert_int_equal(lease_of(w->core, id)->units_held, 0);
+	order(w, &o, w->operator, "all", w->t + 3 * HOUR, w->t + 4 * HOUR);
+	o.cmd.reservation_create.spec.maint = true;
+	for (uint32_t n = 1; n <= 4; n++)
+		if (n != lost)
+			with_node(&o, n);
+	before = cw_digest(w);
+	assert_int_equal(cw_do(w, &o.cmd), ERR_CONFLICT);
+	assert_non_null(strstr(w->err.msg, "8 h100 would be missing of what leases were granted"));
+	assert_int_equal(w->err.reason, REASON_DEFICIT);
+	assert_int_equal(cw_digest(w), before);
+	o.cmd.reservation_create.spec.ignore_jobs = true;
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+}
+
+/* Could so many replicas stand until then, on what no reservation has and no guaranteed work holds? Looked at device by
+ * device. */
+static bool stands(const struct core_world *w, const struct lease_spec *s, int64_t until)
+{
+	uint32_t replica = s->units_per_replica ? s->units_per_replica : 1, room = 0;
+
+	for (uint32_t i = 1; i <= w->nodes_n; i++) {
+		const struct node_s *n = node_of(w->core, w->node[i].id);
+		uint32_t free = 0;
+
+		for (uint32_t dev = 0; dev < w->node[i].gpus; dev++) {
+			const struct alloc *a = core_alloc(w->core, n->holder[dev]);
+			bool mine = !n->claimant[dev] && (!a || a->klass == CLASS_LOAN);
+
+			for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_RESERVATION, id)) != 0;) {
+				const struct reservation *r = get(w, id);
+
+				for (uint32_t p = 0; p < r->parts_n && r->state <= RESERVATION_ACTIVE; p++)
+					for (uint32_t k = 0; k < r->spec.windows_n; k++)
+						mine &= r->parts[p].node != n->r.id || !(r->parts[p].devices >> dev & 1) ||
+							r->spec.windows[k].from_ms >= until || r->spec.windows[k].to_ms <= w->t;
+			}
+			free += mine;
+		}
+		room += free / replica;
+	}
+	return room * replica >= s->units;
+}
+
+/* Small clusters, everything looked at: a firm lease is granted exactly if it can stand, and what was granted is there
+ * within the recall time, whatever is reserved afterwards. */
+static void granted_is_what_can_stand(void **state)
+{
+	struct core_world *w = *state;
+	uint32_t granted = 0, refused = 0, reserved = 0;
+	struct prng prng;
+
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		cw_close(w);
+		cw_open(w, 2);
+		w->flavor[0].devices_per_node = 4;
+		w->node[1].gpus = w->node[2].gpus = 4;
+		acme_alone(w, 8);
+		assert_int_equal(cw_hello(w, 1) | cw_hello(w, 2), 0);
+		prng_seed(&prng, seed);
+		for (int i = 0; i < 20; i++) {
+			struct order o;
+			struct command cmd;
+
+			switch (prng_below(&prng, 6)) {
+			case 0:
+				order(w, &o, w->operator, "r", w->t + (int64_t)prng_below(&prng, 12) * HOUR / 2, 0);
+				(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "r%d", i);
+				o.window[0].to_ms = o.window[0].from_ms + HOUR;
+				if (prng_below(&prng, 2)) {
+					o.cmd.reservation_create.spec.maint = true;
+					with_node(&o, 1 + (uint32_t)prng_below(&prng, 2));
+				} else {
+					with_gpus(&o, 1 + (uint32_t)prng_below(&prng, 4));
+					(void)snprintf(o.member[o.cmd.reservation_create.members_n++].s, TEXT_BYTES, "user:alice");
+				}
+				reserved += cw_do(w, &o.cmd) == 0;
+				break;
+			case 1:
+				cmd = cw_submit_cmd(w, w->alice, "lung", 1 + (uint32_t)prng_below(&prng, 4), 9 * HOUR);
+				cmd.job_submit.spec.loan = LOAN_ONLY;
+				(void)cw_do(w, &cmd);
+				break;
+			case 2:
+				cw_advance(w, (int64_t)prng_below(&prng, 90) * MIN);
+				break;
+			case 3: {
+				uint64_t next = w->core->cluster.next_lease;
+
+				if (next > 1)
+					(void)cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, 1 + prng_below(&prng, next - 1));
+				break;
+			}
+			default: {
+				uint16_t replica = (uint16_t[]){0, 0, 2, 4}[prng_below(&prng, 4)];
+				uint32_t units = (replica ? replica : 1) * (1 + (uint32_t)prng_below(&prng, 2));
+				int64_t term = (1 + (int64_t)prng_below(&prng, 6)) * HOUR;
+				bool extend = prng_below(&prng, 2), could;
+				struct lease_spec s = {.units = units, .units_per_replica = replica};
+				uint64_t id;
+
+				cw_settle(w);
+				could = stands(w, &s, extend ? T_NEVER : w->t + w->core->cluster.bind_timeout_ms + term);
+				id = lease(w, units, replica, term, extend);
+				if (!id)
+					break; /* more than it could ever have */
+				if (quota_ask(w->core, core_lease(w->core, id)->spec.provider, 1, SHAPE_GPU, 1, CLASS_GUARANTEED) &&
+				    cw_lease_state(w, id) == LEASE_REQUESTED)
+					could = false;
+				assert_int_equal(could, cw_lease_state(w, id) != LEASE_REQUESTED);
+				granted += could;
+				refused += !could;
+				if (!could)
+					(void)cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, id);
+				break;
+			}
+			}
+			cw_settle(w);
+		}
+		cw_advance(w, RECALL_SLO_DEFAULT_MS);
+		for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_LEASE, id)) != 0;)
+			if (cw_lease_state(w, id) == LEASE_ACTIVE || cw_lease_state(w, id) == LEASE_GRANTED ||
+			    cw_lease_state(w, id) == LEASE_BINDING)
+				assert_int_equal(lease_of(w->core, id)->units_held, core_lease(w->core, id)->spec.units);
+	}
+	print_message("# 300 small clusters, %u reservations: %u leases granted, %u refused, each as a search over all devices "
+		      "says\n",
+		      reserved, granted, refused);
+	assert_true(granted > 300 && refused > 100 && reserved > 100);
 }
 
 /* ---- inside ------------------------------------------------------------------------------------------ */
@@ -843,6 +1101,10 @@ int main(void)
 		STORY(a_lease_that_extends_itself_stays_clear),
 		STORY(a_holder_is_not_told_more_than_it_gets),
 		STORY(a_reservation_takes_nothing_that_a_holder_was_told),
+		STORY(a_lease_is_not_granted_past_what_maintenance_takes),
+		STORY(replicas_do_not_fit_around_what_is_reserved),
+		STORY(what_leases_are_owed_is_not_reserved),
+		STORY(granted_is_what_can_stand),
 		STORY(inside_only_members_run),
 		STORY(magnetic_ones_draw_their_projects_work),
 		STORY(what_runs_past_the_end_is_stopped_with_notice),
