@@ -14,6 +14,8 @@
  *  - a node that has obeyed a later sluisd is not greeted, as it would not obey: unless this state was restored and
  *    nobody has confirmed it yet, which makes it the later one, whatever the clocks said: then its epoch is raised
  *    above all that is heard of
+ *  - two machines with one key: who greets while the other's connection may stand is a rival until that one, asked by
+ *    a PING with a number of its own, has answered; then they are two, and the state keeps it (twin_boot)
  *  - silence means something only while sluisd itself listens: not in the first rejoin grace after
  *    the start, and time in which our own loop stood still does not count
  */
@@ -37,6 +39,9 @@ struct session {
 	struct link_peer peer;
 	char boot_id[40];
 	uint64_t incarnation;
+	struct link_peer asked; /* the older connection, whether it lives; */
+	uint64_t nonce;		/* by this number; 0: not asked */
+	char rival[40];		/* boot id of who greeted meanwhile */
 	struct mono heard; /* or when we began to listen */
 	bool ever_heard;
 	uint64_t rev;	   /* of the newest DESIRED */
@@ -202,20 +207,51 @@ static void heard(struct server *s, struct session *se)
 	}
 }
 
-/* Two machines with one key: the one that is heard keeps it. Whether its connection stands is asked
+static bool same_peer(const struct link_peer *a, const struct link_peer *b)
+{
+	return a->len == b->len && !memcmp(a->id, b->id, a->len);
+}
+
+/* Somebody greets while a session stands at another connection. Ask there: only an agent that lives answers, not a
+ * machine that has just gone down. Returns false if that connection is gone. */
+static bool rival_ask(struct server *s, struct session *se, struct link_door *door, const char *boot_id)
+{
+	struct msg_ping probe = {.nonce = ++s->nonce_next};
+
+	if (server_send(s, door, &se->peer, MSG_PING, 0, &probe) == ERR_UNREACHABLE)
+		return false;
+	se->asked = se->peer;
+	se->nonce = probe.nonce;
+	(void)snprintf(se->rival, sizeof se->rival, "%s", boot_id);
+	return true;
+}
+
+static void take_pong(struct server *s, const struct request *r)
+{
+	const struct msg_ping *pong = r->msg;
+	struct session *se = session_of(s, r->node);
+	struct command *cmd;
+
+	if (!se->nonce || pong->nonce != se->nonce || !same_peer(&se->asked, &r->peer))
+		return;
+	se->nonce = 0;
+	cmd = server_command(s, CMD_NODE_LIVENESS);
+	cmd->node_liveness.node = se->node;
+	cmd->node_liveness.state = core_node(s->core, se->node)->state;
+	memcpy(cmd->node_liveness.twin_boot, se->rival, sizeof cmd->node_liveness.twin_boot);
+}
+
+/* Another boot while the node is heard: the one that is heard keeps the key. Whether its connection stands is asked
  * of the connection, so that a node that has just rebooted is not made to wait. */
-static int other_machine(struct server *s, const struct session *se, const struct request *r,
+static int other_machine(struct server *s, struct session *se, const struct request *r,
 			 const struct cmd_node_hello *hello, struct err *err)
 {
-	const struct msg_ping probe = {0};
-	bool same_peer = se->peer.len == r->peer.len && !memcmp(se->peer.id, r->peer.id, r->peer.len);
+	bool same_boot = !strcmp(se->boot_id, hello->boot_id);
 
-	if (!se->live || same_peer || !strcmp(se->boot_id, hello->boot_id) ||
-	    silent_ms(s, se) > s->conf.liveness.suspect_ms ||
-	    server_send(s, r->door, &se->peer, MSG_PING, 0, &probe) == ERR_UNREACHABLE)
+	if (!se->live || same_peer(&se->peer, &r->peer) ||
+	    (!same_boot && silent_ms(s, se) > s->conf.liveness.suspect_ms) ||
+	    !rival_ask(s, se, r->door, hello->boot_id) || same_boot)
 		return 0;
-	log_event(LOG_ERR, "two machines with one key", "node=%s boot=%s other_boot=%s",
-		  core_node(s->core, se->node)->name, log_quote(se->boot_id), log_quote(hello->boot_id));
 	(void)err_set(err, ERR_CONFLICT, "another machine with this node's key is connected");
 	(void)err_hint(err, "stop one of the two; after a reboot try again in %" PRId64 " s",
 		       s->conf.liveness.suspect_ms / 1000 + 1);
@@ -289,9 +325,7 @@ static int take_hello(struct server *s, struct request *r, struct err *err)
 static bool current(struct server *s, const struct request *r, struct session *se, uint64_t epoch, uint64_t session,
 		    uint64_t incarnation)
 {
-	bool same_peer = se->peer.len == r->peer.len && !memcmp(se->peer.id, r->peer.id, r->peer.len);
-
-	if (se->live && epoch == s->epoch && session == se->id && same_peer)
+	if (se->live && epoch == s->epoch && session == se->id && same_peer(&se->peer, &r->peer))
 		return true;
 	if (se->live && incarnation < se->incarnation)
 		server_goodbye(s, r->door, &r->peer, r->req, ERR_SUPERSEDED, "a newer agent of this node is connected");
@@ -348,11 +382,11 @@ int agents_take(struct server *s, struct request *r, struct err *err)
 	case MSG_PAYLOAD_GET: server_push(s, r); return 0;
 	case MSG_OUTPUT: relays_answered(s, r->node, r->req, r->msg, NULL); return 0;
 	case MSG_REPLY: relays_answered(s, r->node, r->req, NULL, r->msg); return 0;
-	case MSG_PONG: return 0; /* the probe only asked whether the connection stands */
+	case MSG_PONG: take_pong(s, r); return 0;
 	case MSG_GOODBYE: {
 		struct session *se = session_of(s, r->node);
 
-		if (se->peer.len == r->peer.len && !memcmp(se->peer.id, r->peer.id, r->peer.len))
+		if (same_peer(&se->peer, &r->peer))
 			se->live = false;
 		return 0;
 	}
@@ -445,7 +479,7 @@ static void answer_hello(struct server *s, const struct request *r)
 		server_reply(s, r);
 		return;
 	}
-	if (se->live && (se->peer.len != r->peer.len || memcmp(se->peer.id, r->peer.id, r->peer.len) != 0))
+	if (se->live && !same_peer(&se->peer, &r->peer))
 		server_goodbye(s, r->door, &se->peer, 0, ERR_SUPERSEDED, "a newer agent of this node is connected");
 	se->live = true;
 	se->id = ++s->session_next;

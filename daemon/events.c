@@ -118,6 +118,9 @@ static void note_node(struct server *s, const struct node *old, const struct nod
 	if (old && old->admin != n->admin)
 		note(s, LOG_NOTICE, admin[n->admin], "node=%s reason=%s seq=%" PRIu64, log_quote(n->name),
 		     log_quote(n->admin_reason), seq);
+	if (n->twin_boot[0] && (!old || strcmp(old->twin_boot, n->twin_boot) != 0))
+		note(s, LOG_ERR, "two machines with one key", "node=%s boot=%s other_boot=%s seq=%" PRIu64, log_quote(n->name),
+		     log_quote(n->boot_id), log_quote(n->twin_boot), seq);
 	if (old && !old->lost && n->lost)
 		note(s, LOG_WARNING, "node lost", "node=%s seq=%" PRIu64, log_quote(n->name), seq);
 }

@@ -146,7 +146,7 @@ struct server {
 
 	struct session **sessions; /* by node id */
 	uint32_t sessions_cap;
-	uint64_t session_next;
+	uint64_t session_next, nonce_next;
 	uint32_t *dirty; /* nodes whose DESIRED changed in this step */
 	size_t dirty_n, dirty_cap;
 	struct loop_timer liveness, archive;

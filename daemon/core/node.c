@@ -7,6 +7,10 @@
  * Time never frees a device. Behind an unreachable node everything stays held; after lost_after its
  * jobs may start elsewhere as new attempts, the old ones keep their devices until the node is heard
  * again (released, or a new boot id) or an operator declares it dead.
+ *
+ * A new boot id is evidence that the old boot is over, and all that ran in it. Not so that of a twin: a copy of the
+ * machine, with the node's key, that was heard while the node itself lived. It is never let in as a reboot; who
+ * wants it to take the node's place declares the node dead.
  */
 #include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
@@ -16,6 +20,7 @@
 
 static const uint8_t ZERO_DIGEST[32];
 static const uint64_t FENCE_MAX = UINT64_C(1) << 62; /* beyond, a number was made up */
+static const int64_t TWIN_AGAIN_MS = 10 * MS_PER_MIN; /* a twin that goes on trying is noted once in so long */
 
 static bool glob(const char *pat, const char *s)
 {
@@ -115,6 +120,11 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	if (!h->boot_id[0])
 		return err_set(err, ERR_INVAL, "a greeting needs a boot id");
 	same_boot = !strcmp(old->r.boot_id, h->boot_id);
+	if (!same_boot && old->r.state != NODE_DOWN && !strcmp(old->r.twin_boot, h->boot_id)) {
+		err_set(err, ERR_CONFLICT, "this machine was heard while %s lived: it has a copy of its key", old->r.name);
+		return err_hint(err, "give it one of its own: sluis-agent --new-key; if %.20s is to be this machine: "
+				     "sluisctl node declare-dead", old->r.name);
+	}
 	/* whatever its boot: a greeting of an earlier boot that was long on its way must not pass for a reboot,
 	 * which is evidence that nothing runs */
 	if (h->incarnation < old->r.incarnation && (same_boot || old->r.state != NODE_DOWN)) {
@@ -131,6 +141,8 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	n = EDIT(c, d, RECORD_NODE, node, h->node);
 	changed = memcmp(n->digest, ZERO_DIGEST, 32) != 0 && memcmp(n->digest, h->digest, 32) != 0;
 	TEXT_SET(n->boot_id, h->boot_id);
+	if (!same_boot && !strcmp(n->twin_boot, h->boot_id))
+		n->twin_boot[0] = '\0'; /* it is the node now */
 	n->incarnation = h->incarnation;
 	TEXT_SET(n->address, h->address);
 	n->emulated = h->emulated;
@@ -159,6 +171,17 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	return 0;
 }
 
+static void twin_note(const struct core *c, int64_t t, const struct node_s *old, const char *boot, struct decision *d)
+{
+	struct node *n;
+
+	if (!strcmp(old->r.twin_boot, boot) && t - old->r.twin_ms < TWIN_AGAIN_MS)
+		return;
+	n = EDIT(c, d, RECORD_NODE, node, old->r.id);
+	TEXT_SET(n->twin_boot, boot);
+	n->twin_ms = t;
+}
+
 static int decide_liveness(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			   struct err *err)
 {
@@ -168,6 +191,10 @@ static int decide_liveness(const struct core *c, int64_t t, const struct command
 
 	if (!old)
 		return err_set(err, ERR_NOTFOUND, "no such node");
+	if (cmd->node_liveness.twin_boot[0]) {
+		twin_note(c, t, old, cmd->node_liveness.twin_boot, d);
+		return 0;
+	}
 	topology_open = memcmp(old->r.digest_pending, ZERO_DIGEST, 32) != 0;
 	if (old->r.state == NODE_JOINING || old->r.state == NODE_DOWN || old->r.state == state ||
 	    (state == NODE_READY && topology_open))

@@ -254,7 +254,7 @@ static void holders_text(const struct core *c, const struct node_s *n, char *out
 	}
 }
 
-static void node_view_fill(const struct core *c, const struct node_s *n, struct node_view *v)
+static void node_view_fill(const struct core *c, int64_t t, const struct node_s *n, struct node_view *v)
 {
 	static const uint8_t none[32];
 	const struct node *r = &n->r;
@@ -279,7 +279,9 @@ static void node_view_fill(const struct core *c, const struct node_s *n, struct 
 			if (flavor_of(c, id) && flavor_of(c, id)->unit == UNIT_CORE && !flavor_of(c, id)->retired)
 				TEXT_SET(v->flavor, flavor_of(c, id)->name);
 	holders_text(c, n, v->holders, sizeof v->holders);
-	if (memcmp(r->digest_pending, none, 32) != 0)
+	if (r->twin_boot[0] && t - r->twin_ms < MS_PER_DAY)
+		(void)snprintf(v->note, sizeof v->note, "another machine has its key: boot %s", r->twin_boot);
+	else if (memcmp(r->digest_pending, none, 32) != 0)
 		(void)snprintf(v->note, sizeof v->note, "its topology changed: sluisctl node accept %.60s", r->name);
 	else if (r->admin != NODE_ENABLED)
 		TEXT_SET(v->note, r->admin_reason);
@@ -289,12 +291,12 @@ static void node_view_fill(const struct core *c, const struct node_s *n, struct 
 		TEXT_SET(v->note, "emulated");
 }
 
-static void view_nodes_fill(const struct core *c, const struct query *q, struct view_nodes *v, struct arena *arena)
+static void view_nodes_fill(const struct core *c, int64_t t, const struct query *q, struct view_nodes *v, struct arena *arena)
 {
 	v->items = arena_alloc(arena, c->nodes.count * sizeof *v->items);
 	EACH(c, nodes, node_s, n)
 		if (!q->name[0] || !strcmp(q->name, n->r.name))
-			node_view_fill(c, n, &v->items[v->items_n++]);
+			node_view_fill(c, t, n, &v->items[v->items_n++]);
 }
 
 /* ---- division and usage ------------------------------------------------------------------------------------------ */
@@ -1079,7 +1081,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, v, arena), v->t_ms = t))
 	case QUERY_JOBS: FILL(view_jobs, (sched_order(c, t), view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
 	case QUERY_LEASES: FILL(view_leases, (view_leases_fill(c, t, principal, q, v, arena), v->t_ms = t))
-	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, q, v, arena), v->t_ms = t))
+	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, t, q, v, arena), v->t_ms = t))
 	case QUERY_DIVISION: FILL(view_division, view_division_fill(c, v, arena))
 	case QUERY_USAGE: FILL(view_usage, view_usage_fill(c, t, principal, q, v, arena))
 	case QUERY_ENDPOINTS: FILL(view_endpoints, view_endpoints_fill(c, t, principal, q, v, arena))

@@ -91,7 +91,8 @@ struct cmd_recover {
 };
 struct cmd_node_liveness {
 	uint32_t node;
-	uint8_t state; /* NODE_READY, NODE_SUSPECT or NODE_UNREACHABLE */
+	uint8_t state; /* NODE_READY, NODE_SUSPECT or NODE_UNREACHABLE; not judged with a twin */
+	char twin_boot[40]; /* boot id of another machine with this node's key: both were heard at once */
 };
 
 /* An agent's greeting after every (re)connect; the node is the one its credential belongs to. */

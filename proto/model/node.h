@@ -58,6 +58,8 @@ struct node {
 	bool lost; /* unreachable for longer than lost_after: its jobs were started elsewhere */
 	char boot_id[40];
 	uint64_t incarnation;
+	char twin_boot[40]; /* of another machine that spoke with the node's key while the node lived; empty: none */
+	int64_t twin_ms;    /* when it was noticed last */
 	uint32_t principal; /* whose credential the agent uses */
 	char address[NAME_BYTES]; /* data plane */
 	uint8_t digest[32];         /* accepted topology */

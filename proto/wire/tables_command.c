@@ -98,7 +98,7 @@ SCHEMA(cmd_recover);
 
 #define T struct cmd_node_liveness
 FIELDS(cmd_node_liveness) = {
-	F(1, node), ENUM(2, state, node_state_names),
+	F(1, node), ENUM(2, state, node_state_names), F(3, twin_boot),
 };
 #undef T
 SCHEMA(cmd_node_liveness);

@@ -200,7 +200,7 @@ FIELDS(node) = {
 	F(17, memory_mib), F(18, memory_reserved_mib),
 	LIST(19, labels, LABELS_PER_NODE_MAX, label),
 	LIST(20, devices, DEVICES_PER_NODE_MAX, device), F(21, lost),
-	F(22, isolation),
+	F(22, isolation), F(23, twin_boot), F(24, twin_ms),
 };
 #undef T
 SCHEMA(node);

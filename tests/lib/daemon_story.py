@@ -352,6 +352,12 @@ class Agent:
     def heartbeat(self):
         self.link.send("HEARTBEAT", self.envelope())
 
+    def asked(self):
+        return self.until(lambda m: m[0] == "PING")
+
+    def pong(self):
+        self.link.send("PONG", {"nonce": self.asked()[2]["nonce"]})
+
     def report(self, *units):
         req = self.link.send("REPORT", dict(self.envelope(), units=list(units)))
         got = self.until(lambda m: m[1] == req)
@@ -465,11 +471,32 @@ def sessions(d, keys, a, admin):
     refused(older.hello, "ERR_SUPERSEDED", "an older one is not let in")
     a.heartbeat()
     equal(a.until(lambda m: m[0] == "GOODBYE")[2]["code"], -43, "and is not listened to")
-    twin = Agent(d, keys, boot="boot-2")
+    twin = Agent(d, keys, boot="boot-2", incarnation=9)
     refused(twin.hello, "ERR_CONFLICT", "another machine with the same key does not take over a living one")
+    older.link.send("PONG", {"nonce": newer.asked()[2]["nonce"]})
+    note = lambda: admin.query("nodes")["items"][0]["note"]
+    time.sleep(0.2)
+    equal(note(), "emulated", "which a stranger's word does not make two")
+    newer.pong()
+    ok(wait_for(5, lambda: "another machine has its key: boot boot-2" in note()), "once the living one has answered it is told", note())
+    for _ in range(3):
+        refused(twin.hello, "ERR_CONFLICT", "the other one is refused as often as it tries")
+        newer.pong()
+    equal(d.log().count("two machines with one key"), 1, "and the journal says it once")
+    copy = Agent(d, keys, incarnation=2)
+    copy.hello()
+    newer.pong()
+    ok(wait_for(5, lambda: "another machine has its key: boot boot-1" in note()), "a copy that is the same in everything is told, too")
+    ok(newer.until(lambda m: m[0] == "GOODBYE")[2]["code"] == -43, "and the older connection is sent away")
+    newer.link.close()
+    newer = copy
+    refused(twin.hello, "ERR_CONFLICT", "(the first twin is noticed again)")
+    newer.pong()
+    ok(wait_for(5, lambda: "boot boot-2" in note()), "(and told)", note())
     newer.link.close()
     state = wait_for(10, lambda: [n["state"] for n in admin.query("nodes")["items"] if n["state"] == "unreachable"])
     ok(state, "a silent node becomes unreachable", admin.query("nodes")["items"][0]["state"])
+    refused(twin.hello, "ERR_CONFLICT", "nor does the twin take over a silent one: it was heard beside it, so it is no reboot")
     back = Agent(d, keys, incarnation=3)
     back.hello()
     equal(admin.query("nodes")["items"][0]["state"], "ready", "and ready when it greets again")

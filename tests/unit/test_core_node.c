@@ -174,6 +174,47 @@ static void a_restored_copy_leaves_a_gap_in_the_numbers(void **state)
 
 /* ---- evidence -------------------------------------------------------------------------------- */
 
+/* A copy of the machine was heard while the node lived: its boot is no reboot, and nothing of the node is over, also
+ * when the node has fallen silent since. Once an operator has said that the node is dead it may take its place. */
+static void a_twin_is_no_reboot(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t job = cw_submit(w, w->alice, "lung", 8, HOUR);
+	uint32_t at;
+	struct command twin, hello, dead;
+	const struct node *n;
+
+	cw_settle(w);
+	at = node_of_job(w, job);
+	n = core_node(w->core, w->node[at].id);
+	twin = (struct command){.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
+	twin.node_liveness.node = n->id;
+	twin.node_liveness.state = n->state;
+	strcpy(twin.node_liveness.twin_boot, "a copy");
+	assert_int_equal(cw_do(w, &twin), 0);
+	assert_string_equal(core_node(w->core, w->node[at].id)->twin_boot, "a copy");
+	assert_int_equal(core_node(w->core, w->node[at].id)->state, NODE_READY);
+	partition(w, at);
+	n = core_node(w->core, w->node[at].id);
+	hello = cw_cmd(w, w->node[at].agent, CMD_NODE_HELLO);
+	hello.node_hello.node = n->id;
+	hello.node_hello.incarnation = n->incarnation + 1;
+	strcpy(hello.node_hello.boot_id, "a copy");
+	hello.node_hello.cores_n = n->cores_n;
+	hello.node_hello.devices = n->devices;
+	hello.node_hello.devices_n = n->devices_n;
+	assert_int_equal(cw_do(w, &hello), ERR_CONFLICT);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	assert_int_equal(core_job(w->core, job)->attempt, 1);
+	dead = cw_cmd(w, w->admin, CMD_NODE_DECLARE_DEAD);
+	strcpy(dead.node_admin.node, n->name);
+	strcpy(dead.node_admin.boot_id, n->boot_id);
+	assert_int_equal(cw_do(w, &dead), 0);
+	assert_int_equal(cw_do(w, &hello), 0);
+	assert_string_equal(core_node(w->core, w->node[at].id)->boot_id, "a copy");
+	assert_string_equal(core_node(w->core, w->node[at].id)->twin_boot, "");
+}
+
 static void a_reboot_is_evidence(void **state)
 {
 	struct core_world *w = *state;
@@ -677,6 +718,7 @@ int main(void)
 		STORY(a_restored_copy_leaves_a_gap_in_the_numbers),
 		STORY(an_agent_restart_adopts_what_runs),
 		STORY(a_greeting_too_large_is_refused),
+		STORY(a_twin_is_no_reboot),
 		STORY(a_reboot_is_evidence),
 		STORY(a_lost_attempt_costs_nothing),
 		STORY(retries_after_infrastructure_end_some_day),
