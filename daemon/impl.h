@@ -85,6 +85,8 @@ struct batch {
 	size_t events_n, events_cap;
 	size_t bytes;
 	bool keys; /* credentials changed: publish them before anybody is answered */
+	uint64_t *creds; /* and these are new */
+	size_t creds_n, creds_cap;
 	bool resumed; /* safe mode was left */
 };
 

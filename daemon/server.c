@@ -177,7 +177,7 @@ static void batch_blob(struct server *s, struct bytes payload)
 static void batch_reset(struct batch *b)
 {
 	arena_reset(&b->arena);
-	b->recs_n = b->blobs_n = b->events_n = 0;
+	b->recs_n = b->blobs_n = b->events_n = b->creds_n = 0;
 	b->bytes = 0;
 	b->keys = b->resumed = false;
 }
@@ -190,6 +190,24 @@ static void alloc_dirty(struct server *s, const struct alloc *a)
 		alloc_dirty(s, core_alloc(s->core, core_job(s->core, a->owner)->alloc));
 }
 
+/* Does the fact change who may come in? */
+static void keys_note(struct server *s, const struct fact *f)
+{
+	struct batch *b = &s->batch;
+
+	if ((f->kind != RECORD_CRED && f->kind != RECORD_PRINCIPAL) || (f->kind == RECORD_PRINCIPAL && !core_principal(s->core, (uint32_t)f->id)))
+		return; /* somebody new has no keys yet */
+	if (f->kind == RECORD_PRINCIPAL || core_cred(s->core, f->id)) {
+		b->keys = true;
+		return;
+	}
+	if (b->creds_n == b->creds_cap) {
+		b->creds_cap = b->creds_cap ? b->creds_cap * 2 : 64;
+		b->creds = xrealloc(b->creds, b->creds_cap * sizeof *b->creds);
+	}
+	b->creds[b->creds_n++] = f->id;
+}
+
 /* Fold one fact into memory and into the batch. */
 static void fact_apply(struct server *s, const struct fact *f, struct store_fact *stored, uint64_t seq)
 {
@@ -198,7 +216,7 @@ static void fact_apply(struct server *s, const struct fact *f, struct store_fact
 		stored->val = encoded(s, schema_of_record(f->kind), f->any, &stored->len);
 	counts_note(&s->counts, f->kind, core_record(s->core, f->kind, f->id), f->any);
 	events_note(s, f, seq);
-	s->batch.keys |= f->kind == RECORD_CRED || f->kind == RECORD_PRINCIPAL;
+	keys_note(s, f);
 	if (f->kind == RECORD_ALLOC) {
 		alloc_dirty(s, core_alloc(s->core, f->id));
 		alloc_dirty(s, f->alloc);
@@ -256,6 +274,49 @@ static int decide(struct server *s, const struct command *cmd, struct err *err)
 	rec->facts_n = d->facts_n;
 	s->batch.resumed |= cmd->type == CMD_RESUME;
 	return 0;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------- */
+
+/* The key of a credential, if it lets anybody in. */
+static bool key_of(struct server *s, uint64_t id, struct link_key *ret)
+{
+	const struct cred *cr = core_cred(s->core, id);
+	const struct principal *p = cr ? core_principal(s->core, cr->principal) : NULL;
+
+	if (!p || cr->kind != CRED_CURVE || cr->state == CRED_REVOKED || p->disabled ||
+	    (cr->not_after_ms && cr->not_after_ms <= server_now(s)))
+		return false;
+	*ret = (struct link_key){.cred_id = id};
+	ret->doors = p->role == ROLE_NODE ? DOOR_BIT(DOOR_AGENTS) : DOOR_BIT(DOOR_USERS);
+	memcpy(ret->pub, cr->key, sizeof ret->pub);
+	return true;
+}
+
+void server_keys_publish(struct server *s)
+{
+	CLEANUP(buf_done) struct buf keys = BUF_INIT;
+	struct link_key key;
+
+	for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_CRED, id)) != 0;)
+		if (key_of(s, id, &key))
+			buf_add(&keys, &key, sizeof key);
+	link_keys_publish(s->link, (const struct link_key *)(const void *)keys.data,
+			  keys.len / sizeof(struct link_key));
+}
+
+/* What the batch has changed of it. New ones one by one: a site that enrols has thousands already. */
+static void keys_tell(struct server *s)
+{
+	struct link_key key;
+
+	if (s->batch.keys) {
+		server_keys_publish(s);
+		return;
+	}
+	for (size_t i = 0; i < s->batch.creds_n; i++)
+		if (key_of(s, s->batch.creds[i], &key))
+			link_key_add(s->link, &key);
 }
 
 /* ---- the step --------------------------------------------------------------------------------- */
@@ -460,8 +521,7 @@ static bool server_step(struct server *s)
 	if (s->exit_code || batch_commit(s))
 		return false;
 	events_tell(s);
-	if (s->batch.keys)
-		server_keys_publish(s);
+	keys_tell(s);
 	for (size_t i = first; i < s->inbox_at; i++)
 		request_answer(s, s->inbox[i]);
 	FAILPOINT("server.step.answered");
@@ -532,29 +592,6 @@ static void on_tick(struct loop *loop, struct loop_timer *timer, void *arg)
 	(void)loop;
 	(void)timer;
 	(void)arg;
-}
-
-/* ---- keys ------------------------------------------------------------------------------------- */
-
-void server_keys_publish(struct server *s)
-{
-	CLEANUP(buf_done) struct buf keys = BUF_INIT;
-	int64_t t = server_now(s);
-
-	for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_CRED, id)) != 0;) {
-		const struct cred *cr = core_cred(s->core, id);
-		const struct principal *p = core_principal(s->core, cr->principal);
-		struct link_key key = {.cred_id = id};
-
-		if (cr->kind != CRED_CURVE || cr->state == CRED_REVOKED || !p || p->disabled ||
-		    (cr->not_after_ms && cr->not_after_ms <= t))
-			continue;
-		key.doors = p->role == ROLE_NODE ? DOOR_BIT(DOOR_AGENTS) : DOOR_BIT(DOOR_USERS);
-		memcpy(key.pub, cr->key, sizeof key.pub);
-		buf_add(&keys, &key, sizeof key);
-	}
-	link_keys_publish(s->link, (const struct link_key *)(const void *)keys.data,
-			  keys.len / sizeof(struct link_key));
 }
 
 /* ---- signals and timers ----------------------------------------------------------------------- */
@@ -765,6 +802,7 @@ void server_free(struct server *s)
 	free(s->batch.recs);
 	free(s->batch.blobs);
 	free(s->batch.events);
+	free(s->batch.creds);
 	free(s->inbox);
 	free(s->dirty);
 	buf_done(&s->scratch);

@@ -30,7 +30,7 @@ struct link_ctx {
 	void *zap_socket; /* the thread's */
 	pthread_mutex_t lock; /* for what follows */
 	struct link_key *keys; /* ascending by pub, then cred_id */
-	size_t n_keys;
+	size_t n_keys, keys_cap;
 	struct link_refusal refusals[LINK_REFUSALS_KEPT]; /* ring */
 	uint64_t n_refusals;
 };

@@ -95,6 +95,8 @@ struct link_key {
  * A connection that stands is not cut (ZeroMQ cannot): look the credential up on every message. Of
  * equal keys that are good for one door the lowest cred_id counts. O(n log n). */
 void link_keys_publish(struct link_ctx *ctx, const struct link_key *keys, size_t n);
+/* One more, without copying and sorting the others: O(n) to move what is behind it. */
+void link_key_add(struct link_ctx *ctx, const struct link_key *key);
 
 struct link_refusal {
 	uint64_t count; /* serial number, from 1; gaps mean that older ones were overwritten */

@@ -66,19 +66,17 @@ void link_keys_publish(struct link_ctx *ctx, const struct link_key *keys, size_t
 	old = ctx->keys;
 	ctx->keys = copy;
 	ctx->n_keys = n;
+	ctx->keys_cap = n + 1;
 	pthread_mutex_unlock(&ctx->lock);
 	free(old);
 }
 
-static bool key_lookup(struct link_ctx *ctx, enum link_door_kind door, const void *pub,
-		       uint64_t *ret_cred_id)
+/* The first entry that is not before `pub`; under the lock. */
+static size_t key_place(const struct link_ctx *ctx, const void *pub)
 {
-	size_t low = 0, high;
-	bool found = false;
+	size_t low = 0, high = ctx->n_keys;
 
-	pthread_mutex_lock(&ctx->lock);
-	high = ctx->n_keys;
-	while (low < high) { /* the first entry that is not before pub */
+	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 
 		if (memcmp(ctx->keys[mid].pub, pub, LINK_KEY_BYTES) < 0)
@@ -86,6 +84,35 @@ static bool key_lookup(struct link_ctx *ctx, enum link_door_kind door, const voi
 		else
 			high = mid;
 	}
+	return low;
+}
+
+void link_key_add(struct link_ctx *ctx, const struct link_key *key)
+{
+	size_t at;
+
+	pthread_mutex_lock(&ctx->lock);
+	if (ctx->n_keys == ctx->keys_cap) {
+		ctx->keys_cap = ctx->keys_cap * 2 + 16;
+		ctx->keys = xrealloc(ctx->keys, ctx->keys_cap * sizeof(*ctx->keys));
+	}
+	at = key_place(ctx, key->pub);
+	while (at < ctx->n_keys && key_order(&ctx->keys[at], key) < 0)
+		at++;
+	memmove(&ctx->keys[at + 1], &ctx->keys[at], (ctx->n_keys - at) * sizeof(*ctx->keys));
+	ctx->keys[at] = *key;
+	ctx->n_keys++;
+	pthread_mutex_unlock(&ctx->lock);
+}
+
+static bool key_lookup(struct link_ctx *ctx, enum link_door_kind door, const void *pub,
+		       uint64_t *ret_cred_id)
+{
+	bool found = false;
+	size_t low;
+
+	pthread_mutex_lock(&ctx->lock);
+	low = key_place(ctx, pub);
 	for (; low < ctx->n_keys && memcmp(ctx->keys[low].pub, pub, LINK_KEY_BYTES) == 0; low++) {
 		if ((ctx->keys[low].doors & DOOR_BIT(door)) == 0)
 			continue;

@@ -269,8 +269,7 @@ static void key_file_is_parsed_strictly(void **state)
 
 /* ---- who comes in ------------------------------------------------------------------------------- */
 
-/* A known key speaks as its credential, at the doors it is good for and at no other. */
-static void known_keys_speak_as_their_credential(void **state)
+static void speak_as_their_credential(bool one_by_one)
 {
 	struct link_key keys[] = {
 		key_of(&bert, 4711, DOOR_BIT(DOOR_USERS)),
@@ -281,8 +280,9 @@ static void known_keys_speak_as_their_credential(void **state)
 	struct link_door *agents, *users;
 	struct link_client *a, *b, *c;
 
-	(void)state;
-	link_keys_publish(ctx, keys, ARRAY_LEN(keys));
+	link_keys_publish(ctx, keys, one_by_one ? 0 : ARRAY_LEN(keys));
+	for (size_t i = 0; one_by_one && i < ARRAY_LEN(keys); i++)
+		link_key_add(ctx, &keys[(i + 3) % ARRAY_LEN(keys)]);
 	agents = door_open(DOOR_AGENTS, NULL);
 	users = door_open(DOOR_USERS, NULL);
 	a = client_open(agents, &anna);
@@ -298,6 +298,14 @@ static void known_keys_speak_as_their_credential(void **state)
 	link_client_free(c);
 	link_door_free(agents);
 	link_door_free(users);
+}
+
+/* A known key speaks as its credential, at the doors it is good for and at no other, however it came to be known. */
+static void known_keys_speak_as_their_credential(void **state)
+{
+	(void)state;
+	speak_as_their_credential(false);
+	speak_as_their_credential(true);
 }
 
 /* Nobody else comes in, and the operator can see who tried. */
