@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/bits.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 #include "proto/config/hostlist.h"
@@ -110,7 +111,7 @@ static uint32_t cores_of(const struct unit *u)
 	uint32_t n = 0;
 
 	for (size_t i = 0; i < CORE_WORDS; i++)
-		n += (uint32_t)__builtin_popcountll(u->cores[i]);
+		n += popcount64(u->cores[i]);
 	return n;
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/bits.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 #include "proto/base/limits.h"
@@ -24,7 +25,6 @@ struct affinity {
 	uint8_t (*best)[AFFINITY_TABLE_MAX + 1]; /* [set][k]; NULL: too many devices */
 };
 
-static unsigned count(uint64_t set) { return (unsigned)__builtin_popcountll(set); }
 static unsigned lowest(uint64_t set) { return (unsigned)__builtin_ctzll(set); }
 
 static uint8_t between(const struct device *a, const struct device *b, unsigned bit_of_b)
@@ -69,20 +69,20 @@ void affinity_prepare(struct affinity *a)
 		sum[set] = affinity_cost(a, set);
 	for (uint32_t set = 0; set < sets; set++) {
 		for (uint32_t sub = set;; sub = (sub - 1) & set) {
-			if (sum[sub] < least[set][count(sub)])
-				least[set][count(sub)] = sum[sub];
+			if (sum[sub] < least[set][popcount64(sub)])
+				least[set][popcount64(sub)] = sum[sub];
 			if (!sub)
 				break;
 		}
 		damage[set] = 0;
-		for (unsigned k = 2; k <= count(set); k *= 2)
+		for (unsigned k = 2; k <= popcount64(set); k *= 2)
 			damage[set] += least[set][k];
 	}
 	for (uint32_t set = 0; set < sets; set++)
 		for (uint32_t sub = set; sub; sub = (sub - 1) & set) { /* descending: the smallest of equals stays */
-			uint8_t *best = &a->best[set][count(sub)];
+			uint8_t *best = &a->best[set][popcount64(sub)];
 
-			if (sum[sub] > least[set][count(sub)])
+			if (sum[sub] > least[set][popcount64(sub)])
 				continue;
 			if (!*best || damage[set ^ sub] <= damage[set ^ *best])
 				*best = (uint8_t)sub;
@@ -138,7 +138,7 @@ static struct grown grow(const struct affinity *a, uint64_t avail, unsigned seed
 
 	for (uint64_t m = avail & ~g.set; m; m &= m - 1)
 		sum[lowest(m)] = cost_of(a, seed, lowest(m));
-	while (count(g.set) < k) {
+	while (popcount64(g.set) < k) {
 		unsigned next = UINT32_MAX;
 
 		for (uint64_t m = avail & ~g.set; m; m &= m - 1)
@@ -159,10 +159,10 @@ uint64_t affinity_pick(const struct affinity *a, uint64_t avail, unsigned k)
 	struct grown best = {0};
 
 	ENSURE(k >= 1);
-	ENSURE(k <= count(avail));
+	ENSURE(k <= popcount64(avail));
 	if (a->best)
 		return a->best[avail][k];
-	if (k == count(avail))
+	if (k == popcount64(avail))
 		return avail;
 	for (uint64_t m = avail; m; m &= m - 1) {
 		struct grown g = grow(a, avail, lowest(m), k);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "proto/base/bits.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 
@@ -11,7 +12,22 @@ enum { WORD = 8, WORDS_MAX = PACKED_RECORD_BYTES_MAX / WORD };
 /* Bytes with the bits of the words. */
 static size_t words_bytes(size_t bytes) { return (bytes / WORD + 7) / 8; }
 
-static unsigned bits(uint8_t x) { return (unsigned)__builtin_popcount(x); }
+/* Bits that are set in `n` bytes. */
+static size_t bits(const uint8_t *p, size_t n)
+{
+	size_t sum = 0;
+
+	for (uint64_t w; n >= WORD; n -= WORD, p += WORD) {
+		memcpy(&w, p, WORD);
+		sum += popcount64(w);
+	}
+	for (uint64_t w = 0; n; n--) {
+		w = w << 8 | p[n - 1];
+		if (n == 1)
+			sum += popcount64(w);
+	}
+	return sum;
+}
 
 uint8_t *packed_new(const void *record, size_t bytes)
 {
@@ -56,13 +72,10 @@ static const uint8_t *word_open(const uint8_t *from, uint8_t mask, uint8_t to[WO
 
 void packed_open(const uint8_t *p, void *ret_record, size_t bytes)
 {
-	size_t head = words_bytes(bytes), masks_n = 0;
+	size_t head = words_bytes(bytes);
 	uint8_t *to = ret_record;
-	const uint8_t *mask = p + head, *from;
+	const uint8_t *mask = p + head, *from = mask + bits(p, head);
 
-	for (size_t i = 0; i < head; i++)
-		masks_n += bits(p[i]);
-	from = mask + masks_n;
 	memset(ret_record, 0, bytes);
 	for (size_t i = 0; i < head; i++)
 		for (unsigned m = p[i]; m; m &= m - 1)
@@ -71,20 +84,14 @@ void packed_open(const uint8_t *p, void *ret_record, size_t bytes)
 
 void packed_field(const uint8_t *p, size_t bytes, size_t offset, void *ret_field, size_t field_bytes)
 {
-	size_t head = words_bytes(bytes), w = offset / WORD, masks_n = 0, before = 0, skip = 0;
+	size_t head = words_bytes(bytes), w = offset / WORD, before;
 	uint8_t word[WORD] = {0};
 	const uint8_t *mask = p + head;
 
 	ENSURE(offset % WORD + field_bytes <= WORD && offset + field_bytes <= bytes);
-	for (size_t i = 0; i < head; i++)
-		masks_n += bits(p[i]);
-	for (size_t i = 0; i < w / 8; i++)
-		before += bits(p[i]);
-	before += bits((uint8_t)(p[w / 8] & ((1U << w % 8) - 1)));
 	if (p[w / 8] >> w % 8 & 1) {
-		for (size_t i = 0; i < before; i++)
-			skip += bits(mask[i]);
-		(void)word_open(mask + masks_n + skip, mask[before], word);
+		before = bits(p, w / 8) + popcount64(p[w / 8] & ((1U << w % 8) - 1));
+		(void)word_open(mask + bits(p, head) + bits(mask, before), mask[before], word);
 	}
 	memcpy(ret_field, word + offset % WORD, field_bytes);
 }

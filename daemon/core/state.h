@@ -13,6 +13,7 @@
 #include "daemon/core/profile.h"
 #include "daemon/core/quota.h"
 #include "daemon/core/timer.h"
+#include "proto/base/bits.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 #include "proto/base/minmax.h"
@@ -393,7 +394,6 @@ int64_t qnode_recall_slo(const struct core *c, uint32_t id);
 bool qnode_under(const struct core *c, uint32_t id, uint32_t ancestor);
 
 /* ---- masks --------------------------------------------------------------------------------- */
-static inline unsigned popcount64(uint64_t x) { return (unsigned)__builtin_popcountll(x); }
 static inline unsigned mask_count(const uint64_t m[CORE_WORDS])
 {
 	unsigned n = 0;

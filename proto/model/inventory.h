@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/base/bits.h"
 #include "proto/base/err.h"
 
 enum {
@@ -60,7 +61,7 @@ static inline unsigned coreset_count(const struct coreset *s)
 	unsigned n = 0;
 
 	for (int i = 0; i < INV_CORE_WORDS; i++)
-		n += (unsigned)__builtin_popcountll(s->w[i]);
+		n += popcount64(s->w[i]);
 	return n;
 }
 static inline bool coreset_empty(const struct coreset *s)
