@@ -1101,6 +1101,8 @@ static void apply_qnode(struct core *c, const struct fact *f)
 		needs_wake_project(c, q, lacks_budget);
 	}
 	own(RECORD_QNODE, &q->r, f->qnode);
+	if (stale && !fresh)
+		plan_lengths_again(c); /* a recall time is part of it, of all below as well */
 }
 
 /* Do both stand at the same place of the fabric? */
@@ -1441,14 +1443,20 @@ static bool flavor_same(const struct flavor *a, const struct flavor *b)
  * limits that grow, an end others wait for. What only takes away makes nothing possible. */
 void core_apply(struct core *c, const struct fact *f)
 {
+	bool lengths;
+
 	switch ((enum record_kind)f->kind) {
 	case RECORD_CLUSTER:
 		ENSURE(f->cluster);
 		if (!c->have_cluster || !cluster_same_settings(&c->cluster, f->cluster))
 			c->scratch->work |= WORK_ALL;
 		c->tree_stale |= c->cluster.kill_margin_ms != f->cluster->kill_margin_ms;
+		lengths = c->cluster.kill_margin_ms != f->cluster->kill_margin_ms ||
+			  c->cluster.bind_timeout_ms != f->cluster->bind_timeout_ms;
 		c->cluster = *f->cluster;
 		c->have_cluster = true;
+		if (lengths)
+			plan_lengths_again(c);
 		break;
 	case RECORD_FLAVOR:
 		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
@@ -1460,6 +1468,7 @@ void core_apply(struct core *c, const struct fact *f)
 		c->flavor[f->id]->r = *f->flavor;
 		EACH(c, reservations, reservation_s, r)
 			plan_bar(c, r, true);
+		plan_lengths_again(c);
 		c->scratch->deficit_look = true;
 		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;

@@ -576,6 +576,17 @@ void plan_hold(struct core *c, const struct job *j)
 	bars_again(c, h->flavor, h->from_ms, h->to_ms);
 }
 
+void plan_lengths_again(struct core *c)
+{
+	EACH(c, holds, hold, h)
+		plan_hold(c, job_rec(c, job_of(c, h->job)));
+	EACH(c, claims, claim_s, m)
+		if (m->until_ms != claim_until(c, &m->r)) {
+			plan_claim(c, m, false);
+			plan_claim(c, m, true);
+		}
+}
+
 struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n)
 {
 	struct hold **soft = arena_alloc(arena, (c->holds.count + 1) * sizeof(struct hold *));
@@ -935,6 +946,9 @@ int plan_check(const struct core *c, struct err *err)
 		if (a->until_ms != alloc_until(c, &a->r))
 			return err_set(err, ERR_CORRUPT, "allocation %" PRIu64 " is counted until another instant",
 				       a->r.id);
+	EACH(c, claims, claim_s, m)
+		if (m->until_ms != claim_until(c, &m->r))
+			return err_set(err, ERR_CORRUPT, "claim %" PRIu64 " is counted until another instant", m->r.id);
 	EACH(c, jobs, job_s, js) {
 		const struct job *j = job_rec(c, js);
 		const struct hold *h = idtab_get(&c->holds, j->id);
@@ -943,6 +957,14 @@ int plan_check(const struct core *c, struct err *err)
 		    (h && (h->units != j->spec.units || h->qnode != j->spec.project ||
 			   h->promised != (j->promised_ms != 0))))
 			return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is not reserved as it says", j->id);
+		if (h) {
+			struct hold now = hold_of(c, j, j->reserved_ms);
+
+			if (h->from_ms != now.from_ms || h->to_ms != now.to_ms || h->devices != now.devices ||
+			    h->total != now.total)
+				return err_set(err, ERR_CORRUPT, "job %" PRIu64 " is reserved for another time than it says",
+					       j->id);
+		}
 	}
 	if (c->tree_stale)
 		return 0;

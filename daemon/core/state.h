@@ -605,6 +605,7 @@ void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
 struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
 void plan_hold(struct core *c, const struct job *j); /* hook of core_apply: its reservation */
+void plan_lengths_again(struct core *c); /* what reservations and claims are counted by has changed: times, devices */
 /* Around a change of what a reservation of the calendar takes away: its record, its nodes, its pins there. */
 void plan_bar(struct core *c, struct reservation_s *r, bool add);
 /* Work that wants to run from t on for span_ms, without delaying a reservation. `job`'s own is left out of

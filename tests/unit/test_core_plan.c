@@ -398,6 +398,27 @@ static void a_promise_holds_its_budget(void **state)
 	assert_int_equal(core_job(w->core, big)->promised_ms, 0);
 }
 
+/* A job that starts on others' loans may run longer by what it has to wait for them. Whoever was reserved before the
+ * division said so has to be counted like somebody reserved after: else a restart, which counts all anew, decides
+ * differently. */
+static void a_division_with_other_recall_times_counts_anew(void **state)
+{
+	struct core_world *w = *state;
+	const struct hold *h;
+	uint64_t big;
+
+	(void)busy(w, 6, HOUR);
+	big = busy(w, 8, HOUR);
+	assert_int_not_equal(core_job(w->core, big)->promised_ms, 0);
+	w->qnode[CW_PUBLIC].recall_slo_ms = 40 * MS_PER_MIN; /* inherited by its project */
+	cw_apply(w);
+	h = idtab_get(&w->core->holds, big);
+	assert_non_null(h);
+	assert_int_equal(qnode_recall_slo(w->core, cw_id(w, "lung")), 40 * MS_PER_MIN);
+	assert_int_equal(h->to_ms, core_job(w->core, big)->reserved_ms + HOUR + 40 * MS_PER_MIN +
+					   w->core->cluster.bind_timeout_ms);
+}
+
 static void reservations_have_a_ceiling(void **state)
 {
 	struct core_world *w = *state;
@@ -576,6 +597,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_running_job_may_not_grow_into_a_promise, start, stop),
 		cmocka_unit_test_setup_teardown(lost_hardware_breaks_a_promise_and_is_named, start, stop),
 		cmocka_unit_test_setup_teardown(a_promise_holds_its_budget, start, stop),
+		cmocka_unit_test_setup_teardown(a_division_with_other_recall_times_counts_anew, start, stop),
 		cmocka_unit_test_setup_teardown(reservations_have_a_ceiling, start, stop),
 		cmocka_unit_test_setup_teardown(a_waiting_job_knows_when_it_is_likely_to_start, start, stop),
 		cmocka_unit_test_setup_teardown(a_promise_goes_around_maintenance, start, stop),
