@@ -889,7 +889,8 @@ void daemon_boot(struct sim *s)
 	d->core = core_of_tables(s, d->store.table);
 	if (d->store.log_n)
 		last = d->store.log[d->store.log_n - 1].t_ms;
-	d->leap_ms = wall > last && d->t_base_ms ? wall - daemon_t(s) : 0;
+	if (d->t_base_ms && wall > last && wall > daemon_t(s))
+		d->leap_at_ms = s->now_ms;
 	d->t_base_ms = wall > last ? wall : last;
 	d->true_base_ms = s->now_ms;
 	d->seq = d->store.log_n ? d->store.log[d->store.log_n - 1].seq : 0;

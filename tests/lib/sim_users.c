@@ -512,7 +512,7 @@ void holders_check(struct sim *s, const struct lease *l)
 	/* by clocks within the contract a holder stops before the daemon does, always; worse ones are
 	 * caught by the grace period as far as it reaches. When a start sets the daemon's clock ahead, a term ends sooner
 	 * than was told before: the next answer, a ttl later at most, says so. */
-	if (l->state == LEASE_ENDED ? ppm > 1000 || (s->d.leap_ms > 0 && s->now_ms - s->d.booted_ms < l->spec.ttl_ms) :
+	if (l->state == LEASE_ENDED ? ppm > 1000 || (s->d.leap_at_ms && s->now_ms - s->d.leap_at_ms < l->spec.ttl_ms) :
 				      ppm > 1000 && error_ms > l->spec.grace_ms)
 		return;
 	for (uint32_t u = 0; u < s->users_n; u++)

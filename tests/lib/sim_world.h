@@ -225,7 +225,7 @@ struct sim_daemon {
 	struct sim_batch cur, fly;
 	int64_t fly_until_ms; /* 0: nothing is being synced */
 	int64_t t_base_ms, true_base_ms; /* logical = t_base + now - true_base */
-	int64_t leap_ms; /* how far the last start set it ahead of what its own clock would have shown */
+	int64_t leap_at_ms; /* when a start last set it ahead of what its own clock would have shown; 0: never */
 	int64_t wall_off_ms;
 	uint64_t seq, session_next;
 	int64_t turn_ms, paused_at_ms, paused_until_ms, start_at_ms;
