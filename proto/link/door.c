@@ -36,6 +36,9 @@ enum {
 	DOOR_MAGIC = 0x646f6f72,
 	PATIENCE_MIN = 64, /* messages of others until a sentinel that does not speak is given up */
 	TURN_BYTES = 2 << 20, /* taken in one turn of the loop */
+	TURN_MIN = 16,	      /* messages taken in one turn: this many when they are dear, */
+	TURN_FIRST = 64,      /* in the first turn that finds some, and ever more while turns are short */
+	TURN_MS = 100,
 };
 
 struct link_door {
@@ -51,7 +54,7 @@ struct link_door {
 	int fd;
 	link_door_fn *cb;
 	void *arg;
-	unsigned int max_per_turn;
+	unsigned int max_per_turn, per_turn;
 	struct loop_timer again;
 	struct mono drained; /* the turn that did it last */
 	bool behind; /* messages were left then, or are being taken */
@@ -541,15 +544,31 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 
 /* ---- in the loop -------------------------------------------------------------------------------- */
 
+/* Turns follow at once while messages wait: then the time since the last one is what they cost. */
+static void pace(struct link_door *door)
+{
+	int64_t took_ms = mono_ms(loop_now(door->loop)) - mono_ms(door->drained);
+	unsigned int n = door->per_turn;
+
+	if (!door->behind)
+		n = TURN_FIRST;
+	else if (took_ms > TURN_MS)
+		n = n / 2 > TURN_MIN ? n / 2 : TURN_MIN;
+	else if (took_ms < TURN_MS / 2)
+		n *= 2;
+	door->per_turn = n < door->max_per_turn ? n : door->max_per_turn;
+}
+
 static void door_drain(struct link_door *door)
 {
 	bool freed = false;
 	size_t bytes = 0;
 
+	pace(door);
 	door->freed = &freed;
 	door->drained = loop_now(door->loop);
 	door->behind = true;
-	for (unsigned int n = 0; n < door->max_per_turn && bytes < TURN_BYTES; n++) {
+	for (unsigned int n = 0; n < door->per_turn && bytes < TURN_BYTES; n++) {
 		struct link_msg msg;
 
 		if (link_door_recv(door, &msg) < 0)

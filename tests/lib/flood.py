@@ -10,11 +10,11 @@ import time
 import zmq
 
 from sluis_client import COMMANDS, QUERIES, Client, frame, keypair, pack, token_hash
-from story import Agent, Daemon, division, ok, read, ready_nodes, tell, token, wait_for
+from story import Agent, Daemon, division, ok, read, ready_nodes, submit, tell, token, wait_for
 
 TTL_MS, GRACE_MS = 1500, 100
 STALL_S = 2.2       # longer than ttl and grace, shorter than what counts as a standstill of sluisd (STANDSTILL_MS)
-TRIES, FLOODERS, AHEAD = 4, 4, 200
+TRIES, FLOODERS, AHEAD, JOBS = 4, 4, 200, 1000
 
 
 def enrol(d, admin, name):
@@ -95,15 +95,19 @@ def in_time(d, admin, keys):
         ok(True, f"{what} # SKIP this machine stands still for too long")
 
 
-def dear():
+def dear_renewals():
     """A message that costs sluisd much more than whoever sends it."""
     items = [{"lease": 1 << 40 | i, "fence": 1, "renew_seq": 1, "ttl_ms": TTL_MS} for i in range(1000)]
     return frame("COMMAND", 1, {"type": COMMANDS["lease_renew"][0], "body": pack("cmd_lease_renew", {"items": items})})
 
 
-def flood(at, keys, pipe):
+def dear_questions():
+    return frame("QUERY", 1, {"type": QUERIES["jobs"][0], "all": True})
+
+
+def flood(at, keys, data, pipe):
     """Ask and ask, and never listen."""
-    data, sent = dear(), 0
+    sent = 0
     c = Client(at["users"], at["server_key"], *keys)
     c.greet()
     pipe.send("begun")
@@ -118,24 +122,24 @@ def flood(at, keys, pipe):
     os._exit(0)
 
 
-def held_off(d, admin, keys):
+def held_off(d, admin, keys, data, kind):
     pipes = []
     for _ in range(FLOODERS):
         ours, theirs = multiprocessing.Pipe()
-        multiprocessing.get_context("spawn").Process(target=flood, args=(d.at, keys, theirs), daemon=True).start()
+        multiprocessing.get_context("spawn").Process(target=flood, args=(d.at, keys, data, theirs), daemon=True).start()
         pipes.append(ours)
     for p in pipes:
         p.recv()
     time.sleep(0.5)
     lease = Lease(d, admin, keys)
     began, since = lease.renew(), time.monotonic()
-    gone = wait_for(15, lambda: lease.state() not in ("active", "due", "grace"))
+    gone = wait_for(90, lambda: lease.state() not in ("active", "due", "grace"))
     took, sent = time.monotonic() - since, 0
     for p in pipes:
         p.send("end")
     for p in pipes:
         sent += p.recv()
-    ok(began and gone, "a flood at the door does not keep a lease alive that nobody renews", (lease.state(), took, sent))
+    ok(began and gone, f"a flood of {kind} does not keep a lease alive that nobody renews", (lease.state(), took, sent))
     print(f"# expired {took:.1f} s after its renewal (ttl and grace {(TTL_MS + GRACE_MS) / 1000} s), {sent} messages sent")
 
 
@@ -149,7 +153,10 @@ def main():
     ready_nodes(admin, 1)
     keys = enrol(d, admin, "keeper")
     in_time(d, admin, keys)
-    held_off(d, admin, keys)
+    held_off(d, admin, keys, dear_renewals(), "renewals")
+    for _ in range(JOBS):
+        submit(admin, {"argv": ["true"]}, hold=True)
+    held_off(d, admin, keys, dear_questions(), "questions")
 
 
 if __name__ == "__main__":

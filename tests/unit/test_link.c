@@ -1018,6 +1018,50 @@ static void wakeups_survive_bounds_and_sends(void **state)
 	loop_free(s.loop);
 }
 
+static void slow_door(struct link_door *door, const struct link_msg *msg, void *arg)
+{
+	(void)door;
+	(void)msg;
+	++*(unsigned int *)arg;
+	(void)zmq_poll(NULL, 0, 5);
+}
+
+/* Dear messages: turns stay short, so that timers and other doors come to their turn. */
+static void turns_are_paced(void **state)
+{
+	struct link_key key = key_of(&anna, 7, DOOR_BIT(DOOR_USERS));
+	unsigned int heard = 0, before, most = 0, late = 0;
+	struct link_client *c;
+	struct link_door *door;
+	struct loop *loop;
+	struct link_msg msg;
+
+	(void)state;
+	link_keys_publish(ctx, &key, 1);
+	assert_int_equal(loop_new(&loop, &err), 0);
+	door = door_open(DOOR_USERS, &(struct link_limits){.rcvhwm = 1000});
+	c = client_open(door, &anna);
+	client_say(c, "first");
+	door_hear(door, &msg);
+	link_msg_done(&msg);
+	for (int i = 0; i < 250; i++)
+		client_say(c, "dear");
+	(void)zmq_poll(NULL, 0, 50);
+	assert_int_equal(link_door_watch(loop, door, slow_door, &heard, 1000, &err), 0);
+	while (heard < 250) {
+		before = heard;
+		assert_int_equal(loop_turn(loop, 1000, &err), 0);
+		most = heard - before > most ? heard - before : most;
+		if (before > 100 && heard - before > late)
+			late = heard - before;
+	}
+	assert_in_range(most, 1, 64);
+	assert_in_range(late, 1, 32); /* of 5 ms each, and this machine may be slow */
+	link_client_free(c);
+	link_door_free(door);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1042,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(sends_say_what_became_of_them),
 		cmocka_unit_test(a_loop_serves_without_losing_wakeups),
 		cmocka_unit_test(wakeups_survive_bounds_and_sends),
+		cmocka_unit_test(turns_are_paced),
 	};
 
 	alarm(120); /* a lost wake-up hangs: fail instead */
