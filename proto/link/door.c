@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/base/buf.h"
@@ -56,6 +57,7 @@ struct link_door {
 	void *arg;
 	unsigned int max_per_turn, per_turn;
 	struct loop_timer again;
+	int64_t cpu_ns; /* of this thread, when that turn began */
 	struct mono drained; /* the turn that did it last */
 	bool behind; /* messages were left then, or are being taken */
 	int depth;   /* messages of one peer that may wait here */
@@ -544,17 +546,21 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 
 /* ---- in the loop -------------------------------------------------------------------------------- */
 
-/* Turns follow at once while messages wait: then the time since the last one is what they cost. */
+/* What the last turn cost, in processor time: who waits for the disk shares that wait with as many as may come. */
 static void pace(struct link_door *door)
 {
-	int64_t took_ms = mono_ms(loop_now(door->loop)) - mono_ms(door->drained);
 	unsigned int n = door->per_turn;
+	struct timespec cpu;
+	int64_t took_ns;
 
+	ENSURE(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) == 0);
+	took_ns = cpu.tv_sec * NS_PER_S + cpu.tv_nsec - door->cpu_ns;
+	door->cpu_ns += took_ns;
 	if (!door->behind)
 		n = TURN_FIRST;
-	else if (took_ms > TURN_MS)
+	else if (took_ns > TURN_MS * NS_PER_MS)
 		n = n / 2 > TURN_MIN ? n / 2 : TURN_MIN;
-	else if (took_ms < TURN_MS / 2)
+	else if (took_ns < TURN_MS * NS_PER_MS / 2)
 		n *= 2;
 	door->per_turn = n < door->max_per_turn ? n : door->max_per_turn;
 }

@@ -187,8 +187,8 @@ int link_door_send(struct link_door *door, const struct link_peer *peer, const v
 /* `msg` is borrowed for the call. The callback may send, and may free the door. */
 typedef void link_door_fn(struct link_door *door, const struct link_msg *msg, void *arg);
 /* Let `loop` receive for this door: at most `max_per_turn` messages a turn, one call each, and no more once they
- * are 2 MiB; fewer when turns take long, so that they come to about 100 ms. Once per door; the loop has to
- * outlive it. */
+ * are 2 MiB; fewer when turns cost much, so that they come to about 100 ms of processor time. Once per door;
+ * the loop has to outlive it. */
 int link_door_watch(struct loop *loop, struct link_door *door, link_door_fn *cb, void *arg,
 		    unsigned int max_per_turn, struct err *err) NODISCARD;
 
