@@ -24,7 +24,7 @@ from daemon_story import SCRIPT, division, job, wait_for
 from sluis_client import COMMANDS, QUERIES, Refused, keypair, pack, token_hash
 
 T = os.environ["T"]
-JOBS, BIG_BYTES = 24, 900_000
+JOBS, BIG_JOBS, BIG_BYTES = 24, 30, 900_000     # a story's big ones fill the first map (MAP_FIRST_BYTES) by themselves
 violations = []
 
 
@@ -211,7 +211,7 @@ class DaemonTale:
         c = self.connect("users", self.keys)
         self.ask(lambda: c.greet(timeout_s=0.3))
         number, struct = COMMANDS["job_submit"]
-        left = [n for n in (f"{tag}-{i}" for i in range(JOBS)) if n not in self.acked]
+        left = [n for n in (f"{tag}-{i}" for i in range(BIG_JOBS if self.big else JOBS)) if n not in self.acked]
         waiting, last = {}, time.monotonic()
         while left or waiting:
             while left and len(waiting) < 8:
