@@ -84,6 +84,7 @@ uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const s
 	a->exempt_until_ms = ask->klass == CLASS_LOAN && ask->exempt_ms ? t + ask->exempt_ms : 0;
 	a->parts = arena_copy(&d->arena, parts, parts_n * sizeof *parts);
 	a->parts_n = parts_n;
+	a->part_next = (uint16_t)parts_n;
 	for (uint32_t i = 0; i < parts_n; i++) {
 		a->parts[i].index = (uint16_t)i;
 		a->parts[i].state = PART_ASSIGNED;

@@ -735,14 +735,17 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 			} else if (!is_service(&l->spec) && l->spec.shape == SHAPE_GPU && p->devices) {
 				struct part *parts = arena_alloc(&d->arena, (a->parts_n + 1) * sizeof *parts);
 				struct part *tail = &parts[a->parts_n];
-				uint16_t index = 0;
 
 				memcpy(parts, a->parts, a->parts_n * sizeof *parts);
+				/* not one that was used before: what its agent says of that one, late or until we have heard
+				 * it, would pass for proof that this one's devices are idle */
 				for (uint32_t k = 0; k < a->parts_n; k++)
-					if (parts[k].index >= index)
-						index = (uint16_t)(parts[k].index + 1);
+					if (parts[k].index >= a->part_next)
+						a->part_next = (uint16_t)(parts[k].index + 1);
+				if (a->part_next == UINT16_MAX)
+					return err_set(err, ERR_NOROOM, "lease %" PRIu64 " was divided too often", l->id);
 				*tail = parts[i];
-				tail->index = index;
+				tail->index = a->part_next++;
 				tail->stop = true;
 				tail->units = excess;
 				tail->devices = 0;

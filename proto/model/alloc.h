@@ -77,6 +77,7 @@ struct alloc {
 	struct lender *lenders; /* loan: whose nominal it used when admitted */
 	uint32_t parts_n;
 	struct part *parts;
+	uint16_t part_next; /* index of the next part that is split off: none is ever used twice */
 };
 
 struct victim { uint64_t alloc; };

@@ -810,6 +810,31 @@ static void growth_beyond_what_is_left_says_501(void **state)
 	assert_int_equal(cw_resize(w, w->acme, id, 4), 0);
 }
 
+/* What is given back gets a name of its own each time. An agent that has not heard yet that its word on the last one
+ * arrived says it again: that is no proof for the next one. */
+static void a_part_given_back_is_named_once(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = active_lease(w, 6), alloc = cw_alloc_of(w, OWNER_LEASE, id)->id;
+	uint32_t node = 0;
+
+	for (uint32_t i = 1; i <= 4; i++)
+		if (cw_alloc_of(w, OWNER_LEASE, id)->parts[0].node == w->node[i].id)
+			node = i;
+	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, id)->parts_n, 1);
+	assert_int_equal(cw_resize(w, w->acme, id, 5), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 5); /* part 1 is back */
+	manner(w, CW_STUBBORN);
+	assert_int_equal(cw_resize(w, w->acme, id, 3), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 5);
+	(void)cw_report(w, node, alloc, 1, UNIT_RELEASED, 0); /* late, or once more */
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 5);
+	assert_int_equal(cw_report(w, node, alloc, 2, UNIT_RELEASED, 0), 0);
+	assert_int_equal(cw_held(w, OWNER_LEASE, id), 3);
+}
+
 static void a_service_shrinks_by_replicas(void **state)
 {
 	struct core_world *w = *state;
@@ -1093,6 +1118,7 @@ int main(void)
 		STORY(a_late_claim_is_a_breach_on_record),
 		STORY(a_bare_lease_shrinks_by_single_devices),
 		STORY(growth_beyond_what_is_left_says_501),
+		STORY(a_part_given_back_is_named_once),
 		STORY(a_service_shrinks_by_replicas),
 		STORY(a_shrink_while_binding),
 		STORY(shrinking_drops_the_claim_first),
