@@ -1021,6 +1021,27 @@ void daemon_restore(struct sim *s, uint32_t backup)
 	s->n.restores++;
 }
 
+bool daemon_superseded(const struct sim *s)
+{
+	bool later = false;
+
+	for (uint32_t i = 0; i < s->k.machines; i++)
+		later |= s->machine[i].disk.cluster > s->d.store.epoch;
+	return later && !s->d.store.restored;
+}
+
+void daemon_restore_itself(struct sim *s)
+{
+	struct sim_store *st = &s->d.store;
+	uint64_t moment = (uint64_t)(EPOCH0_MS + s->now_ms + s->d.wall_off_ms) << 18;
+
+	daemon_crash(s);
+	sim_say(s, "restore of a backup made now");
+	st->epoch = st->epoch + EPOCH_STEP > moment ? st->epoch + EPOCH_STEP : moment;
+	st->restored = true;
+	s->n.restores++;
+}
+
 void daemon_turn(struct sim *s)
 {
 	struct sim_daemon *d = &s->d;

@@ -431,6 +431,14 @@ static void reserve(struct sim *s, struct sim_user *u)
 	ask(s, u, CMD_RESERVATION_CREATE, &b, name);
 }
 
+static bool all_greeted(const struct sim *s)
+{
+	for (uint32_t i = 0; i < s->k.machines; i++)
+		if (!s->d.node[i].live)
+			return false;
+	return true;
+}
+
 static void admin(struct sim *s, struct sim_user *u)
 {
 	struct sim_machine *m = &s->machine[sim_below(s, s->k.machines)];
@@ -438,8 +446,9 @@ static void admin(struct sim *s, struct sim_user *u)
 	struct cmd_tick none = {0};
 
 	if (s->d.up && core_cluster(s->d.core)->safe_mode) {
-		/* somebody has to look first whether this copy is the right one */
-		if (s->healed || sim_chance(s, 200000))
+		/* somebody has to look first whether this copy is the right one; and once all is well, whether all nodes
+		 * have greeted it: one that has obeyed a later sluisd obeys a restored one only until it is confirmed */
+		if (s->healed ? all_greeted(s) : sim_chance(s, 200000))
 			ask(s, u, CMD_RESUME, &none, "");
 		return;
 	}

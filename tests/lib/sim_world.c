@@ -452,6 +452,8 @@ static void heal(struct sim *s)
 	sim_say(s, "heal");
 	memset(s->link, 0, sizeof s->link);
 	daemon_continue(s);
+	if (daemon_superseded(s))
+		daemon_restore_itself(s);
 	if (!s->d.up && s->d.start_at_ms > s->now_ms)
 		s->d.start_at_ms = s->now_ms;
 	s->wake_ms[WAKE_DAEMON] = T_NEVER;
@@ -469,6 +471,23 @@ static void heal(struct sim *s)
 	}
 	for (uint16_t i = 0; i < s->users_n; i++)
 		sim_wake(s, (uint16_t)(SIM_MACHINES_MAX + i), s->now_ms);
+}
+
+/* Does a reservation keep devices of this flavor? */
+static bool calendar_takes(const struct core *c, uint16_t flavor)
+{
+	for (uint64_t id = 0; (id = core_next_id(c, RECORD_RESERVATION, id)) != 0;) {
+		const struct reservation *r = core_record(c, RECORD_RESERVATION, id);
+		bool pins = r->state == RESERVATION_CONFIRMED || r->state == RESERVATION_ACTIVE;
+
+		for (uint32_t i = 0; pins && i < r->parts_n; i++) {
+			const struct node *n = core_node(c, r->parts[i].node);
+
+			if (n && n->devices_n && n->devices[0].flavor == flavor)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* What is not as it should be once faults are over; empty if all is well. */
@@ -496,8 +515,10 @@ static bool unsettled(struct sim *s, int64_t t, char *out, size_t out_size)
 			return snprintf(out, out_size, "allocation %" PRIu64 " runs beyond its limit", id) > 0;
 	}
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;)
-		/* one without a plan as well: all nodes are back, and a quota is what can be met */
-		if (!core_claim(c, id)->offered && max64(core_claim(c, id)->created_ms, healed) + 25 * MS_PER_MIN < t)
+		/* one without a plan as well: all nodes are back, and a quota is what can be met; but for what the calendar
+		 * takes, again and again */
+		if (!core_claim(c, id)->offered && (core_claim(c, id)->parts_n || !calendar_takes(c, core_claim(c, id)->flavor)) &&
+		    max64(core_claim(c, id)->created_ms, healed) + 25 * MS_PER_MIN < t)
 			return snprintf(out, out_size, "claim %" PRIu64 " is neither filled nor dropped", id) > 0;
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_JOB, id)) != 0;) {
 		const struct job *j = core_job(c, id);

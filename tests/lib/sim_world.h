@@ -410,6 +410,10 @@ void daemon_crash(struct sim *s); /* the batch that is being synced may or may n
 void daemon_pause(struct sim *s, int64_t ms);
 void daemon_continue(struct sim *s); /* no pause any more, no crash ahead */
 void daemon_restore(struct sim *s, uint32_t backup);
+/* Has a machine obeyed a later sluisd than this one, which an operator has confirmed? What sluisd(8) tells the operator
+ * to do then: restore a backup of the right one. */
+bool daemon_superseded(const struct sim *s);
+void daemon_restore_itself(struct sim *s);
 void daemon_backup(struct sim *s);
 void daemon_receive(struct sim *s, struct sim_msg *m);
 void daemon_turn(struct sim *s);
