@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* More than can have been handed out between a backup and its restore. */
-static const uint64_t RESTORE_FENCE_SKIP = UINT64_C(1) << 32;
 static const uint64_t RESTORE_ID_SKIP = 10000000;
 static const uint64_t RESTORE_SALT = (UINT64_C(1) << 52) - 1; /* far below what node.c takes for made up */
 static const int64_t ROTATE_OVERLAP_MS = 24 * MS_PER_HOUR;
@@ -116,7 +114,7 @@ int decide_recover(const struct core *c, int64_t t, const struct command *cmd, s
 		/* Perhaps an older copy: ids of the future that it does not know stay unused, also when the
 		 * same copy is restored twice. Time tells two such futures apart, or where the clock was set back
 		 * chance does; and nodes say what they have seen (ids_seen). */
-		cl->next_alloc = id_after(cl->next_alloc + RESTORE_FENCE_SKIP, (uint64_t)t << 16) +
+		cl->next_alloc = id_after(cl->next_alloc + ALLOCS_LOST_MAX, (uint64_t)t << 16) +
 				 (cmd->recover.salt & RESTORE_SALT);
 		cl->next_job = id_after(cl->next_job + RESTORE_ID_SKIP, (uint64_t)t / 100);
 		cl->next_lease = id_after(cl->next_lease + RESTORE_ID_SKIP, (uint64_t)t / 100);

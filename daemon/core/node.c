@@ -93,7 +93,8 @@ static void rows_apply(const struct core *c, struct decision *d, int64_t t, uint
 
 /* After a restore of an older copy a node may show allocations of a future that the copy does not know, or have
  * bound its devices to such. Their numbers are the newest ever given: whatever the clocks did, they are not given
- * again, and can be stopped; and the node, which takes no lower ones on these devices, takes ours. */
+ * again, and can be stopped; and the node, which takes no lower ones on these devices, takes ours. Nodes that have not
+ * been heard yet may know of later ones still, so there is a gap. */
 static void ids_seen(const struct core *c, struct decision *d, uint64_t bound, const struct unit_status *rows, uint32_t n)
 {
 	uint64_t newest = bound < FENCE_MAX ? bound : 0;
@@ -102,7 +103,7 @@ static void ids_seen(const struct core *c, struct decision *d, uint64_t bound, c
 		if (rows[i].alloc < FENCE_MAX)
 			newest = rows[i].alloc > newest ? rows[i].alloc : newest;
 	if (newest >= c->cluster.next_alloc)
-		edit_cluster(c, d)->next_alloc = newest + 1;
+		edit_cluster(c, d)->next_alloc = newest + ALLOCS_LOST_MAX;
 }
 
 static int decide_hello(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,

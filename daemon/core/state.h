@@ -286,6 +286,9 @@ struct core {
 	struct opened *opened;            /* records of jobs looked at lately: a cache, too */
 };
 
+/* More allocations than can have been made between a backup and its restore. */
+#define ALLOCS_LOST_MAX (UINT64_C(1) << 32)
+
 /* ---- records of jobs (opened.c) -------------------------------------------------------------- */
 /* Opened, for whoever decides: valid until the next core_decide, core_view or core_next_id, and it shows what is
  * applied meanwhile. The first time about 100 ns, then O(1). */
