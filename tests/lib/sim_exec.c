@@ -322,7 +322,7 @@ void task_begin(struct sim *s, struct sim_machine *m, struct sim_task *t, const 
 		/* after a restore of an older copy both its work and that of the lost future believe in a device, until an
 		 * operator has confirmed the copy */
 		if (m->task[i].live && (m->task[i].devices & t->devices) && m->task[i].alloc != t->alloc &&
-		    !lost_future(s, m->task[i].alloc))
+		    !lost_future(s, m->task[i].alloc) && !lost_future(s, t->alloc))
 			sim_violation(s, "double allocation: %s and %s live on one device of %s", m->task[i].name, t->name,
 				      m->name);
 	t->begun = t->live = true;
