@@ -492,17 +492,13 @@ int elastic_check(const struct core *c, struct err *err)
 			return err_set(err, ERR_CORRUPT, "an extra outlives its job's core (%" PRIu64 ")", a->r.id);
 	}
 	EACH(c, jobs, job_s, j) {
-		bool listed = idtab_get(&c->elastic, j_it.id) == j;
-		struct job r;
+		const struct job *r = job_rec(c, j);
 
 		counted += j->extras_n;
-		if (!listed && !j->extra_units && JOB_GET(j, state) != JOB_RUNNING)
-			continue;
-		job_read(j, &r);
-		if (j->extra_units && r.spec.units + j->extra_units > r.spec.units_max)
-			return err_set(err, ERR_CORRUPT, "a job larger than its most (%" PRIu64 ")", r.id);
-		if ((elastic_is(&r.spec) && r.state == JOB_RUNNING) != listed)
-			return err_set(err, ERR_CORRUPT, "the list of elastic jobs is not those that run (%" PRIu64 ")", r.id);
+		if (j->extra_units && r->spec.units + j->extra_units > r->spec.units_max)
+			return err_set(err, ERR_CORRUPT, "a job larger than its most (%" PRIu64 ")", r->id);
+		if ((elastic_is(&r->spec) && r->state == JOB_RUNNING) != (idtab_get(&c->elastic, r->id) == j))
+			return err_set(err, ERR_CORRUPT, "the list of elastic jobs is not those that run (%" PRIu64 ")", r->id);
 	}
 	return counted == extras ? 0 : err_set(err, ERR_CORRUPT, "jobs' counts of extras are not those there are");
 }

@@ -456,14 +456,11 @@ int line_check(const struct core *c, struct err *err)
 
 	EACH(c, jobs, job_s, j) {
 		const struct line *l = j->line;
-		struct job r;
+		const struct job *r = job_rec(c, j);
 
-		if ((JOB_GET(j, state) == JOB_PENDING) != (l != NULL) || (l && !j->wait.place))
+		if ((r->state == JOB_PENDING) != (l != NULL) || (l && !j->wait.place))
 			return err_set(err, ERR_CORRUPT, "a job is not in line exactly while it is pending");
-		if (!l || l->head == j_it.id)
-			continue;
-		job_read(j, &r);
-		if (!alike(line_head(c, l), &r))
+		if (l && !(l->head == r->id || alike(line_head(c, l), r)))
 			return err_set(err, ERR_CORRUPT, "jobs in one line are not alike");
 	}
 	for (uint32_t i = 0; i < c->lines.n; i++) {

@@ -178,10 +178,10 @@ static int dependency_gate(const struct core *c, const struct job *j, uint64_t *
 			break;
 		case DEP_SINGLETON:
 			EACH(c, jobs, job_s, other)
-				if (JOB_GET(other, id) < j->id && JOB_GET(other, owner) == j->owner &&
+				if (other_it.id < j->id && JOB_GET(other, owner) == j->owner &&
 				    !job_terminal(JOB_GET(other, state)) &&
 				    !strcmp(job_rec(c, other)->spec.name, j->spec.name)) {
-					*ret_job = JOB_GET(other, id);
+					*ret_job = other_it.id;
 					return REASON_DEPENDENCY;
 				}
 			break;
