@@ -107,6 +107,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->cooldown_ms = s->conf.recall.cooldown_ms;
 	to->age_guard_ms = s->conf.jobs.age_guard_ms;
 	to->reservations_max = (uint32_t)s->conf.jobs.reservations;
+	to->reservations_each = (uint32_t)s->conf.jobs.reservations_each;
 	to->resize_ms = s->conf.jobs.resize_interval_ms;
 	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
 	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
@@ -134,6 +135,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	same.cooldown_ms = to->cooldown_ms;
 	same.age_guard_ms = to->age_guard_ms;
 	same.reservations_max = to->reservations_max;
+	same.reservations_each = to->reservations_each;
 	same.resize_ms = to->resize_ms;
 	same.loan_rate_ppm = to->loan_rate_ppm;
 	same.urgent_rate_ppm = to->urgent_rate_ppm;

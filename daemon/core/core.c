@@ -1079,6 +1079,8 @@ void work_freed(struct core *c, uint16_t flavor)
 {
 	c->scratch->freed |= UINT64_C(1) << flavor;
 	c->scratch->work |= WORK_FREED;
+	if (c->plan[flavor].bars)
+		c->scratch->work |= WORK_LEASES; /* with windows ahead, leases are judged by the plan */
 }
 
 static void apply_qnode(struct core *c, const struct fact *f)
@@ -1428,7 +1430,8 @@ static bool cluster_same_settings(const struct cluster *a, const struct cluster 
 	       a->no_expiry_until_ms == b->no_expiry_until_ms && a->notice_ms == b->notice_ms &&
 	       a->kill_margin_ms == b->kill_margin_ms && a->age_guard_ms == b->age_guard_ms &&
 	       a->loan_rate_ppm == b->loan_rate_ppm && a->urgent_rate_ppm == b->urgent_rate_ppm &&
-	       a->reservations_max == b->reservations_max && a->bind_timeout_ms == b->bind_timeout_ms &&
+	       a->reservations_max == b->reservations_max && a->reservations_each == b->reservations_each &&
+	       a->bind_timeout_ms == b->bind_timeout_ms &&
 	       a->resize_ms == b->resize_ms;
 }
 

@@ -519,6 +519,11 @@ uint32_t plan_reservations_max(const struct core *c)
 	return c->cluster.reservations_max ? c->cluster.reservations_max : HOLDS_DEFAULT;
 }
 
+uint32_t plan_reservations_each(const struct core *c)
+{
+	return c->cluster.reservations_each ? c->cluster.reservations_each : 1;
+}
+
 static void hold_take(struct core *c, const struct hold *h, int sign)
 {
 	struct plan_flavor *f = &c->plan[h->flavor];

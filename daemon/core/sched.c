@@ -2,10 +2,12 @@
  *
  * One call decides at most one action, so that every decision sees the state that the one before it
  * left. Order of the waiting jobs:
- *   class, in-quota before borrowing, sector's usage per weight, project's usage per weight, user's usage in it
- *   (usage.c), then of one user: jobs older than the age guard by submission, the others smallest area first.
+ *   class, in-quota before borrowing, sector's usage per weight, project's usage per weight, then in a project
+ *   jobs older than the age guard by submission, the others by their user's usage in it (usage.c) and of one user
+ *   smallest area first.
  *
- * Backfill with up to K reservations (EASY-K; Lifka 1995 is K = 1): a job in line that lacks quota or devices
+ * Backfill with up to K reservations, as many of one project as the admin says (EASY-K; one of one project is what
+ * Lifka 1995 has, and is best for small jobs: make golden): a job in line that lacks quota or devices
  * gets the earliest place in the plan (plan.c) at which it may run, and nothing is started that would delay it.
  * A reservation for want of quota, by a job that asks for nothing but devices, carries a promise: it is as
  * certain as the nominal it is made from. The promise is the instant reserved plus recall_slo, because the
@@ -82,12 +84,12 @@ static int pick_cmp(const void *pa, const void *pb)
 	const struct pick *a = pa, *b = pb;
 	int c;
 
-	if (a->usage != b->usage)
-		return a->usage < b->usage ? -1 : 1;
-	if (a->user != b->user)
-		return a->user < b->user ? -1 : 1;
 	if (a->young != b->young)
 		return a->young ? 1 : -1;
+	if (a->young && a->usage != b->usage)
+		return a->usage < b->usage ? -1 : 1;
+	if (a->young && a->user != b->user)
+		return a->user < b->user ? -1 : 1;
 	c = u64_cmp(a->area, b->area);
 	if (!c)
 		c = u64_cmp(a->submit, b->submit);
@@ -360,12 +362,11 @@ static enum verdict reserve(const struct look *k, bool devices, bool barred)
 	const struct job *j = k->j;
 	const struct job_spec *s = &j->spec;
 	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
-	uint32_t most = plan_reservations_max(c);
 	int64_t at;
 	struct job *e;
 
-	if (j->reserved_ms || s->array_step || (devices && s->reservation) || c->plan[s->flavor].holds >= most ||
-	    qnode_of(c, s->project)->holds >= (most + 3) / 4 || (!devices && (!pool || s->units > pool->own)) ||
+	if (j->reserved_ms || s->array_step || (devices && s->reservation) || c->plan[s->flavor].holds >= plan_reservations_max(c) ||
+	    qnode_of(c, s->project)->holds >= plan_reservations_each(c) || (!devices && (!pool || s->units > pool->own)) ||
 	    (!j->held_rums && budget_gate(c, k->t, j, CLASS_GUARANTEED)))
 		return WAITS;
 	at = plan_reserve(c, k->t, j);
@@ -717,7 +718,8 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 		s->order_stale = true;
 		for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
 			if (flavor_of(c, f))
-				work_freed(mut, f);
+				s->freed |= UINT64_C(1) << f;
+		s->work |= WORK_FREED;
 	}
 	if ((s->work & WORK_WALK) && (s->freed >> s->walk_flavor & 1))
 		walk_begin(c, t, s->walk_flavor); /* more came free meanwhile */

@@ -28,7 +28,7 @@
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
 	SCHED_BUDGET = 4096,  /* needs tried in one look */
-	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; a quarter of them at most of one project */
+	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; one of each project */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
 	FINISHED_JOBS_MAX = 200000,
 	OPEN_JOBS_MAX = 4096, /* records of jobs that are open when a decision begins: 3 MB */
@@ -652,6 +652,7 @@ int64_t plan_short(const struct core *c, uint16_t flavor, const struct window *w
 struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n);
 void plan_soft_in(struct core *c, struct hold *const *soft, uint32_t n);
 uint32_t plan_reservations_max(const struct core *c);
+uint32_t plan_reservations_each(const struct core *c); /* of one project */
 /* From the limit of work to the proof that it is gone, at the latest. */
 int64_t plan_margin(const struct core *c, uint16_t flavor);
 /* Devices nobody holds or claims at t, loans counted as held; and the first instant from t on at which so

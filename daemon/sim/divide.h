@@ -43,12 +43,14 @@ struct divide_job {
 	int64_t limit_ms; /* what was requested; room for one restart */
 	uint32_t units;
 	uint32_t tenant;
+	uint32_t user; /* 1..users_n of the trace: a member of the tenant's project; 0: nobody in particular */
 };
 struct divide_trace {
 	struct divide_job *jobs; /* ascending by submission */
 	size_t jobs_n, jobs_cap;
 	char (*tenants)[NAME_BYTES];
 	uint32_t tenants_n, tenants_cap;
+	uint32_t users_n; /* at most MEMBERS_PER_QNODE_MAX of one tenant, each of one */
 	size_t read_n, outside_n, too_large_n, cut_n, useless_n; /* useless: no run time or size */
 	double device_ms; /* useful work in all */
 };

@@ -6,6 +6,8 @@
  * holders': an agent has a unit prepared, and proves devices free, AGENT_MS after it is told to; a
  * provider leaves devices it gives back DRAIN_MS after that.
  *
+ * Users of the trace are members; a job without one is submitted by the admin.
+ *
  * Division: root ─ public (all of the public part) ─ training ─ one project per tenant of the trace
  *                └ private (all of the private part) ─ serving ─ one provider per curve of the demand
  * The parts belong to the two sides as wholes, so that providers share one contract as their peaks do not
@@ -58,6 +60,7 @@ struct sim {
 	int rc; /* first failure */
 	int64_t now_ms;
 	uint32_t admin;
+	uint32_t *user; /* principals, from 1 */
 	struct divide_heap events;
 	struct divide_use use;
 	struct held *held; /* by allocation id */
@@ -167,6 +170,28 @@ static void init(struct sim *s)
 		s->admin = core_cred_of_uid(s->core, 0)->principal;
 }
 
+static void user_name(char out[NAME_BYTES], uint32_t user)
+{
+	(void)snprintf(out, NAME_BYTES, "user-%05" PRIu32, user);
+}
+
+/* Members of tenant i: [first[i], first[i + 1]). */
+static void members_of(const struct divide_trace *t, struct member *members, uint32_t *first)
+{
+	uint32_t *tenant = xcalloc(t->users_n + 1, sizeof *tenant), n = 0;
+
+	for (size_t i = 0; i < t->jobs_n; i++)
+		tenant[t->jobs[i].user] = t->jobs[i].tenant;
+	for (uint32_t i = 0; i < t->tenants_n; i++) {
+		first[i] = n;
+		for (uint32_t u = 1; u <= t->users_n; u++)
+			if (tenant[u] == i)
+				user_name(members[n++].name, u);
+	}
+	first[t->tenants_n] = n;
+	free(tenant);
+}
+
 static void divide(struct sim *s, bool lend)
 {
 	const struct divide_setup *in = s->in;
@@ -175,6 +200,8 @@ static void divide(struct sim *s, bool lend)
 				.devices_per_node = in->per_node, .committed_units = in->nodes * in->per_node};
 	struct quota side[2], leaf = {1, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED};
 	struct qnode *q = xcalloc(n, sizeof *q);
+	struct member *members;
+	uint32_t *first = xcalloc(in->trace->tenants_n + 1, sizeof *first);
 	struct command cmd = of_admin(s, CMD_DIVISION_APPLY);
 
 	/* a wall: nobody borrows across the root, nobody lends to it */
@@ -187,8 +214,12 @@ static void divide(struct sim *s, bool lend)
 	q[4] = (struct qnode){.kind = QNODE_CLASS, .parent = 4, .name = "serving"};
 	q[2].quotas = q[4].quotas = &leaf;
 	q[2].quotas_n = q[4].quotas_n = 1;
+	members = xcalloc(in->trace->users_n + 1, sizeof *members);
+	members_of(in->trace, members, first);
 	for (uint32_t i = 0; i < in->trace->tenants_n; i++) {
 		q[5 + i] = (struct qnode){.kind = QNODE_PROJECT, .parent = 3, .quotas = &leaf, .quotas_n = 1};
+		q[5 + i].members = members + first[i];
+		q[5 + i].members_n = first[i + 1] - first[i];
 		(void)snprintf(q[5 + i].name, NAME_BYTES, "project-%" PRIu32, i);
 	}
 	for (uint32_t i = 0; i < in->demand->providers_n; i++) {
@@ -201,24 +232,48 @@ static void divide(struct sim *s, bool lend)
 		q[i].weight = 1;
 	cmd.division_apply = (struct cmd_division_apply){.flavors_n = 1, .flavors = &flavor, .qnodes_n = n, .qnodes = q};
 	must(s, &cmd);
+	free(members);
+	free(first);
 	free(q);
+}
+
+/* Enrol somebody or something with a token, under the number `key`; returns the principal. */
+static uint32_t enrol(struct sim *s, const uint8_t token[32], const char *name, uint32_t key)
+{
+	struct command cmd = {.type = CMD_ENROL, .via = VIA_ENROL};
+
+	memcpy(cmd.enrol.token_hash, token, 32);
+	(void)snprintf(cmd.enrol.name, sizeof cmd.enrol.name, "%s", name);
+	memcpy(cmd.enrol.key, &key, sizeof key);
+	cmd.enrol.key[30] = token[0];
+	cmd.enrol.key[31] = 1;
+	must(s, &cmd);
+	return s->rc ? 0 : (uint32_t)s->d.result.version;
+}
+
+static void tokens(struct sim *s, uint8_t role, uint32_t uses, uint8_t ret_token[32])
+{
+	struct command cmd = of_admin(s, CMD_TOKEN_CREATE);
+
+	memset(ret_token, 0, 32);
+	ret_token[0] = (uint8_t)(role + 7);
+	cmd.token_create = (struct cmd_token_create){.role = role, .uses = uses, .ttl_ms = MS_PER_DAY};
+	memcpy(cmd.token_create.hash, ret_token, 32);
+	must(s, &cmd);
 }
 
 static void join(struct sim *s, uint32_t i, const uint8_t token[32])
 {
-	struct command cmd = {.type = CMD_ENROL, .via = VIA_ENROL};
+	struct command cmd;
 	struct device dev[DEVICES_PER_NODE_MAX] = {0};
 	struct label leaf = {.key = "leaf"};
+	char name[NAME_BYTES];
 	uint32_t principal;
 
-	memcpy(cmd.enrol.token_hash, token, 32);
-	(void)snprintf(cmd.enrol.name, sizeof cmd.enrol.name, "n%05" PRIu32, i);
-	memcpy(cmd.enrol.key, &i, sizeof i);
-	cmd.enrol.key[31] = 1;
-	must(s, &cmd);
+	(void)snprintf(name, sizeof name, "n%05" PRIu32, i);
+	principal = enrol(s, token, name, i);
 	if (s->rc)
 		return;
-	principal = (uint32_t)s->d.result.version;
 	if (i == 1)
 		s->first_node = core_principal(s->core, principal)->node;
 	cmd = (struct command){.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = principal};
@@ -242,17 +297,21 @@ static void settle(struct sim *s);
 
 static void build(struct sim *s, bool lend)
 {
-	struct command cmd;
-	uint8_t token[32] = {7};
+	uint8_t token[32];
+	char name[NAME_BYTES];
 
 	init(s);
 	if (s->rc)
 		return;
+	if (s->in->trace->users_n)
+		tokens(s, ROLE_MEMBER, s->in->trace->users_n, token);
+	s->user[0] = s->admin;
+	for (uint32_t u = 1; u <= s->in->trace->users_n && !s->rc; u++) {
+		user_name(name, u);
+		s->user[u] = enrol(s, token, name, u);
+	}
 	divide(s, lend);
-	cmd = of_admin(s, CMD_TOKEN_CREATE);
-	cmd.token_create = (struct cmd_token_create){.role = ROLE_NODE, .uses = s->in->nodes, .ttl_ms = MS_PER_DAY};
-	memcpy(cmd.token_create.hash, token, 32);
-	must(s, &cmd);
+	tokens(s, ROLE_NODE, s->in->nodes, token);
 	for (uint32_t i = 1; i <= s->in->nodes && !s->rc; i++)
 		join(s, i, token);
 	settle(s);
@@ -625,6 +684,9 @@ static void submit(struct sim *s, uint32_t at)
 	const struct divide_job *j = &s->in->trace->jobs[at];
 	struct command cmd = of_admin(s, CMD_JOB_SUBMIT);
 
+	cmd.principal = s->user[j->user];
+	if (j->user)
+		cmd.via = VIA_USERS;
 	(void)snprintf(cmd.job_submit.project, TEXT_BYTES, "project-%" PRIu32, j->tenant);
 	(void)snprintf(cmd.job_submit.flavor, FLAVOR_NAME_BYTES, "gpu");
 	(void)snprintf(cmd.job_submit.user, NAME_BYTES, "user");
@@ -729,6 +791,7 @@ int divide_run_core(struct divide_book *b, bool lend, divide_progress_fn *progre
 	s.core = core_new();
 	s.job_id = xcalloc(b->in->trace->jobs_n + 1, sizeof *s.job_id);
 	s.lease = xcalloc(b->in->demand->providers_n + 1, sizeof *s.lease);
+	s.user = xcalloc(b->in->trace->users_n + 1, sizeof *s.user);
 	s.lanes = xcalloc((size_t)DIVIDE_SPAN_NODES * b->in->per_node, sizeof *s.lanes);
 	build(&s, lend);
 	if (!s.rc)
@@ -748,5 +811,6 @@ int divide_run_core(struct divide_book *b, bool lend, divide_progress_fn *progre
 	free(s.job_id);
 	free(s.lease);
 	free(s.lanes);
+	free(s.user);
 	return s.rc;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/sim/jobsim.h"
+#include "daemon/sim/jobsim_core.h"
 #include "daemon/sim/packsim.h"
 #include "daemon/sim/swf.h"
 #include "daemon/sim/text.h"
@@ -40,6 +41,10 @@ const struct golden_row golden_rows[] = {
 	{KTH, "sluis", "tsafrir", 40, GOLDEN_AT_MOST}, /* best published without an oracle: 45.80 */
 	{CTC, "sluis", "tsafrir", 26.5337857227919, GOLDEN_AT_MOST},
 	{BLUE, "sluis", "tsafrir", 16.826861218912, GOLDEN_AT_MOST},
+	/* sluisd knows limits only: at most EASY++, which guesses, and on BLUE at most EASY-SJBF with the same knowledge */
+	{KTH, "core", "requested", 62.8568827272923, GOLDEN_AT_MOST},
+	{CTC, "core", "requested", 26.5337857227919, GOLDEN_AT_MOST},
+	{BLUE, "core", "requested", 19.8260115151715, GOLDEN_AT_MOST},
 };
 const size_t golden_rows_n = ARRAY_LEN(golden_rows);
 
@@ -134,8 +139,10 @@ static int run_row(const struct golden_row *row, const struct swf *swf, golden_r
 	int64_t *start_s = xmalloc(swf->jobs_n * sizeof *start_s);
 	struct jobsim_result result;
 	char name[96];
-	int r = jobsim_run(swf->jobs, swf->jobs_n, swf->max_procs, jobsim_policy_find(row->policy),
-			   estimate_of(row->estimate), NULL, NULL, start_s, err);
+	int r = !strcmp(row->policy, jobsim_core.name)
+			? jobsim_core_run(swf->jobs, swf->jobs_n, swf->max_procs, NULL, NULL, start_s, err)
+			: jobsim_run(swf->jobs, swf->jobs_n, swf->max_procs, jobsim_policy_find(row->policy),
+				     estimate_of(row->estimate), NULL, NULL, start_s, err);
 
 	if (r == 0) {
 		jobsim_measure(swf->jobs, swf->jobs_n, swf->max_procs, start_s, &result);

@@ -363,39 +363,12 @@ static int run(struct sim *s, size_t n, jobsim_progress_fn *progress, void *arg,
 	return r;
 }
 
-static int by_value(const void *va, const void *vb)
-{
-	int64_t a = *(const int64_t *)va, b = *(const int64_t *)vb;
-
-	return (a > b) - (a < b);
-}
-
-/* User numbers of a log, which may be any, as 0..count-1. */
-static uint32_t number_users(const struct swf_job *in, struct job *jobs, size_t n)
-{
-	int64_t *ids = xmalloc(n * sizeof *ids);
-	uint32_t count = 0;
-
-	for (size_t i = 0; i < n; i++)
-		ids[i] = in[i].user;
-	qsort(ids, n, sizeof *ids, by_value);
-	for (size_t i = 0; i < n; i++)
-		if (count == 0 || ids[i] != ids[count - 1])
-			ids[count++] = ids[i];
-	for (size_t i = 0; i < n; i++) {
-		const int64_t *id = bsearch(&in[i].user, ids, count, sizeof *ids, by_value);
-
-		jobs[i].user = (uint32_t)(id - ids);
-	}
-	free(ids);
-	return count;
-}
-
 int jobsim_run(const struct swf_job *in, size_t n, int64_t procs, const struct jobsim_policy *policy,
 	       enum jobsim_estimate estimate, jobsim_progress_fn *progress, void *arg, int64_t *ret_start_s,
 	       struct err *err)
 {
 	struct sim s = {.policy = policy, .estimate = estimate, .now_ms = INT64_MIN};
+	struct swf_users users;
 	int r;
 
 	if (n == 0)
@@ -404,7 +377,8 @@ int jobsim_run(const struct swf_job *in, size_t n, int64_t procs, const struct j
 		return err_set(err, ERR_RANGE, "the trace is too large to simulate");
 	s.jobs = xcalloc(n, sizeof *s.jobs);
 	s.started = xcalloc(n, sizeof *s.started);
-	s.users = xcalloc(number_users(in, s.jobs, n), sizeof *s.users);
+	swf_users(in, n, &users);
+	s.users = xcalloc(users.n, sizeof *s.users);
 	for (size_t i = 0; i < n; i++) {
 		struct job *j = &s.jobs[i];
 
@@ -414,7 +388,9 @@ int jobsim_run(const struct swf_job *in, size_t n, int64_t procs, const struct j
 		j->run_ms = in[i].run_s * MS_PER_S;
 		j->request_ms = in[i].request_s * MS_PER_S;
 		j->procs = in[i].procs;
+		j->user = users.of[i];
 	}
+	free(users.of);
 	profile_init(&s.guessed, procs, (uint32_t)(2 * n + 4096));
 	profile_init(&s.firm, procs, (uint32_t)(2 * n + 4096));
 	backfill_init(&s.backfill);

@@ -194,3 +194,31 @@ void swf_filter(struct swf *swf, int64_t procs, bool request_from_run, struct sw
 	if (kept)
 		qsort(swf->jobs, kept, sizeof *swf->jobs, by_submission);
 }
+
+static int by_value(const void *va, const void *vb)
+{
+	int64_t a = *(const int64_t *)va, b = *(const int64_t *)vb;
+
+	return (a > b) - (a < b);
+}
+
+void swf_users(const struct swf_job *jobs, size_t n, struct swf_users *ret_users)
+{
+	int64_t *ids = xmalloc(n * sizeof *ids);
+	uint32_t count = 0;
+
+	*ret_users = (struct swf_users){.of = xmalloc(n * sizeof(uint32_t))};
+	for (size_t i = 0; i < n; i++)
+		ids[i] = jobs[i].user;
+	qsort(ids, n, sizeof *ids, by_value);
+	for (size_t i = 0; i < n; i++)
+		if (count == 0 || ids[i] != ids[count - 1])
+			ids[count++] = ids[i];
+	for (size_t i = 0; i < n; i++) {
+		const int64_t *id = bsearch(&jobs[i].user, ids, count, sizeof *ids, by_value);
+
+		ret_users->of[i] = (uint32_t)(id - ids);
+	}
+	ret_users->n = count;
+	free(ids);
+}

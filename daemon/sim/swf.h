@@ -59,4 +59,9 @@ struct swf_dropped {
  * requested time. With `request_from_run` an unknown requested time is the run time. */
 void swf_filter(struct swf *swf, int64_t procs, bool request_from_run, struct swf_dropped *ret_dropped);
 
+/* Users of jobs as 0..n-1, ascending by their numbers in the log, which may be any. `of` is the caller's
+ * to free. O(jobs log jobs). */
+struct swf_users { uint32_t *of; uint32_t n; };
+void swf_users(const struct swf_job *jobs, size_t n, struct swf_users *ret_users);
+
 #endif

@@ -86,6 +86,8 @@ static const struct conf_row jobs_rows[] = {
 	 .doc = "what class urgent costs a budget, in percent of the normal price"},
 	{.key = "reservations", .type = CONF_COUNT, .offset = AT(jobs.reservations), .preset = "64", .min = 1, .max = 1000,
 	 .doc = "jobs per flavor that have a reserved start which nothing started later may delay"},
+	{.key = "reservations_each", .type = CONF_COUNT, .offset = AT(jobs.reservations_each), .preset = "1", .min = 1,
+	 .max = 1000, .doc = "of these, jobs of one project"},
 };
 static const struct conf_row recall_rows[] = {
 	{.key = "slo", .type = CONF_DURATION, .offset = AT(recall.slo_ms), .preset = "15m", .min = 100, .max = LONG_MS,

@@ -57,6 +57,7 @@ struct daemon_conf {
 		int64_t resize_interval_ms; /* between two changes of an elastic job's size */
 		int64_t urgent_percent; /* what class urgent costs a budget */
 		int64_t reservations;   /* per flavor: jobs that are promised, or kept, a start */
+		int64_t reservations_each; /* of one project */
 	} jobs;
 	struct {
 		int64_t slo_ms; /* of tree nodes that name none */

@@ -37,7 +37,8 @@ struct cluster {
 	int64_t resize_ms; /* between two changes of an elastic job's size */
 	uint32_t renewals_per_s;
 	uint32_t loan_rate_ppm, urgent_rate_ppm;
-	uint32_t reservations_max; /* per flavor; 0: the default */
+	uint32_t reservations_max; /* of waiting jobs, per flavor; 0: the default */
+	uint32_t reservations_each; /* of one project; 0: the default */
 	uint32_t dual_control; /* bits of DUAL_CONTROL_TABLE: commands that take two */
 };
 

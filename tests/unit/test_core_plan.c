@@ -278,6 +278,7 @@ static void promises_are_kept(void **state)
 		cw_start(w);
 		prng_seed(&prng, seed);
 		w->core->cluster.reservations_max = (uint32_t[]){0, 4, 64}[seed % 3];
+		w->core->cluster.reservations_each = (uint32_t[]){16, 1, 16, 4}[seed % 4];
 		lung = cw_id(w, "public/health/cancer/lung");
 		heart = cw_id(w, "public/health/cancer/heart");
 		for (int i = 0; i < EVENTS; i++) {
@@ -424,7 +425,7 @@ static void reservations_have_a_ceiling(void **state)
 	struct core_world *w = *state;
 	uint32_t reserved = 0;
 
-	w->core->cluster.reservations_max = 12; /* 3 of one project */
+	w->core->cluster.reservations_each = 3;
 	for (int i = 0; i < 8; i++)
 		(void)busy(w, 8, HOUR);
 	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_JOB, id)) != 0;)
@@ -498,6 +499,7 @@ static void two_windows_one_after_the_other_take_both_nodes(void **state)
 	int64_t t = w->t;
 	uint64_t big, long_one;
 
+	w->core->cluster.reservations_each = 2;
 	lung_alone(w);
 	assert_int_equal(maintenance(w, "one", 1, 1, t + 2 * HOUR, t + 3 * HOUR, false), 0);
 	assert_int_equal(maintenance(w, "two", 2, 2, t + 4 * HOUR, t + 5 * HOUR, false), 0);

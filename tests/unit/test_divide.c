@@ -310,7 +310,7 @@ static void pool_job(struct pool *p, int64_t submit_min, int64_t run_min, uint32
 	p->trace.jobs = xrealloc(p->trace.jobs, (p->trace.jobs_n + 1) * sizeof *p->trace.jobs);
 	p->trace.jobs[p->trace.jobs_n++] = (struct divide_job){submit_min * MS_PER_MIN, run_min * MS_PER_MIN,
 							       2 * run_min * MS_PER_MIN + MS_PER_HOUR, units,
-							       (uint32_t)p->trace.jobs_n % 2};
+							       (uint32_t)p->trace.jobs_n % 2, 0};
 	p->trace.device_ms += (double)(run_min * MS_PER_MIN) * units;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/sim/jobs_report.h"
+#include "daemon/sim/jobsim_core.h"
 #include "daemon/sim/main/cmd.h"
 #include "daemon/sim/snapshot.h"
 #include "proto/base/ensure.h"
@@ -17,7 +18,7 @@ static const char help_text[] =
 	"  --snapshot FILE      what runs and waits in a cluster now, written by sluisctl snapshot\n"
 	"  --flavor NAME        of the snapshot (default: the one with most devices)\n"
 	"  --procs N            processors of the machine (default: MaxProcs of the log)\n"
-	"  --policy POLICY      fcfs, easy, easy-sjbf or sluis\n"
+	"  --policy POLICY      fcfs, easy, easy-sjbf, sluis, or core: the queue of sluisd itself\n"
 	"  --estimate ESTIMATE  requested, perfect or tsafrir (default: tsafrir for sluis, else requested)\n"
 	"  --no-request HOW     jobs without a requested time: drop (default) or run (take the run time)\n"
 	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
@@ -81,14 +82,16 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 		return usage("'%s' is not an option", argv[optind]);
 	if (!o->trace == !o->snapshot || !o->policy_name)
 		return usage("--policy is needed, and one of --trace and --snapshot");
-	o->policy = jobsim_policy_find(o->policy_name);
+	o->policy = strcmp(o->policy_name, jobsim_core.name) == 0 ? &jobsim_core : jobsim_policy_find(o->policy_name);
 	if (!o->policy)
-		return usage("'%s' is not a policy: fcfs, easy, easy-sjbf or sluis", o->policy_name);
+		return usage("'%s' is not a policy: fcfs, easy, easy-sjbf, sluis or core", o->policy_name);
 	if (!o->estimate_name)
 		o->estimate_name = strcmp(o->policy_name, "sluis") == 0 ? "tsafrir" : "requested";
 	for (; o->estimate < ESTIMATE_COUNT; o->estimate++)
 		if (strcmp(jobsim_estimate_names[o->estimate], o->estimate_name) == 0)
 			break;
+	if (o->policy == &jobsim_core && o->estimate != ESTIMATE_REQUESTED)
+		return usage("the core goes by requested times");
 	if (o->estimate == ESTIMATE_COUNT)
 		return usage("'%s' is not an estimate: requested, perfect or tsafrir", o->estimate_name);
 	*ret_done = false;
@@ -161,8 +164,11 @@ static int simulate(struct options *o, struct jobs_report *run, struct err *err)
 		return r;
 	run->start_s = xmalloc(run->swf.jobs_n * sizeof *run->start_s);
 	progress_begin(&progress, "jobs");
-	r = jobsim_run(run->swf.jobs, run->swf.jobs_n, o->procs, o->policy, o->estimate, progress_step, &progress,
-		       run->start_s, err);
+	if (o->policy == &jobsim_core)
+		r = jobsim_core_run(run->swf.jobs, run->swf.jobs_n, o->procs, progress_step, &progress, run->start_s, err);
+	else
+		r = jobsim_run(run->swf.jobs, run->swf.jobs_n, o->procs, o->policy, o->estimate, progress_step, &progress,
+			       run->start_s, err);
 	progress_end(&progress);
 	if (r)
 		return r;

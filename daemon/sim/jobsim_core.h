@@ -1,0 +1,20 @@
+/* jobsim_core.h - a batch log through the queue of sluisd itself
+ *
+ * The log's users are members of projects of one sector, all work is guaranteed work, and devices are
+ * counted, not where they are. Everything else is as in divide.h: commands to the core, agents that obey
+ * and take a second to prepare and a second to prove devices free. What the policies of jobsim.h are measured
+ * on, the daemon is measured on with fair share, reservations that outlive it, and limits as the only truth
+ * about run times.
+ */
+#ifndef SLUIS_DAEMON_SIM_JOBSIM_CORE_H
+#define SLUIS_DAEMON_SIM_JOBSIM_CORE_H
+
+#include "daemon/sim/jobsim.h"
+
+extern const struct jobsim_policy jobsim_core; /* its name and text; none of jobsim_run()'s */
+
+/* As jobsim_run(). ERR_RANGE also for a machine that is larger than a million devices. */
+int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_progress_fn *progress, void *arg,
+		    int64_t *ret_start_s, struct err *err) NODISCARD;
+
+#endif
