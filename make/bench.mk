@@ -19,11 +19,13 @@ bench: $(BINS) $(BENCH_BINS) ## print the figures of every benchmark, the machin
 		t=$$(mktemp -d $(BENCH_DIR)/sluis-bench-jobs-XXXXXX); \
 		T=$$t BIN=$(BIN) "$$python" tests/bench/bench_jobs.py; rm -rf "$$t"; break; done
 	@for b in $(sort $(BENCH_BINS)); do echo "# $${b##*/}"; BENCH_DIR=$(BENCH_DIR) $$b || exit 1; done
-# The same figures as work grows: a line of jobs, nodes, then figures per size.
-GROWTH ?= 1000:100 10000:100 10000:1000 100000:1000 1000000:1000 1000:10240 100000:10240 1000000:10240
+# The same figures as work grows: jobs in line, nodes, devices of a job that runs.
+GROWTH ?= 1000:100:8 10000:100:8 10000:1000:8 100000:1000:8 1000000:1000:8 1000:10240:8 100000:10240:8 \
+	1000000:10240:8 1000000:10240:1
 bench-growth: $(B)/tests/bench_steps ## what a step of the core costs at 1k to 1M jobs on 100 to 10k nodes
-	@for size in $(GROWTH); do echo "size: $${size%:*} jobs"; echo "nodes: $${size#*:} nodes"; \
-		$(B)/tests/bench_steps "$${size%:*}" "$${size#*:}" | \
-		grep -E '^(memory_per|submit_step_full_(p50|p99|max)|release_step_(p50|p99|max)|first_look)'; done
+	@for size in $(GROWTH); do echo "size: $${size} jobs in line, nodes, devices of a job that runs"; \
+		$(B)/tests/bench_steps $$(echo "$$size" | tr : ' ') | \
+		grep -E '^(running|memory|submit_(decide_apply|step_full)_(p50|p99|max)|release_step_(p50|p99|max)|first_look)'; \
+		done
 
 .PHONY: bench bench-growth

@@ -227,8 +227,7 @@ static int check_allocs(const struct core *c, struct arena *arena, struct err *e
 	EACH(c, allocs, alloc_s, a) {
 		struct alloc_s again;
 
-		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a) ||
-		    (a->r.klass == CLASS_LOAN) != (idtab_get(&qnode_of(c, a->r.qnode)->loans, a->r.id) == a))
+		if ((a->r.klass == CLASS_LOAN) != (idtab_get(&c->loans, a->r.id) == a))
 			return broken(err, "the list of loans is not what is on loan", a->r.id);
 		again = *a;
 		victim_key_set(c, &again);
@@ -294,6 +293,8 @@ int core_check(const struct core *c, struct err *err)
 		rc = line_check(c, err);
 	if (!rc)
 		rc = plan_check(c, err);
+	if (!rc)
+		rc = promote_check(c, err);
 	if (!rc)
 		rc = reservation_check(c, err);
 	if (!rc)

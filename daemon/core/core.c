@@ -263,7 +263,7 @@ void core_free(struct core *c)
 	}
 	lines_done(c);
 	EACH(c, qnodes, qnode_s, q)
-		idtab_done(&q->loans);
+		loan_classes_done(q);
 	idtab_done(&c->hungry);
 	idtab_done(&c->loans);
 	idtab_done(&c->elastic);
@@ -1291,13 +1291,9 @@ static void apply_renewal(struct core *c, const struct fact *f)
 
 static void loan_track(struct core *c, struct alloc_s *a, bool add)
 {
-	struct qnode_s *q = qnode_of(c, a->r.qnode);
-
 	if (a->r.klass != CLASS_LOAN)
 		return;
 	(void)idtab_set(&c->loans, a->r.id, add ? a : NULL);
-	if (q)
-		(void)idtab_set(&q->loans, a->r.id, add ? a : NULL);
 }
 
 static void apply_alloc(struct core *c, const struct fact *f)

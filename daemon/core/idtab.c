@@ -22,6 +22,12 @@ static uint32_t page_lower(const struct idtab *t, uint64_t base)
 
 	if (hi && t->pages[hi - 1]->base <= base) /* the latest, and the common append */
 		return hi - (t->pages[hi - 1]->base == base);
+	/* no page stands further from the first than its base does: where none is missing between them, right there */
+	if (hi && base >= t->pages[0]->base && base - t->pages[0]->base < hi) {
+		hi = (uint32_t)(base - t->pages[0]->base);
+		if (t->pages[hi]->base == base)
+			return hi;
+	}
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 

@@ -127,9 +127,11 @@ static int64_t holds_until(const struct core *c, int64_t t, const struct lease *
 /* The first reservation that wants its devices before `until_ms`. */
 static const struct reservation *blocked(const struct core *c, uint64_t lease, int64_t until_ms)
 {
+	if (!c->reservations.count)
+		return NULL;
 	EACH(c, allocs, alloc_s, a) {
 		const struct reservation *r = a->r.owner_kind == OWNER_LEASE && a->r.owner == lease &&
-						a->r.klass == CLASS_GUARANTEED && c->reservations.count ?
+						a->r.klass == CLASS_GUARANTEED ?
 						      reservation_blocks(c, &a->r, until_ms) :
 						      NULL;
 

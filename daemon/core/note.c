@@ -109,6 +109,15 @@ void note_loan(const struct core *c, struct decision *d, struct alloc *a)
 		a->lenders[i] = (struct lender){.qnode = c->tree_id[at[i]], .units = (uint32_t)units[i]};
 }
 
+/* Is it named for more than it has, of anything? */
+static bool over_any(const struct core *c, uint32_t at)
+{
+	for (uint32_t r = 0; r < RESOURCES_MAX; r++)
+		if (c->tree[r].cell && over(&c->tree[r], at))
+			return true;
+	return false;
+}
+
 bool note_again(const struct core *c, struct decision *d)
 {
 	(void)tree_of(c, 1, SHAPE_GPU); /* after a change of the division: counts anew */
@@ -118,6 +127,8 @@ bool note_again(const struct core *c, struct decision *d)
 		uint64_t id = 0;
 		void *p;
 
+		if (!over_any(c, q->at))
+			continue; /* it may have lent to thousands */
 		while ((id = idtab_next(&q->lent, id, &p)) != 0) {
 			const struct alloc_s *a = p;
 			const struct quota_tree *t = tree_of(c, a->r.flavor, a->r.shape);

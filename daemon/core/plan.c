@@ -420,6 +420,7 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 	if (a->r.klass == CLASS_GUARANTEED)
 		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, sign * alloc_units(&a->r));
 	alloc_overlaps(c, a, add ? -1 : 1);
+	promote_track(c, a, add);
 }
 
 /* Until its deadline most of what a claim fetches is counted with its victims. */
@@ -557,6 +558,12 @@ static struct hold hold_of(const struct core *c, const struct job *j, int64_t at
 	};
 }
 
+static void hold_list(struct core *c, struct hold *h, bool in)
+{
+	(void)idtab_set(&c->holds, h->job, in ? h : NULL);
+	c->plan[h->flavor].firsts_stale = true;
+}
+
 void plan_hold(struct core *c, const struct job *j)
 {
 	bool wanted = j->state == JOB_PENDING && j->reserved_ms;
@@ -564,7 +571,7 @@ void plan_hold(struct core *c, const struct job *j)
 
 	if (h) { /* even if it stays: what it is counted by may have changed */
 		hold_take(c, h, -1);
-		(void)idtab_set(&c->holds, h->job, NULL);
+		hold_list(c, h, false);
 		bars_again(c, h->flavor, h->from_ms, h->to_ms);
 		if (!wanted) {
 			work_freed(c, h->flavor);
@@ -575,8 +582,8 @@ void plan_hold(struct core *c, const struct job *j)
 		return;
 	if (!h)
 		h = xcalloc(1, sizeof *h);
-	(void)idtab_set(&c->holds, j->id, h);
 	*h = hold_of(c, j, j->reserved_ms);
+	hold_list(c, h, true);
 	hold_take(c, h, 1);
 	bars_again(c, h->flavor, h->from_ms, h->to_ms);
 }
@@ -602,7 +609,7 @@ struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n
 			soft[n++] = h;
 	for (uint32_t i = 0; i < n; i++) {
 		hold_take(c, soft[i], -1);
-		(void)idtab_set(&c->holds, soft[i]->job, NULL);
+		hold_list(c, soft[i], false);
 		bars_again(c, soft[i]->flavor, soft[i]->from_ms, soft[i]->to_ms);
 	}
 	*ret_n = n;
@@ -612,7 +619,7 @@ struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n
 void plan_soft_in(struct core *c, struct hold *const *soft, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		(void)idtab_set(&c->holds, soft[i]->job, soft[i]);
+		hold_list(c, soft[i], true);
 		hold_take(c, soft[i], 1);
 		bars_again(c, soft[i]->flavor, soft[i]->from_ms, soft[i]->to_ms);
 	}
@@ -629,15 +636,54 @@ static struct hold *own_out(const struct core *c, uint64_t job, struct core **re
 	return h;
 }
 
-/* The first reservation, by instant and id, that work there until to_ms could delay. */
+/* The two that begin first, by instant and id: one of them is not the asker's. */
+static void firsts_make(const struct core *c, uint16_t flavor, uint64_t ret[2])
+{
+	const struct hold *best[2] = {NULL, NULL};
+
+	EACH(c, holds, hold, h) {
+		if (h->flavor != flavor)
+			continue;
+		if (!best[0] || h->from_ms < best[0]->from_ms) {
+			best[1] = best[0];
+			best[0] = h;
+		} else if (!best[1] || h->from_ms < best[1]->from_ms) {
+			best[1] = h;
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		ret[i] = best[i] ? best[i]->job : 0;
+}
+
+/* The first reservation, by instant and id, that work there until to_ms could delay. O(1), or O(reservations)
+ * when they have changed. */
 static uint64_t first_hold(const struct core *c, uint16_t flavor, uint64_t but, int64_t to_ms)
 {
-	const struct hold *best = NULL;
+	struct core *mut;
 
-	EACH(c, holds, hold, h)
-		if (h->flavor == flavor && h->job != but && h->from_ms < to_ms && (!best || h->from_ms < best->from_ms))
-			best = h;
-	return best ? best->job : 0;
+	memcpy(&mut, &c, sizeof mut); /* derived state, made when it is asked for */
+	if (c->plan[flavor].firsts_stale)
+		firsts_make(c, flavor, mut->plan[flavor].first);
+	mut->plan[flavor].firsts_stale = false;
+	for (int i = 0; i < 2 && c->plan[flavor].first[i]; i++)
+		if (c->plan[flavor].first[i] != but)
+			return ((const struct hold *)idtab_get(&c->holds, c->plan[flavor].first[i]))->from_ms < to_ms ?
+				       c->plan[flavor].first[i] : 0;
+	return 0;
+}
+
+int64_t plan_may_until(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units)
+{
+	const struct pool *pool = plan_pool(c, qnode, flavor, shape);
+	const struct plan_flavor *f = &c->plan[flavor];
+	int64_t from = t - plan_margin(c, flavor), until;
+
+	if (!f->holds || f->bars)
+		return T_NEVER;
+	until = profile_first_below(&f->firm, from, in_devices(c, flavor, shape, units) - ready_left(c, flavor));
+	if (pool && pool->holds)
+		until = min64(until, profile_first_below(&pool->firm, from, units - pool->own));
+	return until;
 }
 
 bool plan_may(const struct core *c, int64_t t, const struct plan_ask *a, uint64_t *ret_other)
@@ -936,6 +982,11 @@ int plan_check(const struct core *c, struct err *err)
 			take(&again[h->flavor].total, h->from_ms, h->to_ms, h->devices);
 		again[h->flavor].holds++;
 	}
+	for (uint16_t f = 1; f <= FLAVORS_MAX; f++)
+		if (!c->plan[f].firsts_stale) {
+			firsts_make(c, f, again[f].first);
+			equal &= memcmp(c->plan[f].first, again[f].first, sizeof again[f].first) == 0;
+		}
 	for (int f = 0; f <= FLAVORS_MAX; f++)
 		equal &= same(&c->plan[f].firm, &again[f].firm) && same(&c->plan[f].total, &again[f].total);
 	EACH(c, nodes, node_s, n)

@@ -143,6 +143,7 @@ struct alloc_s {
 	int64_t until_ms; /* the plan counts it until then */
 	int64_t lost_from_ms; /* stopping it now loses the work since then; T_NEVER: nothing */
 	uint8_t rank;         /* whose turn it is to go: lower first */
+	struct timer by_end;  /* place in its loan_class: by until_ms */
 };
 /* Where a lease would make devices scarce: at that instant, so many, by which reservation (0: none, jobs were promised
  * the others). */
@@ -173,6 +174,7 @@ struct reservation_s {
 	struct bar *bars; /* as it stands in the plan, by flavor */
 	uint32_t bars_n;
 };
+struct loan_class { uint32_t resource, units; struct timers by_end; };
 struct qnode_s {
 	struct qnode r;
 	uint32_t at; /* index in the quota trees */
@@ -183,7 +185,8 @@ struct qnode_s {
 	uint32_t holds;            /* reservations of its jobs */
 	struct group **group;      /* of its waiting jobs, one per flavor */
 	uint32_t groups_n;
-	struct idtab loans;        /* allocations on loan to it */
+	struct loan_class *loan_class; /* its running loans, by resource and units (promote.c) */
+	uint32_t loan_classes_n;
 	struct usage usage;
 };
 struct flavor_s { struct flavor r; };
@@ -198,6 +201,8 @@ struct plan_flavor {
 	uint32_t holds, holds_total; /* reservations; of them, for want of devices */
 	uint32_t bars;
 	int64_t owed[SHAPE_COUNT]; /* units that granted leases lack and nobody fetches for them */
+	uint64_t first[2]; /* jobs whose reservations begin first; 0: none */
+	bool firsts_stale;
 };
 struct pool {
 	uint32_t at; /* index in the quota trees of the node whose nominal it is */
@@ -633,6 +638,8 @@ bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t dev
  * was promised? */
 bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
 		    struct plan_low *ret);
+/* An instant until which such work may last at most: plan_may() says yes to nothing that ends later. */
+int64_t plan_may_until(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units);
 /* May guaranteed work that runs go on for more_ms? As plan_may(). */
 bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other);
 /* From the start that is decided to the limit, at the latest; `claimed`: its devices have to be recalled. */
@@ -776,7 +783,12 @@ bool tick_lease_live(const struct core *c, int64_t t, struct decision *d, uint64
 bool tick_claim_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 bool sched_leases(const struct core *c, int64_t t, struct decision *d);
 bool sched_claims(const struct core *c, int64_t t, struct decision *d);
+/* Make one loan guaranteed that may be, the lowest id of the first project that has one. O(projects x classes log),
+ * and what ends early enough. */
 bool sched_promote(const struct core *c, int64_t t, struct decision *d);
+void promote_track(struct core *c, struct alloc_s *a, bool add); /* whenever until_ms is made */
+int promote_check(const struct core *c, struct err *err) NODISCARD;
+void loan_classes_done(struct qnode_s *q);
 /* Would `j` start at once if it were waiting now? Asks what the scheduler asks; emits nothing. */
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena);
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);

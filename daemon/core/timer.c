@@ -85,6 +85,23 @@ void timer_set(struct timers *ts, struct timer *t, uint8_t kind, uint64_t id, in
 
 const struct timer *timer_first(const struct timers *ts) { return ts->n ? ts->heap[0] : NULL; }
 
+uint32_t timers_within(const struct timers *ts, uint32_t place, int64_t at_ms)
+{
+	uint32_t i = place ? (place - 1) * 4 + 1 : 0; /* below one that is within there may be others */
+
+	for (;;) {
+		if (i < ts->n && ts->heap[i]->at_ms <= at_ms)
+			return i + 1;
+		if (i && i >= ts->n)
+			i = (i - 1) / 4; /* there are no such children: as if after the last of them */
+		while (i && i % 4 == 0)
+			i = (i - 1) / 4;
+		if (!i)
+			return 0;
+		i++;
+	}
+}
+
 void timers_done(struct timers *ts)
 {
 	free(ts->heap);

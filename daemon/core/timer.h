@@ -19,6 +19,8 @@ struct timers {
 /* at_ms T_NEVER unsets. The timer must stay at its address while set. */
 void timer_set(struct timers *ts, struct timer *t, uint8_t kind, uint64_t id, int64_t at_ms);
 const struct timer *timer_first(const struct timers *ts); /* NULL if none */
+/* A walk over those up to an instant, in no order that means anything: from 0, place by place, until 0. O(those). */
+uint32_t timers_within(const struct timers *ts, uint32_t place, int64_t at_ms);
 void timers_done(struct timers *ts);
 
 #endif

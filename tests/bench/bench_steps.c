@@ -4,10 +4,13 @@
  * sluisd does between a frame and its batch. Measured on a full cluster with a long queue, where every
  * submission finds no room, and while the queue drains: each released node starts the next job.
  *
- *     bench_steps [QUEUED] [NODES]     (100000 jobs on 1000 nodes of 8 devices)
+ *     bench_steps [QUEUED] [NODES] [DEVICES]     (100000 jobs on 1000 nodes of 8 devices)
  *
- * Times are processor time of this process. make bench-growth prints the same for 1k to 1M jobs and 100 to 10k
- * nodes.
+ * DEVICES, 8 or 1, has each job that runs when the queue comes: whole nodes, or eight times as many jobs. The jobs
+ * in line ask for 1 to 16 devices, by 20 projects, and no two have the same name or payload.
+ *
+ * Times are processor time of this process; bytes are what it grew by, per job, lease or node. make bench-growth
+ * prints the same for 1k to 1M jobs and 100 to 10k nodes.
  */
 #include "daemon/core/core.h"
 #include "daemon/core/state.h"
@@ -17,14 +20,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { DEVICES = 8, PROJECTS = 20, SAMPLES = 2000 };
 
 struct world {
 	struct core *core;
 	struct decision d;
-	struct prng prng;
+	struct prng prng, payloads;
 	int64_t t;
 	uint32_t admin;
 	uint32_t nodes;
@@ -186,6 +191,7 @@ static void world_new(struct world *w, uint32_t nodes)
 
 	*w = (struct world){.core = core_new(), .t = INT64_C(1700000000000), .nodes = nodes};
 	prng_seed(&w->prng, 1);
+	prng_seed(&w->payloads, 2);
 	cmd.init.settings = (struct cluster){
 		.name = "bench", .lease_ttl_ms = 15 * MS_PER_MIN, .lease_grace_ms = 15 * MS_PER_MIN,
 		.lease_term_ms = MS_PER_DAY, .lease_offer_ms = MS_PER_HOUR, .rejoin_grace_ms = MS_PER_MIN,
@@ -216,10 +222,15 @@ static struct command submission(struct world *w, uint32_t units)
 	struct command cmd = user(w, CMD_JOB_SUBMIT);
 
 	cmd.job_submit.spec = (struct job_spec){
-		.units = units, .klass = JOB_NORMAL, .loan = LOAN_OK, .mode = JOB_COMMAND, .name = "train",
-		.payload = {1}, .notice_ms = MS_PER_MIN,
+		.units = units, .klass = JOB_NORMAL, .loan = LOAN_OK, .mode = JOB_COMMAND, .notice_ms = MS_PER_MIN,
 		.time_limit_ms = (1 + (int64_t)prng_below(&w->prng, 48)) * MS_PER_HOUR / 2,
 	};
+	(void)snprintf(cmd.job_submit.spec.name, NAME_BYTES, "train-%08" PRIu64, w->keys);
+	for (uint32_t i = 0; i < sizeof cmd.job_submit.spec.payload; i += 8) {
+		uint64_t more = prng_next(&w->payloads);
+
+		memcpy(cmd.job_submit.spec.payload + i, &more, sizeof more);
+	}
 	(void)snprintf(cmd.job_submit.project, sizeof cmd.job_submit.project, "project-%02u",
 		       (unsigned)prng_below(&w->prng, PROJECTS));
 	(void)snprintf(cmd.job_submit.flavor, sizeof cmd.job_submit.flavor, "h100");
@@ -241,6 +252,24 @@ static void report(struct world *w, uint32_t node, uint8_t state)
 	ask(w, &cmd);
 }
 
+/* One of its jobs that run has ended, and is gone. */
+static void report_end(struct world *w, uint32_t node)
+{
+	const struct node_s *n = node_of(w->core, node);
+	struct command cmd = {.type = CMD_NODE_REPORT, .via = VIA_AGENTS, .principal = n->r.principal};
+	struct unit_status row = {.state = UNIT_RELEASED, .checkpoint_ago_ms = -1};
+
+	for (uint32_t i = 0; i < n->units_n && !row.alloc; i++)
+		if (core_alloc(w->core, n->units[i].alloc)->state == ALLOC_ACTIVE) {
+			row.alloc = n->units[i].alloc;
+			row.part = n->units[i].part;
+		}
+	if (!row.alloc)
+		return; /* recalled: it is stopping */
+	cmd.node_report = (struct cmd_node_report){.node = node, .incarnation = 1, .units = &row, .units_n = 1};
+	ask(w, &cmd);
+}
+
 static int64_t resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "r");
@@ -253,27 +282,62 @@ static int64_t resident_bytes(void)
 	return (int64_t)resident * 4096;
 }
 
+/* Bytes of an active lease of one device, with its allocation: half of another cluster is leased, in another process,
+ * as what this one has freed would be used again. */
+static void leases(uint32_t nodes)
+{
+	uint32_t n = nodes * DEVICES / 2;
+	struct world w;
+	int64_t before;
+	pid_t child;
+
+	(void)fflush(stdout);
+	child = fork();
+	if (child) {
+		(void)waitpid(child, NULL, 0);
+		return;
+	}
+	world_new(&w, nodes);
+	before = resident_bytes();
+	for (uint32_t i = 0; i < n; i++) {
+		struct command cmd = user(&w, CMD_LEASE_REQUEST);
+
+		cmd.lease_request = (struct cmd_lease_request){.provider = "chat", .flavor = "h100",
+							       .spec = {.units = 1, .auto_accept = true}};
+		(void)snprintf(cmd.lease_request.spec.name, NAME_BYTES, "replica-%06u", i);
+		ask(&w, &cmd);
+		(void)settle(&w);
+	}
+	for (uint32_t i = 1; i <= nodes; i++) {
+		report(&w, i, UNIT_PREPARED);
+		report(&w, i, UNIT_RUNNING);
+	}
+	(void)settle(&w);
+	printf("memory_per_lease: %" PRId64 " bytes\n", (resident_bytes() - before) / n);
+	exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t queued = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
 	uint32_t nodes = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
+	uint32_t each = argc > 3 && strtoul(argv[3], NULL, 10) == 1 ? 1 : DEVICES, running = nodes * DEVICES / each;
 	struct series steps = {0};
 	struct world w;
 	struct mono at, begin;
 	int64_t before;
 	uint32_t done = 0;
 
-	printf("sizeof_job: %zu bytes\nsizeof_lease: %zu bytes\nsizeof_alloc: %zu bytes\nsizeof_node: %zu bytes\n"
-	       "sizeof_device: %zu bytes\nsizeof_idem: %zu bytes\n",
-	       sizeof(struct job_s), sizeof(struct lease_s), sizeof(struct alloc_s), sizeof(struct node_s),
-	       sizeof(struct device), sizeof(struct idem_s));
+	leases(nodes);
+	printf("running: %u jobs\n", running);
 	before = resident_bytes();
 	world_new(&w, nodes);
 	printf("memory_per_node_of_8: %" PRId64 " bytes\n", (resident_bytes() - before) / (nodes ? nodes : 1));
 
-	/* fill: each job a whole node, started at once */
-	for (uint32_t i = 0; i < nodes; i++) {
-		struct command cmd = submission(&w, DEVICES);
+	/* fill: each job is started at once */
+	before = resident_bytes();
+	for (uint32_t i = 0; i < running; i++) {
+		struct command cmd = submission(&w, each);
 
 		at = cpu_now();
 		ask(&w, &cmd);
@@ -289,6 +353,7 @@ int main(int argc, char **argv)
 		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "prepared_and_running");
+	printf("memory_per_running_job: %" PRId64 " bytes\n", (resident_bytes() - before) / running);
 
 	/* the queue: all at once, then one look at all of it */
 	before = resident_bytes();
@@ -318,18 +383,19 @@ int main(int argc, char **argv)
 		series_add(&steps, cpu_now().ns - at.ns);
 	}
 	series_print(&steps, "submit_step_full");
+	printf("memory_total: %.1f MB\n", (double)resident_bytes() / 1e6);
 
-	/* nodes come free one after the other */
+	/* jobs end one after the other */
 	begin = cpu_now();
-	for (uint32_t i = 1; i <= nodes && cpu_now().ns - begin.ns < 3 * NS_PER_S; i++) {
+	for (uint32_t i = 0; i < running && cpu_now().ns - begin.ns < 3 * NS_PER_S; i++) {
 		w.t += 10;
 		at = cpu_now();
-		report(&w, i, UNIT_RELEASED);
+		report_end(&w, i % nodes + 1);
 		done += settle(&w);
 		series_add(&steps, cpu_now().ns - at.ns);
 	}
+	printf("ticks_per_release: %.2f\n", (double)done / (steps.n ? steps.n : 1));
 	series_print(&steps, "release_step");
-	printf("ticks_per_release: %.2f\n", (double)done / (nodes ? nodes : 1));
 	core_free(w.core);
 	decision_done(&w.d);
 	return 0;

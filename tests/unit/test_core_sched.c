@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 #include "proto/base/prng.h"
 #include "tests/lib/core_world.h"
@@ -51,11 +52,36 @@ static uint32_t left_behind(struct core_world *w)
 	return w->d.facts_n;
 }
 
+/* Nor stays anything a loan that its project could have guaranteed. */
+static void no_loan_is_left_behind(const struct core_world *w)
+{
+	const struct core *c = w->core;
+
+	EACH(c, allocs, alloc_s, a) {
+		const struct job *j = a->r.owner_kind == OWNER_JOB ? core_job(c, a->r.owner) : NULL;
+		struct plan_ask ask;
+
+		if (a->r.klass != CLASS_LOAN || a->r.state != ALLOC_ACTIVE || a->r.extra || !j || waits_for_loan_only(&j->spec) ||
+		    c->claims.count || core_qnode(c, j->spec.project)->stages_n)
+			continue;
+		ask = (struct plan_ask){.qnode = a->r.qnode,
+					.flavor = a->r.flavor,
+					.shape = a->r.shape,
+					.units = a->r.units,
+					.span_ms = max64(a->until_ms - w->t, 1),
+					.parts = a->r.parts,
+					.parts_n = a->r.parts_n};
+		assert_false(!quota_ask(c, a->r.qnode, a->r.flavor, a->r.shape, a->r.units, CLASS_GUARANTEED) &&
+			     plan_may(c, w->t, &ask, NULL) && place_may_guarantee(c, &a->r) && !reservation_blocks(c, &a->r, a->r.limit_ms));
+	}
+}
+
 static void quiet(struct core_world *w)
 {
 	uint32_t left;
 
 	cw_tick(w);
+	no_loan_is_left_behind(w);
 	left = left_behind(w);
 	if (left)
 		print_message("kind %u id %llu was left behind\n", w->d.facts[0].kind, (unsigned long long)w->d.facts[0].id);
@@ -308,12 +334,49 @@ static void who_is_looked_at_is_open(void **state)
 	assert_ptr_equal(seen, core_job(w->core, j.id));
 }
 
+/* Room in the quota that somebody's reserved start needs in an hour is for the loans that end before. */
+static void loans_that_end_in_time_are_promoted(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	uint64_t own = cw_submit(w, w->alice, "lung", 8, HOUR), longer, shorter, waits;
+
+	cw_settle(w);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 4, 10 * HOUR);
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	longer = w->d.result.id;
+	cmd = cw_submit_cmd(w, w->alice, "lung", 4, HOUR / 4);
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	shorter = w->d.result.id;
+	cw_settle(w);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 8, HOUR);
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	waits = w->d.result.id;
+	cw_settle(w);
+	assert_true(core_job(w->core, waits)->reserved_ms > w->t);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, longer)->alloc)->klass, CLASS_LOAN);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, shorter)->alloc)->klass, CLASS_LOAN);
+	cw_exit(w, own, 0);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, longer)->alloc)->klass, CLASS_LOAN);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, shorter)->alloc)->klass, CLASS_GUARANTEED);
+	no_loan_is_left_behind(w);
+
+	/* whoever goes without having been told to is in no list any more */
+	core_apply(w->core, &(struct fact){.kind = RECORD_ALLOC, .id = core_job(w->core, longer)->alloc});
+	assert_int_equal(promote_check(w->core, &w->err), 0);
+	w->core->scratch->work = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_job_is_left_behind, start, stop),
 		cmocka_unit_test_setup_teardown(alike_jobs_share_a_line, start, stop),
 		cmocka_unit_test_setup_teardown(who_is_looked_at_is_open, start, stop),
+		cmocka_unit_test_setup_teardown(loans_that_end_in_time_are_promoted, start, stop),
 		cmocka_unit_test_setup_teardown(a_question_changes_no_decision, start, stop),
 		cmocka_unit_test_setup_teardown(what_is_free_later_is_known, start, stop),
 		cmocka_unit_test_setup_teardown(a_profile_that_is_off_is_caught, start, stop),

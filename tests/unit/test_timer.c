@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,12 +116,46 @@ static void unset_and_move(void **state)
 	timers_done(&ts); /* an empty one as well */
 }
 
+/* A walk up to an instant finds all that are due by then, each once. */
+static void those_within_are_found(void **state)
+{
+	enum { N = 200 };
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		struct timers ts = {0};
+		struct timer t[N] = {0};
+		uint64_t x = (uint64_t)round + 1;
+		int n = round * N / 50;
+
+		for (int i = 0; i < n; i++) {
+			x = x * UINT64_C(6364136223846793005) + 1442695040888963407;
+			timer_set(&ts, &t[i], 1, (uint64_t)i + 1, (int64_t)(x >> 58));
+		}
+		for (int64_t limit = -1; limit <= 64; limit++) {
+			bool seen[N] = {false};
+			int found = 0, due = 0;
+
+			for (uint32_t at = 0; (at = timers_within(&ts, at, limit)) != 0; found++) {
+				assert_false(seen[ts.heap[at - 1]->id - 1]);
+				seen[ts.heap[at - 1]->id - 1] = true;
+				assert_true(ts.heap[at - 1]->at_ms <= limit);
+			}
+			for (int i = 0; i < n; i++)
+				due += t[i].at_ms <= limit;
+			assert_int_equal(found, due);
+		}
+		timers_done(&ts);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_is_the_least_of_all),
 		cmocka_unit_test(equal_instants_come_by_kind_and_id),
 		cmocka_unit_test(unset_and_move),
+		cmocka_unit_test(those_within_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
