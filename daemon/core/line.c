@@ -294,6 +294,10 @@ static struct need *need_for(struct core *c, const struct job *j)
 	n->klass = j->spec.klass;
 	n->loan_only = waits_for_loan_only(&j->spec);
 	n->loan_ok = j->spec.loan != LOAN_NEVER || j->spec.klass <= JOB_STANDBY;
+	n->plain = plain(j) && !j->spec.reservation && !j->spec.topology_wait_ms;
+	n->notice_ms = j->spec.notice_ms;
+	n->exempt_ms = j->spec.exempt_ms;
+	n->back_ms = j->back_ms;
 	n->group = group_for(c, n->project, n->flavor);
 	return n;
 }

@@ -72,11 +72,11 @@ int64_t alloc_bound_ms(const struct core *c, const struct alloc *a)
 					 flavor_of(c, a->flavor)->scrub_ms_max);
 }
 
-int64_t job_back_ms(const struct core *c, const struct job *j)
-{
-	const struct job_spec *s = &j->spec;
+int64_t job_back_ms(const struct core *c, const struct job *j) { return spec_back_ms(c, &j->spec, j->back_ms); }
 
-	return max64(j->back_ms, s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
+int64_t spec_back_ms(const struct core *c, const struct job_spec *s, int64_t back_ms)
+{
+	return max64(back_ms, s->exempt_ms + s->notice_ms + c->cluster.kill_margin_ms +
 					 flavor_of(c, s->flavor)->scrub_ms_max);
 }
 

@@ -192,19 +192,29 @@ static int dependency_gate(const struct core *c, const struct job *j, uint64_t *
 	return 0;
 }
 
-static int gates(const struct core *c, int64_t t, const struct job *j, uint64_t *ret_job)
+/* What stands in the way of every job of the project. */
+static int project_gates(const struct core *c, uint32_t project)
 {
-	const struct qnode_s *q = qnode_of(c, j->spec.project);
+	const struct qnode_s *q = qnode_of(c, project);
 
-	*ret_job = 0;
 	if (c->cluster.safe_mode)
 		return REASON_SAFE_MODE;
 	if (q->r.frozen || q->r.retired)
 		return REASON_FROZEN;
+	return q->r.running_jobs_max && q->running >= q->r.running_jobs_max ? REASON_JOB_LIMIT : 0;
+}
+
+static int gates(const struct core *c, int64_t t, const struct job *j, uint64_t *ret_job)
+{
+	int of_project = project_gates(c, j->spec.project);
+
+	*ret_job = 0;
+	if (of_project && of_project != REASON_JOB_LIMIT)
+		return of_project;
 	if (j->eligible_ms > t && j->end_cause != END_RECALL)
 		return j->spec.begin_ms == j->eligible_ms ? REASON_BEGIN : REASON_BACKOFF;
-	if (q->r.running_jobs_max && q->running >= q->r.running_jobs_max)
-		return REASON_JOB_LIMIT;
+	if (of_project)
+		return of_project;
 	if (j->spec.array_step && j->spec.array_running_max && j->array_live >= j->spec.array_running_max)
 		return REASON_JOB_LIMIT;
 	if (reservation_gate(c, t, j))
@@ -268,8 +278,47 @@ static int place_once(const struct core *c, struct place_ask *ask, struct arena 
 
 enum verdict { WAITS, ACTED }; /* ACTED: facts were made */
 
-/* A need as it is looked at: the job that speaks for it. */
-struct look { const struct core *c; int64_t t; struct decision *d; struct need *need; const struct job *j; };
+/* A need as it is looked at, through the line that speaks for it. Of plain jobs `spec` has what the need knows, and
+ * what else they ask for does not come into question before one is placed: most that wait are turned away without
+ * their record being opened. */
+struct look {
+	const struct core *c;
+	int64_t t;
+	struct decision *d;
+	struct need *need;
+	const struct line *line;
+	struct job_spec spec;
+	const struct job *j; /* NULL: not opened yet */
+};
+
+/* The first of the line. */
+static const struct job *look_job(struct look *k)
+{
+	if (!k->j)
+		k->j = core_job(k->c, k->line->head);
+	return k->j;
+}
+
+static void look_at(struct look *k, const struct line *l)
+{
+	const struct need *n = k->need;
+
+	k->line = l;
+	k->j = NULL;
+	if (!n->plain)
+		k->spec = look_job(k)->spec;
+	else
+		k->spec = (struct job_spec){
+			.project = n->project,
+			.flavor = n->flavor,
+			.shape = n->shape,
+			.klass = n->klass,
+			.units = n->units,
+			.time_limit_ms = l->limit_ms,
+			.notice_ms = n->notice_ms,
+			.exempt_ms = n->exempt_ms,
+		};
+}
 
 static void started(const struct core *c, struct decision *d, int64_t t, const struct job *j, uint8_t klass,
 		    struct part *parts, uint32_t n)
@@ -279,14 +328,14 @@ static void started(const struct core *c, struct decision *d, int64_t t, const s
 	job_bind(c, d, t, id, klass, parts, n);
 }
 
-static int budget_gate(const struct core *c, int64_t t, const struct job *j, uint8_t klass)
+static int budget_gate(const struct core *c, int64_t t, const struct job_spec *s, int64_t held_rums, uint8_t klass)
 {
 	uint32_t stage;
 	int64_t left;
 
-	if (j->held_rums)
+	if (held_rums)
 		return 0; /* it has its budget since it was reserved for */
-	return job_stage(c, t, j->spec.project, job_hold(c, &j->spec, klass), &stage, &left);
+	return job_stage(c, t, s->project, job_hold(c, s, klass), &stage, &left);
 }
 
 /* Hold the budget of a job that waits on: a claim fetches its devices, or a place in the plan is its own. */
@@ -337,10 +386,9 @@ static bool promisable(const struct job *j)
 	       !s->reservation && !j->excluded_n;
 }
 
-/* What `j` asks of the plan, to be there for span_ms. */
-static struct plan_ask plan_ask_of(const struct core *c, const struct job *j, int64_t span_ms)
+/* What a job asks of the plan, to be there for span_ms; id 0: one that has no place in it. */
+static struct plan_ask plan_ask_of(const struct core *c, const struct job_spec *s, uint64_t id, int64_t span_ms)
 {
-	const struct job_spec *s = &j->spec;
 	const struct reservation *r = core_record(c, RECORD_RESERVATION, s->reservation);
 
 	return (struct plan_ask){
@@ -349,25 +397,27 @@ static struct plan_ask plan_ask_of(const struct core *c, const struct job *j, in
 		.shape = s->shape,
 		.units = s->units,
 		.span_ms = span_ms,
-		.job = j->id,
+		.job = id,
 		.inside = r && !r->spec.flex,
 	};
 }
 
 /* A place in the plan for a job that cannot start now. `devices`: it lacks them though it has quota; `barred`:
  * because a reservation of the calendar keeps them, which the plan knows. */
-static enum verdict reserve(const struct look *k, bool devices, bool barred)
+static enum verdict reserve(struct look *k, bool devices, bool barred)
 {
 	const struct core *c = k->c;
-	const struct job *j = k->j;
-	const struct job_spec *s = &j->spec;
+	const struct job_spec *s = &k->spec;
 	const struct pool *pool = plan_pool(c, s->project, s->flavor, s->shape);
+	const struct job *j;
 	int64_t at;
 	struct job *e;
 
-	if (j->reserved_ms || s->array_step || (devices && s->reservation) || c->plan[s->flavor].holds >= plan_reservations_max(c) ||
-	    qnode_of(c, s->project)->holds >= plan_reservations_each(c) || (!devices && (!pool || s->units > pool->own)) ||
-	    (!j->held_rums && budget_gate(c, k->t, j, CLASS_GUARANTEED)))
+	if (s->array_step || (devices && s->reservation) || c->plan[s->flavor].holds >= plan_reservations_max(c) ||
+	    qnode_of(c, s->project)->holds >= plan_reservations_each(c) || (!devices && (!pool || s->units > pool->own)))
+		return WAITS;
+	j = look_job(k);
+	if (j->reserved_ms || budget_gate(c, k->t, s, j->held_rums, CLASS_GUARANTEED))
 		return WAITS;
 	at = plan_reserve(c, k->t, j);
 	if (at == T_NEVER || (barred && at == k->t))
@@ -384,7 +434,7 @@ static enum verdict reserve(const struct look *k, bool devices, bool barred)
 /* Look again when time has changed the plan. */
 static void would_delay(const struct look *k)
 {
-	const struct job_spec *s = &k->j->spec;
+	const struct job_spec *s = &k->spec;
 	struct scratch *scratch = k->c->scratch;
 	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, s->shape);
 
@@ -393,17 +443,17 @@ static void would_delay(const struct look *k)
 }
 
 /* As guaranteed work, or for a place in the plan. */
-static enum verdict try_guaranteed(const struct look *k)
+static enum verdict try_guaranteed(struct look *k)
 {
 	const struct core *c = k->c;
-	const struct job *j = k->j;
-	const struct job_spec *s = &j->spec;
+	const struct job_spec *s = &k->spec;
+	bool plain = k->need->plain, early = c->reservations.count;
+	uint64_t id = plain ? 0 : look_job(k)->id, other = 0;
+	struct plan_ask start = plan_ask_of(c, s, id, plan_span(c, s, false)), claimed;
 	struct place_ask ask;
 	struct part *parts;
-	struct plan_ask start = plan_ask_of(c, j, plan_span(c, s, false)), claimed = plan_ask_of(c, j, plan_span(c, s, true));
-	uint64_t other = 0;
 	uint32_t n;
-	int rc = budget_gate(c, k->t, j, CLASS_GUARANTEED);
+	int rc = budget_gate(c, k->t, s, plain ? 0 : look_job(k)->held_rums, CLASS_GUARANTEED);
 
 	if (!rc && deficit_stops_public(c, s->project, s->flavor, s->shape, s->units))
 		rc = REASON_DEFICIT;
@@ -412,9 +462,10 @@ static enum verdict try_guaranteed(const struct look *k)
 		return WAITS;
 	}
 	k->need->lacks = true;
-	job_place_ask(c, k->t, j, CLASS_GUARANTEED, &ask);
-	rc = c->reservations.count ? place_once(c, &ask, &k->d->arena, &parts, &n) : 0;
-	if (c->reservations.count && !rc) {
+	if (early || !plain)
+		job_place_ask(c, k->t, look_job(k), CLASS_GUARANTEED, &ask);
+	rc = early ? place_once(c, &ask, &k->d->arena, &parts, &n) : 0;
+	if (early && !rc) {
 		start.parts = parts;
 		start.parts_n = n;
 	}
@@ -423,15 +474,19 @@ static enum verdict try_guaranteed(const struct look *k)
 		would_delay(k);
 		return reserve(k, false, false);
 	}
-	if (!c->reservations.count)
+	if (!early) {
+		if (plain)
+			job_place_ask(c, k->t, look_job(k), CLASS_GUARANTEED, &ask);
 		rc = place_once(c, &ask, &k->d->arena, &parts, &n);
+	}
 	if (!rc) {
-		started(c, k->d, k->t, j, CLASS_GUARANTEED, parts, n);
+		started(c, k->d, k->t, look_job(k), CLASS_GUARANTEED, parts, n);
 		return ACTED;
 	}
+	claimed = plan_ask_of(c, s, id, plan_span(c, s, true));
 	if (!plan_may(c, k->t, &claimed, &other))
 		would_delay(k);
-	else if (raise_claim(c, k->d, k->t, j))
+	else if (raise_claim(c, k->d, k->t, look_job(k)))
 		return ACTED;
 	k->need->lacks = !reservation_reason(rc);
 	if (reservation_reason(rc)) { /* it waits for an instant; the plan goes around the calendar */
@@ -455,13 +510,13 @@ static void free_note(const struct core *c, const struct place_ask *a)
 }
 
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
-static enum verdict try_loan(const struct look *k, int quota)
+static enum verdict try_loan(struct look *k, int quota)
 {
 	const struct core *c = k->c;
-	const struct job *j = k->j;
-	const struct job_spec *s = &j->spec;
+	const struct job_spec *s = &k->spec;
+	const struct job *j = k->need->plain ? NULL : look_job(k);
 	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
-	int64_t need = job_back_ms(c, j);
+	int64_t need = spec_back_ms(c, s, k->need->back_ms);
 	struct place_ask ask;
 	struct part *parts;
 	uint64_t other = 0;
@@ -470,19 +525,19 @@ static enum verdict try_loan(const struct look *k, int quota)
 
 	if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
 		loan = REASON_LOAN_NOTICE;
-	if (!loan && j->end_cause == END_RECALL && j->eligible_ms > k->t)
+	if (!loan && j && j->end_cause == END_RECALL && j->eligible_ms > k->t)
 		loan = REASON_COOLDOWN;
 	if (!loan && deficit_stops_loan(c, s->flavor))
 		loan = REASON_DEFICIT;
 	if (!loan)
-		loan = budget_gate(c, k->t, j, CLASS_LOAN);
-	if (!loan && !plan_ask_of(c, j, 0).inside &&
-	    !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j->id, &other)) {
+		loan = budget_gate(c, k->t, s, j ? j->held_rums : 0, CLASS_LOAN);
+	if (!loan && !plan_ask_of(c, s, 0, 0).inside &&
+	    !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j ? j->id : 0, &other)) {
 		loan = REASON_WOULD_DELAY;
 		would_delay(k);
 	}
 	if (!loan) {
-		job_place_ask(c, k->t, j, CLASS_LOAN, &ask);
+		job_place_ask(c, k->t, look_job(k), CLASS_LOAN, &ask);
 		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
 		if (loan)
 			free_note(c, &ask);
@@ -490,30 +545,29 @@ static enum verdict try_loan(const struct look *k, int quota)
 	if (!loan && !certify_loan(c, s->flavor, need, parts, n))
 		loan = REASON_LOAN_NOTICE;
 	if (!loan) {
-		started(c, k->d, k->t, j, CLASS_LOAN, parts, n);
+		started(c, k->d, k->t, look_job(k), CLASS_LOAN, parts, n);
 		return ACTED;
 	}
 	k->need->lacks = (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
-	if (s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
-	    loan == REASON_DEFICIT)
+	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE || loan == REASON_DEFICIT)
 		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
 	else
 		reason_set(k->need, k->t, quota, 0);
 	return WAITS;
 }
 
-static enum verdict try_job(const struct look *k)
+static enum verdict try_job(struct look *k)
 {
 	const struct core *c = k->c;
-	const struct job *j = k->j;
-	const struct job_spec *s = &j->spec;
-	uint64_t waits_for;
-	int gate = gates(c, k->t, j, &waits_for), quota = REASON_LEAF_FULL;
+	const struct job_spec *s = &k->spec;
+	uint64_t waits_for = 0;
+	int gate = k->need->plain ? project_gates(c, s->project) : gates(c, k->t, look_job(k), &waits_for);
+	int quota = REASON_LEAF_FULL;
 	struct core *mut;
 
 	k->need->lacks = false;
 	if (gate == REASON_DEPENDENCY_NEVER) {
-		job_end(c, k->d, k->t, EDIT(c, k->d, RECORD_JOB, job, j->id), JOB_CANCELLED,
+		job_end(c, k->d, k->t, EDIT(c, k->d, RECORD_JOB, job, k->line->head), JOB_CANCELLED,
 			"its dependency can never be met (106)");
 		return ACTED;
 	}
@@ -555,13 +609,13 @@ static enum verdict try_need(const struct core *c, int64_t t, struct decision *d
 	if (!first)
 		return WAITS;
 	if (aged->id != first->id && too_old(c, t, line_by_age(aged))) {
-		k.j = core_job(c, aged->id);
+		look_at(&k, line_by_age(aged));
 		if (try_job(&k) == ACTED)
 			return ACTED;
 		if (n->parked)
 			return WAITS;
 	}
-	k.j = core_job(c, first->id);
+	look_at(&k, line_by_limit(first));
 	return try_job(&k);
 }
 
@@ -592,6 +646,15 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	s->work |= WORK_WALK;
 }
 
+/* It can be told beforehand that there are too few devices for it as a loan, and no place in the plan either. */
+static bool hopeless(const struct core *c, const struct need *n)
+{
+	const struct scratch *s = c->scratch;
+
+	return s->walk_loans && n->shape == SHAPE_GPU && n->units > s->walk_free &&
+	       (n->loan_only || c->plan[n->flavor].holds >= plan_reservations_max(c)) && n->reason;
+}
+
 /* The needs of a group that this part of the walk is about, in order. */
 static void picks_make(const struct core *c, int64_t t, const struct group *g)
 {
@@ -609,7 +672,7 @@ static void picks_make(const struct core *c, int64_t t, const struct group *g)
 		const struct line *l;
 		bool old;
 
-		if (n->klass != s->walk_klass || n->tried == s->walk || (!s->walk_loans && !in_quota(c, n)))
+		if (n->klass != s->walk_klass || n->tried == s->walk || hopeless(c, n) || (!s->walk_loans && !in_quota(c, n)))
 			continue;
 		l = line_by_age(timer_first(&n->aged));
 		old = too_old(c, t, l);
@@ -627,15 +690,6 @@ static void picks_make(const struct core *c, int64_t t, const struct group *g)
 	}
 	if (s->pick_n)
 		qsort(s->pick, s->pick_n, sizeof *s->pick, pick_cmp);
-}
-
-/* It can be told beforehand that there are too few devices for it as a loan, and no place in the plan either. */
-static bool hopeless(const struct core *c, const struct need *n)
-{
-	const struct scratch *s = c->scratch;
-
-	return s->walk_loans && n->shape == SHAPE_GPU && n->units > s->walk_free &&
-	       (n->loan_only || c->plan[n->flavor].holds >= plan_reservations_max(c)) && n->reason;
 }
 
 /* To the next group; false at the end of the walk. */
@@ -770,7 +824,7 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 		} else if (c->reservations.count && claim_too_late(c, t, r)) {
 			claim_drop(c, d, t, r->id); /* it would now end in a reservation: planned anew */
 		} else if (!core_job(c, r->owner)->held_rums &&
-			   budget_gate(c, t, core_job(c, r->owner), CLASS_GUARANTEED)) {
+			   budget_gate(c, t, &core_job(c, r->owner)->spec, 0, CLASS_GUARANTEED)) {
 			claim_drop(c, d, t, r->id); /* a grant came to the project meanwhile and does not cover it */
 		} else {
 			claim_served(c, d, t, r);
@@ -873,7 +927,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)
 {
 	const struct job_spec *s = &j->spec;
-	struct plan_ask plan = plan_ask_of(c, j, plan_span(c, s, false));
+	struct plan_ask plan = plan_ask_of(c, s, j->id, plan_span(c, s, false));
 	int64_t need = job_back_ms(c, j);
 	struct place_ask ask;
 	struct part *parts;
@@ -884,7 +938,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		return false;
 	if (!waits_for_loan_only(s) &&
 	    !quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
-	    !budget_gate(c, t, j, CLASS_GUARANTEED)) {
+	    !budget_gate(c, t, s, j->held_rums, CLASS_GUARANTEED)) {
 		job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
 		if (!place(c, &ask, arena, &parts, &n)) {
 			plan.parts = parts;
@@ -897,7 +951,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
 	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
-	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, j, CLASS_LOAN) ||
+	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, s, j->held_rums, CLASS_LOAN) ||
 	    (!plan.inside && !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms,
 					    j->id, NULL)))
 		return false;

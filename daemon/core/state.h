@@ -104,6 +104,8 @@ struct need {
 	uint16_t flavor;
 	uint8_t shape, klass;
 	bool loan_only, loan_ok;
+	bool plain; /* its jobs have no past and no conditions of their own: what is known here is all, until one is placed */
+	int64_t notice_ms, exempt_ms, back_ms;
 	bool fresh;  /* in scratch->fresh */
 	bool lacks;  /* devices and nothing else, as of the last look */
 	bool parked; /* no device that comes free helps it: it waits for the job named, or for an order */
@@ -699,6 +701,7 @@ void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, r
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
 int64_t alloc_bound_ms(const struct core *c, const struct alloc *a); /* the same from its start on: the bound it signed */
 int64_t job_back_ms(const struct core *c, const struct job *j); /* the same of a job that asks for one */
+int64_t spec_back_ms(const struct core *c, const struct job_spec *s, int64_t back_ms); /* whose recalls took back_ms */
 
 /* ---- what can be freed in time, and what was promised (certify.c) ------------------------------- */
 /* For core_apply: take back (-1) what it contributed before a change, add (+1) what it does after. */
