@@ -288,9 +288,7 @@ void core_free(struct core *c)
 	free_plain(&c->principals);
 	free_plain(&c->creds);
 	free_plain(&c->tokens);
-	for (uint32_t i = 0; i < c->idem_cap; i++)
-		free(c->idem[i]);
-	free(c->idem);
+	idems_done(c);
 	for (int i = 0; i <= FLAVORS_MAX; i++)
 		free(c->flavor[i]);
 	for (int i = 0; i < RESOURCES_MAX; i++)
@@ -306,73 +304,6 @@ void core_free(struct core *c)
 	free(c->scratch->order);
 	free(c->scratch);
 	free(c);
-}
-
-/* ---- idempotency table: open addressing, ids are hashes already ------------------------------- */
-
-struct idem_s *idem_find(const struct core *c, uint64_t id)
-{
-	if (!c->idem_cap)
-		return NULL;
-	for (uint64_t i = id & (c->idem_cap - 1);; i = (i + 1) & (c->idem_cap - 1))
-		if (!c->idem[i] || c->idem[i]->r.id == id)
-			return c->idem[i];
-}
-
-static void idem_insert(struct core *c, struct idem_s *e)
-{
-	uint64_t i = e->r.id & (c->idem_cap - 1);
-
-	while (c->idem[i])
-		i = (i + 1) & (c->idem_cap - 1);
-	c->idem[i] = e;
-}
-
-static void idem_put(struct core *c, const struct idem *r)
-{
-	struct idem_s *e = idem_find(c, r->id);
-
-	if (!e) {
-		if (c->idem_n * 2 >= c->idem_cap) {
-			struct idem_s **old = c->idem;
-			uint32_t old_cap = c->idem_cap;
-
-			c->idem_cap = old_cap ? old_cap * 2 : 256;
-			c->idem = xcalloc(c->idem_cap, sizeof(struct idem_s *));
-			for (uint32_t i = 0; i < old_cap; i++)
-				if (old[i])
-					idem_insert(c, old[i]);
-			free(old);
-		}
-		e = xcalloc(1, sizeof *e);
-		e->r.id = r->id;
-		idem_insert(c, e);
-		c->idem_n++;
-	}
-	e->r = *r;
-	timer_set(&c->timers, &e->timer, RECORD_IDEM, r->id, r->at_ms + IDEM_KEEP_MS);
-}
-
-static void idem_del(struct core *c, uint64_t id)
-{
-	struct idem_s *e = idem_find(c, id);
-	uint64_t i;
-
-	if (!e)
-		return;
-	timer_set(&c->timers, &e->timer, RECORD_IDEM, id, T_NEVER);
-	for (i = id & (c->idem_cap - 1); c->idem[i] != e; i = (i + 1) & (c->idem_cap - 1))
-		continue;
-	c->idem[i] = NULL;
-	c->idem_n--;
-	free(e);
-	/* close the gap: re-insert the rest of the run */
-	for (i = (i + 1) & (c->idem_cap - 1); c->idem[i]; i = (i + 1) & (c->idem_cap - 1)) {
-		struct idem_s *move = c->idem[i];
-
-		c->idem[i] = NULL;
-		idem_insert(c, move);
-	}
 }
 
 /* ---- reading ---------------------------------------------------------------------------------- */
@@ -445,14 +376,7 @@ uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
 			if (core_record(c, RECORD_USAGE, id))
 				return id;
 		return 0;
-	case RECORD_IDEM: {
-		uint64_t best = 0;
-
-		for (uint32_t i = 0; i < c->idem_cap; i++)
-			if (c->idem[i] && c->idem[i]->r.id > after && (!best || c->idem[i]->r.id < best))
-				best = c->idem[i]->r.id;
-		return best;
-	}
+	case RECORD_IDEM: return idem_next(c, after);
 	case RECORD_NONE:
 	case RECORD_KINDS: return 0;
 	}

@@ -193,8 +193,17 @@ struct qnode_s {
 };
 struct flavor_s { struct flavor r; };
 struct idem_s { struct idem r; struct timer timer; };
+/* Answers remembered (idem.c): open addressing, capacities powers of two. */
+struct idems {
+	struct idem_s **slot, **old; /* old: the table before it grew; NULL: all have moved */
+	uint32_t n, cap, old_cap, moved; /* slots of the old one that were looked at */
+};
 struct approval_s { struct approval r; struct timer timer; };
 struct idem_s *idem_find(const struct core *c, uint64_t id);
+void idem_put(struct core *c, const struct idem *r);
+void idem_del(struct core *c, uint64_t id);
+uint64_t idem_next(const struct core *c, uint64_t after); /* the smallest id above; 0. O(capacity) */
+void idems_done(struct core *c);
 
 /* What is taken until when (plan.c): the profiles count what is taken as negative. */
 struct plan_flavor {
@@ -255,8 +264,7 @@ struct core {
 	struct cluster cluster;
 	struct flavor_s *flavor[FLAVORS_MAX + 1];
 	struct idtab qnodes, nodes, principals, creds, tokens, leases, jobs, allocs, claims, approvals, reservations;
-	struct idem_s **idem; /* open addressing; capacity a power of two */
-	uint32_t idem_n, idem_cap;
+	struct idems idems;
 	/* derived */
 	uint32_t *tree_parent;            /* of the quota trees */
 	uint32_t *tree_id;                /* index → qnode id */
