@@ -25,7 +25,7 @@ GROWTH ?= 1000:100:8 10000:100:8 10000:1000:8 100000:1000:8 1000000:1000:8 1000:
 bench-growth: $(B)/tests/bench_steps ## what a step of the core costs at 1k to 1M jobs on 100 to 10k nodes
 	@for size in $(GROWTH); do echo "size: $${size} jobs in line, nodes, devices of a job that runs"; \
 		$(B)/tests/bench_steps $$(echo "$$size" | tr : ' ') | \
-		grep -E '^(running|memory|submit_(decide_apply|step_full)_(p50|p99|max)|release_step_(p50|p99|max)|first_look)'; \
+		grep -E '^(running|memory|submit_(decide_apply|step_full)_(p50|p99|max)|release_(step|decision)_(p50|p99|max)|first_look)'; \
 		done
 
 .PHONY: bench bench-growth
