@@ -45,10 +45,13 @@ void promote_track(struct core *c, struct alloc_s *a, bool add)
 {
 	struct qnode_s *q = qnode_of(c, a->r.qnode);
 
-	if (!q || (!a->by_end.place && !(add && may_ever(&a->r))))
+	bool in = add && may_ever(&a->r);
+
+	if (!q || (!a->by_end.place && !in))
 		return;
+	(void)idtab_set(&q->loans, a->r.id, in ? a : NULL);
 	timer_set(&class_for(q, &a->r)->by_end, &a->by_end, RECORD_ALLOC, a->r.id,
-		  add && may_ever(&a->r) ? a->until_ms : T_NEVER);
+		  in ? a->until_ms : T_NEVER);
 }
 
 void loan_classes_done(struct qnode_s *q)
@@ -56,27 +59,30 @@ void loan_classes_done(struct qnode_s *q)
 	for (uint32_t i = 0; i < q->loan_classes_n; i++)
 		timers_done(&q->loan_class[i].by_end);
 	free(q->loan_class);
+	idtab_done(&q->loans);
 }
 
 int promote_check(const struct core *c, struct err *err)
 {
-	uint64_t there = 0, listed = 0;
+	uint64_t there = 0, listed = 0, by_id = 0;
 
 	EACH(c, allocs, alloc_s, a) {
 		if (may_ever(&a->r) != (a->by_end.place > 0) || (a->by_end.place && a->by_end.at_ms != a->until_ms))
 			return err_set(err, ERR_CORRUPT, "loan %" PRIu64 " is not among those that may be promoted", a->r.id);
 		there += may_ever(&a->r);
 	}
-	EACH(c, qnodes, qnode_s, q)
+	EACH(c, qnodes, qnode_s, q) {
+		by_id += q->loans.count;
 		for (uint32_t i = 0; i < q->loan_classes_n; i++)
 			for (uint32_t k = 0; k < q->loan_class[i].by_end.n; k++, listed++) {
 				const struct alloc_s *a = alloc_of(c, q->loan_class[i].by_end.heap[k]->id);
 
-				if (!a || a->r.qnode != q->r.id || a->r.units != q->loan_class[i].units ||
+				if (!a || idtab_get(&q->loans, a->r.id) != a || a->r.units != q->loan_class[i].units ||
 				    resource_index(a->r.flavor, a->r.shape) != q->loan_class[i].resource)
 					return err_set(err, ERR_CORRUPT, "a loan is in the class of another");
 			}
-	return there == listed ? 0 : err_set(err, ERR_CORRUPT, "loans are listed that are gone");
+	}
+	return there == listed && there == by_id ? 0 : err_set(err, ERR_CORRUPT, "loans are listed that are gone");
 }
 
 /* ---- what stands against one --------------------------------------------------------------------------- */
@@ -173,7 +179,18 @@ static int id_cmp(const void *pa, const void *pb)
 	return a < b ? -1 : a > b;
 }
 
-/* Of one project, the lowest id first. */
+/* Of one project, the lowest id first: all that fit. */
+static bool promote_by_id(const struct core *c, int64_t t, struct decision *d, const struct qnode_s *q,
+			  const int64_t room[RESOURCES_MAX])
+{
+	EACH(q, loans, alloc_s, a)
+		if (a->r.units <= room[resource_index(a->r.flavor, a->r.shape)] &&
+		    promote(c, t, d, a))
+			return true;
+	return false;
+}
+
+/* The same, but those that end too late for the plan are not looked at. */
 static bool promote_one_of(const struct core *c, int64_t t, struct decision *d, const struct qnode_s *q,
 			   const int64_t room[RESOURCES_MAX])
 {
@@ -192,6 +209,10 @@ static bool promote_one_of(const struct core *c, int64_t t, struct decision *d, 
 				       (uint8_t)(k->resource % SHAPE_COUNT), k->units);
 		if (until <= t || first->at_ms > until)
 			continue;
+		if (until == T_NEVER) { /* the plan turns nobody away: most likely the first one that fits */
+			free(ids);
+			return promote_by_id(c, t, d, q, room);
+		}
 		for (uint32_t at = 0; (at = timers_within(&k->by_end, at, until)) != 0;) {
 			if (n == cap) {
 				cap = cap ? cap * 2 : 64;

@@ -187,7 +187,8 @@ struct qnode_s {
 	uint32_t holds;            /* reservations of its jobs */
 	struct group **group;      /* of its waiting jobs, one per flavor */
 	uint32_t groups_n;
-	struct loan_class *loan_class; /* its running loans, by resource and units (promote.c) */
+	struct idtab loans;            /* its running loans, and the same by resource and units (promote.c) */
+	struct loan_class *loan_class;
 	uint32_t loan_classes_n;
 	struct usage usage;
 };
