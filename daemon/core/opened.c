@@ -12,8 +12,9 @@
 
 struct opened {
 	struct arena arena;
+	struct job **rec;
+	uint32_t n, cap;
 	uint32_t at; /* what job_s.open_at is compared with; from 1 */
-	uint32_t n;
 };
 
 struct opened *opened_new(void)
@@ -27,6 +28,7 @@ struct opened *opened_new(void)
 void opened_free(struct opened *o)
 {
 	arena_done(&o->arena);
+	free(o->rec);
 	free(o);
 }
 
@@ -49,13 +51,17 @@ const struct job *job_rec(const struct core *c, const struct job_s *j)
 	struct job_s *mut;
 
 	if (j->open_at == o->at)
-		return j->open;
+		return o->rec[j->open];
+	if (o->n == o->cap) {
+		o->cap = o->cap ? o->cap * 2 : 256;
+		o->rec = xrealloc(o->rec, o->cap * sizeof(struct job *));
+	}
 	memcpy(&mut, &j, sizeof mut); /* who is open is no state */
-	mut->open = arena_alloc(&o->arena, sizeof *mut->open);
+	mut->open = o->n;
 	mut->open_at = o->at;
-	o->n++;
-	job_read(j, mut->open);
-	return j->open;
+	o->rec[o->n] = arena_alloc(&o->arena, sizeof(struct job));
+	job_read(j, o->rec[o->n]);
+	return o->rec[o->n++];
 }
 
 void job_keep(struct core *c, struct job_s *j, const struct job *rec)
@@ -63,5 +69,5 @@ void job_keep(struct core *c, struct job_s *j, const struct job *rec)
 	free(j->packed);
 	j->packed = packed_new(rec, sizeof *rec);
 	if (j->open_at == c->opened->at)
-		*j->open = *rec;
+		*c->opened->rec[j->open] = *rec;
 }

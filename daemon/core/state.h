@@ -78,11 +78,10 @@ struct node_s {
  * looks at it (opened.c): job_rec(), job_read() and JOB_GET(). Only job_keep() changes it. */
 struct job_s {
 	uint8_t *packed;  /* struct job; the lists it points to are this one's, too */
-	struct job *open; /* the same, if open_at is that of core->opened */
 	struct line *line;   /* while PENDING */
 	struct timer wait;   /* place in it: by submission */
 	struct timer timer;
-	uint32_t open_at;
+	uint32_t open, open_at; /* its index in core->opened, if open_at is that one's */
 	uint32_t pending_at; /* index into core->pending + 1 */
 	uint32_t extras_n;    /* allocations beside its core */
 	uint32_t extra_units; /* in those that are not being given back */
