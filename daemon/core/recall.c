@@ -124,21 +124,49 @@ static uint32_t held_of(const struct planning *p, const struct node_s *n, uint32
 	return mask_count(cores);
 }
 
+/* Ten thousand nodes and eighty thousand loans lie all over the memory: fetch the next ones while this one is
+ * looked at. */
+enum { AHEAD = 12, LINE = 64 };
+
+static void fetch(const void *p, size_t bytes)
+{
+	for (size_t k = 0; k < bytes; k += LINE)
+		__builtin_prefetch((const char *)p + k);
+}
+
+static void fetch_node(const struct node_s *n)
+{
+	fetch(&n->r.state, 1);
+	fetch(&n->r.memory_mib, 1);
+	fetch(&n->held, offsetof(struct node_s, timer) - offsetof(struct node_s, held));
+}
+
 static void spots_make(struct planning *p)
 {
 	const struct core *c = p->c;
 	const struct flavor *f = flavor_of(c, p->ask.flavor);
-	uint32_t live = 0, broken = 0;
+	const struct node_s **all;
+	uint32_t live = 0, broken = 0, all_n = 0;
 	struct victim_need *need = &p->q.need;
 
 	p->spot_of = arena_alloc(p->arena, ((size_t)c->cluster.next_node + 1) * sizeof *p->spot_of);
 	p->q.spots = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->q.spots);
 	p->usable = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->usable);
-	EACH(c, nodes, node_s, n) {
-		uint64_t mask = node_flavor_mask(n, p->ask.flavor), cores[CORE_WORDS];
+	all = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *all);
+	EACH(c, nodes, node_s, n)
+		all[all_n++] = n;
+	for (uint32_t i = 0; i < all_n; i++) {
+		const struct node_s *n = all[i];
+		uint64_t mask, cores[CORE_WORDS];
 		struct victim_spot *s = &p->q.spots[p->q.spots_n];
-		uint32_t memory = node_memory_mib(&n->r), used;
+		uint32_t memory, used;
 
+		if (i + AHEAD < all_n)
+			fetch_node(all[i + AHEAD]);
+		if (i + AHEAD / 2 < all_n)
+			fetch(all[i + AHEAD / 2]->seat, 1);
+		mask = node_flavor_mask(n, p->ask.flavor);
+		memory = node_memory_mib(&n->r);
 		if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
 			continue;
 		live += mask != 0;
@@ -208,15 +236,6 @@ static int64_t lost(const struct planning *p, const struct alloc_s *a)
 	return (s + (a->lost_from_ms == T_NEVER ? 1 : INTERRUPTION_S)) << RANK_SHIFT * a->rank;
 }
 
-/* Eighty thousand loans lie all over the memory: fetch the next ones while this one is looked at. */
-enum { AHEAD = 12, LINE = 64 };
-
-static void fetch(const void *p, size_t bytes)
-{
-	for (size_t k = 0; k < bytes; k += LINE)
-		__builtin_prefetch((const char *)p + k);
-}
-
 /* One walk over the loans; each is looked at once. */
 static void loans_gather(struct planning *p)
 {
@@ -232,6 +251,8 @@ static void loans_gather(struct planning *p)
 
 		if (i + AHEAD < all_n)
 			fetch(all[i + AHEAD], sizeof **all);
+		if (i + AHEAD / 2 < all_n)
+			fetch(all[i + AHEAD / 2]->r.parts, LINE + 1);
 		pass = pass_of(p, &a->r);
 		if (pass == PASSES)
 			continue;

@@ -399,7 +399,7 @@ int main(int argc, char **argv)
 		done += settle(&w);
 		series_add(&steps, cpu_now().ns - at.ns);
 	}
-	printf("ticks_per_release: %.2f\n", (double)done / (steps.n ? steps.n : 1));
+	printf("releases: %u jobs\nticks_per_release: %.2f\n", steps.n, (double)done / (steps.n ? steps.n : 1));
 	series_print(&steps, "release_step");
 	series_print(&decisions, "release_decision");
 	core_free(w.core);
