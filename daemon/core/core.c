@@ -1383,15 +1383,16 @@ void core_apply(struct core *c, const struct fact *f)
 		break;
 	case RECORD_FLAVOR:
 		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
-		EACH(c, reservations, reservation_s, r)
-			plan_bar(c, r, false); /* in what it is counted may be another thing now */
 		if (!c->flavor[f->id])
 			c->flavor[f->id] = xcalloc(1, sizeof *c->flavor[f->id]);
-		c->tree_stale |= !flavor_same(&c->flavor[f->id]->r, f->flavor);
+		if (!flavor_same(&c->flavor[f->id]->r, f->flavor)) {
+			c->tree_stale = true;
+			plan_ground(c, false); /* what counts, and as what, may be another thing now */
+			c->flavor[f->id]->r = *f->flavor;
+			plan_ground(c, true);
+			plan_lengths_again(c);
+		}
 		c->flavor[f->id]->r = *f->flavor;
-		EACH(c, reservations, reservation_s, r)
-			plan_bar(c, r, true);
-		plan_lengths_again(c);
 		c->scratch->deficit_look = true;
 		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;

@@ -1016,6 +1016,7 @@ int decide_job(const struct core *c, int64_t t, const struct command *cmd, struc
 			e = EDIT(c, d, RECORD_JOB, job, id);
 			e->state = JOB_PENDING;
 			e->end_ms = 0;
+			e->promised_ms = 0; /* that was another start */
 			if (j->array && core_job(c, j->array)) { /* its array ends once more */
 				struct job *parent = EDIT(c, d, RECORD_JOB, job, j->array);
 

@@ -720,6 +720,21 @@ uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, u
 	return live > whole + broken ? (uint32_t)((int64_t)live - whole - broken) : 0;
 }
 
+uint32_t place_area_nodes(const struct core *c, uint16_t flavor)
+{
+	const struct roster *p = roster_of(c, flavor);
+
+	return p ? place_breakable(c, flavor, p->live[ROSTER_FREE], 0) : 0;
+}
+
+uint32_t place_area(const struct core *c, uint16_t flavor)
+{
+	int64_t whole = tree_of(c, flavor, SHAPE_NODE) ? c->promised_whole[flavor] : 0;
+	int64_t single = c->promised[flavor] - in_devices(c, flavor, SHAPE_NODE, whole);
+
+	return (uint32_t)min64(place_area_nodes(c, flavor), single);
+}
+
 bool place_may_guarantee(const struct core *c, const struct alloc *a)
 {
 	const struct roster *p = roster_of(c, a->flavor);

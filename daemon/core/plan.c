@@ -4,6 +4,8 @@
  *
  *   flavor.firm    devices of guaranteed work and of claims for it
  *   flavor.total   of all work, and of claims from their deadline on
+ *   flavor.whole   nodes of guaranteed work, claims and reservations that take whole ones
+ *   flavor.single  devices of those that take single ones
  *   pool.firm      units charged to the pool, guaranteed work only
  *
  * free(t) is then what there is (devices ready, the pool's own nominal) plus the profile's value, which
@@ -30,6 +32,11 @@
  * all reservations that meet its window. Then, wherever the profiles are not negative, as many devices are free
  * and clear of the calendar as the reservations want, however everything was placed. What runs on devices of a
  * bar meanwhile (it ends in time, or runs inside) is counted once.
+ *
+ * Devices that are free need not be whole nodes. Guaranteed work of single devices breaks no more nodes than its area
+ * has (place_area()), so whatever it does, the other nodes that are ready, less those of which the calendar has
+ * anything, are there for whoever was promised whole ones. And where nodes are promised whole, single devices are
+ * promised only from that area, as if all that the calendar takes were of it.
  *
  * Invariant (plan_check): every profile is the sum of the allocations, claims, reservations and bars there are. The
  * profiles are derived state; a pool's follow the quota trees and are made again with them.
@@ -182,6 +189,24 @@ static int64_t bar_devices(const struct core *c, const struct node_s *n, const s
 	return popcount64(node_flavor_mask(n, flavor) & pin->devices & (in ? in->devices : UINT64_MAX));
 }
 
+/* Could it be had whole? */
+static bool node_whole(const struct core *c, const struct node_s *n, uint16_t flavor)
+{
+	const struct flavor *f = flavor_of(c, flavor);
+
+	return n->r.state == NODE_READY && n->r.admin == NODE_ENABLED && f->unit == UNIT_DEVICE && f->devices_per_node &&
+	       popcount64(node_flavor_mask(n, flavor)) == f->devices_per_node;
+}
+
+/* Is this the first part of its reservation at that node, as counted by nodes? */
+static bool first_there(const struct node_s *n, uint64_t reservation, uint32_t part)
+{
+	for (uint32_t i = 0; i < n->pins_n; i++)
+		if (n->pins[i].reservation == reservation)
+			return n->pins[i].part == part;
+	return false;
+}
+
 /* Each window with the holds that meet it. Between two windows that one hold meets there is nothing left. */
 static struct window *spans_make(const struct core *c, uint16_t flavor, const struct reservation_spec *s,
 				 uint32_t *ret_n)
@@ -223,15 +248,19 @@ static struct bar *bars_make(const struct core *c, const struct reservation *r, 
 		return NULL;
 	}
 	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
-		int64_t devices = 0;
+		int64_t devices = 0, nodes = 0;
 
-		for (uint32_t i = 0; flavor_of(c, f) && i < r->parts_n; i++)
-			if (node_of(c, r->parts[i].node))
-				devices += bar_devices(c, node_of(c, r->parts[i].node), &r->parts[i], NULL, f);
+		for (uint32_t i = 0; flavor_of(c, f) && i < r->parts_n; i++) {
+			const struct node_s *node = node_of(c, r->parts[i].node);
+			int64_t here = node ? bar_devices(c, node, &r->parts[i], NULL, f) : 0;
+
+			devices += here;
+			nodes += here && node_whole(c, node, f) && first_there(node, r->id, i);
+		}
 		if (!devices)
 			continue;
 		bar = xrealloc(bar, (n + 1) * sizeof *bar);
-		bar[n] = (struct bar){.flavor = f, .devices = devices};
+		bar[n] = (struct bar){.flavor = f, .devices = devices, .nodes = nodes};
 		bar[n].spans = spans_make(c, f, &r->spec, &bar[n].spans_n);
 		n++;
 	}
@@ -250,10 +279,13 @@ static void bars_free(struct reservation_s *rs)
 
 /* What is held on pinned devices in [from_ms, to_ms) is no further loss while the bar is there: give it back
  * (-1), or undo that (1). */
-static void overlap(const struct core *c, struct plan_flavor *plan, const struct reservation_s *rs, const struct part *pin,
-		    const struct part *part, uint16_t flavor, bool firm, int64_t from_ms, int64_t to_ms, int sign)
+static void overlap(const struct core *c, struct plan_flavor *plan, const struct reservation_s *rs, uint32_t pin,
+		    const struct part *part, uint16_t flavor, uint8_t shape, bool firm, int64_t from_ms, int64_t to_ms,
+		    int sign)
 {
-	int64_t both = sign * bar_devices(c, node_of(c, pin->node), pin, part, flavor);
+	const struct node_s *n = node_of(c, rs->r.parts[pin].node);
+	int64_t both = sign * bar_devices(c, n, &rs->r.parts[pin], part, flavor);
+	bool node = firm && shape == SHAPE_NODE && node_whole(c, n, flavor) && first_there(n, rs->r.id, pin);
 
 	for (uint32_t i = 0; both && i < rs->bars_n; i++) {
 		const struct bar *b = &rs->bars[i];
@@ -264,13 +296,17 @@ static void overlap(const struct core *c, struct plan_flavor *plan, const struct
 			take(&plan[flavor].total, from, to, both);
 			if (firm)
 				take(&plan[flavor].firm, from, to, both);
+			if (node)
+				take(&plan[flavor].whole, from, to, sign);
+			if (firm && shape == SHAPE_GPU)
+				take(&plan[flavor].single, from, to, both);
 		}
 	}
 }
 
 /* The same for all bars that meet these parts. */
 static void overlaps(const struct core *c, struct plan_flavor *plan, const struct part *parts, uint32_t parts_n,
-		     uint16_t flavor, bool firm, int64_t from_ms, int64_t to_ms, int sign)
+		     uint16_t flavor, uint8_t shape, bool firm, int64_t from_ms, int64_t to_ms, int sign)
 {
 	for (uint32_t i = 0; c->bars_n && i < parts_n; i++) {
 		const struct node_s *n = node_of(c, parts[i].node);
@@ -278,7 +314,7 @@ static void overlaps(const struct core *c, struct plan_flavor *plan, const struc
 		for (uint32_t k = 0; k < n->pins_n; k++) {
 			const struct reservation_s *rs = idtab_get(&c->reservations, n->pins[k].reservation);
 
-			overlap(c, plan, rs, &rs->r.parts[n->pins[k].part], &parts[i], flavor, firm, from_ms, to_ms, sign);
+			overlap(c, plan, rs, n->pins[k].part, &parts[i], flavor, shape, firm, from_ms, to_ms, sign);
 		}
 	}
 }
@@ -291,6 +327,8 @@ static void bars_take(const struct core *c, struct plan_flavor *plan, const stru
 		for (uint32_t k = 0; k < b->spans_n; k++) {
 			take(&plan[b->flavor].firm, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->devices);
 			take(&plan[b->flavor].total, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->devices);
+			take(&plan[b->flavor].whole, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->nodes);
+			take(&plan[b->flavor].single, b->spans[k].from_ms, b->spans[k].to_ms, sign * b->devices);
 		}
 		plan[b->flavor].bars += (uint32_t)sign;
 	}
@@ -302,7 +340,7 @@ static void bars_take(const struct core *c, struct plan_flavor *plan, const stru
 
 			for (uint32_t p = 0; p < a->r.parts_n; p++)
 				if (a->r.parts[p].index == n->units[u].part)
-					overlap(c, plan, rs, &rs->r.parts[i], &a->r.parts[p], a->r.flavor,
+					overlap(c, plan, rs, i, &a->r.parts[p], a->r.flavor, a->r.shape,
 						a->r.klass == CLASS_GUARANTEED, 0, a->until_ms, -sign);
 		}
 	}
@@ -359,6 +397,8 @@ static void flavors_init(struct plan_flavor plan[FLAVORS_MAX + 1])
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
 		profile_init(&plan[f].firm, 0, CHANGES_MAX);
 		profile_init(&plan[f].total, 0, CHANGES_MAX);
+		profile_init(&plan[f].whole, 0, CHANGES_MAX);
+		profile_init(&plan[f].single, 0, CHANGES_MAX);
 	}
 }
 
@@ -367,6 +407,8 @@ static void flavors_done(struct plan_flavor plan[FLAVORS_MAX + 1])
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
 		profile_done(&plan[f].firm);
 		profile_done(&plan[f].total);
+		profile_done(&plan[f].whole);
+		profile_done(&plan[f].single);
 	}
 }
 
@@ -401,13 +443,19 @@ static void alloc_take(struct plan_flavor *plan, const struct alloc_s *a, int64_
 	int64_t devices = sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape);
 
 	take(&plan[a->r.flavor].total, 0, a->until_ms, devices);
-	if (a->r.klass == CLASS_GUARANTEED)
-		take(&plan[a->r.flavor].firm, 0, a->until_ms, devices);
+	if (a->r.klass != CLASS_GUARANTEED)
+		return;
+	take(&plan[a->r.flavor].firm, 0, a->until_ms, devices);
+	if (a->r.shape == SHAPE_NODE)
+		take(&plan[a->r.flavor].whole, 0, a->until_ms, sign * a->r.parts_n);
+	else
+		take(&plan[a->r.flavor].single, 0, a->until_ms, devices);
 }
 
 static void alloc_overlaps(struct core *c, const struct alloc_s *a, int sign)
 {
-	overlaps(c, c->plan, a->r.parts, a->r.parts_n, a->r.flavor, a->r.klass == CLASS_GUARANTEED, 0, a->until_ms, sign);
+	overlaps(c, c->plan, a->r.parts, a->r.parts_n, a->r.flavor, a->r.shape, a->r.klass == CLASS_GUARANTEED, 0,
+		 a->until_ms, sign);
 }
 
 void plan_alloc(struct core *c, struct alloc_s *a, bool add)
@@ -429,8 +477,13 @@ static void claim_take(struct plan_flavor *plan, const struct claim_s *m, int64_
 	int64_t devices = sign * parts_devices(m->r.parts, m->r.parts_n, m->r.shape);
 
 	take(&plan[m->r.flavor].total, m->r.deadline_ms, m->until_ms, devices);
-	if (m->r.klass == CLASS_GUARANTEED)
-		take(&plan[m->r.flavor].firm, 0, m->until_ms, devices);
+	if (m->r.klass != CLASS_GUARANTEED)
+		return;
+	take(&plan[m->r.flavor].firm, 0, m->until_ms, devices);
+	if (m->r.shape == SHAPE_NODE)
+		take(&plan[m->r.flavor].whole, 0, m->until_ms, sign * m->r.parts_n);
+	else
+		take(&plan[m->r.flavor].single, 0, m->until_ms, devices);
 }
 
 void plan_claim(struct core *c, struct claim_s *m, bool add)
@@ -460,7 +513,7 @@ void plan_job(struct core *c, const struct job *j)
 	}
 }
 
-static void node_ready(struct plan_flavor *plan, const struct node_s *n, int64_t sign)
+static void node_ready(const struct core *c, struct plan_flavor *plan, const struct node_s *n, int64_t sign)
 {
 	if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
 		return;
@@ -469,12 +522,23 @@ static void node_ready(struct plan_flavor *plan, const struct node_s *n, int64_t
 	for (uint32_t i = 0; i < n->r.devices_n; i++)
 		if (n->r.devices[i].health == DEVICE_OK && n->r.devices[i].flavor)
 			plan[n->r.devices[i].flavor].ready += sign;
+	for (uint32_t i = 0; i < n->seats_n; i++)
+		if (n->seat[i].flavor && node_whole(c, n, n->seat[i].flavor))
+			plan[n->seat[i].flavor].ready_whole += sign;
 }
 
 void plan_node(struct core *c, const struct node_s *n, bool add)
 {
 	bars_of_node(c, n, add);
-	node_ready(c->plan, n, add ? 1 : -1);
+	node_ready(c, c->plan, n, add ? 1 : -1);
+}
+
+void plan_ground(struct core *c, bool add)
+{
+	EACH(c, reservations, reservation_s, rs)
+		plan_bar(c, rs, add);
+	EACH(c, nodes, node_s, n)
+		node_ready(c, c->plan, n, add ? 1 : -1);
 }
 
 /* Flavors counted in cores share the nodes that have nothing else. */
@@ -500,6 +564,43 @@ static int64_t ready_left(const struct core *c, uint16_t flavor)
 		if (f->owed[s])
 			ready -= in_devices(c, flavor, s, f->owed[s]);
 	return ready;
+}
+
+/* The same in whole nodes: not what single devices may break. */
+static int64_t whole_left(const struct core *c, uint16_t flavor)
+{
+	const struct plan_flavor *f = &c->plan[flavor];
+
+	return f->ready_whole - place_area(c, flavor) - (f->bars ? f->owed[SHAPE_NODE] : 0);
+}
+
+static int64_t hold_single(const struct hold *h) { return h->shape == SHAPE_GPU ? h->devices : 0; }
+static int64_t hold_nodes(const struct hold *h) { return h->shape == SHAPE_NODE && h->devices ? h->units : 0; }
+
+/* Devices of the area that single ones are taken from; nothing is known of it but its size. */
+static int64_t area_left(const struct core *c, uint16_t flavor)
+{
+	return in_devices(c, flavor, SHAPE_NODE, place_area_nodes(c, flavor)) - c->plan[flavor].owed[SHAPE_GPU];
+}
+
+/* Does the area have to be looked at? Else all devices may be taken singly, or nothing is missing of it. */
+static bool area_matters(const struct core *c, uint16_t flavor)
+{
+	return c->plan[flavor].bars && tree_of(c, flavor, SHAPE_NODE) && c->promised_whole[flavor] > 0;
+}
+
+/* Is enough of it left for every reservation of single devices in [from_ms, to_ms), if so many more are taken? */
+static bool area_keeps(const struct core *c, uint16_t flavor, uint64_t but, int64_t from_ms, int64_t to_ms, int64_t devices)
+{
+	if (area_matters(c, flavor))
+		EACH(c, holds, hold, h) {
+			int64_t from = max64(from_ms, h->from_ms), to = min64(to_ms, h->to_ms);
+
+			if (h->flavor == flavor && h->job != but && hold_single(h) && from < to &&
+			    profile_min(&c->plan[flavor].single, from, to) + area_left(c, flavor) < devices)
+				return false;
+		}
+	return true;
 }
 
 /* ---- reservations --------------------------------------------------------------------------------------- */
@@ -530,6 +631,9 @@ static void hold_take(struct core *c, const struct hold *h, int sign)
 	struct plan_flavor *f = &c->plan[h->flavor];
 
 	take(&f->firm, h->from_ms, h->to_ms, sign * h->devices);
+	take(&f->whole, h->from_ms, h->to_ms, sign * hold_nodes(h));
+	take(&f->single, h->from_ms, h->to_ms, sign * hold_single(h));
+	f->holds_whole += hold_nodes(h) ? (uint32_t)sign : 0;
 	if (h->total)
 		take(&f->total, h->from_ms, h->to_ms, sign * h->devices);
 	pool_hold(c, h, sign);
@@ -698,13 +802,17 @@ bool plan_may(const struct core *c, int64_t t, const struct plan_ask *a, uint64_
 	if (!f->holds)
 		return true;
 	own = own_out(c, a->job, &mut);
-	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, -1);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, a->shape, true, from, to, -1);
 	if (pool && pool->holds)
 		ok = profile_min(&pool->firm, from, to) + pool->own >= a->units;
 	if (ok && !a->inside)
 		ok = profile_min(&f->firm, from, to) + ready_left(c, a->flavor) >=
 		     in_devices(c, a->flavor, a->shape, a->units);
-	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, 1);
+	if (ok && !a->inside && a->shape == SHAPE_NODE && f->holds_whole)
+		ok = profile_min(&f->whole, from, to) + whole_left(c, a->flavor) >= a->units;
+	if (ok && !a->inside && a->shape == SHAPE_GPU)
+		ok = area_keeps(c, a->flavor, a->job, from, to, a->units);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, a->shape, true, from, to, 1);
 	if (own)
 		hold_take(mut, own, 1);
 	if (!ok && ret_other)
@@ -750,12 +858,24 @@ bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int6
 	int64_t from = t - plan_margin(c, s->flavor), to = until_ms ? max64(until_ms, t + 1) : T_NEVER;
 	int64_t more = in_devices(c, s->flavor, s->shape, units) - ready_left(c, s->flavor);
 	int64_t least = f->bars ? profile_min(&f->firm, from, to) : 0;
+	const struct profile *by = &f->firm;
 
 	*ret = (struct plan_low){0};
-	if (!f->bars || least >= more)
+	if (f->bars && least >= more && s->shape == SHAPE_NODE) {
+		more = units - whole_left(c, s->flavor);
+		least = profile_min(&f->whole, from, to);
+		by = &f->whole;
+	}
+	if (!f->bars)
 		return true;
-	ret->devices = more - least;
-	ret->at_ms = profile_first_below(&f->firm, from, more);
+	if (least >= more && (s->shape == SHAPE_NODE || area_keeps(c, s->flavor, 0, from, to, units)))
+		return true;
+	if (least >= more) { /* of the area, by what jobs were promised */
+		*ret = (struct plan_low){.devices = units, .at_ms = t};
+		return false;
+	}
+	ret->devices = (more - least) * (by == &f->whole ? in_devices(c, s->flavor, SHAPE_NODE, 1) : 1);
+	ret->at_ms = profile_first_below(by, from, more);
 	ret->reservation = bar_at(c, s->flavor, ret->at_ms);
 	return false;
 }
@@ -768,13 +888,17 @@ bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64
 	bool ok = true;
 
 	memcpy(&mut, &c, sizeof mut);
-	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, -1);
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, a->shape, true, from, to, -1);
 	if (pool && pool->holds)
 		ok = profile_min(&pool->firm, from, to) + pool->own >= alloc_units(a);
 	if (ok && c->plan[a->flavor].holds)
 		ok = profile_min(&c->plan[a->flavor].firm, from, to) + plan_ready(c, a->flavor) >=
 		     parts_devices(a->parts, a->parts_n, a->shape);
-	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, true, from, to, 1);
+	if (ok && a->shape == SHAPE_NODE && c->plan[a->flavor].holds_whole)
+		ok = profile_min(&c->plan[a->flavor].whole, from, to) + whole_left(c, a->flavor) >= a->parts_n;
+	if (ok && a->shape == SHAPE_GPU)
+		ok = area_keeps(c, a->flavor, 0, from, to, alloc_units(a));
+	overlaps(c, mut->plan, a->parts, a->parts_n, a->flavor, a->shape, true, from, to, 1);
 	if (!ok)
 		*ret_other = first_hold(c, a->flavor, 0, to);
 	return ok;
@@ -817,21 +941,34 @@ int64_t plan_short(const struct core *c, uint16_t flavor, const struct window *w
 
 int64_t plan_spare(const struct core *c, const struct hold *h)
 {
-	return profile_min(&c->plan[h->flavor].firm, h->from_ms, h->to_ms) + ready_left(c, h->flavor);
+	const struct plan_flavor *f = &c->plan[h->flavor];
+	int64_t spare = profile_min(&f->firm, h->from_ms, h->to_ms) + ready_left(c, h->flavor);
+
+	if (hold_nodes(h))
+		spare = min64(spare, in_devices(c, h->flavor, SHAPE_NODE,
+						profile_min(&f->whole, h->from_ms, h->to_ms) + whole_left(c, h->flavor)));
+	if (hold_single(h) && area_matters(c, h->flavor))
+		spare = min64(spare, profile_min(&f->single, h->from_ms, h->to_ms) + area_left(c, h->flavor));
+	return spare;
 }
 
 /* The first instant from `from` on at which pool and flavor have room for so long. */
 static int64_t reserve_fit(const struct core *c, const struct pool *pool, const struct job_spec *s, int64_t from,
 			   int64_t length)
 {
+	const struct plan_flavor *f = &c->plan[s->flavor];
 	int64_t devices = in_devices(c, s->flavor, s->shape, s->units) - ready_left(c, s->flavor), at;
 
-	/* each round goes to an instant at which one of the two has become free: as many as there are changes */
+	/* each round goes to an instant at which one of them has become free: as many as there are changes */
 	for (;;) {
 		at = pool ? profile_fit(&pool->firm, from, length, (int64_t)s->units - pool->own) : from;
 		if (at == T_NEVER || s->reservation)
 			return at;
-		from = profile_fit(&c->plan[s->flavor].firm, at, length, devices);
+		from = profile_fit(&f->firm, at, length, devices);
+		if (from != T_NEVER && s->shape == SHAPE_GPU && area_matters(c, s->flavor))
+			from = profile_fit(&f->single, from, length, (int64_t)s->units - area_left(c, s->flavor));
+		if (from != T_NEVER && s->shape == SHAPE_NODE)
+			from = profile_fit(&f->whole, from, length, (int64_t)s->units - whole_left(c, s->flavor));
 		if (from == T_NEVER || from == at)
 			return from;
 	}
@@ -840,16 +977,22 @@ static int64_t reserve_fit(const struct core *c, const struct pool *pool, const 
 /* Is everybody still served with this hold in the plan, and the bars that it stretches? */
 static bool hold_fits(const struct core *c, struct hold *h)
 {
+	const struct plan_flavor *f = &c->plan[h->flavor];
 	struct core *mut;
+	int64_t whole;
 	bool ok;
 
-	if (!c->plan[h->flavor].bars || !h->devices)
+	if (!f->bars || !h->devices)
 		return true;
+	whole = profile_min(&f->whole, h->from_ms, h->to_ms) + whole_left(c, h->flavor);
 	memcpy(&mut, &c, sizeof mut); /* for the question only */
 	(void)idtab_set(&mut->holds, h->job, h);
 	hold_take(mut, h, 1);
 	bars_again(mut, h->flavor, h->from_ms, h->to_ms);
-	ok = plan_spare(c, h) >= 0;
+	/* where it stretches a bar it is felt by whole nodes, too, whatever it asks for itself */
+	ok = plan_spare(c, h) >= 0 &&
+	     (!f->holds_whole || profile_min(&f->whole, h->from_ms, h->to_ms) + whole_left(c, h->flavor) >= min64(whole, 0)) &&
+	     area_keeps(c, h->flavor, h->job, h->from_ms, h->to_ms, 0);
 	hold_take(mut, h, -1);
 	(void)idtab_set(&mut->holds, h->job, NULL);
 	bars_again(mut, h->flavor, h->from_ms, h->to_ms);
@@ -959,6 +1102,8 @@ int plan_check(const struct core *c, struct err *err)
 	for (int f = 0; f <= FLAVORS_MAX; f++) {
 		profile_check(&c->plan[f].firm);
 		profile_check(&c->plan[f].total);
+		profile_check(&c->plan[f].whole);
+		profile_check(&c->plan[f].single);
 	}
 	flavors_init(again);
 	EACH(c, allocs, alloc_s, a)
@@ -978,6 +1123,9 @@ int plan_check(const struct core *c, struct err *err)
 		owed_count(again, l, 1);
 	EACH(c, holds, hold, h) {
 		take(&again[h->flavor].firm, h->from_ms, h->to_ms, h->devices);
+		take(&again[h->flavor].whole, h->from_ms, h->to_ms, hold_nodes(h));
+		take(&again[h->flavor].single, h->from_ms, h->to_ms, hold_single(h));
+		again[h->flavor].holds_whole += hold_nodes(h) != 0;
 		if (h->total)
 			take(&again[h->flavor].total, h->from_ms, h->to_ms, h->devices);
 		again[h->flavor].holds++;
@@ -988,12 +1136,14 @@ int plan_check(const struct core *c, struct err *err)
 			equal &= memcmp(c->plan[f].first, again[f].first, sizeof again[f].first) == 0;
 		}
 	for (int f = 0; f <= FLAVORS_MAX; f++)
-		equal &= same(&c->plan[f].firm, &again[f].firm) && same(&c->plan[f].total, &again[f].total);
+		equal &= same(&c->plan[f].firm, &again[f].firm) && same(&c->plan[f].total, &again[f].total) &&
+			 same(&c->plan[f].whole, &again[f].whole) && same(&c->plan[f].single, &again[f].single);
 	EACH(c, nodes, node_s, n)
-		node_ready(again, n, 1);
+		node_ready(c, again, n, 1);
 	for (int f = 0; f <= FLAVORS_MAX; f++)
 		equal &= c->plan[f].ready == again[f].ready && c->plan[f].holds == again[f].holds &&
-			 c->plan[f].bars == again[f].bars &&
+			 c->plan[f].bars == again[f].bars && c->plan[f].ready_whole == again[f].ready_whole &&
+			 c->plan[f].holds_whole == again[f].holds_whole &&
 			 memcmp(c->plan[f].owed, again[f].owed, sizeof again[f].owed) == 0;
 	flavors_done(again);
 	if (!equal)

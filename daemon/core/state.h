@@ -208,8 +208,11 @@ void idems_done(struct core *c);
 /* What is taken until when (plan.c): the profiles count what is taken as negative. */
 struct plan_flavor {
 	struct profile firm, total; /* devices */
+	struct profile whole;       /* nodes: guaranteed work and reservations of the shape node */
+	struct profile single;      /* devices: those of the other shape */
 	int64_t ready;              /* healthy devices on nodes that may be used; [0]: cores */
-	uint32_t holds, holds_total; /* reservations; of them, for want of devices */
+	int64_t ready_whole;        /* nodes of them of which every device is */
+	uint32_t holds, holds_total, holds_whole; /* reservations; of them, for want of devices; of nodes */
 	uint32_t bars;
 	int64_t owed[SHAPE_COUNT]; /* units that granted leases lack and nobody fetches for them */
 	uint64_t first[2]; /* jobs whose reservations begin first; 0: none */
@@ -235,7 +238,7 @@ struct hold {
  * the spans, ascending and apart. A span is a window with the holds that meet it (plan.c). */
 struct bar {
 	uint16_t flavor;
-	int64_t devices;
+	int64_t devices, nodes; /* nodes: of those that could be had whole, how many it has something of */
 	struct window *spans;
 	uint32_t spans_n;
 };
@@ -492,6 +495,10 @@ int place(const struct core *c, const struct place_ask *ask, struct arena *arena
 bool place_node_matches(const struct node *n, const struct place_ask *ask);
 /* Nodes that guaranteed single-device work may still break, of `live` nodes of which it broke `broken`. O(1). */
 uint32_t place_breakable(const struct core *c, uint16_t flavor, uint32_t live, uint32_t broken);
+/* Nodes that guaranteed single-device work can come to break, at most: as many as are nobody's whole, and a device of
+ * its own on each. O(1). */
+uint32_t place_area(const struct core *c, uint16_t flavor);
+uint32_t place_area_nodes(const struct core *c, uint16_t flavor); /* the first of the two alone */
 /* May a running loan become guaranteed where it stands, without breaking a node promised whole? O(parts). */
 bool place_may_guarantee(const struct core *c, const struct alloc *a);
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
@@ -618,6 +625,7 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add);
 void plan_claim(struct core *c, struct claim_s *m, bool add);
 void plan_job(struct core *c, const struct job *j);
 void plan_node(struct core *c, const struct node_s *n, bool add);
+void plan_ground(struct core *c, bool add); /* all nodes and all bars, around a change of a flavor. O(nodes) */
 void plan_lease(struct core *c, const struct lease_s *l, int sign);
 void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */

@@ -100,6 +100,7 @@ struct watch {
 	uint32_t given, kept, early, broken; /* broken: by a forced maintenance, which says so */
 	uint32_t calendar;                   /* windows that came into the calendar, and went around promises */
 	bool forced;                         /* maintenance may be forced in this run */
+	bool whole;                          /* lung has whole nodes */
 };
 
 static void watch(struct core_world *w, struct watch *seen)
@@ -150,12 +151,20 @@ static uint64_t any_job(struct core_world *w, struct prng *prng)
 	return next > 1 ? 1 + prng_below(prng, next - 1) : 0;
 }
 
-static void submit(struct core_world *w, struct prng *prng)
+static void submit(struct core_world *w, struct prng *prng, bool whole)
 {
 	bool lung = prng_below(prng, 2);
-	struct command cmd = cw_submit_cmd(w, lung ? w->alice : w->bob, lung ? "lung" : "heart",
-					   1 + (uint32_t)prng_below(prng, 8), (1 + (int64_t)prng_below(prng, 12)) * HOUR / 4);
+	uint32_t units = lung && whole ? 1 + (uint32_t)prng_below(prng, 2) : 1 + (uint32_t)prng_below(prng, 8);
+	struct command cmd = cw_submit_cmd(w, lung ? w->alice : w->bob, lung ? "lung" : "heart", units,
+					   (1 + (int64_t)prng_below(prng, 12)) * HOUR / 4);
 	struct job_spec *s = &cmd.job_submit.spec;
+
+	s->shape = lung && whole ? SHAPE_NODE : SHAPE_GPU;
+	if (s->shape == SHAPE_NODE) {
+		s->loan = (uint8_t)(prng_below(prng, 4) ? LOAN_OK : LOAN_NEVER);
+		(void)cw_do(w, &cmd);
+		return;
+	}
 
 	s->klass = (uint8_t)(prng_below(prng, 8) ? JOB_NORMAL : 1 + prng_below(prng, 3));
 	s->loan = (uint8_t)(prng_below(prng, 4) ? LOAN_OK : LOAN_NEVER);
@@ -184,7 +193,7 @@ static void reserve(struct core_world *w, struct prng *prng, struct watch *seen)
 	}
 	if (prng_below(prng, 2)) {
 		r->spec.maint = true;
-		r->spec.ignore_jobs = seen->forced && prng_below(prng, 2);
+		r->spec.ignore_jobs = seen->forced;
 		(void)snprintf(node.s, TEXT_BYTES, "n%u", 1 + (unsigned)prng_below(prng, 4));
 		r->nodes = &node;
 		r->nodes_n = 1;
@@ -193,7 +202,8 @@ static void reserve(struct core_world *w, struct prng *prng, struct watch *seen)
 		r->spec.magnetic = prng_below(prng, 2);
 		r->spec.flex = !prng_below(prng, 4);
 		(void)snprintf(r->flavor, FLAVOR_NAME_BYTES, "h100");
-		(void)snprintf(member.s, TEXT_BYTES, "project:%s", prng_below(prng, 2) ? "lung" : "heart");
+		(void)snprintf(member.s, TEXT_BYTES, "%s",
+			       prng_below(prng, 2) ? seen->whole ? "user:alice" : "project:lung" : "project:heart");
 		r->members = &member;
 		r->members_n = 1;
 	}
@@ -229,7 +239,7 @@ static void something(struct core_world *w, struct prng *prng, struct watch *see
 	case 0:
 	case 1:
 	case 2:
-	case 3: submit(w, prng); break;
+	case 3: submit(w, prng, seen->whole); break;
 	case 4:
 	case 5:
 		if (j && j->state == JOB_RUNNING)
@@ -270,13 +280,19 @@ static void promises_are_kept(void **state)
 	struct prng prng;
 
 	for (uint64_t seed = 1; seed <= RUNS; seed++) {
-		struct watch seen = {.forced = seed % 4 == 0};
+		struct watch seen = {.forced = seed % 2 == 0, .whole = seed / 2 % 2};
 		uint32_t lung, heart;
 
 		cw_close(w);
 		memset(w, 0, sizeof *w);
 		cw_start(w);
 		prng_seed(&prng, seed);
+		if (seen.whole) { /* two nodes of lung's, whole; eight devices of heart's and of acme's */
+			cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+			cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 2, QTY_UNLIMITED, QTY_UNLIMITED);
+			cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+			cw_apply(w);
+		}
 		w->core->cluster.reservations_max = (uint32_t[]){0, 4, 64}[seed % 3];
 		w->core->cluster.reservations_each = (uint32_t[]){16, 1, 16, 4}[seed % 4];
 		lung = cw_id(w, "public/health/cancer/lung");
@@ -286,7 +302,7 @@ static void promises_are_kept(void **state)
 			cw_settle(w);
 			renew_all(w, (uint64_t)i + 1);
 			watch(w, &seen);
-			nothing_is_promised_twice(w, lung, 8);
+			nothing_is_promised_twice(w, lung, seen.whole ? 2 : 8);
 			nothing_is_promised_twice(w, heart, 8);
 			if (!prng_below(&prng, 20)) {
 				cw_reload(w, 0); /* a promise outlives the daemon */
@@ -546,6 +562,82 @@ static void maintenance_that_would_break_a_promise_is_refused(void **state)
 	assert_true(core_job(w->core, big)->promised_ms > w->t + 5 * HOUR);
 }
 
+/* ---- whole nodes ------------------------------------------------------------------------------------------------- */
+
+/* All four nodes are lung's, whole. */
+static void lung_whole(struct core_world *w)
+{
+	lung_alone(w);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 4, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+}
+
+static uint64_t nodes(struct core_world *w, uint32_t units, int64_t limit_ms)
+{
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", units, limit_ms);
+
+	cmd.job_submit.spec.shape = SHAPE_NODE;
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	return w->core->cluster.next_job - 1;
+}
+
+/* What single devices may break and what is under maintenance is nobody's whole node, however many devices are left. */
+static void whole_nodes_are_promised_as_nodes(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + 2 * HOUR;
+	uint64_t first, gang, other;
+	struct command cmd;
+
+	lung_whole(w);
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_HEART, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 16, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	assert_int_equal(place_area(w->core, 1), 2);
+	assert_int_equal(maintenance(w, "disks", 1, 1, from, from + HOUR, false), 0);
+	first = nodes(w, 1, HOUR);
+	gang = nodes(w, 1, 4 * HOUR);
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	assert_true(core_job(w->core, gang)->promised_ms < from); /* the one that is left during maintenance */
+	cmd = cw_submit_cmd(w, w->bob, "heart", 1, 4 * HOUR);
+	cmd.job_submit.spec.shape = SHAPE_NODE;
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	other = w->core->cluster.next_job - 1;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, other), JOB_PENDING); /* acme's devices may be on the other two */
+	assert_int_equal(cw_reason(w, other), REASON_WOULD_DELAY);
+	assert_true(core_job(w->core, other)->promised_ms > from + HOUR);
+	cw_advance(w, 9 * HOUR);
+	assert_int_equal(w->core->scratch->promises_broken, 0);
+	assert_true(core_job(w->core, other)->first_start_ms > 0);
+}
+
+static void a_node_with_a_broken_device_is_promised_to_nobody(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first, three, two;
+
+	cw_close(w);
+	cw_open(w, 4);
+	w->node[3].gpus = w->node[4].gpus = 7; /* that is what the agent finds */
+	lung_whole(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		assert_int_equal(cw_hello(w, n), 0);
+	first = nodes(w, 2, HOUR);
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	three = nodes(w, 3, HOUR); /* thirty devices are there, two whole nodes */
+	assert_int_equal(core_job(w->core, three)->promised_ms, 0);
+	assert_int_equal(core_job(w->core, three)->reserved_ms, 0);
+	two = nodes(w, 2, HOUR);
+	cw_advance(w, HOUR + MS_PER_MIN);
+	assert_int_equal(cw_job_state(w, two), JOB_RUNNING);
+}
+
 static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
 {
 	w->core->scratch->ordered_ms = 0; /* ask anew */
@@ -604,6 +696,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_waiting_job_knows_when_it_is_likely_to_start, start, stop),
 		cmocka_unit_test_setup_teardown(a_promise_goes_around_maintenance, start, stop),
 		cmocka_unit_test_setup_teardown(two_windows_one_after_the_other_take_both_nodes, start, stop),
+		cmocka_unit_test_setup_teardown(whole_nodes_are_promised_as_nodes, start, stop),
+		cmocka_unit_test_setup_teardown(a_node_with_a_broken_device_is_promised_to_nobody, start, stop),
 		cmocka_unit_test_setup_teardown(maintenance_that_would_break_a_promise_is_refused, start, stop),
 		cmocka_unit_test_setup_teardown(promises_are_kept, start, stop),
 	};
