@@ -489,7 +489,10 @@ static void a_promise_goes_around_maintenance(void **state)
 {
 	struct core_world *w = *state;
 	int64_t from = w->t + 2 * HOUR, to = from + HOUR;
+	struct query q = {.type = QUERY_JOBS, .all = true};
+	struct arena arena = {0};
 	uint64_t first, big, small;
+	struct view_jobs v;
 
 	lung_alone(w);
 	assert_int_equal(maintenance(w, "disks", 1, 3, from, to, false), 0);
@@ -498,6 +501,10 @@ static void a_promise_goes_around_maintenance(void **state)
 	big = busy(w, 16, 2 * HOUR); /* when the first is gone it would run into it */
 	assert_true(core_job(w->core, big)->promised_ms >= to);
 	assert_int_equal(core_job(w->core, big)->reserved_ms, to + plan_margin(w->core, 1));
+	q.id = big;
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &w->err), 0);
+	assert_non_null(strstr(v.items[0].reason_text, "; then maintenance 1 (disks) until 2027-01-15 11:00 UTC"));
+	arena_done(&arena);
 	small = busy(w, 16, HOUR / 2); /* gone before */
 	cw_advance(w, HOUR + MS_PER_MIN);
 	assert_int_equal(cw_job_state(w, small), JOB_RUNNING);
