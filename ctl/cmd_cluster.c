@@ -35,9 +35,10 @@ static void print_head(struct ctl *c, const struct view_status *v)
 	for (uint32_t i = 0; i < v->flavors_n; i++) {
 		const struct flavor_view *f = &v->flavors[i];
 
-		fprintf(c->out, "  %" PRId64 " %s on %" PRId64 " %s: %" PRId64 " in use, %" PRId64 " free, %" PRId64 " out\n",
+		fprintf(c->out, "  %" PRId64 " %s on %" PRId64 " %s: %" PRId64 " in use, %" PRId64 " free%s, %" PRId64 " out\n",
 			f->installed, text_safe(c, f->name), f->nodes, text_plural((uint64_t)f->nodes, "node", "nodes"),
-			f->used, f->free, f->out);
+			f->used, f->free,
+			f->kept ? text_f(c, " (%" PRId64 " kept for leases that grow)", f->kept) : "", f->out);
 	}
 	fprintf(c->out, "  nodes %u/%u ready   jobs %u running, %u waiting   leases %u   renewals %s, expiries %s\n",
 		v->nodes_ready, v->nodes, v->jobs_running, v->jobs_pending, v->leases_live,

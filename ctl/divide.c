@@ -56,6 +56,7 @@ static int flavor_of_file(const struct division_flavor *f, struct flavor *to, st
 	to->devices_per_node = u32(f->devices_per_node);
 	to->scrub_ms_max = u32(f->scrub_max_ms);
 	to->power_w = u32(f->power_w);
+	to->headroom = u32(f->headroom);
 	to->committed_nodes = u32(f->committed.nodes);
 	to->committed_units = u32(f->unit == DIVISION_UNIT_CORE ? f->committed.cores : f->committed.gpus);
 	return r;
@@ -206,6 +207,7 @@ int divide_command(const struct division *d, struct arena *arena, struct cmd_div
 			     zero_up(d->defaults.lease_term_ms)},
 	};
 
+	a.lend_risk_ppm = u32(d->lend_risk_ppm);
 	for (size_t i = d->deficit_order.count; i-- > 0;) /* the file was checked: at most all of them, once each */
 		a.deficit_order = a.deficit_order << 4 | (uint32_t)division_deficit_step(d->deficit_order.items[i]);
 

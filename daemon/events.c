@@ -229,7 +229,8 @@ void events_note(struct server *s, const struct fact *f, uint64_t seq)
 {
 	const void *old;
 
-	if (f->kind == RECORD_RENEWAL || f->kind == RECORD_IDEM || f->kind == RECORD_USAGE || f->kind == RECORD_ALLOC)
+	if (f->kind == RECORD_RENEWAL || f->kind == RECORD_IDEM || f->kind == RECORD_USAGE || f->kind == RECORD_ALLOC ||
+	    f->kind == RECORD_FORECAST)
 		return;
 	old = core_record(s->core, f->kind, f->id);
 	switch (f->kind) {

@@ -303,5 +303,7 @@ int core_check(const struct core *c, struct err *err)
 		rc = certify_check(c, err);
 	if (!rc)
 		rc = note_check(c, err);
+	if (!rc)
+		rc = headroom_check(c, err);
 	return rc;
 }

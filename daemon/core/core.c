@@ -52,6 +52,8 @@ static const struct kind_info KIND[RECORD_KINDS] = {
 	[RECORD_RESERVATION] = {sizeof(struct reservation), 3,
 				{L(reservation, spec.windows, spec.windows_n, false),
 				 L(reservation, members, members_n, false), L(reservation, parts, parts_n, true)}},
+	[RECORD_FORECAST] = {sizeof(struct forecast), 2,
+			     {L(forecast, peaks, peaks_n, false), L(forecast, counts, counts_n, false)}},
 };
 
 static void **list_ptr(void *rec, const struct list_field *l) { return (void **)(void *)((char *)rec + l->ptr); }
@@ -289,8 +291,10 @@ void core_free(struct core *c)
 	free_plain(&c->creds);
 	free_plain(&c->tokens);
 	idems_done(c);
-	for (int i = 0; i <= FLAVORS_MAX; i++)
+	for (int i = 0; i <= FLAVORS_MAX; i++) {
 		free(c->flavor[i]);
+		disown(RECORD_FORECAST, &c->headroom[i].r);
+	}
 	for (int i = 0; i < RESOURCES_MAX; i++)
 		free(c->tree[i].cell);
 	free(c->tree_parent);
@@ -335,6 +339,7 @@ const void *core_record(const struct core *c, uint8_t kind, uint64_t id)
 
 		return r ? &r->r : NULL;
 	}
+	case RECORD_FORECAST: return id <= FLAVORS_MAX && c->headroom[id].r.flavor ? &c->headroom[id].r : NULL;
 	case RECORD_NONE:
 	case RECORD_KINDS: break;
 	}
@@ -377,6 +382,11 @@ uint64_t core_next_id(const struct core *c, uint8_t kind, uint64_t after)
 				return id;
 		return 0;
 	case RECORD_IDEM: return idem_next(c, after);
+	case RECORD_FORECAST:
+		for (uint64_t id = after + 1; id <= FLAVORS_MAX; id++)
+			if (c->headroom[id].r.flavor)
+				return id;
+		return 0;
 	case RECORD_NONE:
 	case RECORD_KINDS: return 0;
 	}
@@ -583,10 +593,14 @@ static void trees_rebuild(struct core *c)
 			quota_rebuild(&c->tree[r]);
 	plan_pools_rebuild(c);
 	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
-		c->promised[f] = 0;
+		c->promised[f] = c->promised_private[f] = 0;
 		for (uint8_t s = 0; s < SHAPE_COUNT; s++)
-			for (uint32_t i = 0; c->tree[resource_index(f, s)].cell && i < n; i++)
-				c->promised[f] += in_devices(c, f, s, c->tree[resource_index(f, s)].cell[i].own);
+			for (uint32_t i = 0; c->tree[resource_index(f, s)].cell && i < n; i++) {
+				int64_t own = in_devices(c, f, s, c->tree[resource_index(f, s)].cell[i].own);
+
+				c->promised[f] += own;
+				c->promised_private[f] += own && !qnode_public(c, c->tree_id[i]) ? own : 0;
+			}
 	}
 	c->scratch->deficit_look = true;
 	notes_rebuild(c);
@@ -736,11 +750,12 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 	certify_node(c, n, 1);
 }
 
-/* What a lease was granted and lacks, around a change of it. */
+/* What a lease was granted, has and lacks, around a change of it. */
 static void lease_promise(struct core *c, const struct lease_s *l, int sign)
 {
 	certify_lease(c, l, sign);
 	plan_lease(c, l, sign);
+	headroom_lease(c, l, sign);
 }
 
 static void alloc_account(struct core *c, const struct alloc *a, bool add)
@@ -752,6 +767,8 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		units += a->parts[i].units;
 	}
 	charge(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
+	if (a->extra && a->state != ALLOC_STOPPING)
+		c->headroom[a->flavor].extra += add ? units : -units;
 	if (a->extra && job_of(c, a->owner)) {
 		struct job_s *j = job_of(c, a->owner);
 		uint32_t n = a->state == ALLOC_STOPPING ? 0 : (uint32_t)units;
@@ -1366,7 +1383,7 @@ static bool flavor_same(const struct flavor *a, const struct flavor *b)
  * limits that grow, an end others wait for. What only takes away makes nothing possible. */
 void core_apply(struct core *c, const struct fact *f)
 {
-	bool lengths;
+	bool lengths, other_risk;
 
 	switch ((enum record_kind)f->kind) {
 	case RECORD_CLUSTER:
@@ -1376,10 +1393,13 @@ void core_apply(struct core *c, const struct fact *f)
 		c->tree_stale |= c->cluster.kill_margin_ms != f->cluster->kill_margin_ms;
 		lengths = c->cluster.kill_margin_ms != f->cluster->kill_margin_ms ||
 			  c->cluster.bind_timeout_ms != f->cluster->bind_timeout_ms;
+		other_risk = c->cluster.lend_risk_ppm != f->cluster->lend_risk_ppm;
 		c->cluster = *f->cluster;
 		c->have_cluster = true;
 		if (lengths)
 			plan_lengths_again(c);
+		if (other_risk)
+			headroom_risk(c);
 		break;
 	case RECORD_FLAVOR:
 		ENSURE(f->flavor && f->id <= FLAVORS_MAX);
@@ -1393,6 +1413,7 @@ void core_apply(struct core *c, const struct fact *f)
 			plan_lengths_again(c);
 		}
 		c->flavor[f->id]->r = *f->flavor;
+		headroom_recount(c, (uint16_t)f->id);
 		c->scratch->deficit_look = true;
 		c->rosters_stale = true;
 		c->scratch->work |= WORK_ALL;
@@ -1426,6 +1447,11 @@ void core_apply(struct core *c, const struct fact *f)
 			idem_del(c, f->id);
 		break;
 	case RECORD_APPROVAL: apply_approval(c, f); break;
+	case RECORD_FORECAST:
+		ENSURE(f->forecast && f->id <= FLAVORS_MAX);
+		own(RECORD_FORECAST, &c->headroom[f->id].r, f->forecast);
+		headroom_apply(c, (uint16_t)f->id);
+		break;
 	case RECORD_NONE:
 	case RECORD_KINDS: UNREACHABLE();
 	}
@@ -1456,6 +1482,7 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 		due = c->scratch->wake_ms;
 	if (c->scratch->grow_ms && c->scratch->grow_ms < due)
 		due = c->scratch->grow_ms;
+	due = min64(due, headroom_next(c, t_ms));
 	return due < t_ms ? t_ms : due;
 }
 

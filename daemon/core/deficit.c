@@ -90,7 +90,7 @@ bool deficit_stops_loan(const struct core *c, uint16_t flavor)
 	return false;
 }
 
-static bool is_public(const struct core *c, uint32_t qnode)
+bool qnode_public(const struct core *c, uint32_t qnode)
 {
 	for (const struct qnode_s *q = qnode_of(c, qnode); q && q->r.kind != QNODE_ROOT; q = qnode_of(c, q->r.parent))
 		if (q->r.kind == QNODE_PUBLIC)
@@ -106,7 +106,7 @@ int64_t deficit_public_share(const struct core *c, uint16_t flavor, int64_t live
 		const struct quota_tree *t = tree_of(c, flavor, s);
 
 		for (uint32_t i = 0; t && i < t->nodes_n; i++)
-			own += is_public(c, c->tree_id[i]) ? in_devices(c, flavor, s, t->cell[i].own) : 0;
+			own += qnode_public(c, c->tree_id[i]) ? in_devices(c, flavor, s, t->cell[i].own) : 0;
 	}
 	promised = c->promised[flavor];
 	return live >= promised || !promised ? own : (own * live + promised - 1) / promised;
@@ -116,13 +116,13 @@ bool deficit_stops_public(const struct core *c, uint32_t project, uint16_t flavo
 {
 	int64_t used = in_devices(c, flavor, shape, units);
 
-	if (!flavor_of(c, flavor)->deficit || !deficit_step_on(c, DEFICIT_SLOW_PUBLIC) || !is_public(c, project))
+	if (!flavor_of(c, flavor)->deficit || !deficit_step_on(c, DEFICIT_SLOW_PUBLIC) || !qnode_public(c, project))
 		return false;
 	for (uint8_t s = 0; s < SHAPE_COUNT; s++) {
 		const struct quota_tree *t = tree_of(c, flavor, s);
 
 		for (uint32_t i = 0; t && i < t->nodes_n; i++)
-			if (t->cell[i].guaranteed_at && is_public(c, c->tree_id[i]))
+			if (t->cell[i].guaranteed_at && qnode_public(c, c->tree_id[i]))
 				used += in_devices(c, flavor, s, t->cell[i].guaranteed_at);
 	}
 	return used > deficit_public_share(c, flavor, c->live[flavor]);

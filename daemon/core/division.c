@@ -263,6 +263,7 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 	memcpy(cl->division_payload, a->payload, sizeof cl->division_payload);
 	cl->defaults = a->defaults;
 	cl->deficit_order = a->deficit_order;
+	cl->lend_risk_ppm = a->lend_risk_ppm;
 	d->result.version = cl->division_version;
 	d->result.id = cl->division_version;
 	return 0;

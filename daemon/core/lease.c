@@ -279,6 +279,13 @@ static bool grow_claim(const struct core *c, struct decision *d, int64_t t, cons
 	return claim_raise(c, d, t, &ask, units, offered) != 0;
 }
 
+/* A loan lease stays as long as nobody recalls it: what other leases may grow into is not lent to it. */
+static bool may_lend(const struct core *c, const struct lease *l, uint32_t units)
+{
+	return l->spec.klass != LEASE_LOAN ||
+	       headroom_may(c, l->spec.flavor, in_devices(c, l->spec.flavor, l->spec.shape, units), T_NEVER);
+}
+
 static bool sched_requested(const struct core *c, int64_t t, struct decision *d, struct lease_s *ls)
 {
 	const struct lease *l = &ls->r;
@@ -288,6 +295,8 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 	if (!rc && l->spec.klass == LEASE_LOAN &&
 	    !loan_in_time(c, l->spec.provider, l->spec.flavor, l->spec.shape, l->spec.units, lease_back_ms(c, l)))
 		rc = REASON_LOAN_NOTICE;
+	if (!rc && !may_lend(c, l, l->spec.units))
+		rc = REASON_HEADROOM;
 	ls->tight = (struct cert_short){0};
 	ls->low = (struct plan_low){0};
 	if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, t, l, l->spec.units, holds_until(c, t, l), &ls->tight))
@@ -348,6 +357,8 @@ static bool sched_short(const struct core *c, int64_t t, struct decision *d, str
 	int rc = quota_ask(c, l->spec.provider, l->spec.flavor, l->spec.shape, missing, lease_klass(l));
 	bool did = false;
 
+	if (!rc && !may_lend(c, l, missing))
+		rc = REASON_HEADROOM;
 	if (rc) {
 		lease_reason(ls, t, rc);
 		return false;

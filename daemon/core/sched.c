@@ -54,6 +54,8 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 {
 	if (n->reason == REASON_WINDOW || reservation_reason(n->reason))
 		reservation_reason_text(c, j, n->reason, n->reason_job, out);
+	else if (n->reason == REASON_HEADROOM)
+		headroom_text(c, n->flavor, headroom_length_ms(&j->spec), out);
 	else if (n->reason == REASON_WOULD_DELAY && n->reason_job)
 		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, n->reason_job);
 	else
@@ -536,6 +538,8 @@ static enum verdict try_loan(struct look *k, int quota)
 		loan = REASON_WOULD_DELAY;
 		would_delay(k);
 	}
+	if (!loan && !plan_ask_of(c, s, 0, 0).inside && !headroom_may(c, s->flavor, devices, headroom_length_ms(s)))
+		loan = REASON_HEADROOM;
 	if (!loan) {
 		job_place_ask(c, k->t, look_job(k), CLASS_LOAN, &ask);
 		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
@@ -549,7 +553,8 @@ static enum verdict try_loan(struct look *k, int quota)
 		return ACTED;
 	}
 	k->need->lacks = (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
-	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE || loan == REASON_DEFICIT)
+	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
+	    loan == REASON_DEFICIT || loan == REASON_HEADROOM)
 		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
 	else
 		reason_set(k->need, k->t, quota, 0);
@@ -890,7 +895,7 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 {
 	struct scratch *s = c->scratch;
 
-	if (tick_timers(c, t, d) || tick_live(c, t, cmd->tick.heard_ms, d))
+	if (tick_timers(c, t, d) || tick_live(c, t, cmd->tick.heard_ms, d) || headroom_tick(c, t, d))
 		return;
 	if (s->wake_ms && s->wake_ms <= t) {
 		s->wake_ms = 0;
@@ -952,6 +957,8 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
 	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
 	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, s, j->held_rums, CLASS_LOAN) ||
+	    (!plan.inside &&
+	     !headroom_may(c, s->flavor, in_devices(c, s->flavor, s->shape, s->units), headroom_length_ms(s))) ||
 	    (!plan.inside && !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms,
 					    j->id, NULL)))
 		return false;

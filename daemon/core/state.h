@@ -262,6 +262,14 @@ struct certify {
 struct affinity;
 struct node_type { struct node_type *next; struct affinity *affinity; uint64_t hash; uint32_t nodes; };
 
+/* What is kept free of loans in a flavor (headroom.c). */
+struct headroom {
+	struct forecast r;    /* flavor 0: none yet */
+	int64_t leased, peak; /* devices that firm leases have or are fetching; the most since the record was written */
+	int64_t extra;        /* extra units of elastic jobs */
+	uint32_t kept[FORECAST_WINDOWS];
+};
+
 struct core {
 	bool have_cluster;
 	struct cluster cluster;
@@ -274,6 +282,8 @@ struct core {
 	int64_t *tree_slo_ms;             /* index → its recall time */
 	int64_t live[FLAVORS_MAX + 1];     /* healthy devices on nodes that are heard */
 	int64_t promised[FLAVORS_MAX + 1]; /* sum of the nominals, in devices; with the trees */
+	int64_t promised_private[FLAVORS_MAX + 1]; /* of it, to the private side */
+	struct headroom headroom[FLAVORS_MAX + 1];
 	uint32_t overnoted;               /* lenders named for more than they have left, over all trees */
 	uint32_t tree_n;
 	bool tree_stale;
@@ -373,6 +383,8 @@ struct scratch {
 	bool names_kept; /* any */
 	bool deficit_look; /* what is alive or promised has changed */
 	int64_t ordered_ms;
+	uint64_t headroom_due;  /* flavors, by bit, whose forecast has to be written */
+	int64_t headroom_ms;    /* then; 0: at the end of this span */
 	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
@@ -413,6 +425,7 @@ static inline int64_t live_ms(const struct core *c, int64_t t_ms) { return t_ms 
 /* recall_slo of a node, inherited. */
 int64_t qnode_recall_slo(const struct core *c, uint32_t id);
 bool qnode_under(const struct core *c, uint32_t id, uint32_t ancestor);
+bool qnode_public(const struct core *c, uint32_t id); /* of the public side */
 
 /* ---- masks --------------------------------------------------------------------------------- */
 static inline unsigned mask_count(const uint64_t m[CORE_WORDS])
@@ -718,6 +731,25 @@ int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
 int64_t alloc_bound_ms(const struct core *c, const struct alloc *a); /* the same from its start on: the bound it signed */
 int64_t job_back_ms(const struct core *c, const struct job *j); /* the same of a job that asks for one */
 int64_t spec_back_ms(const struct core *c, const struct job_spec *s, int64_t back_ms); /* whose recalls took back_ms */
+
+/* ---- devices that are not lent (headroom.c) ------------------------------------------------------- */
+/* For core_apply: take back (-1) what a lease has before a change, add (+1) what it has after; a forecast's record has been
+ * copied; what is lent at all has changed; all leases of a flavor anew. */
+void headroom_lease(struct core *c, const struct lease_s *l, int sign);
+void headroom_apply(struct core *c, uint16_t flavor);
+void headroom_risk(struct core *c);
+void headroom_recount(struct core *c, uint16_t flavor);
+/* Write the forecasts that are due. True if facts were made. */
+bool headroom_tick(const struct core *c, int64_t t, struct decision *d);
+int64_t headroom_next(const struct core *c, int64_t t);
+/* Devices that stay free for leases beside a loan of so long. O(1). */
+int64_t headroom_kept(const struct core *c, uint16_t flavor, int64_t length_ms);
+/* May so many more be lent for so long (T_NEVER: for good)? O(1). */
+bool headroom_may(const struct core *c, uint16_t flavor, int64_t devices, int64_t length_ms);
+/* How long a job is likely to run, for that. */
+int64_t headroom_length_ms(const struct job_spec *s);
+void headroom_text(const struct core *c, uint16_t flavor, int64_t length_ms, char out[TEXT_BYTES]);
+int headroom_check(const struct core *c, struct err *err) NODISCARD;
 
 /* ---- what can be freed in time, and what was promised (certify.c) ------------------------------- */
 /* For core_apply: take back (-1) what it contributed before a change, add (+1) what it does after. */

@@ -633,6 +633,8 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 		if (!f || f->retired)
 			continue;
 		flavor_view_fill(c, f, &v->flavors[v->flavors_n++]);
+		v->flavors[v->flavors_n - 1].kept =
+			min64(headroom_kept(c, id, T_NEVER), v->flavors[v->flavors_n - 1].free);
 		side_fill(c, id, QNODE_PUBLIC, &v->sides[v->sides_n++]);
 		side_fill(c, id, QNODE_PRIVATE, &v->sides[v->sides_n++]);
 	}

@@ -97,6 +97,7 @@ struct divide_setup {
 	int64_t checkpoint_ms, restart_ms;    /* checkpoint_ms 0: none, a recalled job begins anew */
 	int64_t save_ms; /* a checkpoint written on notice takes so long; 0: jobs do not do that */
 	int64_t notice_ms, recall_slo_ms;
+	uint32_t lend_risk_ppm; /* 0: the core's own */
 	int64_t ttl_ms; /* of leases; renewed every third of it */
 	bool check;     /* walk the core's invariants once a simulated hour */
 	const struct divide_trace *trace;

@@ -230,7 +230,8 @@ static void divide(struct sim *s, bool lend)
 	}
 	for (uint32_t i = 0; i < n; i++)
 		q[i].weight = 1;
-	cmd.division_apply = (struct cmd_division_apply){.flavors_n = 1, .flavors = &flavor, .qnodes_n = n, .qnodes = q};
+	cmd.division_apply = (struct cmd_division_apply){.flavors_n = 1, .flavors = &flavor, .qnodes_n = n, .qnodes = q,
+							   .lend_risk_ppm = in->lend_risk_ppm};
 	must(s, &cmd);
 	free(members);
 	free(first);

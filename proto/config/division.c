@@ -370,6 +370,8 @@ static const struct conf_row flavor_rows[] = {
 	 .doc = "what is counted"},
 	{.key = "devices_per_node", .type = CONF_COUNT, .offset = FLAVOR(devices_per_node), .preset = "8", .min = 1,
 	 .max = DEVICES_PER_NODE_MAX, .doc = "devices of a whole node"},
+	{.key = "headroom", .type = CONF_COUNT, .offset = FLAVOR(headroom), .max = AMOUNT_MAX,
+	 .doc = "devices kept free of loans, always; growth of the leases may keep more"},
 };
 static const struct conf_schema flavor_schema = {
 	.rows = flavor_rows, .rows_count = ARRAY_LEN(flavor_rows), .item_bytes = sizeof(struct division_flavor)};
@@ -816,6 +818,11 @@ static const struct conf_row deficit_rows[] = {
 };
 static const struct conf_schema deficit_schema = {.rows = deficit_rows, .rows_count = ARRAY_LEN(deficit_rows)};
 
+static const struct conf_row lending_rows[] = {
+	{.key = "risk", .type = CONF_SHARE, .offset = DIV(lend_risk_ppm), .min = 1, .max = UNITS_PPM_ALL},
+};
+static const struct conf_schema lending_schema = {.rows = lending_rows, .rows_count = ARRAY_LEN(lending_rows)};
+
 static const struct conf_row division_rows[] = {
 	{.key = "version", .type = CONF_COUNT, .required = true, .offset = DIV(version), .max = INT64_C(1) << 53},
 	{.key = "cluster", .type = CONF_NAME, .required = true, .offset = DIV(cluster)},
@@ -825,6 +832,7 @@ static const struct conf_row division_rows[] = {
 	{.key = "defaults", .type = CONF_MAP, .sub = &defaults_schema},
 	{.key = "tree", .type = CONF_CUSTOM, .required = true, .set = set_tree},
 	{.key = "deficit", .type = CONF_MAP, .sub = &deficit_schema},
+	{.key = "lending", .type = CONF_MAP, .sub = &lending_schema},
 };
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -1171,6 +1179,8 @@ void division_write(const struct division *d, struct buf *out)
 			buf_addf(out, "unit: core, ");
 		if (f->devices_per_node != 8)
 			buf_addf(out, "devices_per_node: %" PRId64 ", ", f->devices_per_node);
+		if (f->headroom)
+			buf_addf(out, "headroom: %" PRId64 ", ", f->headroom);
 		buf_addf(out, "scrub_max: %s, ", units_duration_exact(t, f->scrub_max_ms));
 		buf_addf(out, "weight: %" PRId64 "}\n", f->weight_milli);
 	}
@@ -1215,4 +1225,6 @@ void division_write(const struct division *d, struct buf *out)
 		write_texts(&d->deficit_order, out);
 		buf_addf(out, "\n");
 	}
+	if (d->lend_risk_ppm)
+		buf_addf(out, "\nlending:\n  risk: %s\n", units_share_print(t, d->lend_risk_ppm));
 }

@@ -33,6 +33,7 @@ struct division_flavor {
 	int64_t scrub_max_ms;
 	int unit; /* enum division_unit */
 	int64_t devices_per_node;
+	int64_t headroom; /* devices that are never lent */
 	struct division_amount committed; /* unset: nothing may be promised */
 };
 
@@ -110,6 +111,7 @@ struct division {
 	struct division_node *nodes; /* [0] is the root; a parent stands before its children */
 	size_t nodes_count;
 	struct conf_texts deficit_order;
+	int64_t lend_risk_ppm; /* 0: sluisd's own */
 };
 
 /* Parse a file or bytes. On ERR_CONFIG errs holds the reasons and *ret_division is untouched; else the

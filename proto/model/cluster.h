@@ -11,6 +11,7 @@ struct cluster {
 	uint8_t division_payload[32]; /* the file as it was applied; zero: none */
 	struct division_defaults defaults;
 	uint32_t deficit_order; /* enum deficit_step, four bits each, the first lowest; 0: the default */
+	uint32_t lend_risk_ppm; /* a device wanted back sooner with a greater chance is not lent; 0: the default */
 	/* next ids; an id is used once, also across restarts */
 	uint64_t next_job;
 	uint64_t next_lease;

@@ -156,6 +156,7 @@ struct cmd_division_apply {
 	uint8_t payload[32]; /* the file's text, kept for export and history */
 	struct division_defaults defaults;
 	uint32_t deficit_order; /* enum deficit_step, four bits each, the first lowest; 0: the default */
+	uint32_t lend_risk_ppm; /* 0: the default */
 };
 struct cmd_stage_set {
 	char project[TEXT_BYTES];

@@ -34,6 +34,7 @@
 	X(REASON_LENDERS_BUSY, 504, "the lenders use what they have")                              \
 	X(REASON_JOB_LIMIT, 505, "the project's job limit is reached")                             \
 	X(REASON_LOAN_NOTICE, 506, "a loan is refused: its notice is longer than the recall time") \
+	X(REASON_HEADROOM, 507, "what is free is kept for leases that grow")                       \
 	X(REASON_NO_SHAPE, 601, "no free devices of that shape")                                   \
 	X(REASON_FRAGMENTED, 602, "free devices are scattered")                                    \
 	X(REASON_RESERVED, 603, "free devices are held for what comes first")                      \

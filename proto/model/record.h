@@ -5,6 +5,7 @@
 #include "proto/model/alloc.h"
 #include "proto/model/approval.h"
 #include "proto/model/cluster.h"
+#include "proto/model/forecast.h"
 #include "proto/model/job.h"
 #include "proto/model/lease.h"
 #include "proto/model/node.h"
@@ -29,7 +30,8 @@
 	X(RECORD_USAGE, 13, usage, r->qnode)                                                       \
 	X(RECORD_IDEM, 14, idem, r->id)                                                            \
 	X(RECORD_APPROVAL, 15, approval, r->id)                                                    \
-	X(RECORD_RESERVATION, 16, reservation, r->id)
+	X(RECORD_RESERVATION, 16, reservation, r->id)                                              \
+	X(RECORD_FORECAST, 17, forecast, r->flavor)
 
 /* A reply remembered under its idempotency key, so that a repeated command does not act twice. */
 struct idem {
@@ -48,7 +50,7 @@ enum record_kind {
 #define X(kind, number, type, idexpr) kind = (number),
 	RECORD_TABLE(X)
 #undef X
-	RECORD_KINDS = 17,
+	RECORD_KINDS = 18,
 };
 
 struct fact {

@@ -32,6 +32,7 @@ struct flavor {
 	uint32_t power_w;
 	uint32_t committed_nodes; /* what may be promised whole */
 	uint32_t committed_units; /* and singly */
+	uint32_t headroom;        /* devices kept free of loans, however little the leases grow */
 	bool retired;
 	/* kept by sluisd: devices promised that are on no live node, since when, and whose they were */
 	uint32_t deficit;
@@ -52,6 +53,9 @@ enum deficit_step {
 #define DEFICIT_ORDER_DEFAULT 0x654321u /* steps, the first in the lowest four bits */
 
 #define QTY_UNLIMITED INT64_MAX
+
+/* Without a word in the division: a device that is wanted back sooner in four cases of five is not lent. */
+#define LEND_RISK_DEFAULT 800000u
 
 /* What the division says for jobs and leases that name nothing; 0: sluisd's own setting holds. */
 struct division_defaults {

@@ -65,6 +65,7 @@ struct side_view { /* one flavor of one side, in devices */
 struct flavor_view {
 	char name[FLAVOR_NAME_BYTES];
 	int64_t installed, used, free, out, nodes, committed;
+	int64_t kept; /* of those free, not lent for the longest time: leases are likely to grow into them */
 };
 struct view_status {
 	char cluster[NAME_BYTES];

@@ -23,6 +23,7 @@
 	X(device) X(label) X(node) X(principal) X(cred) X(token) X(part) X(lender)                 \
 	X(alloc) X(victim) X(claim) X(division_defaults) X(cluster) X(idem) X(approval)            \
 	X(window) X(reservation_member) X(reservation_spec) X(reservation)                         \
+	X(forecast_peak) X(forecast_count) X(forecast)                                             \
 	/* units and payloads */                                                                   \
 	X(unit_device) X(unit_host) X(unit) X(unit_status) X(string) X(payload)                    \
 	/* command bodies and results */                                                           \

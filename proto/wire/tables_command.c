@@ -154,7 +154,7 @@ SCHEMA(cmd_key_rotate);
 FIELDS(cmd_division_apply) = {
 	F(1, expect_version), LIST(2, flavors, FLAVORS_MAX, flavor),
 	LIST(3, qnodes, QNODES_MAX, qnode), F(4, payload), SUB(5, defaults, division_defaults),
-	F(6, deficit_order),
+	F(6, deficit_order), F(7, lend_risk_ppm),
 };
 #undef T
 SCHEMA(cmd_division_apply);

@@ -8,7 +8,7 @@ FIELDS(flavor) = {
 	ENUM(6, unit, flavor_unit_names), F(7, memory_mib_min), F(8, weight_milli),
 	F(9, devices_per_node), F(10, scrub_ms_max), F(11, power_w), F(12, committed_nodes),
 	F(13, committed_units), F(14, retired), F(15, deficit), F(16, deficit_since_ms),
-	F(17, deficit_hits),
+	F(17, deficit_hits), F(18, headroom),
 };
 #undef T
 SCHEMA(flavor);
@@ -332,7 +332,7 @@ FIELDS(cluster) = {
 	F(9, next_token), F(10, next_node), F(11, next_principal), F(12, next_qnode),
 	F(13, next_flavor), F(14, next_submit),
 	F(15, division_payload), SUB(16, defaults, division_defaults), F(17, next_approval),
-	F(18, next_reservation), F(19, deficit_order),
+	F(18, next_reservation), F(19, deficit_order), F(20, lend_risk_ppm),
 	/* liveness */
 	F(30, down_ms), F(31, no_expiry_until_ms), F(32, last_seen_ms), F(33, safe_mode),
 	/* settings */
@@ -360,6 +360,28 @@ FIELDS(approval) = {
 };
 #undef T
 SCHEMA(approval);
+
+#define T struct forecast_peak
+FIELDS(forecast_peak) = {
+	F(1, devices),
+};
+#undef T
+SCHEMA_BARE(forecast_peak);
+
+#define T struct forecast_count
+FIELDS(forecast_count) = {
+	F(1, window), F(2, bucket), F(3, weight),
+};
+#undef T
+SCHEMA(forecast_count);
+
+#define T struct forecast
+FIELDS(forecast) = {
+	F(1, flavor), F(2, span), F(3, level), LIST(4, peaks, FORECAST_PEAKS_MAX, forecast_peak),
+	LIST(5, counts, FORECAST_WINDOWS * FORECAST_BUCKETS, forecast_count),
+};
+#undef T
+SCHEMA(forecast);
 
 const struct schema *schema_of_record(uint8_t kind)
 {

@@ -23,7 +23,7 @@ SCHEMA(side_view);
 #define T struct flavor_view
 FIELDS(flavor_view) = {
 	F(1, name), F(2, installed), F(3, used), F(4, free), F(5, out), F(6, nodes),
-	F(7, committed),
+	F(7, committed), F(8, kept),
 };
 #undef T
 SCHEMA(flavor_view);

@@ -170,7 +170,7 @@ static unsigned compare_members(const struct schema *s, const char *body, unsign
 static void tables_cover_their_structs(void **state)
 {
 	static const char *const headers[] = {
-		"proto/model/alloc.h", "proto/model/approval.h", "proto/model/cluster.h", "proto/model/command.h",
+		"proto/model/alloc.h", "proto/model/approval.h", "proto/model/cluster.h", "proto/model/command.h", "proto/model/forecast.h",
 		"proto/model/inventory.h", "proto/model/job.h", "proto/model/lease.h",
 		"proto/model/node.h", "proto/model/payload.h", "proto/model/principal.h",
 		"proto/model/quota.h", "proto/model/record.h", "proto/model/reservation.h", "proto/model/resource.h",

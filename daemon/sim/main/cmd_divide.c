@@ -36,6 +36,8 @@ static const char help_text[] =
 	"  --save SECONDS       jobs save on notice, which takes (default 0: they do not)\n"
 	"  --notice SECONDS     before a recalled job is stopped (default 120)\n"
 	"  --recall SECONDS     promised to a lease that grows (default 300)\n"
+	"  --risk PERCENT       lend no device that is wanted back before the job ends with a greater chance (default 80;\n"
+	"                       100: lend all)\n"
 	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --check              walk the invariants of the core once a simulated hour\n"
 	"  -o DIR               write tables and pictures there\n"
@@ -44,7 +46,7 @@ static const char help_text[] =
 struct options {
 	const char *snapshot, *flavor, *jobs, *demand, *out;
 	double rate_device;
-	int64_t public_percent, peak_percent, from_days, days;
+	int64_t public_percent, peak_percent, from_days, days, risk_percent;
 	bool policy[DIVIDE_POLICIES], json;
 	struct bad_lines bad;
 	struct divide_setup in;
@@ -96,7 +98,7 @@ static int seconds(const char *option, const char *text, int64_t low, int64_t *r
 /* 0 to go on, or an exit status with *ret_done set. */
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
-	enum { NODES = 1, SNAPSHOT, FLAVOR, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL,
+	enum { NODES = 1, SNAPSHOT, FLAVOR, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL, RISK,
 	       BAD_LINES, CHECK, JSON, HELP };
 	static const struct option longs[] = {
 		{"snapshot", required_argument, NULL, SNAPSHOT}, {"flavor", required_argument, NULL, FLAVOR},
@@ -107,6 +109,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		{"days", required_argument, NULL, DAYS}, {"checkpoint", required_argument, NULL, CHECKPOINT},
 		{"restart", required_argument, NULL, RESTART}, {"save", required_argument, NULL, SAVE},
 		{"notice", required_argument, NULL, NOTICE}, {"recall", required_argument, NULL, RECALL},
+		{"risk", required_argument, NULL, RISK},
 		{"bad-lines", required_argument, NULL, BAD_LINES}, {"check", no_argument, NULL, CHECK}, {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};
@@ -141,6 +144,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		case SAVE: bad = seconds("--save", optarg, 0, &o->in.save_ms, &err); break;
 		case NOTICE: bad = seconds("--notice", optarg, 0, &o->in.notice_ms, &err); break;
 		case RECALL: bad = seconds("--recall", optarg, 1, &o->in.recall_slo_ms, &err); break;
+		case RISK: bad = parse_int("--risk", optarg, 1, 100, &o->risk_percent, &err); break;
 		case BAD_LINES: bad = parse_bad_lines(optarg, &o->bad, &err); break;
 		case CHECK: o->in.check = true; break;
 		case 'o': o->out = optarg; break;
@@ -159,6 +163,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		any |= o->policy[k];
 	if (!any || (!o->snapshot && (!o->in.nodes || !o->jobs || !o->demand)))
 		return usage("--policy is needed, and --snapshot or --nodes, --jobs and --demand");
+	o->in.lend_risk_ppm = (uint32_t)o->risk_percent * 10000;
 	*ret_done = false;
 	return 0;
 }
