@@ -1283,6 +1283,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	}
 	if (!fresh && a->until_ms < until_ms && (c->plan[a->r.flavor].holds || until_ms == T_NEVER))
 		work_freed(c, a->r.flavor); /* what would delay a reservation may do so no longer; one may be had */
+	if (!fresh && a->until_ms < until_ms && c->reservations.count && c->hungry.count)
+		c->scratch->work |= WORK_LEASES; /* the calendar leaves more for them */
 	if (owner)
 		lease_track(c, owner);
 }

@@ -30,16 +30,34 @@ static int64_t held(const struct core *c, const struct lease_s *l)
 
 static void due(struct core *c, uint16_t flavor) { c->scratch->headroom_due |= UINT64_C(1) << flavor; }
 
+/* The loans that a change makes possible are looked for. */
+static void lend_more(struct core *c, uint16_t flavor)
+{
+	work_freed(c, flavor);
+	c->scratch->work |= WORK_LEASES;
+}
+
+static int64_t most_kept(const struct core *c, uint16_t flavor)
+{
+	const struct flavor *f = flavor_of(c, flavor);
+
+	return max64(c->headroom[flavor].kept[FORECAST_WINDOWS - 1], f ? f->headroom : 0);
+}
+
 void headroom_lease(struct core *c, const struct lease_s *l, int sign)
 {
 	struct headroom *h = &c->headroom[l->r.spec.flavor];
 	int64_t devices = held(c, l);
 
+	if (sign < 0)
+		h->last = h->leased;
 	if (!devices)
 		return;
 	h->leased += sign * devices;
 	if (h->leased > h->peak)
 		h->peak = h->leased;
+	if (h->leased > h->last && most_kept(c, l->r.spec.flavor) > c->promised_private[l->r.spec.flavor] - h->leased)
+		lend_more(c, l->r.spec.flavor); /* it fetches what is on loan, and so much less need be kept */
 	due(c, l->r.spec.flavor);
 }
 
@@ -63,7 +81,6 @@ static void kept_find(const struct core *c, const struct forecast *f, uint32_t k
 	}
 }
 
-/* The loans that this makes possible are looked for. */
 static void kept_set(struct core *c, uint16_t flavor)
 {
 	struct headroom *h = &c->headroom[flavor];
@@ -73,8 +90,7 @@ static void kept_set(struct core *c, uint16_t flavor)
 	kept_find(c, &h->r, h->kept);
 	for (uint32_t w = 0; w < FORECAST_WINDOWS; w++)
 		if (h->kept[w] < was[w]) {
-			work_freed(c, flavor);
-			c->scratch->work |= WORK_LEASES;
+			lend_more(c, flavor);
 			break;
 		}
 }

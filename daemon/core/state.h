@@ -266,6 +266,7 @@ struct node_type { struct node_type *next; struct affinity *affinity; uint64_t h
 struct headroom {
 	struct forecast r;    /* flavor 0: none yet */
 	int64_t leased, peak; /* devices that firm leases have or are fetching; the most since the record was written */
+	int64_t last;         /* leased before the change under way */
 	int64_t extra;        /* extra units of elastic jobs */
 	uint32_t kept[FORECAST_WINDOWS];
 };

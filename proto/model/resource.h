@@ -54,8 +54,8 @@ enum deficit_step {
 
 #define QTY_UNLIMITED INT64_MAX
 
-/* Without a word in the division: a device that is wanted back sooner in four cases of five is not lent. */
-#define LEND_RISK_DEFAULT 800000u
+/* Without a word in the division: a device that is wanted back sooner in seven cases of ten is not lent. */
+#define LEND_RISK_DEFAULT 700000u
 
 /* What the division says for jobs and leases that name nothing; 0: sluisd's own setting holds. */
 struct division_defaults {

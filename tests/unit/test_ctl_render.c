@@ -103,7 +103,7 @@ static void fill_leases(void)
 
 static void fill_rest(void)
 {
-	flavors[0] = (struct flavor_view){"h100-80g", 160, 151, 6, 3, 20, 160};
+	flavors[0] = (struct flavor_view){"h100-80g", 160, 151, 6, 3, 20, 160, 4};
 	sides[0] = (struct side_view){"h100-80g", "public", 32, 32, 11, 0, 0, 88};
 	sides[1] = (struct side_view){"h100-80g", "private", 128, 108, 0, 11, 9, 8};
 	claims[0] = (struct claim_view){.claim = {.id = 91, .units = 8}, .owner = "lease-90", .victims = "job-1038",
@@ -214,7 +214,7 @@ static void test_status_screen(void **state)
 	(void)state;
 	shows("status",
 	      "● ai-factory   healthy   seq 48,213   up 41d   commit p99 1.9 ms   division 13\n"
-	      "  160 h100-80g on 20 nodes: 151 in use, 6 free, 3 out\n"
+	      "  160 h100-80g on 20 nodes: 151 in use, 6 free (4 kept for leases that grow), 3 out\n"
 	      "  nodes 20/21 ready   jobs 4 running, 3 waiting   leases 5   renewals 8,640, expiries 0\n"
 	      "\n"
 	      "              entitled   one cell = 4 devices of h100-80g\n"

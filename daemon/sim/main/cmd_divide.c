@@ -36,7 +36,7 @@ static const char help_text[] =
 	"  --save SECONDS       jobs save on notice, which takes (default 0: they do not)\n"
 	"  --notice SECONDS     before a recalled job is stopped (default 120)\n"
 	"  --recall SECONDS     promised to a lease that grows (default 300)\n"
-	"  --risk PERCENT       lend no device that is wanted back before the job ends with a greater chance (default 80;\n"
+	"  --risk PERCENT       lend no device that is wanted back before the job ends with a greater chance (default 70;\n"
 	"                       100: lend all)\n"
 	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --check              walk the invariants of the core once a simulated hour\n"
