@@ -371,7 +371,7 @@ static void part_take(struct placing *p, struct cand *cd, uint32_t units)
 	unsigned usable = n->cores_n - n->cores_reserved, want_cores;
 	uint32_t memory, total_memory;
 
-	if (!ask->chunk_parts)
+	if (!ask->chunk_parts && cd->used_chunks) /* else it has none yet */
 		for (uint32_t i = 0; i < p->part_n; i++)
 			if (p->part[i].node == n->id)
 				part = &p->part[i];
@@ -659,9 +659,12 @@ static void over_loans(struct placing *p)
 			over_loan(p, &a->r);
 		return;
 	}
-	for (uint32_t i = 0; i < ask->victims_n; i++)
-		if (may_recall(p->c, ask, ask->victims[i]))
-			over_loan(p, core_alloc(p->c, ask->victims[i]));
+	for (uint32_t i = 0; i < ask->victims_n; i++) {
+		const struct alloc *a = core_alloc(p->c, ask->victims[i]);
+
+		if (a && a->klass == CLASS_LOAN)
+			over_loan(p, a);
+	}
 }
 
 /* Take the whole nodes out of the index that do not suit. */

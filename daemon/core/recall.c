@@ -87,7 +87,8 @@ struct loan {
 	uint64_t lease;  /* 0: a job's */
 	int64_t cost;
 	const struct part *parts;
-	uint32_t parts_n;
+	uint64_t devices; /* of its first part, which is often all there is: it is not fetched a second time */
+	uint32_t parts_n, node, memory_mib;
 	uint8_t rank, pass; /* the first one in which it may go */
 };
 
@@ -259,6 +260,7 @@ static void loans_gather(struct planning *p)
 		found[n++] = (struct loan){
 			.id = a->r.id, .lease = a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, .cost = lost(p, a),
 			.parts = a->r.parts, .parts_n = a->r.parts_n, .rank = a->rank, .pass = pass,
+			.devices = a->r.parts[0].devices, .node = a->r.parts[0].node, .memory_mib = a->r.parts[0].memory_mib,
 		};
 		of_rank[a->rank]++;
 	}
@@ -286,8 +288,24 @@ static bool loans_of_pass(struct planning *p, int pass)
 	return !pass || p->loans_n != before;
 }
 
+/* Are the devices of its one part all that matters, and is that its only piece? */
+static bool is_simple(const struct planning *p, const struct loan *loan)
+{
+	return loan->parts_n == 1 && !loan->lease && !p->q.need.cores && flavor_of(p->c, p->ask.flavor)->unit == UNIT_DEVICE;
+}
+
 static void piece_add(struct planning *p, struct victim_cand *v, const struct loan *loan)
 {
+	if (is_simple(p, loan)) {
+		uint32_t spot = p->spot_of[loan->node];
+
+		if (spot)
+			p->q.pieces[v->piece] = (struct victim_piece){.spot = spot - 1, .memory_mib = loan->memory_mib,
+								      .free = popcount64(loan->devices & p->usable[spot - 1])};
+		v->pieces_n += spot != 0;
+		p->q.pieces_n += spot != 0;
+		return;
+	}
 	for (uint32_t i = 0; i < loan->parts_n; i++) {
 		const struct part *part = &loan->parts[i];
 		uint32_t spot = p->spot_of[part->node], k = v->piece;
@@ -335,8 +353,8 @@ static void cands_make(struct planning *p)
 		do {
 			v->cost = min64(VICTIM_COST_MAX, v->cost + p->loans[i].cost);
 			piece_add(p, v, &p->loans[i]);
-			if (++i + AHEAD < p->loans_n)
-				fetch(p->loans[i + AHEAD].parts, 2 * LINE);
+			if (++i + AHEAD < p->loans_n && !is_simple(p, &p->loans[i + AHEAD]))
+				fetch(p->loans[i + AHEAD].parts, sizeof(struct part));
 		} while (first->lease && i < p->loans_n && p->loans[i].lease == first->lease);
 		for (uint32_t r = rank; r < RANKS; r++) {
 			p->rank_cands[r] = p->q.cands_n;

@@ -21,7 +21,13 @@ enum {
 	GANG_WEIGHED_MAX = 64, /* larger gangs are weighed at their first spot only */
 };
 
-struct spot { uint32_t free, cores, memory_mib; uint32_t first, n; uint32_t version; bool breaks, open; };
+struct spot {
+	uint32_t free, cores, memory_mib;
+	uint32_t units; /* that it serves with these, if it is open */
+	uint32_t first, n;
+	uint32_t version;
+	bool breaks, open;
+};
 struct step { int64_t cost, gain; uint32_t take; }; /* the first `take` of its candidates */
 struct entry { struct step step; uint32_t spot, version; };
 
@@ -37,15 +43,17 @@ struct choosing {
 	uint32_t opened;
 };
 
-static int64_t serves(const struct victim_need *n, const struct spot *s)
+static uint32_t units_of(const struct victim_need *n, const struct spot *s)
 {
 	uint32_t units;
 
-	if (!s->open || s->cores < n->cores || s->memory_mib < n->memory_mib)
+	if (s->cores < n->cores || s->memory_mib < n->memory_mib)
 		return 0;
 	units = s->free / n->size;
 	return n->distinct && units > 1 ? 1 : units;
 }
+
+static int64_t serves(const struct spot *s) { return s->open ? s->units : 0; }
 
 /* The candidate goes (or comes back): returns by how much what is covered changes. O(its pieces). */
 static int64_t move(struct choosing *c, uint32_t cand, bool goes)
@@ -57,11 +65,12 @@ static int64_t move(struct choosing *c, uint32_t cand, bool goes)
 		const struct victim_piece *p = &c->ask->pieces[v->piece + i];
 		struct spot *s = &c->spot[p->spot];
 
-		change -= serves(&c->ask->need, s);
+		change -= serves(s);
 		s->free += goes ? p->free : -p->free;
 		s->cores += goes ? p->cores : -p->cores;
 		s->memory_mib += goes ? p->memory_mib : -p->memory_mib;
-		change += serves(&c->ask->need, s);
+		s->units = units_of(&c->ask->need, s);
+		change += serves(s);
 	}
 	return change;
 }
@@ -85,12 +94,13 @@ static void start(struct choosing *c, struct victim_ask *ask, struct arena *aren
 		s->memory_mib = ask->spots[i].memory_mib;
 		s->breaks = ask->spots[i].breaks;
 		s->open = !s->breaks;
+		s->units = units_of(&ask->need, s);
 		s->first = first;
 		first += s->n;
 		if (s->n > most)
 			most = s->n;
 		s->n = 0;
-		c->covered += serves(&ask->need, s);
+		c->covered += serves(s);
 	}
 	c->chosen = arena_alloc(arena, (most + 1) * sizeof *c->chosen);
 	for (uint32_t v = 0; v < ask->cands_n; v++) {
@@ -177,7 +187,7 @@ static bool step_find(struct choosing *c, uint32_t at, struct step *ret)
 	n = in_order(c, s);
 	s->open = true;
 	if (opens)
-		gain = serves(&c->ask->need, s);
+		gain = serves(s);
 	for (uint32_t i = 0; i <= n; i++) {
 		struct step step = {cost, min64(gain, left), i};
 
@@ -282,24 +292,30 @@ static void delete_spare(struct choosing *c, struct arena *arena)
 	}
 }
 
-static bool suffices_at_all(struct choosing *c)
+/* If everybody went. */
+static bool suffices_at_all(const struct choosing *c, struct arena *arena)
 {
-	int64_t all = c->covered;
+	const struct victim_ask *ask = c->ask;
+	struct spot *all = arena_copy(arena, c->spot, ask->spots_n * sizeof *all);
+	uint32_t opened = 0;
+	int64_t units = 0;
 
-	for (uint32_t v = 0; v < c->ask->cands_n; v++)
-		all += move(c, v, true);
-	for (uint32_t i = 0, opened = 0; i < c->ask->spots_n && all < c->ask->need.units; i++)
-		if (!c->spot[i].open && opened < c->ask->need.breakable) {
-			c->spot[i].open = true;
-			if (serves(&c->ask->need, &c->spot[i])) {
-				all += serves(&c->ask->need, &c->spot[i]);
-				opened++;
-			}
-			c->spot[i].open = false;
-		}
-	for (uint32_t v = c->ask->cands_n; v-- > 0;)
-		(void)move(c, v, false);
-	return all >= c->ask->need.units;
+	for (uint32_t i = 0; i < ask->pieces_n; i++) {
+		const struct victim_piece *p = &ask->pieces[i];
+
+		all[p->spot].free += p->free;
+		all[p->spot].cores += p->cores;
+		all[p->spot].memory_mib += p->memory_mib;
+	}
+	for (uint32_t i = 0; i < ask->spots_n && units < ask->need.units; i++) {
+		uint32_t here = units_of(&ask->need, &all[i]);
+
+		if (!all[i].open && (!here || opened == ask->need.breakable))
+			continue;
+		opened += !all[i].open;
+		units += here;
+	}
+	return units >= ask->need.units;
 }
 
 static bool greedy(struct choosing *c, struct arena *arena)
@@ -308,7 +324,7 @@ static bool greedy(struct choosing *c, struct arena *arena)
 
 	if (c->covered >= ask->need.units)
 		return true;
-	if (!suffices_at_all(c))
+	if (!suffices_at_all(c, arena))
 		return false;
 	c->heap = arena_alloc(arena, (ask->spots_n + ask->pieces_n + 1) * 2 * sizeof *c->heap);
 	for (uint32_t i = 0; i < ask->spots_n; i++)
@@ -329,7 +345,7 @@ static bool greedy(struct choosing *c, struct arena *arena)
 		if (!s->open) {
 			s->open = true;
 			c->opened++;
-			c->covered += serves(&ask->need, s);
+			c->covered += serves(s);
 		}
 		for (uint32_t i = 0; i < now.take; i++) {
 			ask->cands[c->chosen[i]].goes = true;
