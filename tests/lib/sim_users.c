@@ -445,6 +445,10 @@ static void admin(struct sim *s, struct sim_user *u)
 	struct cmd_node_admin b = {0};
 	struct cmd_tick none = {0};
 
+	if (s->healed && s->d.up && daemon_superseded(s)) {
+		daemon_restore_itself(s);
+		return;
+	}
 	if (s->d.up && core_cluster(s->d.core)->safe_mode) {
 		/* somebody has to look first whether this copy is the right one; and once all is well, whether all nodes
 		 * have greeted it: one that has obeyed a later sluisd obeys a restored one only until it is confirmed */

@@ -452,8 +452,6 @@ static void heal(struct sim *s)
 	sim_say(s, "heal");
 	memset(s->link, 0, sizeof s->link);
 	daemon_continue(s);
-	if (daemon_superseded(s))
-		daemon_restore_itself(s);
 	if (!s->d.up && s->d.start_at_ms > s->now_ms)
 		s->d.start_at_ms = s->now_ms;
 	s->wake_ms[WAKE_DAEMON] = T_NEVER;
