@@ -31,7 +31,7 @@ ok "with the way out" grep -qF -- "--bad-lines skip leaves such lines out and co
 says 1 "nodes.csv:3: field 4 is not a number from 0 to 8" "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd
 says 1 "log.swf:3:" "$S" divide --nodes 2x8 --jobs "$T/log.swf" --demand "$T/demand.csv" --policy static
 says 2 "--bad-lines takes refuse or skip, not 'ignore'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines ignore
-says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf or sluis" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
+says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf, sluis or core" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
 says 2 "--public takes a number from 1 to 99, not '99999999999999999999'" "$S" divide --public 99999999999999999999
 says 2 "--nodes takes NxD" "$S" divide --nodes 4294967297x8
 says 1 "cannot open '$T/none.swf'" "$S" jobs --trace "$T/none.swf" --procs 4 --policy easy
@@ -52,6 +52,8 @@ for p in fcfs easy easy-sjbf sluis; do
 		ok "jobs --policy $p --estimate $e" sh -c '"$0" "$@" >/dev/null' "$S" jobs --trace "$T/log.swf" --procs 4 --policy $p --estimate $e
 	done
 done
+ok "jobs --policy core" sh -c '"$0" "$@" >/dev/null' "$S" jobs --trace "$T/log.swf" --procs 4 --policy core
+says 2 "the core goes by requested times" "$S" jobs --trace "$T/log.swf" --procs 4 --policy core --estimate tsafrir
 for p in random bestfit fgd sluis; do
 	ok "pack --policy $p" sh -c '"$0" "$@" >/dev/null' "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy $p --seed 7 --until 1.3
 done
