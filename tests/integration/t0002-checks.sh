@@ -126,4 +126,6 @@ is "floating point is found in the source" "$(core_with 'int f(int x) { return (
 is "but not in a comment or a string" "$(core_with '/* double 1.5 */ const char *f(void) { return "float 2.5"; }')" good
 ok "a missing archive is no success" bash -c "! python3 '$core' '$T/absent.a' >/dev/null"
 
+ok "each mutation has its text in the tree, once" python3 "$ROOT/tests/tools/mutate.py" --check
+
 done_testing

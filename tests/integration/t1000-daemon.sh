@@ -4,11 +4,7 @@
 # ends it. Without this the parts could all be right and the daemon still wrong.
 . "$(dirname "$0")/tap.sh"
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 
 T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 "$python" "$ROOT/tests/lib/daemon_story.py"
 exit

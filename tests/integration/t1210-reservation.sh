@@ -3,9 +3,7 @@
 # each. A calendar that only its own tables believe in is worth nothing to a course that begins at nine.
 # shellcheck disable=SC2016 # $ in single quotes is for the shells that tasks and checks run
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluisctl sluis-agent sluis-shim; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
+needs bin/sluisd bin/sluisctl bin/sluis-agent bin/sluis-shim
 unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
 export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
 mkdir "$HOME"

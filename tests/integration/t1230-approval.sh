@@ -2,9 +2,7 @@
 # Two people for what one must not do alone, as they would do it: with their own keys, over the wire, across a restart
 # of sluisd. Without it dual control could be a table that nobody's command ever meets.
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluisctl; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
+needs bin/sluisd bin/sluisctl
 unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
 export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
 mkdir "$HOME"

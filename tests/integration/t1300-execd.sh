@@ -7,9 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 
 AGENT=2001 USER_ID=2002 # and 2003, who is in group root
-for program in bin/sluis-shim bin/sluis-execd tests/test_exec_systemd; do
-	[ -x "$B/$program" ] || skip_all "there is no $B/$program"
-done
+needs bin/sluis-shim bin/sluis-execd tests/test_exec_systemd
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 if [ "${1-}" != --inside ]; then

@@ -35,14 +35,8 @@ fi
 
 [ "$(id -u)" -eq 0 ] || skip_all "needs root for namespaces"
 [ -x /lib/systemd/systemd ] || skip_all "systemd is not installed"
-for program in bin/sluis-shim bin/sluis-execd tests/test_exec_systemd bin/sluisd bin/sluis-agent tests/fake_nvml.so; do
-	[ -x "$B/$program" ] || skip_all "there is no $B/$program"
-done
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs bin/sluis-shim bin/sluis-execd tests/test_exec_systemd bin/sluisd bin/sluis-agent tests/fake_nvml.so
+needs_python_zmq
 command -v script >/dev/null || skip_all "script(1) is not installed"
 [ "${VARIANT-}" = asan ] && skip_all "the sandbox of sluis-execd.service does not hold a sanitizer"
 unshare -m -p -f -C -i true 2>/dev/null || skip_all "namespaces are not permitted here"

@@ -8,16 +8,10 @@
 . "$(dirname "$0")/tap.sh"
 
 export AGENT=2001
-for program in bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluis-execd bin/sluisctl tests/fake_nvml.so; do
-	[ -e "$B/$program" ] || skip_all "there is no $B/$program"
-done
+needs bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluis-execd bin/sluisctl tests/fake_nvml.so
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 [ "${VARIANT-}" = asan ] && skip_all "a library preloaded by path does not go with another user's sanitizer"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 if [ "${1-}" != --inside ]; then
 	unshare -m true 2>/dev/null || skip_all "mount namespaces are not permitted here"
 	rm -rf "$T"

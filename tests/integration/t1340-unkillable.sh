@@ -2,14 +2,8 @@
 # A task that cannot be killed keeps its device, drains its node and is an alarm that can be seen; nothing else is
 # handed what it still holds. Without this a hung driver would show up as the failure of the next job.
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluis-agent sluis-shim; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs bin/sluisd bin/sluis-agent bin/sluis-shim
+needs_python_zmq
 mount_at=$(awk '$3 == "cgroup" && $4 ~ /(^|,)freezer(,|$)/ { print $2; exit }' /proc/mounts)
 F=$mount_at/sluis-t1340-$$
 [ -n "$mount_at" ] && mkdir "$F" 2>/dev/null || skip_all "no cgroup1 freezer that may be written"

@@ -3,9 +3,7 @@
 # it goes on nothing may expire. Without the guard a busy or suspended daemon would end leases that their
 # holders were about to renew.
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluis-agent sluis-shim sluisctl; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
+needs bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluisctl
 
 cat >"$T/sluisd.conf" <<CONF
 cluster: standstill

@@ -3,11 +3,7 @@
 # log still verifies. `make kill9 TRIES=n` runs more of it. TRIES and SEED are taken from the environment.
 . "$(dirname "$0")/tap.sh"
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 
 T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/kill9.py" "${TRIES:-5}" ${SEED:+"$SEED"} >"$T/figures" 2>&1

@@ -7,11 +7,7 @@ FP=$B/failpoints/bin
 for program in sluisd sluis-agent; do
 	[ -x "$FP/$program" ] || skip_all "there is no $FP/$program"
 done
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 
 none() { ! nm -a "$1" 2>/dev/null | grep -q failpoint && ! grep -aq SLUIS_FAILPOINT "$1"; }
 ok "the ordinary sluisd knows of no failpoint" none "$B/bin/sluisd"

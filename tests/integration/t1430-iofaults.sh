@@ -6,11 +6,7 @@
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
 [ -e "$B/tests/faults.so" ] || skip_all "there is no $B/tests/faults.so"
 [ "${VARIANT:-release}" = release ] || skip_all "a sanitizer has its own malloc"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 
 T=$T SLUISD=$B/bin/sluisd FAULTS_SO=$B/tests/faults.so PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/iofaults.py" "${KINDS:-malloc,write,write+,full,sync,sync+}" "${LIMIT:-4}" "${SEED:-}" \

@@ -6,9 +6,7 @@ if [ -z "${SLUIS_IN_NS-}" ] && unshare --mount --propagation private true 2>/dev
 	exec env SLUIS_IN_NS=1 unshare --mount --propagation private "$0" "$@"
 fi
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluis-agent sluis-shim sluisctl; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
+needs bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluisctl
 [ -n "${SLUIS_IN_NS-}" ] || skip_all "no mount namespace can be made here (root is needed)"
 mkdir "$T/disk"
 mount -t tmpfs -o size=120m tmpfs "$T/disk" || skip_all "no tmpfs can be mounted here"

@@ -6,17 +6,11 @@ if [ -z "${SLUIS_IN_NS-}" ] && unshare --mount --net --propagation private true 
 	exec env SLUIS_IN_NS=1 unshare --mount --net --propagation private "$0" "$@"
 fi
 . "$(dirname "$0")/tap.sh"
-for program in sluisd sluis-agent sluis-shim sluisctl; do
-	[ -x "$B/bin/$program" ] || skip_all "there is no $B/bin/$program"
-done
+needs bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluisctl
 [ -n "${SLUIS_IN_NS-}" ] || skip_all "no network namespace can be made here (root is needed)"
 command -v ip >/dev/null || skip_all "there is no ip (iproute2)"
 unshare --time --monotonic 1 --boottime 1 --fork true 2>/dev/null || skip_all "no time namespace can be made here"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns || skip_all "no tmpfs can be mounted here"
 ip link set lo up
 

@@ -3,11 +3,7 @@
 # stays bounded. SECONDS_EACH lengthens the quiet and the hostile stretch.
 . "$(dirname "$0")/tap.sh"
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
-for python in python3 /usr/bin/python3; do
-	"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && break
-	python=
-done
-[ -n "$python" ] || skip_all "python3-zmq and python3-msgpack are missing"
+needs_python_zmq
 
 T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/storm.py" --hostile "${SECONDS_EACH:-4}" >"$T/figures" 2>&1

@@ -7,6 +7,8 @@
 #   wait_for SECONDS COMMAND...             polls every 50 ms; waiting is for events, this bounds it
 #   started PID                             ended when the script ends, by its id
 #   skip_all REASON                         the whole script cannot run here
+#   needs PROGRAM...                        below $B, else skip_all
+#   needs_python_zmq                        "$python" has zmq with CURVE and msgpack, else skip_all
 #   done_testing                            last line: the plan, and the exit status
 #
 # $T is a fresh folder, removed at the end unless KEEP is set. $B is the build folder, absolute.
@@ -68,6 +70,20 @@ skip() { # skip DESCRIPTION REASON: one test that cannot run here
 skip_all() {
 	echo "1..0 # SKIP $1"
 	exit 0
+}
+
+needs() {
+	local program
+	for program in "$@"; do
+		[ -x "$B/$program" ] || skip_all "there is no $B/$program"
+	done
+}
+
+needs_python_zmq() {
+	for python in python3 /usr/bin/python3; do
+		"$python" -c 'import zmq, msgpack; assert zmq.has("curve")' 2>/dev/null && return
+	done
+	skip_all "python3-zmq and python3-msgpack are missing"
 }
 
 wait_for() {

@@ -266,6 +266,24 @@ void cw_close(struct core_world *w)
 	w->core = NULL;
 }
 
+int cw_setup(void **state)
+{
+	struct core_world *w = xcalloc(1, sizeof *w);
+
+	cw_start(w);
+	*state = w;
+	return 0;
+}
+
+int cw_teardown(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_close(w);
+	free(w);
+	return 0;
+}
+
 uint32_t cw_id(const struct core_world *w, const char *path)
 {
 	struct err err;

@@ -78,6 +78,10 @@ void cw_open(struct core_world *w, uint32_t nodes);
 void cw_apply(struct core_world *w); /* the division as `div` says now */
 void cw_start(struct core_world *w); /* cw_open of 4 nodes, cw_apply */
 void cw_close(struct core_world *w);
+/* For cmocka: a started world of its own in *state, and its end. */
+int cw_setup(void **state);
+int cw_teardown(void **state);
+#define STORY(name) cmocka_unit_test_setup_teardown(name, cw_setup, cw_teardown)
 
 /* The quota of one tree node: replaces what it had of (flavor index, shape). */
 void cw_quota(struct core_world *w, uint32_t q, uint16_t flavor, uint8_t shape, int64_t nominal, int64_t borrowing,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plant the bugs of tests/sim/mutations one at a time in a copy of the tree and see each found.
 
-    tests/tools/mutate.py [--seeds N] [--jobs K] [--dir build/mutate] [NAME...]
+    tests/tools/mutate.py [--seeds N] [--jobs K] [--dir build/mutate] [--check] [NAME...]
 
 Prints per mutation how many seeds the simulation took, or which unit test found it, then the figures. Exits 1 when one
 survives, when its text is not in the tree any more, or when the tree fails without any.
@@ -76,14 +76,19 @@ def find(tree, by, seeds):
     return 0, failed[0] if failed else f"{by} ends with {done.returncode}"
 
 
+def text_of(tree, mutation):
+    text = open(os.path.join(tree, mutation["in"]), encoding="utf-8").read()
+    times = text.count("\n".join(mutation["old"]))
+    if times != 1:
+        raise Failed(f"its text is {times} times in {mutation['in']}: write it anew")
+    return text
+
+
 def plant(tree, mutation, seeds):
     path = os.path.join(tree, mutation["in"])
-    text = open(path, encoding="utf-8").read()
-    old, new = "\n".join(mutation["old"]), "\n".join(mutation["new"])
-    if text.count(old) != 1:
-        raise Failed(f"its text is {text.count(old)} times in {mutation['in']}: write it anew")
+    text = text_of(tree, mutation)
     try:
-        open(path, "w", encoding="utf-8").write(text.replace(old, new))
+        open(path, "w", encoding="utf-8").write(text.replace("\n".join(mutation["old"]), "\n".join(mutation["new"])))
         return find(tree, mutation["by"], seeds)
     finally:
         open(path, "w", encoding="utf-8").write(text)
@@ -105,11 +110,23 @@ def copy_tree(to):
         os.utime(target)
 
 
+def check(mutations):
+    bad = 0
+    for m in mutations:
+        try:
+            text_of(HERE, m)
+        except Failed as why:
+            bad += 1
+            print(f"{m['name']}: {why}")
+    return bad > 0
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--seeds", type=int, default=400, help="that a bug may take")
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--dir", default=os.path.join(HERE, "build", "mutate"))
+    p.add_argument("--check", action="store_true", help="only see that each text is in the tree, once")
     p.add_argument("names", nargs="*")
     opts = p.parse_args()
     mutations = read_mutations(os.path.join(HERE, "tests", "sim", "mutations"))
@@ -118,6 +135,8 @@ def main():
         sys.exit(f"no mutation {', '.join(sorted(strange))}")
     if opts.names:
         mutations = [m for m in mutations if m["name"] in opts.names]
+    if opts.check:
+        return check(mutations)
     start = time.monotonic()
     trees = [os.path.join(opts.dir, f"tree{i}") for i in range(max(1, opts.jobs))]
     for tree in trees:

@@ -74,20 +74,6 @@ static void dual_control(struct core_world *w, uint32_t bits)
 	assert_int_equal(cw_do(w, &cmd), 0);
 }
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-
 static void a_firm_lease_ends_only_when_two_agree(void **state)
 {
 	struct core_world *w = *state;
@@ -326,7 +312,6 @@ static void a_command_for_another_cluster_is_refused(void **state)
 
 int main(void)
 {
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
 	const struct CMUnitTest tests[] = {
 		STORY(a_firm_lease_ends_only_when_two_agree),
 		STORY(what_is_granted_is_what_was_proposed),

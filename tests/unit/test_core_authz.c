@@ -87,21 +87,6 @@ static struct command reserve_cmd(const struct core_world *w, struct cw_who who,
 	return cmd;
 }
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 static struct cw_who public_key(struct core_world *w)
 {
 	/* no token makes one: a record, as a later version might bring it */

@@ -20,24 +20,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	struct core_world *w = xcalloc(1, sizeof *w);
-
-	cw_start(w);
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 static struct command range_cmd(const struct core_world *w, struct cw_who who, const char *project, uint32_t least,
 				uint32_t most, int64_t limit)
 {
@@ -411,7 +393,6 @@ static void units_say_what_the_job_has(void **state)
 	assert_int_equal(ranks, 7);
 }
 
-#define STORY(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
 {

@@ -18,24 +18,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	struct core_world *w = xcalloc(1, sizeof *w);
-
-	cw_start(w);
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 static uint64_t lease(struct core_world *w, uint32_t units, uint8_t klass)
 {
 	struct command cmd = cw_lease_cmd(w, w->acme, "acme", units, klass);
@@ -210,7 +192,7 @@ static void kept_is_what_leases_may_still_have(void **state)
 	assert_int_equal(headroom_kept(w->core, 1, MIN), 12);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define TEST(name) STORY(name)
 
 int main(void)
 {

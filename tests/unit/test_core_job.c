@@ -18,21 +18,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 static int64_t stage_held(const struct core_world *w, const char *path, uint32_t i)
 {
 	return core_qnode(w->core, cw_id(w, path))->stages[i].held_rums;

@@ -18,21 +18,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 static uint64_t active_lease(struct core_world *w, uint32_t units)
 {
 	uint64_t id = cw_lease(w, w->acme, "acme", units, LEASE_FIRM);

@@ -19,21 +19,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 static uint32_t index_of(const struct core_world *w, uint32_t id)
 {
 	for (uint32_t i = 1; i <= w->nodes_n; i++)

@@ -21,24 +21,6 @@
 #define HOUR MS_PER_HOUR
 enum { RUNS = 1000, EVENTS = 40, JOBS_SEEN = 256 };
 
-static int start(void **state)
-{
-	struct core_world *w = xcalloc(1, sizeof *w);
-
-	cw_start(w);
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 /* ---- what the plan must never exceed, summed from the records alone ---------------------------------------- */
 
 static int64_t until(const struct core *c, const struct alloc *a)
@@ -694,19 +676,19 @@ static void a_waiting_job_knows_when_it_is_likely_to_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(small_jobs_slip_in_only_where_they_do_no_harm, start, stop),
-		cmocka_unit_test_setup_teardown(a_running_job_may_not_grow_into_a_promise, start, stop),
-		cmocka_unit_test_setup_teardown(lost_hardware_breaks_a_promise_and_is_named, start, stop),
-		cmocka_unit_test_setup_teardown(a_promise_holds_its_budget, start, stop),
-		cmocka_unit_test_setup_teardown(a_division_with_other_recall_times_counts_anew, start, stop),
-		cmocka_unit_test_setup_teardown(reservations_have_a_ceiling, start, stop),
-		cmocka_unit_test_setup_teardown(a_waiting_job_knows_when_it_is_likely_to_start, start, stop),
-		cmocka_unit_test_setup_teardown(a_promise_goes_around_maintenance, start, stop),
-		cmocka_unit_test_setup_teardown(two_windows_one_after_the_other_take_both_nodes, start, stop),
-		cmocka_unit_test_setup_teardown(whole_nodes_are_promised_as_nodes, start, stop),
-		cmocka_unit_test_setup_teardown(a_node_with_a_broken_device_is_promised_to_nobody, start, stop),
-		cmocka_unit_test_setup_teardown(maintenance_that_would_break_a_promise_is_refused, start, stop),
-		cmocka_unit_test_setup_teardown(promises_are_kept, start, stop),
+		STORY(small_jobs_slip_in_only_where_they_do_no_harm),
+		STORY(a_running_job_may_not_grow_into_a_promise),
+		STORY(lost_hardware_breaks_a_promise_and_is_named),
+		STORY(a_promise_holds_its_budget),
+		STORY(a_division_with_other_recall_times_counts_anew),
+		STORY(reservations_have_a_ceiling),
+		STORY(a_waiting_job_knows_when_it_is_likely_to_start),
+		STORY(a_promise_goes_around_maintenance),
+		STORY(two_windows_one_after_the_other_take_both_nodes),
+		STORY(whole_nodes_are_promised_as_nodes),
+		STORY(a_node_with_a_broken_device_is_promised_to_nobody),
+		STORY(maintenance_that_would_break_a_promise_is_refused),
+		STORY(promises_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,24 +20,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	struct core_world *w = xcalloc(1, sizeof *w);
-
-	cw_start(w);
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 static const struct reservation *get(const struct core_world *w, uint64_t id)
 {
 	return core_record(w->core, RECORD_RESERVATION, id);
@@ -1089,7 +1071,6 @@ static void bad_orders_say_what_is_wrong(void **state)
 	assert_int_equal(erase(w, w->operator, 4711), ERR_NOTFOUND);
 }
 
-#define STORY(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
 {

@@ -20,24 +20,6 @@
 
 #define HOUR MS_PER_HOUR
 
-static int start(void **state)
-{
-	struct core_world *w = xcalloc(1, sizeof *w);
-
-	cw_start(w);
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 /* Forget every shortcut; what does a tick find now? */
 static uint32_t left_behind(struct core_world *w)
 {
@@ -373,13 +355,13 @@ static void loans_that_end_in_time_are_promoted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(no_job_is_left_behind, start, stop),
-		cmocka_unit_test_setup_teardown(alike_jobs_share_a_line, start, stop),
-		cmocka_unit_test_setup_teardown(who_is_looked_at_is_open, start, stop),
-		cmocka_unit_test_setup_teardown(loans_that_end_in_time_are_promoted, start, stop),
-		cmocka_unit_test_setup_teardown(a_question_changes_no_decision, start, stop),
-		cmocka_unit_test_setup_teardown(what_is_free_later_is_known, start, stop),
-		cmocka_unit_test_setup_teardown(a_profile_that_is_off_is_caught, start, stop),
+		STORY(no_job_is_left_behind),
+		STORY(alike_jobs_share_a_line),
+		STORY(who_is_looked_at_is_open),
+		STORY(loans_that_end_in_time_are_promoted),
+		STORY(a_question_changes_no_decision),
+		STORY(what_is_free_later_is_known),
+		STORY(a_profile_that_is_off_is_caught),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

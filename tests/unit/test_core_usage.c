@@ -31,15 +31,6 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
-{
-	struct core_world *w = *state;
-
-	cw_close(w);
-	free(w);
-	return 0;
-}
-
 static uint64_t submit(struct core_world *w, struct cw_who who, uint32_t units, int64_t limit_ms)
 {
 	struct command cmd = cw_submit_cmd(w, who, "lung", units, limit_ms);
@@ -173,9 +164,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(usage_halves_and_fades_evenly),
 		cmocka_unit_test(what_is_booked_often_fades_like_what_is_booked_once),
-		cmocka_unit_test_setup_teardown(who_had_less_of_his_project_goes_first, start, stop),
-		cmocka_unit_test_setup_teardown(age_counts_between_the_jobs_of_one_user, start, stop),
-		cmocka_unit_test_setup_teardown(a_full_list_of_users_drops_the_least, start, stop),
+		cmocka_unit_test_setup_teardown(who_had_less_of_his_project_goes_first, start, cw_teardown),
+		cmocka_unit_test_setup_teardown(age_counts_between_the_jobs_of_one_user, start, cw_teardown),
+		cmocka_unit_test_setup_teardown(a_full_list_of_users_drops_the_least, start, cw_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,21 +19,6 @@
 #define HOUR MS_PER_HOUR
 #define MIN MS_PER_MIN
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 static void ask(struct core_world *w, struct cw_who who, uint16_t type, uint64_t id, const char *name, void *v,
 		struct arena *arena)
 {

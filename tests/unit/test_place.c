@@ -16,21 +16,6 @@
 #include "proto/base/prng.h"
 #include "tests/lib/core_world.h"
 
-static int start(void **state)
-{
-	static struct core_world w;
-
-	cw_start(&w);
-	*state = &w;
-	return 0;
-}
-static int end(void **state)
-{
-	cw_close(*state);
-	return 0;
-}
-#define STORY(name) cmocka_unit_test_setup_teardown(name, start, end)
-
 struct answer { int rc; uint32_t n; struct part part[64]; };
 
 static struct answer asked(const struct core_world *w, const struct place_ask *ask)
