@@ -217,6 +217,19 @@ static int check_budgets(const struct core *c, struct arena *arena, struct err *
 	return 0;
 }
 
+static bool loan_key_is(const struct core *c, const struct alloc_s *a)
+{
+	struct loan_key is, want = loan_key_of(a);
+
+	if (a->r.klass != CLASS_LOAN)
+		return !a->loan_at;
+	if (!a->loan_at || a->loan_at > c->loan_keys_n || c->loan_keys_n != c->loans.count)
+		return false;
+	is = c->loan_keys[a->loan_at - 1];
+	return is.alloc == a && is.id == want.id && is.lost_from_ms == want.lost_from_ms && is.units == want.units &&
+	       is.flavor == want.flavor && is.shape == want.shape && is.rank == want.rank;
+}
+
 static int check_allocs(const struct core *c, struct arena *arena, struct err *err)
 {
 	struct ids leases = ids_of(&c->leases, arena), qnodes = ids_of(&c->qnodes, arena);
@@ -233,6 +246,8 @@ static int check_allocs(const struct core *c, struct arena *arena, struct err *e
 		victim_key_set(c, &again);
 		if (again.rank != a->rank || again.lost_from_ms != a->lost_from_ms)
 			return broken(err, "what stopping it would cost is not up to date", a->r.id);
+		if (!loan_key_is(c, a))
+			return broken(err, "the key of a loan is not what it would cost", a->r.id);
 		if (a->r.id >= c->cluster.next_alloc)
 			return broken(err, "I6: an allocation newer than the counter", a->r.id);
 		if (a->r.klass == CLASS_GUARANTEED && a->r.lenders_n)

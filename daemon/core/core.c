@@ -268,6 +268,7 @@ void core_free(struct core *c)
 		loan_classes_done(q);
 	idtab_done(&c->hungry);
 	idtab_done(&c->loans);
+	free(c->loan_keys);
 	idtab_done(&c->elastic);
 	idtab_done(&c->ended);
 	FREE_ALL(qnodes, qnode_s, RECORD_QNODE);
@@ -1097,6 +1098,14 @@ static void apply_node(struct core *c, const struct fact *f)
 	timer_set(&c->timers, &n->timer, RECORD_NODE, f->id, node_due(c, &n->r));
 }
 
+/* What stopping the allocation now would cost, and the same where a claim's plan looks. */
+static void victim_cost_note(struct core *c, struct alloc_s *a)
+{
+	victim_key_set(c, a);
+	if (a->loan_at)
+		c->loan_keys[a->loan_at - 1] = loan_key_of(a);
+}
+
 static void apply_job(struct core *c, const struct fact *f)
 {
 	struct scratch *s = c->scratch;
@@ -1142,9 +1151,9 @@ static void apply_job(struct core *c, const struct fact *f)
 	pending_track(c, j, f->id, job_waits(&r));
 	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(c, &r));
 	if (r.alloc && alloc_of(c, r.alloc))
-		victim_key_set(c, alloc_of(c, r.alloc));
+		victim_cost_note(c, alloc_of(c, r.alloc));
 	if (was && was != r.alloc && alloc_of(c, was))
-		victim_key_set(c, alloc_of(c, was));
+		victim_cost_note(c, alloc_of(c, was));
 	if (elastic_is(&r.spec))
 		(void)idtab_set(&c->elastic, f->id, r.state == JOB_RUNNING ? j : NULL);
 	if (c->elastic.count)
@@ -1235,6 +1244,21 @@ static void loan_track(struct core *c, struct alloc_s *a, bool add)
 	if (a->r.klass != CLASS_LOAN)
 		return;
 	(void)idtab_set(&c->loans, a->r.id, add ? a : NULL);
+	if (add && c->loan_keys_n == c->loan_keys_cap) {
+		c->loan_keys_cap = c->loan_keys_cap ? c->loan_keys_cap * 2 : 64;
+		c->loan_keys = xrealloc(c->loan_keys, c->loan_keys_cap * sizeof *c->loan_keys);
+	}
+	if (add) {
+		a->loan_at = ++c->loan_keys_n; /* victim_cost_note() fills it */
+	} else {
+		struct loan_key last = c->loan_keys[--c->loan_keys_n];
+
+		if (a->loan_at <= c->loan_keys_n) {
+			c->loan_keys[a->loan_at - 1] = last;
+			alloc_of(c, last.id)->loan_at = a->loan_at;
+		}
+		a->loan_at = 0;
+	}
 }
 
 static void apply_alloc(struct core *c, const struct fact *f)
@@ -1272,7 +1296,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		estimate_score(c->scratch, job_of(c, a->r.owner), a->r.created_ms);
 	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
-	victim_key_set(c, a);
+	victim_cost_note(c, a);
 	if (c->reservations.count)
 		c->scratch->work |= WORK_RESERVE; /* one that is short may find what this gives back sooner */
 	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass)) {

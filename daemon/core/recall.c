@@ -12,9 +12,12 @@
  *   cost    lost work of everything that goes, as little as possible (victims.c), and an interruption for each
  * A lease goes as a whole. place() has the last word: if it cannot use what the count promises (a leaf that is
  * required, a node that must stay whole) the shortest sufficient prefix by cost is found by asking it.
+ * A request for a few devices, one by one, is answered from a short list where that suffices, without a look at
+ * the nodes.
  * Complete: if recalling every loan helps, a plan is found. Guaranteed work is not looked at.
  */
 #include "daemon/core/reservation.h"
+#include "daemon/core/roster.h"
 #include "daemon/core/state.h"
 #include "daemon/core/victims.h"
 
@@ -30,6 +33,7 @@ enum {
 	RESTART_MS = 240 * 1000, /* runs on through its notice, and loads again */
 	INTERRUPTION_S = 1800, /* device-seconds, whatever its size: one job stopped is less trouble than many */
 	PASSES = 2,
+	SHORT_MAX = 256, /* devices; the list of more is longer than it saves */
 };
 
 void victim_key_set(const struct core *c, struct alloc_s *a)
@@ -50,6 +54,12 @@ void victim_key_set(const struct core *c, struct alloc_s *a)
 	a->rank = (uint8_t)(RANK_JOB + j->spec.klass);
 	if (a->lost_from_ms != T_NEVER && j->checkpoint_ms > a->r.start_ms)
 		a->lost_from_ms = j->checkpoint_ms - RESTART_MS;
+}
+
+struct loan_key loan_key_of(const struct alloc_s *a)
+{
+	return (struct loan_key){.id = a->r.id, .alloc = a, .lost_from_ms = a->lost_from_ms, .units = a->r.units,
+				 .flavor = a->r.flavor, .shape = a->r.shape, .rank = a->rank};
 }
 
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
@@ -227,9 +237,9 @@ static int loan_cmp(const void *pa, const void *pb)
 	return a->id < b->id ? -1 : 1;
 }
 
-static int64_t lost(const struct planning *p, const struct alloc_s *a)
+static int64_t lost(const struct planning *p, const struct loan_key *a)
 {
-	int64_t devices = in_devices(p->c, a->r.flavor, a->r.shape, a->r.units), s;
+	int64_t devices = in_devices(p->c, a->flavor, a->shape, a->units), s;
 
 	s = a->lost_from_ms == T_NEVER ? 0 : max64(0, p->t - a->lost_from_ms) / MS_PER_S;
 	if (__builtin_mul_overflow(s, devices, &s) || s > VICTIM_COST_MAX / 2 >> RANK_SHIFT * (RANKS - 1))
@@ -248,6 +258,7 @@ static void loans_gather(struct planning *p)
 		all[all_n++] = a;
 	for (uint32_t i = 0; i < all_n; i++) {
 		const struct alloc_s *a = all[i];
+		struct loan_key key;
 		uint8_t pass;
 
 		if (i + AHEAD < all_n)
@@ -257,8 +268,9 @@ static void loans_gather(struct planning *p)
 		pass = pass_of(p, &a->r);
 		if (pass == PASSES)
 			continue;
+		key = loan_key_of(a);
 		found[n++] = (struct loan){
-			.id = a->r.id, .lease = a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, .cost = lost(p, a),
+			.id = a->r.id, .lease = a->r.owner_kind == OWNER_LEASE ? a->r.owner : 0, .cost = lost(p, &key),
 			.parts = a->r.parts, .parts_n = a->r.parts_n, .rank = a->rank, .pass = pass,
 			.devices = a->r.parts[0].devices, .node = a->r.parts[0].node, .memory_mib = a->r.parts[0].memory_mib,
 		};
@@ -435,6 +447,169 @@ static bool by_asking(struct planning *p)
 	return true;
 }
 
+/* With as few ranks as suffice. */
+static bool choose(struct planning *p)
+{
+	bool found = false;
+
+	for (uint32_t r = 0; r < RANKS && !found; r++) {
+		if (r && p->rank_cands[r] == p->rank_cands[r - 1])
+			continue;
+		p->q.cands_n = p->rank_cands[r];
+		p->q.pieces_n = p->rank_pieces[r];
+		found = victims_choose(&p->q, p->arena);
+	}
+	p->q.cands_n = p->rank_cands[RANKS - 1];
+	p->q.pieces_n = p->rank_pieces[RANKS - 1];
+	return found;
+}
+
+/* ---- the short list ----------------------------------------------------------------------------------
+ * Where devices are wanted one by one, wherever they are, a loan is what it costs and how many it gives back. Of
+ * those of a rank that give back d of `need` no more than need / d, rounded up, can be of use, and the cheapest are
+ * as good as any: these hold a cheapest set. A shelf keeps them, the first to be crowded out on top. Whatever else
+ * the request wants of a node can only make it dearer: if place() takes the answer it is the cheapest of that, too,
+ * and if not all are looked at. */
+
+struct listed { int64_t cost; uint64_t id; uint32_t held; uint8_t rank; };
+struct shelf { struct listed *heap; uint32_t n, most; };
+
+/* Where that is not so this seldom leads anywhere. */
+static bool one_by_one(const struct planning *p)
+{
+	return flavor_of(p->c, p->ask.flavor)->unit == UNIT_DEVICE && p->ask.shape == SHAPE_GPU &&
+	       p->ask.chunk <= 1 && !p->ask.topology_required;
+}
+
+/* What it gives back that nobody waits for. */
+static uint32_t gives(const struct planning *p, const struct alloc *a)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct node_s *node = node_of(p->c, a->parts[i].node);
+
+		if (node->r.state == NODE_READY && node->r.admin == NODE_ENABLED && place_node_matches(&node->r, &p->ask))
+			n += popcount64(a->parts[i].devices & node_flavor_mask(node, p->ask.flavor) & ~node->claimed);
+	}
+	return n;
+}
+
+/* Dearer; of equals the older one stays. */
+static bool crowded_out(const struct listed *a, const struct listed *b)
+{
+	return a->cost != b->cost ? a->cost > b->cost : a->id < b->id;
+}
+
+static void shelf_put(struct shelf *s, struct listed l)
+{
+	uint32_t i, k;
+
+	if (s->n < s->most) {
+		for (i = s->n++; i && crowded_out(&l, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+			s->heap[i] = s->heap[(i - 1) / 2];
+	} else {
+		for (i = 0; (k = 2 * i + 1) < s->n; i = k) {
+			k += k + 1 < s->n && crowded_out(&s->heap[k + 1], &s->heap[k]);
+			if (!crowded_out(&s->heap[k], &l))
+				break;
+			s->heap[i] = s->heap[k];
+		}
+	}
+	s->heap[i] = l;
+}
+
+static bool has_place(const struct shelf *s, const struct listed *l)
+{
+	return s->n < s->most || crowded_out(&s->heap[0], l);
+}
+
+static int listed_cmp(const void *pa, const void *pb)
+{
+	const struct listed *a = pa, *b = pb;
+
+	if (a->rank != b->rank)
+		return a->rank < b->rank ? -1 : 1;
+	return a->id < b->id ? -1 : 1;
+}
+
+/* Those of use, by rank and id. O(loans), with a look at those that find a place. */
+static uint32_t list_make(struct planning *p, uint32_t need, struct listed **ret)
+{
+	struct shelf *shelves = arena_alloc(p->arena, (size_t)RANK_LEASE * (need + 1) * sizeof *shelves);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < p->c->loan_keys_n; i++) {
+		const struct loan_key *key = &p->c->loan_keys[i];
+		struct listed l = {.id = key->id, .rank = key->rank};
+		struct shelf *s;
+		int64_t devices;
+
+		if (key->flavor != p->ask.flavor || key->rank >= RANK_LEASE)
+			continue;
+		devices = in_devices(p->c, key->flavor, key->shape, key->units);
+		l.cost = lost(p, key);
+		s = &shelves[(size_t)key->rank * (need + 1) + (size_t)min64(devices, need)];
+		if (s->heap && !has_place(s, &l))
+			continue; /* if it gives less than its size, those there are better all the more */
+		if (pass_of(p, &key->alloc->r) || !(l.held = gives(p, &key->alloc->r)))
+			continue;
+		s = &shelves[(size_t)key->rank * (need + 1) + (size_t)min64(l.held, need)];
+		if (!s->heap) {
+			s->most = (uint32_t)(need + min64(l.held, need) - 1) / (uint32_t)min64(l.held, need);
+			s->heap = arena_alloc(p->arena, s->most * sizeof *s->heap);
+		}
+		if (has_place(s, &l))
+			shelf_put(s, l);
+	}
+	for (uint32_t i = 0; i < RANK_LEASE * (need + 1); i++)
+		n += shelves[i].n;
+	*ret = arena_alloc(p->arena, (n + 1) * sizeof **ret);
+	n = 0;
+	for (uint32_t i = 0; i < RANK_LEASE * (need + 1); i++)
+		for (uint32_t k = 0; k < shelves[i].n; k++)
+			(*ret)[n++] = shelves[i].heap[k];
+	if (n)
+		qsort(*ret, n, sizeof **ret, listed_cmp);
+	return n;
+}
+
+/* False: place() wants more than devices, or those that are back in time and no lease's do not suffice. */
+static bool short_plan(const struct planning *asked, struct recall *ret)
+{
+	const struct roster *r = roster_of(asked->c, asked->ask.flavor);
+	struct planning p = *asked;
+	struct listed *list = NULL;
+	uint64_t free;
+
+	if (!r || !one_by_one(&p) || r->pinned) /* what a reservation keeps is not free */
+		return false;
+	free = r->view[ROSTER_FREE].free_sum;
+	if (free < p.ask.units && p.ask.units - free > SHORT_MAX)
+		return false;
+	p.q.need = (struct victim_need){.units = free < p.ask.units ? (uint32_t)(p.ask.units - free) : 0, .size = 1};
+	if (p.q.need.units)
+		p.loans_n = list_make(&p, p.q.need.units, &list);
+	p.q.cands_n = p.q.pieces_n = p.q.spots_n = p.loans_n;
+	p.q.cands = arena_alloc(p.arena, (p.loans_n + 1) * sizeof *p.q.cands);
+	p.q.pieces = arena_alloc(p.arena, (p.loans_n + 1) * sizeof *p.q.pieces);
+	p.q.spots = arena_alloc(p.arena, (p.loans_n + 1) * sizeof *p.q.spots);
+	p.loans = arena_alloc(p.arena, (p.loans_n + 1) * sizeof *p.loans);
+	p.cand_loan = arena_alloc(p.arena, (p.loans_n + 1) * sizeof *p.cand_loan);
+	for (uint32_t i = 0; i < p.loans_n; i++) {
+		p.loans[i].id = list[i].id;
+		p.q.cands[i] = (struct victim_cand){.cost = list[i].cost, .piece = i, .pieces_n = 1};
+		p.q.pieces[i] = (struct victim_piece){.spot = i, .free = list[i].held};
+		p.cand_loan[i + 1] = i + 1;
+		for (uint32_t k = list[i].rank; k < RANKS; k++)
+			p.rank_cands[k] = p.rank_pieces[k] = i + 1;
+	}
+	if (!choose(&p) || !try(&p, p.q.cands_n, NULL))
+		return false;
+	*ret = (struct recall){p.ids, p.ids_n, p.parts, p.parts_n};
+	return true;
+}
+
 bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, int64_t within_ms,
 		 bool late_too, struct arena *arena, struct recall *ret)
 {
@@ -443,6 +618,8 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, i
 	bool found = false;
 
 	p.ask.over = PLACE_OVER_LOANS;
+	if (ask->klass != CLASS_LOAN && short_plan(&p, ret))
+		return true;
 	spots_make(&p);
 	if (ask->klass != CLASS_LOAN)
 		loans_gather(&p);
@@ -450,15 +627,7 @@ bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, i
 		if (!loans_of_pass(&p, pass))
 			continue; /* each only adds */
 		cands_make(&p);
-		for (uint32_t r = 0; r < RANKS && !found; r++) {
-			if (r && p.rank_cands[r] == p.rank_cands[r - 1])
-				continue;
-			p.q.cands_n = p.rank_cands[r];
-			p.q.pieces_n = p.rank_pieces[r];
-			found = victims_choose(&p.q, arena);
-		}
-		p.q.cands_n = p.rank_cands[RANKS - 1];
-		p.q.pieces_n = p.rank_pieces[RANKS - 1];
+		found = choose(&p);
 		if (found)
 			found = try(&p, p.q.cands_n, NULL) || by_asking(&p);
 	}

@@ -145,6 +145,16 @@ struct alloc_s {
 	int64_t lost_from_ms; /* stopping it now loses the work since then; T_NEVER: nothing */
 	uint8_t rank;         /* whose turn it is to go: lower first */
 	struct timer by_end;  /* place in its loan_class: by until_ms */
+	uint32_t loan_at;     /* index into core->loan_keys + 1; 0: not on loan */
+};
+/* What a claim's plan asks of every loan before it looks at a few of them, side by side. */
+struct loan_key {
+	uint64_t id;
+	const struct alloc_s *alloc;
+	int64_t lost_from_ms;
+	uint32_t units;
+	uint16_t flavor;
+	uint8_t shape, rank;
 };
 /* Where a lease would make devices scarce: at that instant, so many, by which reservation (0: none, jobs were promised
  * the others). */
@@ -302,6 +312,8 @@ struct core {
 	uint32_t bars_n;                  /* of all reservations */
 	struct idtab hungry;              /* leases that lack devices */
 	struct idtab loans;               /* allocations on loan */
+	struct loan_key *loan_keys;       /* of each of them, in no order that decides anything */
+	uint32_t loan_keys_n, loan_keys_cap;
 	struct idtab elastic;             /* running jobs that may grow */
 	struct idtab ended;               /* jobs */
 	struct roster *roster[FLAVORS_MAX + 1]; /* nodes in order of topology; [0]: those counted in cores */
@@ -723,10 +735,12 @@ int note_check(const struct core *c, struct err *err);
 /* ---- who goes for a claim (recall.c) ------------------------------------------------------------ */
 struct recall { uint64_t *ids; uint32_t ids_n; struct part *parts; uint32_t parts_n; }; /* allocations, ascending */
 /* Loans that have to go so that `ask` (its units) can be placed, and where. False if recalling all of
- * them that are back `within_ms` (with `late_too`: or later, if it must be) does not help. Everything from `arena`. O(nodes + loans) and one place(). */
+ * them that are back `within_ms` (with `late_too`: or later, if it must be) does not help. Everything from `arena`. O(nodes + loans) and one place();
+ * for a few devices, wherever they are, O(loans) over 32 bytes of each. */
 bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, int64_t within_ms,
 		 bool late_too, struct arena *arena, struct recall *ret);
 void victim_key_set(const struct core *c, struct alloc_s *a); /* lost_from_ms, rank; for core_apply */
+struct loan_key loan_key_of(const struct alloc_s *a); /* after that */
 /* How long until a loan told now has given everything back, if everybody keeps to it. */
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t);
 int64_t alloc_bound_ms(const struct core *c, const struct alloc *a); /* the same from its start on: the bound it signed */
