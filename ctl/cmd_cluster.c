@@ -332,7 +332,7 @@ int cmd_deficit(struct ctl *c, const struct call *call)
 	return r;
 }
 
-struct usage_sum { const char *key; const char *path; int64_t guaranteed, loan, refunded, left; uint64_t done, late; };
+struct usage_sum { const char *key; const char *path; int64_t guaranteed, loan, refunded, idle, left; uint64_t done, late; };
 
 /* The part of a path that rows are added up by. */
 static const char *usage_key(struct ctl *c, const struct usage_view *u, const char *by)
@@ -371,6 +371,7 @@ static void usage_add(struct usage_sum *sums, size_t *n, const char *key, const 
 	sums[i].guaranteed += u->guaranteed_rums;
 	sums[i].loan += u->loan_rums;
 	sums[i].refunded += u->refunded_rums;
+	sums[i].idle += u->idle_rums;
 	if (!sums[i].path || strcmp(sums[i].path, u->path) != 0) { /* rows of one come one after the other */
 		sums[i].done += u->claims_done;
 		sums[i].late += u->claims_late;
@@ -406,7 +407,8 @@ int cmd_usage(struct ctl *c, const struct call *call)
 	{
 		const struct column cols[] = {
 			{by, text_f(c, "%s", by), 0}, {"guaranteed", "GUARANTEED", COL_RIGHT}, {"loan", "LOAN", COL_RIGHT},
-			{"refunded", "REFUNDED", COL_RIGHT}, {"budget_left", "BUDGET LEFT", COL_RIGHT},
+			{"refunded", "REFUNDED", COL_RIGHT}, {"idle", "IDLE", COL_RIGHT},
+			{"budget_left", "BUDGET LEFT", COL_RIGHT},
 		};
 		struct column titled[ARRAY_LEN(cols)];
 		char title[16];
@@ -423,6 +425,7 @@ int cmd_usage(struct ctl *c, const struct call *call)
 			table_cell(t, "%s", text_gpuh(c, sums[i].guaranteed));
 			table_cell(t, "%s", text_gpuh(c, sums[i].loan));
 			table_cell(t, "%s", text_gpuh(c, sums[i].refunded));
+			table_cell(t, "%s", text_gpuh(c, sums[i].idle));
 			table_cell(t, "%s", sums[i].left < 0 || strcmp(by, "project") != 0 ? "-" : text_gpuh(c, sums[i].left));
 		}
 		r = table_print(t);

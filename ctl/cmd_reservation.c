@@ -391,6 +391,11 @@ static void print(struct ctl *c, const struct reservation_view *v)
 	if (!reservation_terminal(r->state) && r->state != RESERVATION_REQUESTED)
 		fprintf(c->out, "  here      %u free for it or in its hands, %u in use%s%s\n", v->units_here, v->units_used,
 			v->jobs[0] ? " by job " : "", text_safe(c, v->jobs));
+	if (v->kept_rums)
+		fprintf(c->out, "  GPU-hours %s kept, %s used inside, %s idle%s%s\n", text_gpuh(c, v->kept_rums),
+			text_gpuh(c, v->used_rums),
+			text_gpuh(c, v->kept_rums > v->used_rums ? v->kept_rums - v->used_rums : 0),
+			v->payer[0] ? ": charged to " : "", text_safe(c, v->payer));
 	if (r->degraded)
 		fprintf(c->out, "  degraded  %u missing since %s\n", r->degraded, text_time(c, r->degraded_ms));
 	if (flags_text(c, s)[0])

@@ -29,6 +29,8 @@ int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t u
 void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t id)
 {
 	const struct alloc *now = peek(c, d, RECORD_ALLOC, id);
+	const struct job *jr;
+	struct usage_row more;
 	struct alloc *a;
 	int64_t rums, until = t;
 
@@ -39,10 +41,13 @@ void alloc_charge(const struct core *c, struct decision *d, int64_t t, uint64_t 
 	a = EDIT(c, d, RECORD_ALLOC, alloc, id);
 	rums = rums_of(c, a->flavor, a->shape, a->units, until > a->charged_until_ms ? until - a->charged_until_ms : 0);
 	a->charged_until_ms = t;
-	usage_add(c, d, t, a, a->klass == CLASS_GUARANTEED ? rums : 0, a->klass == CLASS_LOAN ? rums : 0, 0);
+	more = (struct usage_row){.flavor = a->flavor};
+	*(a->klass == CLASS_LOAN ? &more.loan_rums : &more.guaranteed_rums) = rums;
+	jr = a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
+	usage_add(c, d, t, a->qnode, jr ? jr->owner : 0, &more);
+	if (a->reservation)
+		reservation_used(c, d, a->reservation, rums);
 	if (a->owner_kind == OWNER_JOB) {
-		const struct job *jr = peek(c, d, RECORD_JOB, a->owner);
-
 		if (jr && a->extra && jr->attempt == a->attempt && jr->alloc) {
 			struct job *j = EDIT(c, d, RECORD_JOB, job, a->owner);
 

@@ -100,6 +100,24 @@ void job_settle(const struct core *c, struct decision *d, struct job *j, int64_t
 	j->attempt_guaranteed_rums = j->attempt_loan_rums = j->attempt_extra_rums = 0;
 }
 
+void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t project, int64_t rums)
+{
+	const struct qnode *q = core_qnode(c, project);
+
+	for (uint32_t i = 0; i < q->stages_n && rums > 0; i++) {
+		struct stage *s;
+		int64_t part;
+
+		if (q->stages[i].state != STAGE_RELEASED || q->stages[i].from_ms > t ||
+		    (q->stages[i].to_ms && q->stages[i].to_ms <= t))
+			continue;
+		s = &EDIT(c, d, RECORD_QNODE, qnode, project)->stages[i];
+		part = max64(0, min64(rums, s->amount_rums - s->held_rums - s->spent_rums));
+		s->spent_rums += part;
+		rums -= part;
+	}
+}
+
 /* ---- starting ------------------------------------------------------------------------------------ */
 
 /* Could the nodes that were not blamed hold it, were they idle? If not, a blamed one is better than none. */
@@ -424,7 +442,7 @@ static int64_t lost_work(const struct core *c, struct decision *d, int64_t t, st
 		refund = 0; /* it could have saved and never said so */
 	j->lost_rums += lost;
 	j->refunded_rums += refund;
-	usage_add(c, d, t, a, 0, 0, refund);
+	usage_add(c, d, t, a->qnode, j->owner, &(struct usage_row){.flavor = a->flavor, .refunded_rums = refund});
 	guaranteed = min64(refund, j->attempt_guaranteed_rums); /* what was promoted came last */
 	return rated(c, &j->spec, guaranteed, refund - guaranteed);
 }

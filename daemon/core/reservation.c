@@ -30,6 +30,8 @@
 #include <stdio.h>
 #include <string.h>
 
+__extension__ typedef __int128 wide; /* a weight times a span */
+
 static const int64_t ENDED_KEPT_MS = 7 * MS_PER_DAY;
 static const int64_t ROLL_TRIES = 8;
 
@@ -823,6 +825,150 @@ static int calendar_change(const struct core *c, struct decision *d, const struc
 	return 0;
 }
 
+/* ---- what it costs --------------------------------------------------------------------------------------------- */
+
+/* Its node is not to be had. */
+static bool part_out(const struct node_s *n)
+{
+	return !n || (n->r.state != NODE_READY && n->r.state != NODE_SUSPECT) || n->r.admin != NODE_ENABLED;
+}
+
+/* Weight (1/1000) of what it keeps from others: neither broken nor still in their hands. Named nodes may have
+ * several flavors; it is booked to the first that they have. */
+static int64_t kept_now(const struct core *c, const struct reservation *r, uint16_t *ret_flavor)
+{
+	const uint16_t only = r->spec.flavor;
+	int64_t rate = 0;
+
+	*ret_flavor = only;
+	for (uint32_t i = 0; i < r->parts_n; i++) {
+		const struct part *p = &r->parts[i];
+		const struct node_s *n = node_of(c, p->node);
+		uint64_t devices = p->devices, cores[CORE_WORDS];
+
+		if (part_out(n))
+			continue;
+		memcpy(cores, p->cores, sizeof cores);
+		for (uint32_t k = 0; k < n->units_n; k++) {
+			const struct alloc *a = core_alloc(c, n->units[k].alloc);
+
+			for (uint32_t m = 0; a->reservation != r->id && m < a->parts_n; m++)
+				if (a->parts[m].node == p->node)
+					bar_part(&a->parts[m], &devices, cores);
+		}
+		for (uint16_t f = only ? only : 1; f <= (only ? only : FLAVORS_MAX); f++) {
+			const struct flavor *fl = flavor_of(c, f);
+			uint32_t units = 0;
+
+			if (!fl)
+				continue;
+			if (fl->unit == UNIT_DEVICE)
+				units = popcount64(devices & node_flavor_mask(n, f));
+			else if (node_is_cpu(n) && !fl->retired)
+				units = mask_count(cores);
+			rate += (int64_t)units * fl->weight_milli;
+			*ret_flavor = *ret_flavor || !units ? *ret_flavor : f;
+			if (units && fl->unit == UNIT_CORE)
+				break; /* cores go by one flavor */
+		}
+	}
+	return rate;
+}
+
+/* The project that it is for: the first that is named, else the first that its first named user is a member of. */
+uint32_t reservation_payer(const struct core *c, const struct reservation *r)
+{
+	for (uint32_t i = 0; i < r->members_n; i++) {
+		const struct qnode *q = core_qnode(c, r->members[i].qnode);
+
+		if (q && q->kind == QNODE_PROJECT)
+			return q->id;
+	}
+	for (uint32_t i = 0; i < r->members_n; i++)
+		EACH(c, qnodes, qnode_s, q)
+			if (r->members[i].principal && q->r.kind == QNODE_PROJECT && !q->r.retired &&
+			    member_of(c, r->members[i].principal, q->r.id))
+				return q->r.id;
+	return 0;
+}
+
+/* Kept from kept_ms to t, not past the window: whoever comes late to its end charges no more. */
+static int64_t kept_since(const struct reservation *r, int64_t t)
+{
+	wide rums;
+
+	if (!r->kept_ms || !r->spec.windows_n)
+		return 0;
+	rums = (wide)r->rate * max64(0, min64(t, window_of(r)->to_ms) - r->kept_ms) / 1000;
+	return rums > INT64_MAX / 1000 ? INT64_MAX / 1000 : (int64_t)rums;
+}
+
+void reservation_uses(const struct core *c, int64_t t, const struct reservation *r, int64_t *ret_kept, int64_t *ret_used)
+{
+	*ret_kept = r->kept_rums + kept_since(r, t);
+	*ret_used = r->used_rums;
+	EACH(c, allocs, alloc_s, a)
+		if (r->kept_ms && a->r.reservation == r->id && a->r.start_ms && a->r.charged_until_ms < t)
+			*ret_used += rums_of(c, a->r.flavor, a->r.shape, a->r.units, t - a->r.charged_until_ms);
+}
+
+static void kept_until(struct reservation *r, int64_t t, int64_t rate, uint16_t flavor)
+{
+	r->kept_rums += kept_since(r, t);
+	r->kept_ms = t;
+	r->rate = rate;
+	r->kept_flavor = flavor ? flavor : r->kept_flavor; /* none while nothing of it is alive */
+}
+
+void reservation_used(const struct core *c, struct decision *d, uint64_t id, int64_t rums)
+{
+	const struct reservation *r = peek(c, d, RECORD_RESERVATION, id);
+
+	if (r && r->kept_ms && rums)
+		EDIT(c, d, RECORD_RESERVATION, reservation, id)->used_rums += rums;
+}
+
+/* What work inside has had until now belongs to the time before now. */
+static void charge_inside(const struct core *c, struct decision *d, int64_t t, uint64_t id)
+{
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.reservation == id)
+			alloc_charge(c, d, t, a->r.id);
+}
+
+/* Its window opens. */
+static void keep_begin(const struct core *c, struct decision *d, int64_t t, struct reservation *r)
+{
+	uint16_t flavor;
+	int64_t rate = kept_now(c, r, &flavor);
+
+	charge_inside(c, d, t, r->id);
+	if (!r->spec.maint)
+		kept_until(r, t, rate, flavor);
+}
+
+/* Charge what was kept until now and nobody used inside. Nothing is kept from now on. */
+static void keep_end(const struct core *c, struct decision *d, int64_t t, struct reservation *r)
+{
+	uint32_t payer = reservation_payer(c, r);
+	int64_t idle;
+
+	if (!r->kept_ms)
+		return;
+	charge_inside(c, d, t, r->id);
+	kept_until(r, t, 0, 0);
+	r->kept_ms = 0;
+	idle = r->kept_rums - r->used_rums - r->idle_rums;
+	if (idle <= 0)
+		return;
+	r->idle_rums += idle;
+	if (!payer)
+		return;
+	usage_add(c, d, t, payer, member_of(c, r->owner, payer) ? r->owner : 0,
+		  &(struct usage_row){.flavor = r->kept_flavor, .idle_rums = idle});
+	stage_spend(c, d, t, payer, idle);
+}
+
 /* ---- commands --------------------------------------------------------------------------------------------- */
 
 static int windows_check(int64_t t, const struct window *w, uint32_t n, struct err *err)
@@ -1081,6 +1227,7 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 	}
 	d->result.id = old->id;
 	r = EDIT(c, d, RECORD_RESERVATION, reservation, old->id);
+	keep_end(c, d, t, r); /* by what it was until now */
 	w = arena_copy(&d->arena, old->spec.windows, old->spec.windows_n * sizeof *w);
 	n = old->spec.windows_n;
 	if (u->windows_n) {
@@ -1114,6 +1261,8 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 	rc = calendar_change(c, d, r, err);
 	if (rc)
 		return rc;
+	if (r->state == RESERVATION_ACTIVE)
+		keep_begin(c, d, t, r);
 	d->result.state = r->state;
 	TEXT_SET(d->result.text, r->spec.name);
 	return 0;
@@ -1130,6 +1279,7 @@ static void end(struct reservation *r, int64_t t, uint8_t state, const char *tex
 static int decide_delete(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
 {
 	const struct reservation *old = find(c, cmd->object.id, cmd->object.name, err);
+	struct reservation *r;
 
 	if (!old)
 		return err->code;
@@ -1143,8 +1293,9 @@ static int decide_delete(const struct core *c, int64_t t, const struct command *
 	if (reservation_terminal(old->state))
 		return 0; /* it ended by itself meanwhile: there is nothing left to do */
 	/* work inside goes on as what it is: in its project's quota, to its time limit */
-	end(EDIT(c, d, RECORD_RESERVATION, reservation, old->id), t, RESERVATION_CANCELLED,
-	    cmd->object.reason[0] ? cmd->object.reason : "deleted");
+	r = EDIT(c, d, RECORD_RESERVATION, reservation, old->id);
+	keep_end(c, d, t, r);
+	end(r, t, RESERVATION_CANCELLED, cmd->object.reason[0] ? cmd->object.reason : "deleted");
 	d->result.state = RESERVATION_CANCELLED;
 	return 0;
 }
@@ -1188,6 +1339,7 @@ static void window_over(const struct core *c, int64_t t, struct decision *d, str
 	uint32_t n = r->spec.windows_n;
 	struct window *w = arena_alloc(&d->arena, (n + 1) * sizeof *w); /* one more may come */
 
+	keep_end(c, d, t, r);
 	memcpy(w, r->spec.windows, n * sizeof *w);
 	if (!r->spec.overrun && !r->spec.flex)
 		EACH(c, allocs, alloc_s, a)
@@ -1225,6 +1377,7 @@ bool tick_reservation_timer(const struct core *c, int64_t t, struct decision *d,
 	case RESERVATION_CONFIRMED:
 		r->state = RESERVATION_ACTIVE;
 		r->used_ms = t;
+		keep_begin(c, d, t, r);
 		break;
 	default: window_over(c, t, d, r, t < window_of(r)->to_ms); break;
 	}
@@ -1246,7 +1399,7 @@ static bool part_lost(const struct core *c, const struct part *p)
 	const struct node_s *n = node_of(c, p->node);
 	uint64_t ok = 0;
 
-	if (!n || (n->r.state != NODE_READY && n->r.state != NODE_SUSPECT) || n->r.admin != NODE_ENABLED)
+	if (part_out(n))
 		return true;
 	for (uint32_t i = 0; i < n->r.devices_n; i++)
 		if (n->r.devices[i].health == DEVICE_OK)
@@ -1301,9 +1454,16 @@ bool sched_reservations(const struct core *c, int64_t t, struct decision *d)
 	EACH(c, reservations, reservation_s, rs) {
 		const struct reservation *r = &rs->r;
 		uint32_t lost;
+		uint16_t flavor;
+		int64_t rate;
 
 		if (!reservation_pins(r) || r->spec.maint)
 			continue; /* a node under maintenance is expected to go */
+		rate = r->state == RESERVATION_ACTIVE ? kept_now(c, r, &flavor) : 0;
+		if (rate != r->rate) { /* also one of a window that was open before such was charged */
+			kept_until(EDIT(c, d, RECORD_RESERVATION, reservation, r->id), t, rate, flavor);
+			return true;
+		}
 		lost = units_lost(c, r);
 		if (lost && r->spec.units && !r->spec.no_replace && replace(c, t, d, r, lost))
 			return true;
@@ -1386,6 +1546,12 @@ int reservation_check(const struct core *c, struct err *err)
 			inside += a->r.reservation == r->r.id;
 		if (inside != r->inside)
 			return err_set(err, ERR_CORRUPT, "a reservation's count of what is inside is wrong (%" PRIu64 ")",
+				       r->r.id);
+		if ((r->r.kept_ms || r->r.rate) && (r->r.state != RESERVATION_ACTIVE || r->r.spec.maint))
+			return err_set(err, ERR_CORRUPT, "a reservation is charged outside its window (%" PRIu64 ")", r->r.id);
+		if (r->r.idle_rums < 0 || r->r.used_rums < 0 || r->r.idle_rums > r->r.kept_rums ||
+		    (!r->r.kept_ms && r->r.kept_rums - r->r.used_rums > r->r.idle_rums))
+			return err_set(err, ERR_CORRUPT, "what idled in a reservation is not what was charged (%" PRIu64 ")",
 				       r->r.id);
 		if (!reservation_terminal(r->r.state) && !r->r.spec.windows_n)
 			return err_set(err, ERR_CORRUPT, "a reservation without a window (%" PRIu64 ")", r->r.id);

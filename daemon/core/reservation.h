@@ -54,6 +54,12 @@ void reservation_account(struct core *c, struct reservation_s *r, bool add);
 int64_t reservation_due(const struct reservation_s *r);
 /* A node leaves for good: its pins go with it. */
 void reservations_leave(const struct core *c, struct decision *d, uint32_t node);
+/* Work inside was charged so much. */
+void reservation_used(const struct core *c, struct decision *d, uint64_t id, int64_t rums);
+/* Which project pays for what idles in it; 0: none does. O(members, and projects if only users are named). */
+uint32_t reservation_payer(const struct core *c, const struct reservation *r);
+/* What it kept from others until t and what of it work inside used, in RU·ms, charged or not. O(allocations). */
+void reservation_uses(const struct core *c, int64_t t, const struct reservation *r, int64_t *ret_kept, int64_t *ret_used);
 /* Work inside is gone. */
 void reservation_left(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 

@@ -600,9 +600,9 @@ int64_t rums_of(const struct core *c, uint16_t flavor, uint8_t shape, uint32_t u
 
 /* ---- usage and whose turn it is (usage.c) -------------------------------------------------------- */
 struct usage *usage_edit(const struct core *c, struct decision *d, uint32_t qnode); /* created if there is none */
-/* Book RU·ms to the qnode of `a` and, if a job has it, to the job's user. */
-void usage_add(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t guaranteed,
-	       int64_t loan, int64_t refunded);
+/* Book what `more` has, RU·ms of one flavor, to a qnode and, unless it is 0, to a user in it. */
+void usage_add(const struct core *c, struct decision *d, int64_t t, uint32_t qnode, uint32_t user,
+	       const struct usage_row *more);
 /* What is left at `t` of `rums` as of `from_ms`: 2^-((t - from) / half-life). Both instants count as the start of
  * their 1024th of a half-life, so what was booked at different times keeps its order. O(1). */
 int64_t usage_decay(int64_t rums, int64_t from_ms, int64_t t);
@@ -802,6 +802,8 @@ int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass);
 /* A released stage that covers `hold`: 0 and its index (UINT32_MAX: the project has no grant), or the
  * reason (204, 401, 402). ret_left: the most any open stage has left. */
 int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);
+/* Spend RU·ms of the open stages of a project, in order; what they have not is not asked for. O(stages). */
+void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t project, int64_t rums);
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
 void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
 	      uint32_t parts_n);

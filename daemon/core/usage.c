@@ -128,18 +128,18 @@ static void users_book(struct usage *u, struct arena *arena, int64_t t, uint32_t
 	u->users_n = n;
 }
 
-void usage_add(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, int64_t guaranteed,
-	       int64_t loan, int64_t refunded)
+void usage_add(const struct core *c, struct decision *d, int64_t t, uint32_t qnode, uint32_t user,
+	       const struct usage_row *more)
 {
-	const struct job *j = a->owner_kind == OWNER_JOB ? peek(c, d, RECORD_JOB, a->owner) : NULL;
-	struct usage *u = usage_edit(c, d, a->qnode);
+	int64_t rums = more->guaranteed_rums + more->loan_rums + more->idle_rums - more->refunded_rums;
+	struct usage *u = usage_edit(c, d, qnode);
 	struct usage_row *row = NULL;
 
-	users_book(u, &d->arena, t, j ? j->owner : 0, guaranteed + loan - refunded);
-	u->decayed_rums = booked(u->decayed_rums, u->decayed_at_ms, t, guaranteed + loan - refunded);
+	users_book(u, &d->arena, t, user, rums);
+	u->decayed_rums = booked(u->decayed_rums, u->decayed_at_ms, t, rums);
 	u->decayed_at_ms = t;
 	for (uint32_t i = 0; i < u->rows_n; i++)
-		if (u->rows[i].flavor == a->flavor)
+		if (u->rows[i].flavor == more->flavor)
 			row = &u->rows[i];
 	if (!row) {
 		struct usage_row *rows = arena_alloc(&d->arena, (u->rows_n + 1) * sizeof *rows);
@@ -148,11 +148,12 @@ void usage_add(const struct core *c, struct decision *d, int64_t t, const struct
 			memcpy(rows, u->rows, u->rows_n * sizeof *rows);
 		u->rows = rows;
 		row = &rows[u->rows_n++];
-		row->flavor = a->flavor;
+		row->flavor = more->flavor;
 	}
-	row->guaranteed_rums += guaranteed;
-	row->loan_rums += loan;
-	row->refunded_rums += refunded;
+	row->guaranteed_rums += more->guaranteed_rums;
+	row->loan_rums += more->loan_rums;
+	row->refunded_rums += more->refunded_rums;
+	row->idle_rums += more->idle_rums;
 }
 
 /* ---- whose turn ------------------------------------------------------------------------------------------- */

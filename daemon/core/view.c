@@ -365,6 +365,7 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 					row.guaranteed_rums = qn->usage.rows[i].guaranteed_rums;
 					row.loan_rums = qn->usage.rows[i].loan_rums;
 					row.refunded_rums = qn->usage.rows[i].refunded_rums;
+					row.idle_rums = qn->usage.rows[i].idle_rums;
 				}
 			EACH(c, allocs, alloc_s, a) { /* what runs and is not yet booked */
 				int64_t run = a->r.start_ms && a->r.charged_until_ms < t ? t - a->r.charged_until_ms : 0;
@@ -377,7 +378,7 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 				else
 					row.guaranteed_rums += run;
 			}
-			if (!row.guaranteed_rums && !row.loan_rums && !row.refunded_rums)
+			if (!row.guaranteed_rums && !row.loan_rums && !row.refunded_rums && !row.idle_rums)
 				continue;
 			row.claims_done = qn->usage.claims_done;
 			row.claims_late = qn->usage.claims_late;
@@ -858,7 +859,7 @@ static void view_claims_fill(const struct core *c, int64_t t, struct view_claims
 	}
 }
 
-static void reservation_view_fill(const struct core *c, const struct reservation_s *rs, struct reservation_view *v)
+static void reservation_view_fill(const struct core *c, int64_t t, const struct reservation_s *rs, struct reservation_view *v)
 {
 	const struct reservation *r = &rs->r;
 
@@ -884,6 +885,9 @@ static void reservation_view_fill(const struct core *c, const struct reservation
 			text_add(v->nodes, sizeof v->nodes, ",", n->r.name);
 	}
 	v->units_here = reservation_units_here(c, r);
+	reservation_uses(c, t, r, &v->kept_rums, &v->used_rums);
+	if (reservation_payer(c, r))
+		core_qnode_path(c, reservation_payer(c, r), v->payer);
 	EACH(c, allocs, alloc_s, a) {
 		char who[32];
 
@@ -896,7 +900,7 @@ static void reservation_view_fill(const struct core *c, const struct reservation
 	}
 }
 
-static void view_reservations_fill(const struct core *c, const struct query *q, struct view_reservations *v,
+static void view_reservations_fill(const struct core *c, int64_t t, const struct query *q, struct view_reservations *v,
 				   struct arena *arena)
 {
 	v->items = arena_alloc(arena, c->reservations.count * sizeof *v->items);
@@ -904,7 +908,7 @@ static void view_reservations_fill(const struct core *c, const struct query *q, 
 		bool named = q->id ? r->r.id == q->id : !q->name[0] || !strcmp(q->name, r->r.spec.name);
 
 		if (named && (q->all || q->id || !reservation_terminal(r->r.state)))
-			reservation_view_fill(c, r, &v->items[v->items_n++]);
+			reservation_view_fill(c, t, r, &v->items[v->items_n++]);
 	}
 }
 
@@ -1091,7 +1095,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_TOKENS: FILL(view_tokens, view_tokens_fill(c, v, arena))
 	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
 	case QUERY_APPROVALS: FILL(view_approvals, view_approvals_fill(c, t, v, arena))
-	case QUERY_RESERVATIONS: FILL(view_reservations, (view_reservations_fill(c, q, v, arena), v->t_ms = t))
+	case QUERY_RESERVATIONS: FILL(view_reservations, (view_reservations_fill(c, t, q, v, arena), v->t_ms = t))
 	case QUERY_SHARES: FILL(view_shares, (view_shares_fill(c, t, q, v, arena), v->t_ms = t))
 	case QUERY_DEFICIT: FILL(view_deficit, view_deficit_fill(c, q, v, arena))
 #undef FILL

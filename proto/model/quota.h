@@ -75,6 +75,7 @@ struct usage_row {
 	int64_t guaranteed_rums;
 	int64_t loan_rums;
 	int64_t refunded_rums;
+	int64_t idle_rums; /* kept from others by its reservations and not used */
 };
 /* A claim of this node that came later than its recall time, kept after the claim has ended. */
 struct breach {

@@ -53,6 +53,13 @@ struct reservation {
 	uint32_t degraded; /* units (nodes when they are named) that are not to be had */
 	int64_t degraded_ms; /* since */
 	char end_text[TEXT_BYTES];
+	/* In RU·ms; a maintenance has none of these. What it kept, less what work inside used, is idle. */
+	int64_t kept_rums; /* kept from others in its windows, until kept_ms */
+	int64_t kept_ms;   /* 0: outside a window */
+	int64_t rate;      /* weight (1/1000) of the units it keeps since then */
+	uint16_t kept_flavor; /* it is booked under */
+	int64_t used_rums; /* charged to work inside */
+	int64_t idle_rums; /* charged to the project it is for; lags until the window ends or it changes */
 	struct reservation_spec spec;
 	uint32_t members_n;
 	struct reservation_member *members;

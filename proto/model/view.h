@@ -177,7 +177,7 @@ struct view_division {
 struct usage_view {
 	char path[TEXT_BYTES];
 	char flavor[FLAVOR_NAME_BYTES];
-	int64_t guaranteed_rums, loan_rums, refunded_rums;
+	int64_t guaranteed_rums, loan_rums, refunded_rums, idle_rums;
 	int64_t budget_left_rums; /* -1: no budget */
 	uint64_t claims_done, claims_late; /* recalls for it; every row of one project or provider carries the same */
 };
@@ -257,6 +257,9 @@ struct reservation_view {
 	uint32_t units_here; /* free for its members, or in their hands */
 	uint32_t units_used; /* by work inside */
 	char jobs[TEXT_BYTES];
+	int64_t kept_rums; /* from others until now */
+	int64_t used_rums; /* of it by work inside */
+	char payer[TEXT_BYTES]; /* is charged the rest; "": nobody */
 };
 struct view_reservations { uint64_t seq; int64_t t_ms; uint32_t items_n; struct reservation_view *items; };
 

@@ -56,7 +56,7 @@ SCHEMA(qnode);
 
 #define T struct usage_row
 FIELDS(usage_row) = {
-	F(1, flavor), F(2, guaranteed_rums), F(3, loan_rums), F(4, refunded_rums),
+	F(1, flavor), F(2, guaranteed_rums), F(3, loan_rums), F(4, refunded_rums), F(5, idle_rums),
 };
 #undef T
 SCHEMA(usage_row);
@@ -312,6 +312,8 @@ FIELDS(reservation) = {
 	SUB(10, spec, reservation_spec),
 	LIST(11, members, RESERVATION_MEMBERS_MAX, reservation_member),
 	LIST(12, parts, PARTS_PER_ALLOC_MAX, part),
+	F(13, kept_rums), F(14, kept_ms), F(15, rate), F(16, used_rums), F(17, idle_rums),
+	F(18, kept_flavor),
 };
 #undef T
 SCHEMA(reservation);

@@ -127,7 +127,7 @@ SCHEMA(view_division);
 #define T struct usage_view
 FIELDS(usage_view) = {
 	F(1, path), F(2, flavor), F(3, guaranteed_rums), F(4, loan_rums), F(5, refunded_rums),
-	F(6, budget_left_rums), F(7, claims_done), F(8, claims_late),
+	F(6, budget_left_rums), F(7, claims_done), F(8, claims_late), F(9, idle_rums),
 };
 #undef T
 SCHEMA(usage_view);
@@ -238,7 +238,7 @@ SCHEMA(view_claims);
 #define T struct reservation_view
 FIELDS(reservation_view) = {
 	SUB(1, reservation, reservation), F(2, state), F(3, owner), F(4, flavor), F(5, members),
-	F(6, nodes), F(7, units_here), F(8, units_used), F(9, jobs),
+	F(6, nodes), F(7, units_here), F(8, units_used), F(9, jobs), F(10, kept_rums), F(11, used_rums), F(12, payer),
 };
 #undef T
 SCHEMA(reservation_view);

@@ -982,6 +982,167 @@ static void an_idle_one_ends_if_it_said_so(void **state)
 	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
 }
 
+/* ---- what it costs ------------------------------------------------------------------------------------- */
+
+/* What the usage of lung says is idle, in RU·ms. */
+static int64_t idle_of_lung(const struct core_world *w)
+{
+	const struct usage *u = &qnode_of(w->core, cw_id(w, "public/health/cancer/lung"))->usage;
+	int64_t idle = 0;
+
+	for (uint32_t i = 0; i < u->rows_n; i++)
+		idle += u->rows[i].idle_rums;
+	return idle;
+}
+
+/* 8 for 2 h, of which a job of 4 has 1 h: lung pays its 4, and the 12 that others could not have. */
+static void what_idles_inside_is_charged(void **state)
+{
+	struct core_world *w = *state;
+	uint32_t lung = cw_id(w, "public/health/cancer/lung");
+	struct query q = {.type = QUERY_RESERVATIONS};
+	struct view_reservations v;
+	struct arena arena = {0};
+	uint64_t job;
+	int64_t from, job_ms, kept = 16 * HOUR;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 100);
+	cw_apply(w);
+	from = w->t + HOUR;
+	q.id = course(w, 8, from, from + 2 * HOUR);
+	cw_advance(w, from - w->t);
+	assert_int_equal(get(w, q.id)->state, RESERVATION_ACTIVE);
+	job = submit_into(w, w->alice, "lung", "course", 4, 90 * MIN);
+	cw_settle(w);
+	cw_advance(w, 30 * MIN);
+	cw_reload(w, 0);
+	cw_advance(w, from + 70 * MIN - w->t);
+	assert_int_equal(idle_of_lung(w), 0); /* at the end only */
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items[0].kept_rums, 8 * (w->t - from));
+	job_ms = w->t - core_alloc(w->core, core_job(w->core, job)->alloc)->start_ms;
+	assert_int_equal(v.items[0].used_rums, 4 * job_ms);
+	assert_string_equal(v.items[0].payer, "public/health/cancer/lung");
+	arena_done(&arena);
+	cw_exit(w, job, 0);
+	job_ms = core_job(w->core, job)->used_guaranteed_rums / 4;
+	assert_in_range(job_ms, HOUR, 75 * MIN);
+	assert_int_equal(get(w, q.id)->used_rums, 4 * job_ms);
+	cw_advance(w, from + 2 * HOUR - w->t);
+	assert_int_equal(get(w, q.id)->state, RESERVATION_ENDED);
+	assert_int_equal(idle_of_lung(w), kept - 4 * job_ms);
+	assert_int_equal(get(w, q.id)->idle_rums, kept - 4 * job_ms);
+	assert_int_equal(core_qnode(w->core, lung)->stages[0].spent_rums, kept); /* paid for once */
+	assert_int_equal(core_check(w->core, &w->err), 0);
+	cw_reload(w, HOUR);
+	assert_int_equal(idle_of_lung(w), kept - 4 * job_ms);
+}
+
+/* Only until it is given back; a new member pays from then on only; a budget is not overdrawn. */
+static void what_idles_is_charged_until_it_ends(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	struct text_ref heart;
+	uint64_t id, job;
+	int64_t used;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 3);
+	cw_apply(w);
+	id = course(w, 8, w->t, w->t + 8 * HOUR);
+	cw_advance(w, HOUR);
+	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = id;
+	(void)snprintf(heart.s, sizeof heart.s, "project:heart");
+	cmd.reservation_update.members = &heart;
+	cmd.reservation_update.members_n = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_in_range(idle_of_lung(w), 8 * HOUR - MIN, 8 * HOUR + MIN);
+	assert_int_equal(core_qnode(w->core, cw_id(w, "public/health/cancer/lung"))->stages[0].spent_rums, 3 * HOUR);
+	job = submit_into(w, w->bob, "heart", "course", 2, 4 * HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_advance(w, HOUR);
+	assert_int_equal(erase(w, w->operator, id), 0); /* the job goes on, and is its own affair from now on */
+	assert_in_range(get(w, id)->used_rums, 2 * HOUR - MIN, 2 * HOUR);
+	assert_int_equal(get(w, id)->idle_rums, get(w, id)->kept_rums - get(w, id)->used_rums);
+	assert_in_range(get(w, id)->kept_rums, 16 * HOUR - MIN, 16 * HOUR + MIN);
+	used = get(w, id)->used_rums;
+	cw_advance(w, 2 * HOUR);
+	cw_exit(w, job, 0);
+	assert_int_equal(get(w, id)->used_rums, used);
+	assert_in_range(get(w, id)->kept_rums, 16 * HOUR - MIN, 16 * HOUR + MIN);
+	assert_in_range(idle_of_lung(w), 8 * HOUR - MIN, 8 * HOUR + MIN);
+}
+
+/* Work that came before the window is its own affair until it opens; what others still have is not kept from them. */
+static void what_is_used_counts_inside_the_window_only(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t flex, late, job, other;
+	uint32_t node = 0;
+
+	order(w, &o, w->operator, "flex", w->t + HOUR, w->t + 3 * HOUR);
+	o.cmd.reservation_create.spec.flex = true;
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	flex = w->d.result.id;
+	job = submit_into(w, w->alice, "lung", "flex", 8, 4 * HOUR);
+	cw_settle(w);
+	assert_int_equal(core_alloc(w->core, core_job(w->core, job)->alloc)->reservation, flex);
+	other = cw_submit(w, w->bob, "heart", 4, 4 * HOUR);
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		node = on_node(w, other, n) ? n : node;
+	order(w, &o, w->operator, "late", w->t + HOUR, w->t + 3 * HOUR);
+	o.cmd.reservation_create.spec.ignore_jobs = true;
+	with_node(&o, node);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	late = w->d.result.id;
+	cw_advance(w, 2 * HOUR);
+	cw_exit(w, other, 0);
+	cw_advance(w, HOUR + MIN);
+	assert_int_equal(get(w, flex)->state, RESERVATION_ENDED);
+	assert_in_range(get(w, flex)->used_rums, 16 * HOUR - MIN, 16 * HOUR + MIN);
+	assert_in_range(get(w, late)->idle_rums, (4 + 8) * HOUR - MIN, (4 + 8) * HOUR + MIN);
+}
+
+/* Nobody ordered that broken hardware idles, nor pays for maintenance. */
+static void what_is_not_to_be_had_is_not_charged(void **state)
+{
+	struct core_world *w = *state;
+	struct order o;
+	uint64_t id, disks = maintenance(w, 1, w->t, w->t + HOUR);
+
+	order(w, &o, w->operator, "course", w->t, w->t + 2 * HOUR);
+	with_node(&o, 2);
+	with_node(&o, 3);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	id = w->d.result.id;
+	cw_advance(w, HOUR);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 3, "fan"), 0);
+	cw_advance(w, HOUR / 2);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 2, "fan"), 0);
+	cw_settle(w);
+	w->t += HOUR; /* sluisd was down when it was to end */
+	cw_settle(w);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_in_range(get(w, id)->idle_rums, 20 * HOUR - MIN, 20 * HOUR + MIN);
+	assert_int_equal(idle_of_lung(w), get(w, id)->idle_rums);
+	assert_int_equal(get(w, disks)->state, RESERVATION_ENDED);
+	assert_int_equal(get(w, disks)->kept_rums, 0);
+	id = course(w, 8, w->t, w->t + HOUR);
+	cw_advance(w, MIN);
+	w->t += 2 * HOUR;
+	cw_settle(w);
+	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
+	assert_in_range(get(w, id)->idle_rums, 8 * HOUR - MIN, 8 * HOUR);
+}
+
 /* ---- hardware -------------------------------------------------------------------------------------------- */
 
 static void a_node_that_fails_before_is_replaced(void **state)
@@ -1097,6 +1258,10 @@ int main(void)
 		STORY(a_window_that_was_slept_through),
 		STORY(what_is_prepared_too_late_does_not_start),
 		STORY(an_idle_one_ends_if_it_said_so),
+		STORY(what_idles_inside_is_charged),
+		STORY(what_idles_is_charged_until_it_ends),
+		STORY(what_is_used_counts_inside_the_window_only),
+		STORY(what_is_not_to_be_had_is_not_charged),
 		STORY(a_node_that_fails_before_is_replaced),
 		STORY(a_node_that_is_removed_takes_its_pins),
 		STORY(bad_orders_say_what_is_wrong),

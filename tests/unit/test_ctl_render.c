@@ -121,7 +121,8 @@ static void fill_rest(void)
 	reasons[1] = (struct reason_view){.code = REASON_BEHIND, .text = "others are before it", .elapsed_ms = 6 * MIN};
 	usages[0] = (struct usage_view){.path = "public/energy/grid-congestion/gridopt", .flavor = "h100-80g",
 					.guaranteed_rums = INT64_C(5204500) * 3600, .loan_rums = INT64_C(1877000) * 3600,
-					.refunded_rums = INT64_C(140500) * 3600, .budget_left_rums = INT64_C(2040000) * 3600};
+					.refunded_rums = INT64_C(140500) * 3600, .idle_rums = INT64_C(12000) * 3600,
+					.budget_left_rums = INT64_C(2040000) * 3600};
 	usages[1] = (struct usage_view){.path = "private/company/bluecloud", .flavor = "h100-80g",
 					.guaranteed_rums = INT64_C(36384000) * 3600, .budget_left_rums = -1};
 }
@@ -288,10 +289,10 @@ static void test_node_and_usage_screens(void **state)
 	      "n006  ready  leaf2  h100-80g    8     8     0    0  96/96     2s  recall of 8, due 14:08\n"
 	      "1 node: 1 ready\n");
 	shows("usage",
-	      "PROJECT                                GUARANTEED     LOAN  REFUNDED  BUDGET LEFT\n"
-	      "public/energy/grid-congestion/gridopt     5,204.5  1,877.0     140.5      2,040.0\n"
+	      "PROJECT                                GUARANTEED     LOAN  REFUNDED  IDLE  BUDGET LEFT\n"
+	      "public/energy/grid-congestion/gridopt     5,204.5  1,877.0     140.5  12.0      2,040.0\n"
 	      "GPU-hours of weight 1; as of seq 48,213\n");
-	shows("usage --by side --no-header", "public    5,204.5  1,877.0  140.5  -\nprivate  36,384.0      0.0    0.0  -\n");
+	shows("usage --by side --no-header", "public    5,204.5  1,877.0  140.5  12.0  -\nprivate  36,384.0      0.0    0.0   0.0  -\n");
 }
 
 /* ---- plain ----------------------------------------------------------------------------------- */
