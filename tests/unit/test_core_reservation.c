@@ -990,8 +990,10 @@ static int64_t idle_of_lung(const struct core_world *w)
 	const struct usage *u = &qnode_of(w->core, cw_id(w, "public/health/cancer/lung"))->usage;
 	int64_t idle = 0;
 
-	for (uint32_t i = 0; i < u->rows_n; i++)
+	for (uint32_t i = 0; i < u->rows_n; i++) {
+		assert_int_not_equal(u->rows[i].flavor, 0);
 		idle += u->rows[i].idle_rums;
+	}
 	return idle;
 }
 
@@ -1048,6 +1050,9 @@ static void what_idles_is_charged_until_it_ends(void **state)
 	int64_t used;
 
 	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 3);
+	cw_stage(w, CW_LUNG, "locked", STAGE_LOCKED, 100);
+	cw_stage(w, CW_LUNG, "later", STAGE_RELEASED, 100);
+	w->stage[CW_LUNG][2].from_ms = w->t + 9 * HOUR;
 	cw_apply(w);
 	id = course(w, 8, w->t, w->t + 8 * HOUR);
 	cw_advance(w, HOUR);
@@ -1059,6 +1064,8 @@ static void what_idles_is_charged_until_it_ends(void **state)
 	assert_int_equal(cw_do(w, &cmd), 0);
 	assert_in_range(idle_of_lung(w), 8 * HOUR - MIN, 8 * HOUR + MIN);
 	assert_int_equal(core_qnode(w->core, cw_id(w, "public/health/cancer/lung"))->stages[0].spent_rums, 3 * HOUR);
+	for (uint32_t i = 1; i < 3; i++)
+		assert_int_equal(core_qnode(w->core, cw_id(w, "public/health/cancer/lung"))->stages[i].spent_rums, 0);
 	job = submit_into(w, w->bob, "heart", "course", 2, 4 * HOUR);
 	cw_settle(w);
 	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
@@ -1141,6 +1148,36 @@ static void what_is_not_to_be_had_is_not_charged(void **state)
 	cw_settle(w);
 	assert_int_equal(get(w, id)->state, RESERVATION_ENDED);
 	assert_in_range(get(w, id)->idle_rums, 8 * HOUR - MIN, 8 * HOUR);
+}
+
+/* One for a user is charged to the project that the user is in; books that do not add up are found. */
+static void a_users_project_pays(void **state)
+{
+	struct core_world *w = *state;
+	struct reservation wrong;
+	struct order o;
+	struct fact fact = {.kind = RECORD_RESERVATION, .reservation = &wrong};
+
+	order(w, &o, w->operator, "mine", w->t, w->t + HOUR);
+	with_gpus(&o, 8);
+	(void)snprintf(o.member[0].s, TEXT_BYTES, "user:alice");
+	o.cmd.reservation_create.members_n = 1;
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	fact.id = w->d.result.id;
+	cw_advance(w, HOUR);
+	assert_in_range(idle_of_lung(w), 8 * HOUR - MIN, 8 * HOUR);
+	assert_int_equal(core_check(w->core, &w->err), 0);
+	wrong = *get(w, fact.id);
+	wrong.kept_rums += HOUR; /* and nobody was charged */
+	core_apply(w->core, &fact);
+	assert_int_equal(core_check(w->core, &w->err), ERR_CORRUPT);
+	wrong.kept_rums -= HOUR;
+	wrong.rate = 8000; /* after its window */
+	core_apply(w->core, &fact);
+	assert_int_equal(core_check(w->core, &w->err), ERR_CORRUPT);
+	wrong.rate = 0;
+	core_apply(w->core, &fact);
+	assert_int_equal(core_check(w->core, &w->err), 0);
 }
 
 /* ---- hardware -------------------------------------------------------------------------------------------- */
@@ -1262,6 +1299,7 @@ int main(void)
 		STORY(what_idles_is_charged_until_it_ends),
 		STORY(what_is_used_counts_inside_the_window_only),
 		STORY(what_is_not_to_be_had_is_not_charged),
+		STORY(a_users_project_pays),
 		STORY(a_node_that_fails_before_is_replaced),
 		STORY(a_node_that_is_removed_takes_its_pins),
 		STORY(bad_orders_say_what_is_wrong),
