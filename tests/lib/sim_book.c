@@ -171,7 +171,8 @@ static void stage_rules(struct sim *s, uint16_t command, const struct qnode *old
 		sim_violation(s, "I5: what %s has spent becomes less", now->name);
 }
 
-/* When one attempt alone is settled, and it was guaranteed throughout, its price is known without the core. */
+/* When one attempt alone is settled, and it was guaranteed throughout, its price is known without the core; not where
+ * a reservation ends with it, whose idle devices its project pays, too. */
 static void settle_rules(struct sim *s, const struct decision *d)
 {
 	const struct job *old = NULL, *now = NULL;
@@ -180,6 +181,8 @@ static void settle_rules(struct sim *s, const struct decision *d)
 	uint32_t settled = 0;
 
 	for (uint32_t i = 0; i < d->facts_n; i++) {
+		if (d->facts[i].kind == RECORD_RESERVATION)
+			return;
 		const struct job *o = d->facts[i].kind == RECORD_JOB ? core_job(s->d.core, d->facts[i].id) : NULL;
 
 		if (!o || !d->facts[i].any || !o->held_rums || d->facts[i].job->held_rums == o->held_rums)
