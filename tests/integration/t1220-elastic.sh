@@ -56,6 +56,7 @@ ok "three nodes" wait_for 120 ready
 
 # ---- it grows
 task='echo "rank $RANK of $WORLD_SIZE nodes $SLUIS_NUM_NODES_MIN:$SLUIS_NUM_NODES_MAX pet $PET_NNODES class $SLUIS_CLASS at $MASTER_ADDR:$MASTER_PORT"
+trap : TERM # the signal that comes with a notice must not end it before it has said what it read
 while read -r line; do echo "notice $line"; done <&"$SLUIS_NOTICE_FD"'
 job=$(eva -q submit -A lungnet --flavor h100-80g --gpus 8-24 -t 1h -- bash -c "$task")
 size() { ctl queue "$job" --plain --columns size; }
