@@ -438,18 +438,23 @@ static int64_t parts_devices(const struct part *parts, uint32_t n, uint8_t shape
 	return devices;
 }
 
+/* Guaranteed work, until it is gone: nodes as nodes, else single devices. */
+static void firm_take(struct plan_flavor *f, uint8_t shape, uint32_t parts_n, int64_t until_ms, int64_t devices, int64_t sign)
+{
+	take(&f->firm, 0, until_ms, devices);
+	if (shape == SHAPE_NODE)
+		take(&f->whole, 0, until_ms, sign * parts_n);
+	else
+		take(&f->single, 0, until_ms, devices);
+}
+
 static void alloc_take(struct plan_flavor *plan, const struct alloc_s *a, int64_t sign)
 {
 	int64_t devices = sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape);
 
 	take(&plan[a->r.flavor].total, 0, a->until_ms, devices);
-	if (a->r.klass != CLASS_GUARANTEED)
-		return;
-	take(&plan[a->r.flavor].firm, 0, a->until_ms, devices);
-	if (a->r.shape == SHAPE_NODE)
-		take(&plan[a->r.flavor].whole, 0, a->until_ms, sign * a->r.parts_n);
-	else
-		take(&plan[a->r.flavor].single, 0, a->until_ms, devices);
+	if (a->r.klass == CLASS_GUARANTEED)
+		firm_take(&plan[a->r.flavor], a->r.shape, a->r.parts_n, a->until_ms, devices, sign);
 }
 
 static void alloc_overlaps(struct core *c, const struct alloc_s *a, int sign)
@@ -477,13 +482,8 @@ static void claim_take(struct plan_flavor *plan, const struct claim_s *m, int64_
 	int64_t devices = sign * parts_devices(m->r.parts, m->r.parts_n, m->r.shape);
 
 	take(&plan[m->r.flavor].total, m->r.deadline_ms, m->until_ms, devices);
-	if (m->r.klass != CLASS_GUARANTEED)
-		return;
-	take(&plan[m->r.flavor].firm, 0, m->until_ms, devices);
-	if (m->r.shape == SHAPE_NODE)
-		take(&plan[m->r.flavor].whole, 0, m->until_ms, sign * m->r.parts_n);
-	else
-		take(&plan[m->r.flavor].single, 0, m->until_ms, devices);
+	if (m->r.klass == CLASS_GUARANTEED)
+		firm_take(&plan[m->r.flavor], m->r.shape, m->r.parts_n, m->until_ms, devices, sign);
 }
 
 void plan_claim(struct core *c, struct claim_s *m, bool add)
