@@ -297,15 +297,11 @@ static void a_lease_that_extends_itself_stays_clear(void **state)
 	}
 }
 
-/* Work that was there stays, but its term is not extended: whoever renews then is promised the rest of it. */
-static void a_holder_is_not_told_more_than_it_gets(void **state)
+/* Eight devices for four hours at a time, told for two. */
+static uint64_t lease_that_extends_itself(struct core_world *w, uint32_t *ret_node)
 {
-	struct core_world *w = *state;
 	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
-	struct renew_result told;
 	uint64_t lease;
-	uint32_t node = 0;
-	struct order o;
 
 	cmd.lease_request.spec.term_ms = 4 * HOUR;
 	cmd.lease_request.spec.ttl_ms = 2 * HOUR;
@@ -315,7 +311,20 @@ static void a_holder_is_not_told_more_than_it_gets(void **state)
 	cw_settle(w);
 	for (uint32_t n = 1; n <= 4; n++)
 		if (cw_alloc_of(w, OWNER_LEASE, lease)->parts[0].node == w->node[n].id)
-			node = n;
+			*ret_node = n;
+	return lease;
+}
+
+/* Work that was there stays, but its term is not extended: whoever renews then is promised the rest of it. */
+static void a_holder_is_not_told_more_than_it_gets(void **state)
+{
+	struct core_world *w = *state;
+	struct renew_result told;
+	uint64_t lease;
+	uint32_t node = 0;
+	struct order o;
+
+	lease = lease_that_extends_itself(w, &node);
 	order(w, &o, w->operator, "disks", w->t + 5 * HOUR, w->t + 6 * HOUR);
 	o.cmd.reservation_create.spec.maint = o.cmd.reservation_create.spec.ignore_jobs = true;
 	with_node(&o, node);
@@ -337,22 +346,13 @@ static void a_holder_is_not_told_more_than_it_gets(void **state)
 static void a_reservation_takes_nothing_that_a_holder_was_told(void **state)
 {
 	struct core_world *w = *state;
-	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
 	struct renew_result told, again;
 	uint64_t lease;
 	uint32_t node = 0;
 	struct order o;
 	int64_t end;
 
-	cmd.lease_request.spec.term_ms = 4 * HOUR;
-	cmd.lease_request.spec.ttl_ms = 2 * HOUR;
-	cmd.lease_request.spec.auto_extend = true;
-	assert_int_equal(cw_do(w, &cmd), 0);
-	lease = w->d.result.id;
-	cw_settle(w);
-	for (uint32_t n = 1; n <= 4; n++)
-		if (cw_alloc_of(w, OWNER_LEASE, lease)->parts[0].node == w->node[n].id)
-			node = n;
+	lease = lease_that_extends_itself(w, &node);
 	for (uint64_t seq = 1; seq <= 2; seq++) {
 		told = cw_renew(w, w->acme, lease, seq);
 		assert_int_equal(told.code, 0);
