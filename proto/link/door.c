@@ -30,6 +30,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
+#include "proto/link/guarded.h"
 #include "proto/link/impl.h"
 #include "proto/link/loop.h"
 
@@ -201,6 +202,7 @@ int link_ctx_new(const struct link_ctx_opts *opts, struct link_ctx **ret_ctx, st
 	int rc;
 
 	ENSURE(pthread_mutex_init(&ctx->lock, NULL) == 0);
+	guarded_use();
 	ctx->zmq = zmq_ctx_new();
 	if (ctx->zmq == NULL) {
 		link_ctx_free(ctx);

@@ -581,6 +581,7 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     multiprocessing.set_start_method("fork")
+    os.environ.pop("LD_PRELOAD", None)    # for the clients, see storm.mk; sluisd runs as it is
     if sys.argv[1:2] == ["--soak"]:
         return soak(float(sys.argv[2]), int(sys.argv[3]))
     if sys.argv[1:2] == ["--hostile"]:
