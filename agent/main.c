@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/hooks.h"
 #include "agent/shell.h"
 #include "proto/base/ensure.h"
 #include "proto/base/failpoint.h"
@@ -49,6 +50,8 @@ struct options {
 	const char *checks[DEVICES_PER_NODE_MAX], *nvml; /* --check-device, asked by ourselves */
 	size_t checks_n;
 	uint64_t since_us;
+	const char *hooks; /* --run-hooks, likewise */
+	int64_t limit_ms;
 	struct arena arena;
 };
 
@@ -96,7 +99,7 @@ void shell_look(struct shell *s, const char *name)
 		log_event(LOG_WARNING, "task_unreadable", "task=%s error=%s", name, log_quote(err.msg));
 		return;
 	}
-	if (launch_check_changed(s, name, &e))
+	if (launch_check_changed(s, name, &e) || hook_changed(s, name, &e))
 		return;
 	switch (e.state) {
 	case EXEC_NONE: st.state = TASK_NONE; break;
@@ -213,6 +216,8 @@ static void perform_one(struct shell *s, const struct action *act)
 	case ACTION_PORT: launch_port(s, act); break;
 	case ACTION_HEALTH: launch_health(s, act); break;
 	case ACTION_SCRUB: scrub_start(s, act->alloc, act->part); break;
+	case ACTION_HOOK: hook_start(s, act); break;
+	case ACTION_HOOK_FORGET: hook_forget(s, act); break;
 	case ACTION_HELLO: send_hello(s); break;
 	case ACTION_REPORT:
 		agent_fill_report(s->agent, shell_now(), &body.report);
@@ -692,6 +697,8 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 		code = open_exec(s, err);
 	if (!code)
 		code = confine_open(s, err);
+	if (!code)
+		code = hooks_check(s, err);
 	if (code)
 		return code;
 	cfg.incarnation = incarnation;
@@ -714,6 +721,8 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	if (cfg.backoff_ms > cfg.backoff_max_ms)
 		cfg.backoff_ms = cfg.backoff_max_ms;
 	cfg.scrub = s->local->devices_here;
+	cfg.prolog = s->conf.exec.prolog != NULL;
+	cfg.epilog = s->conf.exec.epilog != NULL;
 	cfg.unkillable_ms = s->conf.exec.unkillable_ms;
 	cfg.epoch_of = epoch_of;
 	s->started_us = (uint64_t)(mono_now().ns / 1000);
@@ -723,6 +732,7 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	table_each_row(s->table, load_row, &load);
 	exec_list(s->exec, look_each, s);
 	agent_ready(s->agent, shell_now());
+	s->hooks_open = true;
 	log_event(LOG_INFO, "state", "rows=%" PRIu32 " tasks=%zu incarnation=%" PRIu64 " epoch=%" PRIu64, agent_rows(s->agent),
 		  exec_count(s->exec), incarnation, cfg.epoch_seen);
 	return 0;
@@ -897,6 +907,7 @@ static void shell_done(struct shell *s)
 	if (s->loop) {
 		launch_health_done(s);
 		scrub_done(s);
+		hooks_done(s);
 		loop_timer_cancel(s->loop, &s->tick);
 		loop_timer_cancel(s->loop, &s->watchdog);
 		loop_timer_cancel(s->loop, &s->sweep);
@@ -918,6 +929,7 @@ static void shell_done(struct shell *s)
 	exec_close(s->exec);
 	table_close(s->table);
 	arena_done(&s->starts_arena);
+	free(s->self);
 	free(s->units_dir);
 	free(s->payload_dir);
 	free(s->hosts_dir);
@@ -1033,7 +1045,7 @@ static void add_set(struct options *o, const char *fmt, const char *value)
 /* 0; -1: stop with EXIT_FINE; EXIT_USAGE. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { O_CHECK_DEVICE = 256, O_NVML, O_SINCE, O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_NEW_KEY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
+	enum { O_CHECK_DEVICE = 256, O_NVML, O_SINCE, O_RUN_HOOKS, O_LIMIT, O_CONFIG = 1, O_SET, O_TOPOLOGY, O_SYNTHETIC, O_GPUS, O_NODE, O_JOIN, O_JOIN_ONLY, O_NEW_KEY, O_CHECK, O_FENCE, O_RECONNECT, O_LOG,
 	       O_HELP, O_VERSION };
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, O_CONFIG}, {"set", required_argument, NULL, O_SET},
@@ -1045,7 +1057,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{"fence-after", required_argument, NULL, O_FENCE}, {"reconnect-max", required_argument, NULL, O_RECONNECT},
 		{"log", required_argument, NULL, O_LOG}, {"help", no_argument, NULL, O_HELP},
 		{"version", no_argument, NULL, O_VERSION}, {"check-device", required_argument, NULL, O_CHECK_DEVICE},
-		{"nvml", required_argument, NULL, O_NVML}, {"since", required_argument, NULL, O_SINCE}, {NULL, 0, NULL, 0},
+		{"nvml", required_argument, NULL, O_NVML}, {"since", required_argument, NULL, O_SINCE},
+		{"run-hooks", required_argument, NULL, O_RUN_HOOKS}, {"limit-ms", required_argument, NULL, O_LIMIT}, {NULL, 0, NULL, 0},
 	};
 	struct err err = {0};
 	int c, level, code = 0;
@@ -1079,6 +1092,8 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case O_NVML: o->nvml = optarg; break;
 		case O_SINCE: o->since_us = strtoull(optarg, NULL, 10); break;
+		case O_RUN_HOOKS: o->hooks = optarg; break;
+		case O_LIMIT: o->limit_ms = (int64_t)strtoull(optarg, NULL, 10); break;
 		case O_HELP: usage(stdout); return -1;
 		case O_VERSION: (void)puts(program); return -1;
 		default: usage(stderr); return EXIT_USAGE;
@@ -1125,6 +1140,10 @@ int main(int argc, char **argv)
 	if (opts.checks_n) {
 		arena_done(&opts.arena);
 		return scrub_answer(opts.checks, opts.checks_n, opts.nvml, opts.since_us);
+	}
+	if (opts.hooks) {
+		arena_done(&opts.arena);
+		return hooks_run(opts.hooks, opts.limit_ms);
 	}
 	if (load_config(&opts, &s.conf) != 0) {
 		arena_done(&opts.arena);

@@ -94,6 +94,9 @@ struct shell {
 	struct loop_timer tick, watchdog, sweep;
 	struct pay *pays;
 	uint64_t pays_idle;
+	char *self; /* this program */
+	struct hook_run *hooks;
+	bool hooks_open; /* the core is ready to hear of them */
 	struct check *checks;
 	uint64_t checks_made; /* names of health commands; above those of earlier lives */
 	struct reader *readers;
@@ -141,6 +144,15 @@ void scrub_start(struct shell *s, uint64_t alloc, uint16_t part);
 void scrub_done(struct shell *s);
 /* `sluis-agent --check-device`: say on stdout what is found. Returns the exit status. */
 int scrub_answer(const char *const *devices, size_t n, const char *nvml, uint64_t since_us);
+
+/* ---- hooks.c: the site's programs before and after ---- */
+/* Once: are the folders that are configured fit to be used? ERR_CONFIG. */
+int hooks_check(struct shell *s, struct err *err) NODISCARD;
+void hook_start(struct shell *s, const struct action *action);
+void hook_forget(struct shell *s, const struct action *action);
+/* Was it a prolog or epilog that changed? Then it has been dealt with. */
+bool hook_changed(struct shell *s, const char *name, const struct exec_status *st) NODISCARD;
+void hooks_done(struct shell *s);
 
 /* ---- launch.c: payloads, and making tasks of them ---- */
 struct pay *launch_payload(struct shell *s, const uint8_t hash[32]); /* NULL: not at hand */

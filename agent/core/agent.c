@@ -1,10 +1,10 @@
 /* agent.c - see agent.h
  *
- *   ABSENT ──checks, payload, port──▶ PREPARED ──RUN──▶ RUNNING ──all ended, or one failed──▶ EXITED
- *      │ a check fails                    │               │ shim lost, processes left ⇄ UNKNOWN  │
- *      ▼                                  │               │                                      │
- *   FAILED ───────────────── STOP ────────┴───────────────┴──────── STOP ────────────────────────┤
- *                  notice, SIGTERM, SIGKILL ─▶ (UNKILLABLE) ─▶ no process left ─▶ devices idle ─▶ RELEASED
+ *   ABSENT ──checks, prolog, payload, port──▶ PREPARED ──RUN──▶ RUNNING ──all ended, or one failed──▶ EXITED
+ *      │ one of them fails                       │               │ shim lost, processes left ⇄ UNKNOWN  │
+ *      ▼                                         │               │                                      │
+ *   FAILED ──────────────────────── STOP ────────┴───────────────┴──────── STOP ────────────────────────┤
+ *        notice, SIGTERM, SIGKILL ─▶ (UNKILLABLE) ─▶ no process left ─▶ epilog ─▶ devices idle ─▶ RELEASED
  *   any but RELEASED ──other boot id──▶ LOST                        RELEASED, LOST ──acknowledged──▶ no row
  *
  * row_step() moves one unit as far as it goes; every input that touches a unit ends in it. Actions wait in
@@ -41,6 +41,8 @@ enum {
 	REPORT_ROWS_PER_MS = 16,
 	SCRUB_AGAIN_MS = 250, /* a driver needs a moment to take back memory; then ever longer */
 	SCRUB_AGAIN_MAX_MS = 10000,
+	EPILOG_AGAIN_MS = 10000, /* after one that failed; then ever longer */
+	EPILOG_AGAIN_MAX_MS = 300000,
 	EXIT_CANNOT = 126,  /* as a shell says: found, but cannot be run */
 };
 
@@ -339,6 +341,11 @@ static uint32_t run_of(const struct row *r)
 	return r->unit.kind == UNIT_SERVICE ? r->restarts : 0;
 }
 
+static void push_hook(struct agent *a, enum action_type type, const struct row *r, enum hook hook, enum hook_how how)
+{
+	push(a, &(struct action){.type = type, .alloc = r->unit.alloc, .part = r->unit.part, .hook = hook, .value = how});
+}
+
 /* Every task and command of a unit that the execution layer may know. */
 static void release_all(struct agent *a, struct row *r)
 {
@@ -354,6 +361,10 @@ static void release_all(struct agent *a, struct row *r)
 		extra_name(r, r->extras[i].id, name);
 		push_named(a, ACTION_RELEASE, r, name);
 	}
+	if (r->prologued)
+		push_hook(a, ACTION_HOOK_FORGET, r, HOOK_PROLOG, HOOK_WAIT);
+	if (a->cfg.epilog && row_touched(r))
+		push_hook(a, ACTION_HOOK_FORGET, r, HOOK_EPILOG, HOOK_WAIT);
 	push_unit(a, ACTION_CLEAN, r, 0);
 }
 
@@ -410,6 +421,22 @@ static bool check(struct agent *a, struct agent_now now, struct row *r)
 	}
 	raise_epochs(a, r);
 	return true;
+}
+
+/* Has the prolog succeeded, or is there none? Begins it if need be; the answer leads back to row_step. */
+static bool prolog_fine(struct agent *a, struct row *r, enum hook_how how)
+{
+	if (r->prolog == HOOK_FINE || (!a->cfg.prolog && !r->prologued))
+		return true;
+	if (r->prolog != HOOK_NOT)
+		return false;
+	r->prolog = HOOK_RUNS;
+	if (!r->prologued) {
+		r->prologued = true;
+		keep(a, r, true); /* before it leaves: who comes back has to know that there may be one */
+	}
+	push_hook(a, ACTION_HOOK, r, HOOK_PROLOG, how);
+	return false;
 }
 
 static bool wants_port(const struct row *r)
@@ -707,7 +734,7 @@ static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, 
 /* Are its devices fit for the next one? Asks if that is not known; the answer leads back here. */
 static bool proven(struct agent *a, struct agent_now now, struct row *r)
 {
-	if (!a->cfg.scrub || !r->unit.devices_n || !r->started || r->scrubbed)
+	if (!a->cfg.scrub || !r->unit.devices_n || !row_touched(r) || r->scrubbed)
 		return true;
 	if (r->scrubbing || now.ms < r->scrub_at_ms)
 		return false;
@@ -715,6 +742,21 @@ static bool proven(struct agent *a, struct agent_now now, struct row *r)
 	if (!r->scrub_begin_ms)
 		r->scrub_begin_ms = now.ms;
 	push_unit(a, ACTION_SCRUB, r, 0);
+	return false;
+}
+
+/* Has what the prolog and the tasks did been undone? As for proven(). A prolog that runs is waited for: it is not
+ * killed halfway for work that is not wanted any more. */
+static bool epilog_fine(struct agent *a, struct agent_now now, struct row *r)
+{
+	if (r->state == UNIT_ABSENT && r->prologued && !prolog_fine(a, r, HOOK_WAIT))
+		return false;
+	if (!a->cfg.epilog || !row_touched(r) || r->epilog == HOOK_FINE)
+		return true;
+	if (r->epilog == HOOK_RUNS || now.ms < r->epilog_at_ms)
+		return false;
+	push_hook(a, ACTION_HOOK, r, HOOK_EPILOG, r->epilog == HOOK_FAILED ? HOOK_ANEW : HOOK_TAKE);
+	r->epilog = HOOK_RUNS;
 	return false;
 }
 
@@ -740,7 +782,7 @@ static void resize_tell(struct agent *a, struct row *r)
 
 static void finish(struct agent *a, struct agent_now now, struct row *r)
 {
-	if (!proven(a, now, r))
+	if (!epilog_fine(a, now, r) || !proven(a, now, r))
 		return;
 	if (r->unit.kind == UNIT_SERVICE && r->tasks_n && r->tasks[0].st.state == TASK_ENDED)
 		note_exit(r, &r->tasks[0].st);
@@ -802,7 +844,7 @@ static void exits(struct agent *a, struct agent_now now, struct row *r)
 	if (r->unit.kind == UNIT_SERVICE || !r->tasks_n || r->state == UNIT_FAILED)
 		return;
 	if (r->state == UNIT_UNKILLABLE) {
-		if (r->scrub_begin_ms && over(a, now, r)) /* it was a device that could not be had back */
+		if (over(a, now, r)) /* it was a device that could not be had back, or the epilog */
 			finish(a, now, r);
 		return;
 	}
@@ -836,6 +878,8 @@ static void row_step(struct agent *a, struct agent_now now, struct row *r)
 		if (!r->checked && !check(a, now, r))
 			return;
 		r->checked = true;
+		if (!prolog_fine(a, r, a->cfg.prolog ? HOOK_TAKE : HOOK_WAIT))
+			return;
 		if (row_runs(r) && !hash_zero(r->unit.payload) && !r->fetched) {
 			if (!r->fetching) {
 				r->fetching = true;
@@ -854,6 +898,8 @@ static void row_step(struct agent *a, struct agent_now now, struct row *r)
 		}
 		set_state(a, now, r, UNIT_PREPARED);
 		keep(a, r, true); /* before it is told: see desired_unit */
+		if (r->prologued)
+			push_hook(a, ACTION_HOOK_FORGET, r, HOOK_PROLOG, HOOK_WAIT);
 	}
 	if (r->state == UNIT_PREPARED && r->unit.phase == UNIT_RUN)
 		run(a, now, r);
@@ -1231,6 +1277,31 @@ void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint1
 		agent_greet_again(a, now); /* health travels with the greeting, and `released` in the same one */
 }
 
+void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool ok, const char *text)
+{
+	struct row *r = row_find(a, alloc, part);
+	uint8_t *step = r ? hook == HOOK_PROLOG ? &r->prolog : &r->epilog : NULL;
+
+	if (!step || *step != HOOK_RUNS || row_final(r))
+		return;
+	*step = ok ? HOOK_FINE : HOOK_FAILED;
+	if (!ok) {
+		keep(a, r, true);
+		if (hook == HOOK_PROLOG) {
+			r->unfit = true;
+			fail(a, now, r, text);
+		} else {
+			r->epilog_every_ms = r->epilog_every_ms ? r->epilog_every_ms * 2 : EPILOG_AGAIN_MS;
+			if (r->epilog_every_ms > EPILOG_AGAIN_MAX_MS)
+				r->epilog_every_ms = EPILOG_AGAIN_MAX_MS;
+			r->epilog_at_ms = now.ms + r->epilog_every_ms;
+			(void)snprintf(r->text, sizeof r->text, "%s", text);
+			set_state(a, now, r, UNIT_UNKILLABLE);
+		}
+	}
+	row_step(a, now, r);
+}
+
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step)
 {
 	struct row *r = row_find(a, alloc, part);
@@ -1454,6 +1525,10 @@ void agent_report_ack(struct agent *a, struct agent_now now, const struct msg_re
 		if (!r || r->state != m->rows[i].state)
 			continue;
 		r->acked_state = r->state;
+		if (r->unfit) { /* who enables the node again is not overruled */
+			r->unfit = false;
+			keep(a, r, false);
+		}
 		if (row_final(r))
 			row_remove(a, r);
 	}
@@ -1492,6 +1567,10 @@ static int64_t row_next(const struct agent *a, const struct row *r)
 	if (row_final(r))
 		return next;
 	next = sooner(next, r->look_ms);
+	if (r->prolog == HOOK_RUNS || r->epilog == HOOK_RUNS)
+		return next; /* nothing moves before it has ended */
+	if (r->epilog == HOOK_FAILED)
+		return sooner(next, r->epilog_at_ms);
 	if (r->scrub_begin_ms) /* all has ended; only its devices are waited for */
 		return r->scrubbing || r->scrubbed ? next : sooner(next, r->scrub_at_ms);
 	if (r->unit.phase == UNIT_STOP && r->stop_at_ms) {
@@ -1605,7 +1684,7 @@ void agent_tick(struct agent *a, struct agent_now now)
 static bool behind_sync(enum action_type type)
 {
 	return type == ACTION_START || type == ACTION_RELEASE || type == ACTION_CLEAN || type == ACTION_FORGET ||
-	       type == ACTION_REPORT || type == ACTION_HELLO || type == ACTION_HEARTBEAT;
+	       type == ACTION_HOOK || type == ACTION_HOOK_FORGET || type == ACTION_REPORT || type == ACTION_HELLO || type == ACTION_HEARTBEAT;
 }
 
 /* One record for the table, the word that no row is missing behind the rows; false when all are out. A row goes before the epochs it raised: if we die in between,

@@ -17,6 +17,8 @@
  *  - Only STOP ends a unit, or `stop_on_disconnect` after a long silence; a unit that is no longer
  *    listed, or whose state cannot be told, runs on. Phases only move forward. (R5, R8)
  *  - RELEASED is said of devices only when they were proven idle; one that is broken is told as such with it.
+ *  - Nothing of a unit starts before its prolog has succeeded, and what a prolog or a task may have touched is not
+ *    RELEASED before the epilog has succeeded. A prolog is begun once per unit, after the row that says so was synced.
  *  - RELEASED is said when no process is left (by a unit that is alone without being told to stop), after it was synced; a row stays until it was
  *    acknowledged in its last state. (R6)
  *  - After a reboot every unit that was not released is LOST.
@@ -58,6 +60,7 @@ struct agent_cfg {
 	int64_t resend_ms;       /* unacknowledged facts are told again after this */
 	int64_t unkillable_ms;   /* SIGKILL sent this long ago and still there, or a device in use for so long after the end */
 	bool scrub;              /* devices are real: RELEASED needs agent_scrubbed */
+	bool prolog, epilog;     /* the site has programs for before and after: PREPARED, RELEASED need agent_hooked */
 	int64_t fence_ms;        /* stop_on_disconnect: after this long without a daemon */
 	int64_t greet_ms;        /* WELCOME has to come within this */
 	int64_t backoff_ms, backoff_max_ms; /* between connections */
@@ -91,13 +94,24 @@ enum action_type {
 	ACTION_PORT,    /* alloc, part: → agent_port */
 	ACTION_HEALTH,  /* alloc, part, value: time limit in ms: → agent_health */
 	ACTION_SCRUB,   /* alloc, part: are its devices idle? → agent_scrubbed */
+	ACTION_HOOK,    /* alloc, part, hook, value (enum hook_how): → agent_hooked */
+	ACTION_HOOK_FORGET, /* alloc, part, hook: what is left of it is not needed any more */
 	ACTION_HELLO,
 	ACTION_REPORT,  /* → agent_fill_report */
 	ACTION_HEARTBEAT, /* → agent_fill_heartbeat */
 	ACTION_REOPEN,  /* a new connection */
 };
+/* The site's programs around a unit. What one came to is kept by the execution layer until it is forgotten, so that an
+ * agent that comes back waits for it and starts no second one. */
+enum hook { HOOK_PROLOG, HOOK_EPILOG };
+enum hook_how {
+	HOOK_TAKE, /* start it, unless it was started before: then take what it comes to */
+	HOOK_ANEW, /* it has ended badly: start it again */
+	HOOK_WAIT, /* start nothing; one that never began has done no harm */
+};
 struct action {
 	enum action_type type;
+	enum hook hook;
 	uint64_t alloc;
 	uint16_t part;
 	uint32_t task;
@@ -155,6 +169,8 @@ void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
  * the shell has marked them so for the next greeting. */
 enum scrub { SCRUB_CLEAN, SCRUB_BUSY, SCRUB_BROKEN };
 void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum scrub found, const char *text);
+/* What a prolog or epilog came to; `text` says how it failed. */
+void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool ok, const char *text);
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step);
 
 void agent_connected(struct agent *a, struct agent_now now);

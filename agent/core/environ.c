@@ -442,6 +442,17 @@ static void add_slurm(const struct environ_in *in, struct envs *e, const char *l
 		set(e, "SLURM_STEP_GPUS", "%s", buf_cstr(&gpus));
 }
 
+/* It is the agent that runs it, whoever it is for. */
+static void add_hook(const struct environ_in *in, struct envs *e)
+{
+	set(e, "SLUIS_PHASE", "%s", in->hook);
+	set(e, "SLUIS_PART", "%u", (unsigned)in->unit->part);
+	set(e, "SLUIS_UID", "%" PRIu32, in->uid);
+	set(e, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	if (given(in->home))
+		set(e, "HOME", "%s", in->home);
+}
+
 const char *const *environ_build(const struct environ_in *in, struct arena *arena)
 {
 	struct envs e = {.arena = arena};
@@ -463,6 +474,10 @@ const char *const *environ_build(const struct environ_in *in, struct arena *aren
 	add_identity(in, &e);
 	add_places(in, &e, buf_cstr(&names));
 	add_devices(in, &e);
+	if (in->mode == ENVIRON_HOOK) {
+		add_hook(in, &e);
+		return e.items;
+	}
 	add_fabric(in, &e);
 	add_rendezvous(in, &e);
 	if (in->unit->slurm_env && is_job(in->unit))

@@ -20,6 +20,7 @@
 enum environ_mode {
 	ENVIRON_BATCH, /* the script, once: counts and lists, no ranks */
 	ENVIRON_TASK,  /* one of the gang's tasks, or a replica */
+	ENVIRON_HOOK,  /* the site's prolog or epilog: what the unit is and holds; nothing of the user's, no meeting place */
 	ENVIRON_EXEC,  /* a command inside the unit: as BATCH, but ranks it brings along stay */
 };
 
@@ -28,6 +29,7 @@ struct environ_in {
 	enum environ_mode mode;
 	const struct unit *unit;
 	const struct payload *payload;
+	const char *hook;        /* ENVIRON_HOOK: "prolog", "epilog" */
 	uint32_t task;           /* index in this part */
 	uint16_t port;           /* a service's own */
 	int64_t start_unix_ms;

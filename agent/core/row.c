@@ -1,7 +1,7 @@
 /* row.c - see row.h
  *
  * In the table a row is
- *     u8 version (1), u8 flags (1 started, 2 noticed, 4 fenced, 8 adopted), char boot_id[40],
+ *     u8 version (1), u8 flags (1 started, 2 noticed, 4 fenced, 8 adopted, 16 prologued), char boot_id[40],
  *     i64 stop_at_ms, i64 until_unix_ms, i64 checkpoint_unix_ms     (big-endian)
  *     u32 length of the status, the status, the unit                (schemas unit_status and unit)
  */
@@ -15,7 +15,7 @@
 #include "proto/base/instant.h"
 
 enum { ROW_VERSION = 1, ROW_HEAD_BYTES = 2 + 40 + 24 + 4 };
-enum { FLAG_STARTED = 1, FLAG_NOTICED = 2, FLAG_FENCED = 4, FLAG_ADOPTED = 8 };
+enum { FLAG_STARTED = 1, FLAG_NOTICED = 2, FLAG_FENCED = 4, FLAG_ADOPTED = 8, FLAG_PROLOGUED = 16 };
 
 struct row *row_new(uint64_t alloc, uint16_t part)
 {
@@ -53,9 +53,14 @@ bool row_final(const struct row *r)
 	return r->state == UNIT_RELEASED || r->state == UNIT_LOST;
 }
 
+bool row_touched(const struct row *r)
+{
+	return r->started || r->prologued;
+}
+
 bool row_lives(const struct row *r)
 {
-	return !row_final(r) && (r->started || r->state != UNIT_FAILED);
+	return !row_final(r) && (row_touched(r) || r->state != UNIT_FAILED);
 }
 
 void row_device_name(const struct unit_device *d, char out[AGENT_DEVICE_BYTES])
@@ -127,6 +132,7 @@ void row_status(const struct row *r, int64_t unix_ms, struct unit_status *st)
 		.oom = r->oom,
 		.healthy = r->healthy && r->state == UNIT_RUNNING,
 		.restarts = r->restarts,
+		.unfit = r->unfit,
 		.checkpoint_step = r->checkpoint_step,
 		.checkpoint_ago_ms = r->checkpoint_unix_ms == 0 ? -1 : ago > 0 ? ago : 0,
 	};
@@ -144,7 +150,8 @@ void row_encode(const struct row *r, struct buf *out)
 	buf_reset(out);
 	put_be(out, ROW_VERSION, 1);
 	put_be(out, (r->started ? FLAG_STARTED : 0U) | (r->noticed ? FLAG_NOTICED : 0U) |
-			    (r->fenced ? FLAG_FENCED : 0U) | (r->adopted ? FLAG_ADOPTED : 0U), 1);
+			    (r->fenced ? FLAG_FENCED : 0U) | (r->adopted ? FLAG_ADOPTED : 0U) |
+			    (r->prologued ? FLAG_PROLOGUED : 0U), 1);
 	buf_add(out, r->boot_id, sizeof r->boot_id);
 	put_be(out, (uint64_t)r->stop_at_ms, 8);
 	put_be(out, (uint64_t)r->until_unix_ms, 8);
@@ -193,6 +200,8 @@ int row_decode(const void *data, size_t len, struct row **ret_row, struct err *e
 	r->noticed = p[1] & FLAG_NOTICED;
 	r->fenced = p[1] & FLAG_FENCED;
 	r->adopted = p[1] & FLAG_ADOPTED;
+	r->prologued = p[1] & FLAG_PROLOGUED;
+	r->unfit = st.unfit;
 	memcpy(r->boot_id, p + 2, sizeof r->boot_id);
 	r->boot_id[sizeof r->boot_id - 1] = '\0';
 	r->stop_at_ms = (int64_t)get_be(p + 42, 8);

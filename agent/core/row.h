@@ -19,6 +19,9 @@ struct extra {
 	char (*devices)[AGENT_DEVICE_BYTES]; /* what it was given; owned */
 };
 
+/* How far a prolog or epilog is, in this life of the agent. */
+enum hook_step { HOOK_NOT, HOOK_RUNS, HOOK_FINE, HOOK_FAILED };
+
 /* What the payload says of a service; `known` once it was seen. */
 struct service {
 	bool known;
@@ -37,6 +40,8 @@ struct row {
 	bool noticed;
 	bool fenced;   /* stopped by ourselves */
 	bool adopted;  /* found running: what it is and how many tasks it has is not known yet */
+	bool prologued; /* its prolog may have been begun */
+	bool unfit;    /* its prolog failed, and sluisd may not know yet */
 	uint16_t port;
 	int32_t exit_code;
 	uint8_t exit_signal;
@@ -60,6 +65,8 @@ struct row {
 	uint32_t health_fails;
 	bool scrubbing, scrubbed;
 	int64_t scrub_begin_ms, scrub_at_ms, scrub_every_ms; /* 0: none */
+	uint8_t prolog, epilog; /* enum hook_step */
+	int64_t epilog_at_ms, epilog_every_ms; /* the next try of one that failed */
 	struct service service;
 	uint32_t tasks_n;
 	struct task *tasks;
@@ -73,6 +80,8 @@ void row_free(struct row *r);
 void row_want(struct row *r, const struct unit *u);
 /* Is there something to run? */
 bool row_runs(const struct row *r);
+/* May a task or the prolog have touched its devices? */
+bool row_touched(const struct row *r);
 /* Does it hold devices or may a process of it exist? */
 bool row_lives(const struct row *r);
 bool row_final(const struct row *r); /* RELEASED or LOST */

@@ -245,12 +245,26 @@ static void checkpoint_seen(const struct core *c, struct decision *d, int64_t t,
 	e->checkpoint_ms = at > a->start_ms ? at : a->start_ms;
 }
 
-/* A part that cannot be ended: its node takes nothing new, once; who enables it again knows why it was drained. */
-static void part_unkillable(const struct core *c, struct decision *d, const struct alloc *a, const struct part *p, const char *text)
+/* A node takes nothing new on account of a part; who enables it again knows why it was drained. */
+static void node_unfit(const struct core *c, struct decision *d, const struct alloc *a, const struct part *p, const char *what,
+		       const char *text)
 {
 	const struct node *n = core_node(c, p->node);
-	struct alloc *e;
 	struct node *m;
+
+	if (!n || n->admin != NODE_ENABLED)
+		return; /* drained already, for a reason of its own */
+	m = EDIT(c, d, RECORD_NODE, node, n->id);
+	m->admin = NODE_DRAINING;
+	m->admin_until_ms = 0;
+	(void)snprintf(m->admin_reason, sizeof m->admin_reason, "%s-%" PRIu64 "%s: %.80s",
+		       a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner, what, text);
+}
+
+/* A part that cannot be ended: its node is drained once. */
+static void part_unkillable(const struct core *c, struct decision *d, const struct alloc *a, const struct part *p, const char *text)
+{
+	struct alloc *e;
 
 	if (p->unkillable)
 		return;
@@ -258,13 +272,7 @@ static void part_unkillable(const struct core *c, struct decision *d, const stru
 	for (uint32_t i = 0; i < e->parts_n; i++)
 		if (e->parts[i].index == p->index)
 			e->parts[i].unkillable = true;
-	if (!n || n->admin != NODE_ENABLED)
-		return; /* drained already, for a reason of its own */
-	m = EDIT(c, d, RECORD_NODE, node, n->id);
-	m->admin = NODE_DRAINING;
-	m->admin_until_ms = 0;
-	(void)snprintf(m->admin_reason, sizeof m->admin_reason, "%s-%" PRIu64 " cannot be ended: %.80s",
-		       a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner, text);
+	node_unfit(c, d, a, p, " cannot be ended", text);
 }
 
 void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t node, const struct unit_status *row)
@@ -278,6 +286,8 @@ void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t 
 	if (!p)
 		return; /* stale: the shell tells the agent to stop it */
 	checkpoint_seen(c, d, t, a, row);
+	if (row->unfit)
+		node_unfit(c, d, a, p, " could not start", row->text);
 	switch ((enum unit_state)row->state) {
 	case UNIT_ABSENT:
 	case UNIT_UNKNOWN: return; /* nothing is proven: the devices stay where they are */

@@ -87,6 +87,7 @@ struct unit_status {
 	uint64_t checkpoint_step;
 	int64_t checkpoint_ago_ms; /* -1: none */
 	char text[TEXT_BYTES];
+	bool unfit; /* no work can start on this node, whoever's it is (text says why): it is drained */
 };
 
 #endif

@@ -39,7 +39,7 @@ SCHEMA(unit);
 FIELDS(unit_status) = {
 	F(1, alloc), F(2, part), ENUM(3, state, unit_state_names), F(4, port), F(5, exit_code),
 	F(6, exit_signal), F(7, oom), F(8, healthy), F(9, restarts), F(10, checkpoint_step),
-	F(11, checkpoint_ago_ms), F(12, text),
+	F(11, checkpoint_ago_ms), F(12, text), F(128, unfit),
 };
 #undef T
 SCHEMA(unit_status);

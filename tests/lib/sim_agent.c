@@ -261,7 +261,7 @@ static void perform(struct sim *s, uint16_t at, struct sim_agent *a, const struc
 		e.at_ms = s->now_ms + sim_span(s, 1, 2000);
 		errand_add(a, &e);
 		break;
-	case ACTION_SCRUB: break; /* devices are not real here: never asked */
+	case ACTION_SCRUB: case ACTION_HOOK: case ACTION_HOOK_FORGET: break; /* no real devices, no hooks: never asked */
 	case ACTION_HELLO: hello_send(s, at, a); break;
 	case ACTION_REPORT:
 		agent_fill_report(a->core, now, &body.report);

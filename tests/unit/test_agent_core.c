@@ -53,6 +53,8 @@ struct world {
 	uint64_t rev, session, epoch;
 	int checks; /* health commands asked for */
 	int scrubs; /* looks at devices, likewise */
+	/* by enum hook: programs of the site, which the execution layer keeps as it keeps tasks; and the last answer to each */
+	struct { bool known, ended, ok; int starts, forgets; } hooks[2];
 };
 
 /* ---- the world ---------------------------------------------------------------------------------- */
@@ -171,6 +173,29 @@ static void perform(struct world *w, const struct action *act)
 	case ACTION_PORT: agent_port(w->agent, w->now, act->alloc, act->part, w->next_port); break;
 	case ACTION_HEALTH: w->checks++; break;
 	case ACTION_SCRUB: w->scrubs++; break;
+	case ACTION_HOOK:
+		if (w->hold_starts)
+			break;
+		if (act->value == HOOK_ANEW)
+			w->hooks[act->hook].known = false;
+		if (!w->hooks[act->hook].known && act->value == HOOK_WAIT) {
+			agent_hooked(w->agent, w->now, act->alloc, act->part, act->hook, true, "");
+			break;
+		}
+		if (!w->hooks[act->hook].known) {
+			assert_true(act->hook == HOOK_EPILOG || !w->unsynced); /* who comes back has to know */
+			w->hooks[act->hook].known = true;
+			w->hooks[act->hook].ended = false;
+			w->hooks[act->hook].starts++;
+		}
+		if (w->hooks[act->hook].ended)
+			agent_hooked(w->agent, w->now, act->alloc, act->part, act->hook, w->hooks[act->hook].ok, "10-x: exited with 3");
+		break;
+	case ACTION_HOOK_FORGET:
+		assert_false(w->unsynced);
+		w->hooks[act->hook].known = false;
+		w->hooks[act->hook].forgets++;
+		break;
 	case ACTION_REPORT:
 		agent_fill_report(w->agent, w->now, &w->report);
 		assert_true(w->report.units_n <= ROWS_MAX);
@@ -1561,6 +1586,262 @@ static void test_what_never_ran_needs_no_proof(void **st)
 	assert_int_equal(state(w, 42), UNIT_RELEASED);
 }
 
+/* ---- the site's programs before and after ------------------------------------------------------------- */
+
+static void with_hooks(struct world *w)
+{
+	w->cfg.prolog = w->cfg.epilog = true;
+	crash(w);
+	greet(w);
+}
+
+static void hook_ends(struct world *w, uint64_t alloc, enum hook hook, bool ok)
+{
+	assert_true(w->hooks[hook].known);
+	w->hooks[hook].ended = true;
+	w->hooks[hook].ok = ok;
+	agent_hooked(w->agent, w->now, alloc, 0, hook, ok, ok ? "" : "10-x: exited with 3");
+	drain(w);
+}
+
+static void test_prolog_before_epilog_after(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = &device;
+	u.devices_n = 1;
+	w->cfg.scrub = true;
+	with_hooks(w);
+	w->log_n = 0;
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_true(place(w, ACTION_SYNC) < place(w, ACTION_HOOK));
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	want_phase(w, u, UNIT_PREPARE); /* said again */
+	pass(w, 300000);
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	hook_ends(w, 42, HOOK_PROLOG, true);
+	assert_int_equal(state(w, 42), UNIT_PREPARED);
+	assert_int_equal(w->hooks[HOOK_PROLOG].forgets, 1);
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+	becomes(w, "a42-p0-t0", (struct task_status){.state = TASK_ENDED, .exit_code = 5});
+	stop(w, u, 0);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0); /* something of it is left */
+	ends(w, "a42-p0-t0", 5);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	assert_int_equal(told(w, 42)->state, UNIT_EXITED); /* its end is told meanwhile */
+	pass(w, 300000);
+	assert_int_equal(w->scrubs, 0); /* devices are looked at behind the epilog */
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(w->scrubs, 1);
+	assert_int_equal(state(w, 42), UNIT_EXITED);
+	scrubbed(w, 42, SCRUB_CLEAN, "");
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_int_equal(told(w, 42)->exit_code, 5);
+	assert_int_equal(w->hooks[HOOK_EPILOG].forgets, 1);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+}
+
+/* The node's fault, not the job's: said so with the reason, once, and nothing starts. What the prolog did until then is
+ * undone before the devices go back. */
+static void test_a_prolog_that_fails(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1), v = job_unit(43, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = v.devices = &device;
+	u.devices_n = v.devices_n = 1;
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	hook_ends(w, 42, HOOK_PROLOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
+	assert_true(told(w, 42)->unfit);
+	assert_string_equal(told(w, 42)->text, "10-x: exited with 3");
+	crash(w); /* it is remembered */
+	greet(w);
+	assert_true(told(w, 42)->unfit);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	ack(w, 42, UNIT_FAILED);
+	want_phase(w, v, UNIT_PREPARE); /* of the same device */
+	assert_int_equal(state(w, 43), UNIT_FAILED);
+	assert_false(told(w, 42)->unfit); /* who enables the node from now on is not overruled */
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(count(w, ACTION_START), 0);
+	stop(w, u, 0);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	assert_int_equal(state(w, 42), UNIT_FAILED);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_int_equal(count(w, ACTION_START), 0);
+}
+
+static void test_an_epilog_that_fails_keeps_the_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+
+	with_hooks(w);
+	start(w, u);
+	hook_ends(w, 42, HOOK_PROLOG, true);
+	want_phase(w, u, UNIT_RUN);
+	ends(w, "a42-p0-t0", 0);
+	stop(w, u, 0);
+	hook_ends(w, 42, HOOK_EPILOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+	assert_string_equal(told(w, 42)->text, "10-x: exited with 3");
+	pass(w, 9000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	pass(w, 1000); /* again when it may have been mended, ever less often */
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 2);
+	hook_ends(w, 42, HOOK_EPILOG, false);
+	pass(w, 19000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 2);
+	pass(w, 1000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 3);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+}
+
+/* The same for one that is alone and was not told to stop; and an agent that comes back goes on with it. */
+static void test_a_failed_epilog_is_tried_again_after_a_crash(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_host host = {.name = "n1", .slots = 1};
+
+	u.hosts = &host;
+	u.hosts_n = 1;
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	hook_ends(w, 42, HOOK_PROLOG, true);
+	want_phase(w, u, UNIT_RUN);
+	ends(w, "a42-p0-t0", 0);
+	hook_ends(w, 42, HOOK_EPILOG, false);
+	assert_int_equal(state(w, 42), UNIT_UNKILLABLE);
+	crash(w);
+	greet(w);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1); /* what it came to is known */
+	assert_int_equal(state(w, 42), UNIT_UNKILLABLE);
+	pass(w, 10000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 2);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(state(w, 42), UNIT_RELEASED);
+}
+
+/* Died in the middle: waited for, not begun a second time; and one that had not begun is begun. */
+static void test_hooks_after_a_crash(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+
+	with_hooks(w);
+	w->hold_starts = true;
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 0);
+	crash(w); /* between the row and the start */
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	crash(w); /* while it runs */
+	greet(w);
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	w->hooks[HOOK_PROLOG].ended = w->hooks[HOOK_PROLOG].ok = true;
+	crash(w); /* it ended while nobody was there */
+	greet(w);
+	want_phase(w, u, UNIT_PREPARE);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_int_equal(state(w, 42), UNIT_PREPARED);
+	crash(w);
+	greet(w);
+	want_phase(w, u, UNIT_RUN);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_int_equal(fake(w, "a42-p0-t0")->starts, 1);
+	ends(w, "a42-p0-t0", 0);
+	stop(w, u, 0);
+	crash(w);
+	greet(w);
+	stop(w, u, 0);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	w->hooks[HOOK_EPILOG].ended = w->hooks[HOOK_EPILOG].ok = true;
+	crash(w);
+	greet(w);
+	stop(w, u, 0);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	assert_int_equal(state(w, 42), UNIT_RELEASED);
+	assert_false(w->hooks[HOOK_PROLOG].known || w->hooks[HOOK_EPILOG].known);
+}
+
+/* Not killed halfway: the stop waits for it, then comes the epilog. One that never began is not begun for it. */
+static void test_a_stop_during_the_prolog(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1), v = job_unit(43, 1);
+
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	stop(w, u, 1000);
+	pass(w, 100000); /* without a busy loop */
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+	crash(w);
+	greet(w);
+	stop(w, u, 0);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+	hook_ends(w, 42, HOOK_PROLOG, true);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	w->hold_starts = true;
+	want_phase(w, v, UNIT_PREPARE);
+	v.phase = UNIT_STOP;
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1); /* that of 42 */
+	w->cfg.prolog = false; /* and the site has none any more */
+	crash(w);
+	greet(w);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_int_equal(state(w, 43), UNIT_PREPARED);
+	stop(w, v, 0);
+	hook_ends(w, 43, HOOK_EPILOG, true);
+	assert_int_equal(state(w, 43), UNIT_RELEASED);
+}
+
+static void test_a_prolog_that_fails_while_stopping_is_told(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	stop(w, u, 0); /* it took longer than the time to bind */
+	hook_ends(w, 42, HOOK_PROLOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
+	assert_true(told(w, 42)->unfit);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_true(told(w, 42)->unfit);
+}
+
+/* The machine restarted: there is nothing to undo, and nobody waits. */
+static void test_no_epilog_after_a_reboot(void **st)
+{
+	struct world *w = *st;
+
+	with_hooks(w);
+	want_phase(w, job_unit(42, 1), UNIT_PREPARE);
+	reboot(w);
+	greet(w);
+	assert_int_equal(told(w, 42)->state, UNIT_LOST);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+	assert_false(w->hooks[HOOK_PROLOG].known);
+}
+
 /* An agent that dies between the two must know its own epoch from a later one's: else what it had prepared is refused,
  * as if somebody else had had the device since. */
 static void test_a_row_goes_before_the_epochs_it_raises(void **st)
@@ -1948,6 +2229,21 @@ static void test_env_of_devices(void **st)
 		  {"NVIDIA_VISIBLE_DEVICES", "void"});
 }
 
+/* It runs as the agent, perhaps as root: nothing that a user chose may decide what it loads or where it looks. */
+static void test_env_of_a_hook(void **st)
+{
+	struct env_world e;
+
+	(void)st;
+	env_set_up(&e);
+	e.in.mode = ENVIRON_HOOK;
+	e.in.hook = "epilog";
+	e.in.payload = NULL;
+	e.in.uid = 1234;
+	CHECK_ENV(&e, {"SLUIS_PHASE", "epilog"}, {"SLUIS_UID", "1234"}, {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		  {"MASTER_ADDR", NULL}, {"RANK", NULL}, {"SLURM_JOB_ID", NULL}, {"USER", NULL});
+}
+
 static void test_env_for_torchrun(void **st)
 {
 	struct env_world e;
@@ -2109,6 +2405,14 @@ int main(void)
 		STORY(test_nodes_with_many_units_report_less_often),
 		STORY(test_a_unit_alone_releases_itself),
 		STORY(test_a_row_goes_before_the_epochs_it_raises),
+		STORY(test_prolog_before_epilog_after),
+		STORY(test_a_prolog_that_fails),
+		STORY(test_an_epilog_that_fails_keeps_the_devices),
+		STORY(test_a_failed_epilog_is_tried_again_after_a_crash),
+		STORY(test_hooks_after_a_crash),
+		STORY(test_a_stop_during_the_prolog),
+		STORY(test_a_prolog_that_fails_while_stopping_is_told),
+		STORY(test_no_epilog_after_a_reboot),
 		STORY(test_half_prepared_survives_a_restart),
 		STORY(test_devices_are_proven_idle_before_they_are_released),
 		STORY(test_a_broken_device_is_told_with_its_release),
@@ -2126,6 +2430,7 @@ int main(void)
 		cmocka_unit_test(test_env_of_the_batch_shell),
 		cmocka_unit_test(test_env_of_users),
 		cmocka_unit_test(test_env_of_devices),
+		cmocka_unit_test(test_env_of_a_hook),
 		cmocka_unit_test(test_env_for_torchrun),
 		cmocka_unit_test(test_env_slurm),
 		cmocka_unit_test(test_env_of_a_service),

@@ -1513,6 +1513,57 @@ static void stale_reports_are_ignored(void **state)
 	assert_int_equal(cw_digest(w), before);
 }
 
+static int report_unfit(struct core_world *w, uint32_t node, uint64_t alloc, uint8_t state)
+{
+	struct command cmd = cw_cmd(w, w->node[node].agent, CMD_NODE_REPORT);
+	struct unit_status row = {.alloc = alloc, .state = state, .unfit = true, .checkpoint_ago_ms = -1,
+				  .text = "prolog 10-mount: exited with 3"};
+
+	cmd.node_report.node = w->node[node].id;
+	cmd.node_report.incarnation = w->node[node].incarnation;
+	cmd.node_report.units = &row;
+	cmd.node_report.units_n = 1;
+	return cw_do(w, &cmd);
+}
+
+/* The node's fault and nobody's work: it takes nothing new and says why, and the job goes elsewhere. Also when the time
+ * to bind was over before the agent knew. An operator who enables it again is obeyed. */
+static void a_node_where_nothing_can_start_is_drained(void **state)
+{
+	struct core_world *w = *state;
+
+	for (int late = 0; late < 2; late++) {
+		uint64_t id = cw_submit(w, w->alice, "lung", 1, HOUR), alloc;
+		const struct node *n;
+		uint32_t at = 1;
+
+		cw_tick(w);
+		alloc = core_job(w->core, id)->alloc;
+		assert_int_equal(cw_job_state(w, id), JOB_BINDING);
+		while (w->node[at].id != core_alloc(w->core, alloc)->parts[0].node)
+			at++;
+		if (late) {
+			w->t = core_alloc(w->core, alloc)->bind_by_ms;
+			cw_tick(w);
+			assert_int_equal(core_alloc(w->core, alloc)->state, ALLOC_STOPPING);
+		}
+		n = core_node(w->core, w->node[at].id);
+		assert_int_equal(n->admin, NODE_ENABLED);
+		assert_int_equal(report_unfit(w, at, alloc, UNIT_FAILED), 0);
+		n = core_node(w->core, w->node[at].id);
+		assert_int_equal(n->admin, NODE_DRAINING);
+		assert_non_null(strstr(n->admin_reason, "could not start: prolog 10-mount: exited with 3"));
+		assert_int_equal(cw_report(w, at, alloc, 0, UNIT_RELEASED, 0), 0);
+		cw_advance(w, 5 * MIN);
+		assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
+		assert_int_equal(core_job(w->core, id)->excluded_n, 1);
+		assert_int_not_equal(cw_alloc_of(w, OWNER_JOB, id)->parts[0].node, w->node[at].id);
+		assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, at, ""), 0);
+		cw_exit(w, id, 0);
+		assert_int_equal(core_node(w->core, w->node[at].id)->admin, NODE_ENABLED);
+	}
+}
+
 /* A restart in the middle of anything gives the same core: facts alone carry the state (I7). */
 static void a_restart_anywhere_changes_no_decision(void **state)
 {
@@ -1667,6 +1718,7 @@ int main(void)
 		STORY(placement_is_tight_and_obeys_predicates),
 		STORY(promised_nodes_stay_whole),
 		STORY(stale_reports_are_ignored),
+		STORY(a_node_where_nothing_can_start_is_drained),
 		STORY(a_restart_anywhere_changes_no_decision),
 		STORY(what_no_leaf_can_hold_is_refused),
 		STORY(a_leaf_is_waited_for_only_so_long),
