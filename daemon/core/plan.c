@@ -603,6 +603,20 @@ static bool area_keeps(const struct core *c, uint16_t flavor, uint64_t but, int6
 	return true;
 }
 
+/* Are there nodes for every reservation of whole ones in [from_ms, to_ms)? */
+static bool whole_keeps(const struct core *c, uint16_t flavor, int64_t from_ms, int64_t to_ms)
+{
+	if (c->plan[flavor].holds_whole)
+		EACH(c, holds, hold, h) {
+			int64_t from = max64(from_ms, h->from_ms), to = min64(to_ms, h->to_ms);
+
+			if (h->flavor == flavor && hold_nodes(h) && from < to &&
+			    profile_min(&c->plan[flavor].whole, from, to) + whole_left(c, flavor) < 0)
+				return false;
+		}
+	return true;
+}
+
 /* ---- reservations --------------------------------------------------------------------------------------- */
 
 /* From the limit of work to the proof that it is gone. */
@@ -979,19 +993,16 @@ static bool hold_fits(const struct core *c, struct hold *h)
 {
 	const struct plan_flavor *f = &c->plan[h->flavor];
 	struct core *mut;
-	int64_t whole;
 	bool ok;
 
 	if (!f->bars || !h->devices)
 		return true;
-	whole = profile_min(&f->whole, h->from_ms, h->to_ms) + whole_left(c, h->flavor);
 	memcpy(&mut, &c, sizeof mut); /* for the question only */
 	(void)idtab_set(&mut->holds, h->job, h);
 	hold_take(mut, h, 1);
 	bars_again(mut, h->flavor, h->from_ms, h->to_ms);
 	/* where it stretches a bar it is felt by whole nodes, too, whatever it asks for itself */
-	ok = plan_spare(c, h) >= 0 &&
-	     (!f->holds_whole || profile_min(&f->whole, h->from_ms, h->to_ms) + whole_left(c, h->flavor) >= min64(whole, 0)) &&
+	ok = plan_spare(c, h) >= 0 && whole_keeps(c, h->flavor, h->from_ms, h->to_ms) &&
 	     area_keeps(c, h->flavor, h->job, h->from_ms, h->to_ms, 0);
 	hold_take(mut, h, -1);
 	(void)idtab_set(&mut->holds, h->job, NULL);

@@ -606,6 +606,42 @@ static void whole_nodes_are_promised_as_nodes(void **state)
 	assert_true(core_job(w->core, other)->first_start_ms > 0);
 }
 
+/* The same where it is a job of single devices whose place reaches into the window and beyond: the node under
+ * maintenance is nobody's then, and it is not the job that was promised a node that has to do without. */
+static void a_place_beside_a_window_leaves_the_nodes_that_were_promised(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first, node, other, singles;
+	struct command cmd;
+
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 2, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	w->core->cluster.reservations_each = 4;
+	first = nodes(w, 2, 5 * HOUR);
+	assert_int_equal(maintenance(w, "disks", 3, 3, w->t + 2 * HOUR, w->t + 3 * HOUR, false), 0);
+	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
+	node = nodes(w, 1, 3 * HOUR);
+	other = nodes(w, 1, HOUR);
+	assert_true(core_job(w->core, node)->promised_ms && core_job(w->core, other)->promised_ms);
+	for (int i = 0; i < 2; i++) { /* heart's devices are in use until before its end, then by one that stays beyond */
+		cmd = cw_submit_cmd(w, w->bob, "heart", i ? 3 : 8, i ? 4 * HOUR : 5 * HOUR / 2);
+		cmd.job_submit.spec.loan = LOAN_NEVER;
+		assert_int_equal(cw_do(w, &cmd), 0);
+		cw_settle(w);
+	}
+	singles = w->core->cluster.next_job - 1;
+	assert_int_equal(cw_job_state(w, singles - 1), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, singles), JOB_PENDING);
+	assert_int_equal(maintenance(w, "more", 4, 4, w->t + 99 * HOUR, w->t + 100 * HOUR, false), 0);
+	EACH(w->core, holds, hold, h)
+		assert_true(plan_spare(w->core, h) >= 0);
+	cw_advance(w, 12 * HOUR);
+	assert_int_equal(w->core->scratch->promises_broken, 0);
+	assert_true(core_job(w->core, singles)->first_start_ms > 0);
+}
+
 static void a_node_with_a_broken_device_is_promised_to_nobody(void **state)
 {
 	struct core_world *w = *state;
@@ -686,6 +722,7 @@ int main(void)
 		STORY(a_promise_goes_around_maintenance),
 		STORY(two_windows_one_after_the_other_take_both_nodes),
 		STORY(whole_nodes_are_promised_as_nodes),
+		STORY(a_place_beside_a_window_leaves_the_nodes_that_were_promised),
 		STORY(a_node_with_a_broken_device_is_promised_to_nobody),
 		STORY(maintenance_that_would_break_a_promise_is_refused),
 		STORY(promises_are_kept),
