@@ -18,6 +18,9 @@
  * A lease that lives into a window of the calendar cannot have what is pinned for it: it is judged once more by a
  * supply without that (certify_firm), beside the plan's count of devices over time (plan_may_lease).
  *
+ * When a lease ends makes no difference here: what it holds is not counted until it is given back, and from then on the
+ * nominal it was charged to is demand again. Its end counts in the plan.
+ *
  * What would lower what can be freed in time is measured against the state before it: hardware may be missing
  * already, then only what adds to the shortfall is refused.
  *

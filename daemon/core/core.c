@@ -759,6 +759,17 @@ static void lease_promise(struct core *c, const struct lease_s *l, int sign)
 	headroom_lease(c, l, sign);
 }
 
+static void lease_list(struct lease_s *l, struct alloc_s *a, bool add)
+{
+	struct alloc_s **at = &l->allocs;
+
+	while (!add && *at != a)
+		at = &(*at)->lease_next;
+	if (add)
+		a->lease_next = *at;
+	*at = add ? a : a->lease_next;
+}
+
 static void alloc_account(struct core *c, const struct alloc *a, bool add)
 {
 	int64_t units = 0;
@@ -801,6 +812,7 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		if (a->state == ALLOC_ACTIVE)
 			l->units_active += add ? held : -held;
 		l->allocs_n += add ? 1 : UINT32_MAX;
+		lease_list(l, alloc_of(c, a->id), add);
 		lease_promise(c, l, 1);
 	}
 }
@@ -1222,6 +1234,8 @@ static void apply_lease(struct core *c, const struct fact *f)
 	own(RECORD_LEASE, &l->r, f->lease);
 	lease_count(c, &l->r, true);
 	lease_promise(c, l, 1);
+	if (plan_lease_end(c, l))
+		work_freed(c, l->r.spec.flavor); /* who waits for a window may count on its end */
 	lease_timers(c, l);
 	lease_track(c, l);
 }

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const int64_t LEASE_STOP_MS = 60 * MS_PER_S;
 static const int64_t LEASE_RETRY_MS = 2 * MS_PER_S;
 static const int64_t WAITING_POLL_MS = 10 * MS_PER_S; /* nothing to hold yet, maybe for long */
 
@@ -791,21 +790,29 @@ static int shrink(const struct core *c, struct decision *d, int64_t t, const str
 	return 0;
 }
 
+/* It would have what was promised, or admitted to windows of the calendar. */
+static int low_refused(const struct core *c, const struct lease *l, const struct plan_low *low, int code, struct err *err)
+{
+	char why[TEXT_BYTES];
+
+	reservation_low_text(c, l->spec.flavor, low, why);
+	err_set(err, code, "%s", why);
+	if (low->reservation)
+		err_hint(err, "fewer, or a term that ends before: sluisctl reservation show %" PRIu64, low->reservation);
+	else
+		err_hint(err, "fewer, or a term that ends before: sluisctl queue --start");
+	(void)err_reason(err, reservation_low_reason(c, low));
+	return code;
+}
+
 /* Does the calendar leave no room for `units` more? Then *err says what takes it. */
 static bool calendar_short(const struct core *c, int64_t t, const struct lease *l, int64_t units, struct err *err)
 {
-	char why[TEXT_BYTES];
 	struct plan_low low;
 
 	if (plan_may_lease(c, t, l, units, holds_until(c, t, l), &low))
 		return false;
-	reservation_low_text(c, l->spec.flavor, &low, why);
-	err_set(err, ERR_NOROOM, "%s", why);
-	if (low.reservation)
-		err_hint(err, "fewer, or a term that ends before: sluisctl reservation show %" PRIu64, low.reservation);
-	else
-		err_hint(err, "fewer, or a term that ends before: sluisctl queue --start");
-	(void)err_reason(err, reservation_low_reason(c, &low));
+	(void)low_refused(c, l, &low, ERR_NOROOM, err);
 	return true;
 }
 
@@ -954,6 +961,8 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 			return err_reason(err, REASON_TIME_LIMIT);
 		}
 		if (l->term_end_ms) {
+			int64_t end_ms = max64(l->term_end_ms, t + cmd->lease_extend.term_ms);
+			struct plan_low low;
 			const struct reservation *r = blocked(c, id, t + cmd->lease_extend.term_ms);
 
 			if (r) {
@@ -962,6 +971,8 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 				err_hint(err, "sluisctl reservation show %" PRIu64, r->id);
 				return err_reason(err, r->spec.maint ? REASON_MAINTENANCE : REASON_RESERVED);
 			}
+			if (!plan_may_extend(c, lease_of(c, id), end_ms, &d->arena, &low))
+				return low_refused(c, l, &low, ERR_CONFLICT, err);
 		}
 		e = EDIT(c, d, RECORD_LEASE, lease, id);
 		if (e->term_end_ms)

@@ -10,8 +10,11 @@
  *
  * free(t) is then what there is (devices ready, the pool's own nominal) plus the profile's value, which
  * is never positive. A job counts until its time limit, while it binds until the latest instant at which
- * that can begin; a claim of a job until the job it fetches for would end; leases, whose term may be
- * extended, for ever. Time limits are promises of sluisd, not of the program: the end is enforced.
+ * that can begin; a claim of a job until the job it fetches for would end. Time limits are promises of sluisd,
+ * not of the program: the end is enforced. A lease that extends itself counts for ever: its next term is its right as
+ * long as nothing is in the way. Any other counts until its term ends and what is left of it is killed, once that
+ * term has begun: before, a bind that fails may move it. To extend it is a request like any other, refused where
+ * something was promised or admitted by the end it had (plan_may_extend).
  *
  * A *pool* is the tree node whose own nominal pays for a project's guaranteed work: the project itself if
  * it has quota, else the nearest node above it that has some, as long as nobody below that one has quota
@@ -70,6 +73,13 @@ static int64_t after(int64_t at_ms, int64_t span_ms)
 	return at_ms == T_NEVER || at_ms > INSTANT_MAX_MS || span_ms > SPAN_MAX_MS ? T_NEVER : at_ms + span_ms;
 }
 
+static int64_t lease_until(const struct core *c, uint64_t id)
+{
+	const struct lease *l = core_lease(c, id);
+
+	return l && l->term_end_ms && !l->spec.auto_extend ? after(l->term_end_ms, LEASE_STOP_MS) : T_NEVER;
+}
+
 static int64_t alloc_until(const struct core *c, const struct alloc *a)
 {
 	const struct job *j = a->owner_kind == OWNER_JOB ? core_job(c, a->owner) : NULL;
@@ -77,7 +87,7 @@ static int64_t alloc_until(const struct core *c, const struct alloc *a)
 	if (a->state == ALLOC_STOPPING)
 		return a->stop_at_ms;
 	if (a->owner_kind == OWNER_LEASE)
-		return T_NEVER;
+		return lease_until(c, a->owner);
 	if (a->state == ALLOC_BINDING)
 		return j ? after(a->bind_by_ms, j->spec.time_limit_ms) : T_NEVER;
 	return a->limit_ms;
@@ -87,6 +97,8 @@ static int64_t claim_until(const struct core *c, const struct claim *m)
 {
 	const struct job *j = m->owner_kind == OWNER_JOB ? core_job(c, m->owner) : NULL;
 
+	if (m->owner_kind == OWNER_LEASE)
+		return lease_until(c, m->owner);
 	return j ? after(m->deadline_ms, c->cluster.bind_timeout_ms + j->spec.time_limit_ms) : T_NEVER;
 }
 
@@ -497,20 +509,49 @@ void plan_claim(struct core *c, struct claim_s *m, bool add)
 		(void)pool_take(c, m->r.qnode, m->r.flavor, m->r.shape, 0, m->until_ms, sign * (int64_t)m->r.units);
 }
 
+/* Count it until another instant, if that is so by now. TRUE if that is sooner. */
+static bool alloc_again(struct core *c, struct alloc_s *a)
+{
+	int64_t was_ms = a->until_ms;
+
+	if (alloc_until(c, &a->r) == was_ms)
+		return false;
+	plan_alloc(c, a, false);
+	plan_alloc(c, a, true);
+	return a->until_ms < was_ms;
+}
+
+static void claim_again(struct core *c, struct claim_s *m)
+{
+	if (claim_until(c, &m->r) == m->until_ms)
+		return;
+	plan_claim(c, m, false);
+	plan_claim(c, m, true);
+}
+
 /* A job's time limit says until when its allocation and its claim count. */
 void plan_job(struct core *c, const struct job *j)
 {
 	struct alloc_s *a = j->alloc ? alloc_of(c, j->alloc) : NULL;
 	struct claim_s *m = j->claim ? claim_of(c, j->claim) : NULL;
 
-	if (a && alloc_until(c, &a->r) != a->until_ms) {
-		plan_alloc(c, a, false);
-		plan_alloc(c, a, true);
-	}
-	if (m && claim_until(c, &m->r) != m->until_ms) {
-		plan_claim(c, m, false);
-		plan_claim(c, m, true);
-	}
+	if (a)
+		(void)alloc_again(c, a);
+	if (m)
+		claim_again(c, m);
+}
+
+bool plan_lease_end(struct core *c, const struct lease_s *l)
+{
+	bool sooner = false;
+
+	for (struct alloc_s *a = l->allocs; a; a = a->lease_next)
+		sooner |= alloc_again(c, a);
+	if (l->units_claimed)
+		EACH(c, claims, claim_s, m)
+			if (m->r.owner_kind == OWNER_LEASE && m->r.owner == l->r.id)
+				claim_again(c, m);
+	return sooner;
 }
 
 static void node_ready(const struct core *c, struct plan_flavor *plan, const struct node_s *n, int64_t sign)
@@ -711,10 +752,7 @@ void plan_lengths_again(struct core *c)
 	EACH(c, holds, hold, h)
 		plan_hold(c, job_rec(c, job_of(c, h->job)));
 	EACH(c, claims, claim_s, m)
-		if (m->until_ms != claim_until(c, &m->r)) {
-			plan_claim(c, m, false);
-			plan_claim(c, m, true);
-		}
+		claim_again(c, m);
 }
 
 struct hold **plan_soft_out(struct core *c, struct arena *arena, uint32_t *ret_n)
@@ -916,6 +954,62 @@ bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64
 	if (!ok)
 		*ret_other = first_hold(c, a->flavor, 0, to);
 	return ok;
+}
+
+static void extend(struct core *c, struct lease_s *l, int64_t term_end_ms)
+{
+	l->r.term_end_ms = term_end_ms;
+	(void)plan_lease_end(c, l);
+}
+
+/* What promised starts have to spare, and what is missing in each reservation's windows; without soft holds in the plan. */
+static void spares(const struct core *c, uint16_t flavor, int64_t *hold, int64_t *reservation)
+{
+	EACH(c, holds, hold, h)
+		*hold++ = h->flavor == flavor ? plan_spare(c, h) : 0;
+	EACH(c, reservations, reservation_s, rs)
+		*reservation++ = rs->bars_n ? plan_short(c, flavor, rs->r.spec.windows, rs->r.spec.windows_n) : 0;
+}
+
+bool plan_may_extend(const struct core *c, struct lease_s *l, int64_t term_end_ms, struct arena *arena,
+		     struct plan_low *ret)
+{
+	int64_t was_ms = l->r.term_end_ms, from_ms = after(was_ms, LEASE_STOP_MS), *spare[2], *missing[2];
+	uint16_t flavor = l->r.spec.flavor;
+	uint32_t soft_n, at = 0;
+	struct hold **soft;
+	struct core *mut;
+
+	*ret = (struct plan_low){0};
+	if (l->r.spec.klass != LEASE_FIRM || (!c->plan[flavor].holds && !c->plan[flavor].bars))
+		return true;
+	memcpy(&mut, &c, sizeof mut); /* for the question only */
+	soft = plan_soft_out(mut, arena, &soft_n);
+	for (int i = 0; i < 2; i++) {
+		spare[i] = arena_alloc(arena, (c->holds.count + 1) * sizeof **spare);
+		missing[i] = arena_alloc(arena, (c->reservations.count + 1) * sizeof **missing);
+		if (i)
+			extend(mut, l, term_end_ms);
+		spares(c, flavor, spare[i], missing[i]);
+	}
+	extend(mut, l, was_ms);
+	EACH(c, holds, hold, h) {
+		int64_t less = min64(spare[0][at], 0) - spare[1][at];
+
+		if (less > ret->devices)
+			*ret = (struct plan_low){.devices = less, .at_ms = max64(h->from_ms, from_ms)};
+		at++;
+	}
+	at = 0;
+	EACH(c, reservations, reservation_s, rs) {
+		int64_t more = missing[1][at] - missing[0][at];
+
+		if (more > ret->devices)
+			*ret = (struct plan_low){.devices = more, .at_ms = from_ms, .reservation = rs->r.id};
+		at++;
+	}
+	plan_soft_in(mut, soft, soft_n);
+	return !ret->devices;
 }
 
 int64_t plan_changes(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape)

@@ -22,6 +22,7 @@
 #define USAGE_HALF_LIFE_MS (14 * MS_PER_DAY)
 #define IDEM_KEEP_MS (30 * MS_PER_DAY)
 #define RECALL_SLO_DEFAULT_MS (15 * MS_PER_MIN)
+#define LEASE_STOP_MS (60 * MS_PER_S) /* from the end of a lease to the kill of what still runs there */
 /* Spans and instants from outside stay below these, so that no sum of a few of them overflows. */
 #define SPAN_MAX_MS (36500 * MS_PER_DAY)
 #define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
@@ -146,6 +147,7 @@ struct alloc_s {
 	uint8_t rank;         /* whose turn it is to go: lower first */
 	struct timer by_end;  /* place in its loan_class: by until_ms */
 	uint32_t loan_at;     /* index into core->loan_keys + 1; 0: not on loan */
+	struct alloc_s *lease_next; /* of the same lease */
 };
 /* What a claim's plan asks of every loan before it looks at a few of them, side by side. */
 struct loan_key {
@@ -166,6 +168,7 @@ struct lease_s {
 	struct timer live_timer; /* liveness */
 	uint32_t units_held;     /* in allocations that are not being given back */
 	uint32_t units_active;
+	struct alloc_s *allocs;  /* in no order that decides anything */
 	uint32_t allocs_n;
 	uint32_t units_claimed;  /* being fetched by its claims */
 	uint16_t reason;
@@ -653,6 +656,8 @@ void plan_job(struct core *c, const struct job *j);
 void plan_node(struct core *c, const struct node_s *n, bool add);
 void plan_ground(struct core *c, bool add); /* all nodes and all bars, around a change of a flavor. O(nodes) */
 void plan_lease(struct core *c, const struct lease_s *l, int sign);
+/* Its end has been set: TRUE if something is free sooner than before. O(its allocations), and claims. */
+bool plan_lease_end(struct core *c, const struct lease_s *l);
 void plan_pools_rebuild(struct core *c); /* the quota trees have changed */
 /* The pool that pays for guaranteed work of `qnode`; NULL: none that could be promised from. */
 struct pool *plan_pool(const struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape);
@@ -682,6 +687,10 @@ bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t dev
  * was promised? */
 bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
 		    struct plan_low *ret);
+/* May a lease end at term_end_ms, later than it said, with what was promised and admitted since by the end it said? On
+ * false *ret is where it would be short. O(holds x log); the profiles are as before afterwards. */
+bool plan_may_extend(const struct core *c, struct lease_s *l, int64_t term_end_ms, struct arena *arena,
+		     struct plan_low *ret);
 /* An instant until which such work may last at most: plan_may() says yes to nothing that ends later. */
 int64_t plan_may_until(const struct core *c, int64_t t, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units);
 /* May guaranteed work that runs go on for more_ms? As plan_may(). */

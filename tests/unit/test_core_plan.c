@@ -81,6 +81,7 @@ struct watch {
 	uint32_t attempt[JOBS_SEEN];
 	uint32_t given, kept, early, broken; /* broken: by a forced maintenance, which says so */
 	uint32_t calendar;                   /* windows that came into the calendar, and went around promises */
+	uint32_t extended, kept_from;        /* leases that got a later end, or not, for a promise */
 	bool forced;                         /* maintenance may be forced in this run */
 	bool whole;                          /* lung has whole nodes */
 };
@@ -212,6 +213,35 @@ static void calendar(struct core_world *w, struct prng *prng, struct watch *seen
 	(void)cw_do(w, &cmd);
 }
 
+/* A new one, for good or for some hours; or another end, or size, for one that is there. */
+static void lease(struct core_world *w, struct prng *prng, struct watch *seen)
+{
+	uint64_t next = w->core->cluster.next_lease, id = next > 1 ? 1 + prng_below(prng, next - 1) : 0;
+	const struct lease *l = id ? core_lease(w->core, id) : NULL;
+	struct command cmd;
+
+	if (!l || lease_terminal(l->state) || prng_below(prng, 2)) {
+		cmd = cw_lease_cmd(w, w->acme, "acme", 1 + (uint32_t)prng_below(prng, 8), (uint8_t)prng_below(prng, 2));
+		if (prng_below(prng, 4)) {
+			cmd.lease_request.spec.term_ms = (1 + (int64_t)prng_below(prng, 16)) * HOUR / 4;
+			cmd.lease_request.spec.auto_extend = !prng_below(prng, 4);
+		}
+		assert_int_equal(cw_do(w, &cmd), 0);
+		return;
+	}
+	if (prng_below(prng, 3) == 0) {
+		(void)cw_resize(w, w->acme, id, 1 + (uint32_t)prng_below(prng, 8));
+		return;
+	}
+	cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+	cmd.lease_extend.lease = id;
+	cmd.lease_extend.term_ms = (1 + (int64_t)prng_below(prng, 24)) * HOUR / 4;
+	if (cw_do(w, &cmd) == 0)
+		seen->extended++;
+	else if (w->err.code == ERR_CONFLICT && w->err.reason == REASON_WOULD_DELAY)
+		seen->kept_from++;
+}
+
 static void something(struct core_world *w, struct prng *prng, struct watch *seen)
 {
 	uint64_t job = any_job(w, prng);
@@ -232,7 +262,7 @@ static void something(struct core_world *w, struct prng *prng, struct watch *see
 			(void)cw_job(w, w->admin, (uint16_t[]){CMD_JOB_CANCEL, CMD_JOB_HOLD, CMD_JOB_RELEASE,
 							       CMD_JOB_REQUEUE}[prng_below(prng, 4)], job);
 		break;
-	case 7: (void)cw_lease(w, w->acme, "acme", 1 + (uint32_t)prng_below(prng, 8), (uint8_t)prng_below(prng, 2)); break;
+	case 7: lease(w, prng, seen); break;
 	case 8:
 		if (j) {
 			struct command cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
@@ -297,11 +327,13 @@ static void promises_are_kept(void **state)
 		all.early += seen.early;
 		all.broken += seen.broken;
 		all.calendar += seen.calendar;
+		all.extended += seen.extended;
+		all.kept_from += seen.kept_from;
 		loans += w->core->loans.count;
 	}
-	print_message("# %u runs, %u reservations: %u promises given, %u kept, %u of them early, 0 broken but for %u by forced "
-		      "maintenance\n",
-		      RUNS, all.calendar, all.given, all.kept, all.early, all.broken);
+	print_message("# %u runs, %u reservations, %u leases extended and %u not for a promise: %u promises given, %u kept, %u "
+		      "of them early, 0 broken but for %u by forced maintenance\n",
+		      RUNS, all.calendar, all.extended, all.kept_from, all.given, all.kept, all.early, all.broken);
 	assert_true(all.kept > RUNS / 4 && loans > 0 && all.calendar > RUNS && all.broken > 0);
 }
 
@@ -663,6 +695,63 @@ static void a_node_with_a_broken_device_is_promised_to_nobody(void **state)
 	assert_int_equal(cw_job_state(w, two), JOB_RUNNING);
 }
 
+/* A lease whose term ends gives its devices back then, and others plan on it: who would move that end is asked first. */
+static void a_lease_that_ends_is_counted_on(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t + 4 * HOUR;
+	struct command cmd;
+	uint64_t big = 0;
+
+	for (int extends = 1; extends >= 0; extends--) {
+		uint64_t acme;
+
+		if (!extends) {
+			cw_close(w);
+			cw_start(w);
+		}
+		(void)busy(w, 8, HOUR);
+		assert_int_equal(maintenance(w, "disks", 1, 1, from, from + HOUR, false), 0);
+		assert_int_equal(cw_alloc_of(w, OWNER_JOB, 1)->parts[0].node, w->node[1].id);
+		for (int i = 0; i < 2; i++) {
+			cmd = cw_lease_cmd(w, i ? w->beta : w->acme, i ? "beta" : "acme", 8, LEASE_FIRM);
+			cmd.lease_request.spec.term_ms = 2 * HOUR;
+			cmd.lease_request.spec.auto_extend = i || extends;
+			cmd.lease_request.spec.grace_ms = MS_PER_DAY; /* nobody renews here */
+			assert_int_equal(cw_do(w, &cmd), 0);
+			cw_settle(w);
+		}
+		cmd = cw_submit_cmd(w, w->bob, "heart", 8, 10 * HOUR);
+		cmd.job_submit.spec.loan = LOAN_NEVER;
+		assert_int_equal(cw_do(w, &cmd), 0);
+		cw_settle(w);
+		acme = w->core->cluster.next_lease - 2;
+		assert_int_equal(cw_lease_state(w, acme), LEASE_ACTIVE);
+		big = busy(w, 8, 4 * HOUR); /* with it there until then, somebody would have to do without */
+		assert_int_equal(core_job(w->core, big)->reserved_ms > from, extends);
+	}
+	assert_true(core_job(w->core, big)->promised_ms > 0);
+	cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+	cmd.lease_extend.lease = w->core->cluster.next_lease - 2;
+	cmd.lease_extend.term_ms = 5 * HOUR;
+	{
+		uint64_t before = cw_digest(w);
+
+		assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+		assert_int_equal(w->err.reason, REASON_WOULD_DELAY);
+		assert_non_null(strstr(w->err.msg, "8 h100 short from "));
+		assert_non_null(strstr(w->err.hint, "a term that ends before"));
+		assert_int_equal(cw_digest(w), before);
+	}
+	cw_reload(w, 0);
+	assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+	cmd.lease_extend.term_ms = 3 * HOUR / 2; /* no later than it was: nothing to ask */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_advance(w, core_job(w->core, big)->promised_ms - w->t);
+	assert_int_equal(cw_job_state(w, big), JOB_RUNNING);
+	assert_int_equal(w->core->scratch->promises_broken, 0);
+}
+
 static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
 {
 	w->core->scratch->ordered_ms = 0; /* ask anew */
@@ -723,6 +812,7 @@ int main(void)
 		STORY(two_windows_one_after_the_other_take_both_nodes),
 		STORY(whole_nodes_are_promised_as_nodes),
 		STORY(a_place_beside_a_window_leaves_the_nodes_that_were_promised),
+		STORY(a_lease_that_ends_is_counted_on),
 		STORY(a_node_with_a_broken_device_is_promised_to_nobody),
 		STORY(maintenance_that_would_break_a_promise_is_refused),
 		STORY(promises_are_kept),

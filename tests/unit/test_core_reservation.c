@@ -521,9 +521,48 @@ static void what_leases_are_owed_is_not_reserved(void **state)
 	assert_int_equal(cw_do(w, &o.cmd), 0);
 }
 
-/* Could so many replicas stand until then, on what no reservation has and no guaranteed work holds? Looked at device by
- * device. */
-static bool stands(const struct core_world *w, const struct lease_spec *s, int64_t until)
+/* What a lease has until its term ends is free for the calendar after it; with its next term for granted it is not. */
+static void what_ends_before_is_reserved(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	struct order o;
+	uint64_t brief, owed;
+	uint32_t lost;
+
+	acme_alone(w, 32);
+	brief = lease(w, 8, 0, 2 * HOUR, false);
+	assert_int_equal(cw_lease_state(w, lease(w, 8, 0, HOUR, true)), LEASE_ACTIVE);
+	owed = lease(w, 8, 0, HOUR, true);
+	lost = cw_alloc_of(w, OWNER_LEASE, owed)->parts[0].node;
+	for (uint32_t n = 1; n <= 4; n++)
+		if (w->node[n].id != lost && !node_of(w->core, w->node[n].id)->held)
+			assert_int_equal(lease(w, 8, 0, 5 * HOUR / 2, false) != 0, true);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, lost, "smells"), 0);
+	for (uint32_t n = 1; n <= 4; n++)
+		if (w->node[n].id == lost)
+			cw_reboot(w, n);
+	cw_settle(w);
+	assert_int_equal(lease_of(w->core, owed)->units_held, 0);
+	/* 24 devices: 8 for good, 8 owed, 16 that come back before */
+	order(w, &o, w->operator, "course", w->t + 3 * HOUR, w->t + 4 * HOUR);
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	(void)snprintf(o.member[0].s, TEXT_BYTES, "user:alice");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	/* now that is counted on */
+	cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+	cmd.lease_extend.lease = brief;
+	cmd.lease_extend.term_ms = 5 * HOUR / 2;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cmd.lease_extend.term_ms = 5 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+	assert_int_equal(w->err.reason, REASON_RESERVED);
+}
+
+/* Could so many replicas stand until then, on what no reservation has and nobody holds, or with `loans` no guaranteed work?
+ * Looked at device by device. */
+static bool stands(const struct core_world *w, const struct lease_spec *s, int64_t until, bool loans)
 {
 	uint32_t replica = s->units_per_replica ? s->units_per_replica : 1, room = 0;
 
@@ -533,7 +572,7 @@ static bool stands(const struct core_world *w, const struct lease_spec *s, int64
 
 		for (uint32_t dev = 0; dev < w->node[i].gpus; dev++) {
 			const struct alloc *a = core_alloc(w->core, n->holder[dev]);
-			bool mine = !n->claimant[dev] && (!a || a->klass == CLASS_LOAN);
+			bool mine = !n->claimant[dev] && (!a || (loans && a->klass == CLASS_LOAN));
 
 			for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_RESERVATION, id)) != 0;) {
 				const struct reservation *r = get(w, id);
@@ -550,12 +589,31 @@ static bool stands(const struct core_world *w, const struct lease_spec *s, int64
 	return room * replica >= s->units;
 }
 
+/* Has a reservation a device of this lease before `until`? */
+static bool reserved_before(const struct core_world *w, uint64_t lease, int64_t until)
+{
+	for (uint64_t id = 0; (id = core_next_id(w->core, RECORD_ALLOC, id)) != 0;) {
+		const struct alloc *a = core_alloc(w->core, id);
+
+		for (uint32_t i = 0; i < a->parts_n && a->owner_kind == OWNER_LEASE && a->owner == lease; i++)
+			for (uint64_t rid = 0; (rid = core_next_id(w->core, RECORD_RESERVATION, rid)) != 0;) {
+				const struct reservation *r = get(w, rid);
+
+				for (uint32_t p = 0; p < r->parts_n && r->state <= RESERVATION_ACTIVE; p++)
+					if (r->parts[p].node == a->parts[i].node && (r->parts[p].devices & a->parts[i].devices) &&
+					    r->spec.windows[0].from_ms < until)
+						return true;
+			}
+	}
+	return false;
+}
+
 /* Small clusters, everything looked at: a firm lease is granted exactly if it can stand, and what was granted is there
  * within the recall time, whatever is reserved afterwards. */
 static void granted_is_what_can_stand(void **state)
 {
 	struct core_world *w = *state;
-	uint32_t granted = 0, refused = 0, reserved = 0;
+	uint32_t granted = 0, refused = 0, reserved = 0, extended = 0, kept = 0;
 	struct prng prng;
 
 	for (uint64_t seed = 1; seed <= 300; seed++) {
@@ -570,7 +628,7 @@ static void granted_is_what_can_stand(void **state)
 			struct order o;
 			struct command cmd;
 
-			switch (prng_below(&prng, 6)) {
+			switch (prng_below(&prng, 7)) {
 			case 0:
 				order(w, &o, w->operator, "r", w->t + (int64_t)prng_below(&prng, 12) * HOUR / 2, 0);
 				(void)snprintf(o.cmd.reservation_create.spec.name, NAME_BYTES, "r%d", i);
@@ -599,16 +657,35 @@ static void granted_is_what_can_stand(void **state)
 					(void)cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, 1 + prng_below(&prng, next - 1));
 				break;
 			}
+			case 4: { /* what others were granted by its end they have already: only its own devices may be gone */
+				uint64_t next = w->core->cluster.next_lease, id = next > 1 ? 1 + prng_below(&prng, next - 1) : 0;
+				const struct lease *l = id ? core_lease(w->core, id) : NULL;
+				int64_t term = (1 + (int64_t)prng_below(&prng, 12)) * HOUR;
+				bool could;
+
+				if (!l || l->state != LEASE_ACTIVE || l->spec.klass != LEASE_FIRM)
+					break;
+				could = !reserved_before(w, id, w->t + term);
+				cmd = cw_cmd(w, w->acme, CMD_LEASE_EXTEND);
+				cmd.lease_extend.lease = id;
+				cmd.lease_extend.term_ms = term;
+				assert_int_equal(cw_do(w, &cmd) == 0, could);
+				extended += could;
+				kept += !could;
+				break;
+			}
 			default: {
 				uint16_t replica = (uint16_t[]){0, 0, 2, 4}[prng_below(&prng, 4)];
 				uint32_t units = (replica ? replica : 1) * (1 + (uint32_t)prng_below(&prng, 2));
 				int64_t term = (1 + (int64_t)prng_below(&prng, 6)) * HOUR;
 				bool extend = prng_below(&prng, 2), could;
+				int64_t until = extend ? T_NEVER : w->t + w->core->cluster.bind_timeout_ms + term;
 				struct lease_spec s = {.units = units, .units_per_replica = replica};
 				uint64_t id;
 
 				cw_settle(w);
-				could = stands(w, &s, extend ? T_NEVER : w->t + w->core->cluster.bind_timeout_ms + term);
+				could = stands(w, &s, until, false) || /* what has to be recalled may begin later by that */
+					stands(w, &s, extend ? T_NEVER : until + RECALL_SLO_DEFAULT_MS, true);
 				id = lease(w, units, replica, term, extend);
 				if (!id)
 					break; /* more than it could ever have */
@@ -631,10 +708,10 @@ static void granted_is_what_can_stand(void **state)
 			    cw_lease_state(w, id) == LEASE_BINDING)
 				assert_int_equal(lease_of(w->core, id)->units_held, core_lease(w->core, id)->spec.units);
 	}
-	print_message("# 300 small clusters, %u reservations: %u leases granted, %u refused, each as a search over all devices "
-		      "says\n",
-		      reserved, granted, refused);
-	assert_true(granted > 300 && refused > 100 && reserved > 100);
+	print_message("# 300 small clusters, %u reservations: %u leases granted, %u refused, %u extended, %u not, each as a "
+		      "search over all devices says\n",
+		      reserved, granted, refused, extended, kept);
+	assert_true(granted > 300 && refused > 100 && reserved > 100 && extended > 100 && kept > 10);
 }
 
 /* ---- inside ------------------------------------------------------------------------------------------ */
@@ -1283,6 +1360,7 @@ int main(void)
 		STORY(a_lease_is_not_granted_past_what_maintenance_takes),
 		STORY(replicas_do_not_fit_around_what_is_reserved),
 		STORY(what_leases_are_owed_is_not_reserved),
+		STORY(what_ends_before_is_reserved),
 		STORY(granted_is_what_can_stand),
 		STORY(inside_only_members_run),
 		STORY(magnetic_ones_draw_their_projects_work),

@@ -240,18 +240,21 @@ static void what_is_free_later_is_known(void **state)
 {
 	struct core_world *w = *state;
 	uint64_t lung = cw_submit(w, w->alice, "lung", 8, HOUR), heart;
+	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 4, LEASE_FIRM);
 	const struct pool *pool;
+	int64_t until;
 
 	cw_settle(w);
 	heart = cw_submit(w, w->bob, "heart", 6, 2 * HOUR);
 	cw_settle(w);
-	(void)cw_lease(w, w->acme, "acme", 4, LEASE_FIRM);
+	cmd.lease_request.spec.auto_extend = true;
+	assert_int_equal(cw_do(w, &cmd), 0);
 	cw_settle(w);
 	assert_int_equal(cw_job_state(w, lung), JOB_RUNNING);
 	assert_int_equal(cw_job_state(w, heart), JOB_RUNNING);
 	assert_int_equal(plan_free(w->core, w->t, 1), 32 - 18);
 	assert_int_equal(plan_free(w->core, w->t + HOUR, 1), 32 - 10);
-	assert_int_equal(plan_free(w->core, w->t + 100 * HOUR, 1), 32 - 4); /* a lease stays */
+	assert_int_equal(plan_free(w->core, w->t + 100 * HOUR, 1), 32 - 4); /* a lease that extends itself stays */
 	assert_int_equal(plan_fit(w->core, w->t, 1, 14, 5 * HOUR), w->t);
 	assert_int_equal(plan_fit(w->core, w->t, 1, 22, HOUR), w->t + HOUR);
 	assert_int_equal(plan_fit(w->core, w->t, 1, 29, HOUR), T_NEVER);
@@ -260,6 +263,14 @@ static void what_is_free_later_is_known(void **state)
 	assert_int_equal(pool->own, 8);
 	assert_int_equal(profile_at(&pool->firm, w->t), -6);
 	assert_int_equal(profile_at(&pool->firm, w->t + 2 * HOUR), 0);
+	/* one that does not is stopped when its term is over */
+	cmd = cw_lease_cmd(w, w->acme, "acme", 2, LEASE_FIRM);
+	cmd.lease_request.spec.term_ms = 5 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	until = core_lease(w->core, w->core->cluster.next_lease - 1)->term_end_ms + LEASE_STOP_MS;
+	assert_int_equal(plan_free(w->core, until - 1, 1), 32 - 6);
+	assert_int_equal(plan_free(w->core, until, 1), 32 - 4);
 	/* and a node that goes takes its devices along */
 	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 4, "test"), 0);
 	assert_int_equal(plan_free(w->core, w->t + 100 * HOUR, 1), 24 - 4);
