@@ -1037,6 +1037,14 @@ void work_freed(struct core *c, uint16_t flavor)
 		c->scratch->work |= WORK_LEASES; /* with windows ahead, leases are judged by the plan */
 }
 
+/* Surplus goes to whoever is poorest once nobody who waits lacks it, so both what is taken and what comes free may let
+ * somebody grow. */
+void work_grow(struct core *c)
+{
+	if (c->elastic.count)
+		c->scratch->work |= WORK_GROW;
+}
+
 static void apply_qnode(struct core *c, const struct fact *f)
 {
 	WRAPPER(qnodes, qnode_s, q)
@@ -1168,8 +1176,7 @@ static void apply_job(struct core *c, const struct fact *f)
 		victim_cost_note(c, alloc_of(c, was));
 	if (elastic_is(&r.spec))
 		(void)idtab_set(&c->elastic, f->id, r.state == JOB_RUNNING ? j : NULL);
-	if (c->elastic.count)
-		s->work |= WORK_GROW; /* it may have been waited for */
+	work_grow(c);
 	if (job_terminal(r.state) != ended)
 		(void)idtab_set(&c->ended, f->id, ended ? NULL : j);
 	/* what depends on it; what waits for room under a limit */
@@ -1311,6 +1318,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	victim_cost_note(c, a);
+	if (a->r.extra && a->r.state != state)
+		work_grow(c); /* its job may have another instead */
 	if (c->reservations.count)
 		c->scratch->work |= WORK_RESERVE; /* one that is short may find what this gives back sooner */
 	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass)) {

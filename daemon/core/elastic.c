@@ -232,20 +232,20 @@ static bool before(const struct job *a, const struct job *b)
 }
 
 /* Those that lack devices of this flavor and nothing else, one for all alike, the oldest LACKING_MAX. */
-static uint32_t lacking(const struct core *c, uint16_t flavor, const struct job *ret[LACKING_MAX])
+static uint32_t lacking(const struct core *c, int64_t t, uint16_t flavor, const struct job *ret[LACKING_MAX])
 {
 	uint32_t n = 0;
 
 	EACH(c, qnodes, qnode_s, q)
 		for (uint32_t g = 0; g < q->groups_n; g++)
 			for (uint32_t i = 0; q->group[g]->flavor == flavor && i < q->group[g]->n; i++) {
-				const struct need *need = q->group[g]->need[i];
-				const struct timer *first = need->lacks ? timer_first(&need->lines) : NULL;
-				const struct job *head = first ? core_job(c, first->id) : NULL;
+				struct need *need = q->group[g]->need[i];
+				const struct job *head;
 				uint32_t at = n;
 
-				if (!head)
+				if (!sched_lacks(c, t, need))
 					continue;
+				head = core_job(c, timer_first(&need->lines)->id);
 				while (at && before(head, ret[at - 1]))
 					at--;
 				if (at == LACKING_MAX)
@@ -514,7 +514,7 @@ bool sched_elastic(const struct core *c, int64_t t, struct decision *d)
 	for (uint16_t f = 1; f <= FLAVORS_MAX; f++) {
 		if (!flavor_of(c, f))
 			continue;
-		who_n = lacking(c, f, who);
+		who_n = lacking(c, t, f, who);
 		if (who_n ? make_room(c, t, d, f, who, who_n) : grow_in(c, t, d, f))
 			return true;
 	}

@@ -88,6 +88,8 @@ static void kept_set(struct core *c, uint16_t flavor)
 
 	memcpy(was, h->kept, sizeof was);
 	kept_find(c, &h->r, h->kept);
+	if (memcmp(was, h->kept, sizeof was) != 0)
+		work_grow(c); /* who waits in vain for what is kept lacks no devices */
 	for (uint32_t w = 0; w < FORECAST_WINDOWS; w++)
 		if (h->kept[w] < was[w]) {
 			lend_more(c, flavor);

@@ -511,51 +511,68 @@ static void free_note(const struct core *c, const struct place_ask *a)
 		c->scratch->walk_free = f->total;
 }
 
+/* Why it may not borrow, before devices are asked for; 0. *ret_other: on REASON_WOULD_DELAY, whom (0: nobody knows). */
+static int loan_gate(const struct look *k, uint64_t *ret_other)
+{
+	const struct core *c = k->c;
+	const struct job_spec *s = &k->spec;
+	const struct job *j = k->need->plain ? NULL : k->j;
+	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
+	bool inside = plan_ask_of(c, s, 0, 0).inside;
+	int rc = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
+
+	*ret_other = 0;
+	if (rc)
+		return rc;
+	if (!loan_in_time(c, s->project, s->flavor, s->shape, s->units, spec_back_ms(c, s, k->need->back_ms)))
+		return REASON_LOAN_NOTICE;
+	if (j && j->end_cause == END_RECALL && j->eligible_ms > k->t)
+		return REASON_COOLDOWN;
+	if (deficit_stops_loan(c, s->flavor))
+		return REASON_DEFICIT;
+	rc = budget_gate(c, k->t, s, j ? j->held_rums : 0, CLASS_LOAN);
+	if (rc)
+		return rc;
+	if (!inside && !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j ? j->id : 0, ret_other))
+		return REASON_WOULD_DELAY;
+	return !inside && !headroom_may(c, s->flavor, devices, headroom_length_ms(s)) ? REASON_HEADROOM : 0;
+}
+
+/* Does who waits so want for devices, and nothing else? */
+static bool lacks_devices(int loan)
+{
+	return (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
+}
+
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
 static enum verdict try_loan(struct look *k, int quota)
 {
 	const struct core *c = k->c;
 	const struct job_spec *s = &k->spec;
-	const struct job *j = k->need->plain ? NULL : look_job(k);
-	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
-	int64_t need = spec_back_ms(c, s, k->need->back_ms);
 	struct place_ask ask;
 	struct part *parts;
-	uint64_t other = 0;
+	uint64_t other;
 	uint32_t n;
-	int loan = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
+	int loan = loan_gate(k, &other);
 
-	if (!loan && !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need))
-		loan = REASON_LOAN_NOTICE;
-	if (!loan && j && j->end_cause == END_RECALL && j->eligible_ms > k->t)
-		loan = REASON_COOLDOWN;
-	if (!loan && deficit_stops_loan(c, s->flavor))
-		loan = REASON_DEFICIT;
-	if (!loan)
-		loan = budget_gate(c, k->t, s, j ? j->held_rums : 0, CLASS_LOAN);
-	if (!loan && !plan_ask_of(c, s, 0, 0).inside &&
-	    !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j ? j->id : 0, &other)) {
-		loan = REASON_WOULD_DELAY;
+	if (loan == REASON_WOULD_DELAY)
 		would_delay(k);
-	}
-	if (!loan && !plan_ask_of(c, s, 0, 0).inside && !headroom_may(c, s->flavor, devices, headroom_length_ms(s)))
-		loan = REASON_HEADROOM;
 	if (!loan) {
 		job_place_ask(c, k->t, look_job(k), CLASS_LOAN, &ask);
 		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
 		if (loan)
 			free_note(c, &ask);
 	}
-	if (!loan && !certify_loan(c, s->flavor, need, parts, n))
+	if (!loan && !certify_loan(c, s->flavor, spec_back_ms(c, s, k->need->back_ms), parts, n))
 		loan = REASON_LOAN_NOTICE;
 	if (!loan) {
 		started(c, k->d, k->t, look_job(k), CLASS_LOAN, parts, n);
 		return ACTED;
 	}
-	k->need->lacks = (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
+	k->need->lacks = lacks_devices(loan);
 	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
 	    loan == REASON_DEFICIT || loan == REASON_HEADROOM)
-		reason_set(k->need, k->t, loan, loan == REASON_WOULD_DELAY ? other : 0);
+		reason_set(k->need, k->t, loan, other);
 	else
 		reason_set(k->need, k->t, quota, 0);
 	return WAITS;
@@ -622,6 +639,21 @@ static enum verdict try_need(const struct core *c, int64_t t, struct decision *d
 	}
 	look_at(&k, line_by_limit(first));
 	return try_job(&k);
+}
+
+bool sched_lacks(const struct core *c, int64_t t, struct need *n)
+{
+	struct look k = {.c = c, .t = t, .need = n};
+	uint64_t other;
+	int loan;
+
+	if (!n->lacks || project_gates(c, n->project))
+		return false;
+	if (in_quota(c, n))
+		return true;
+	look_at(&k, line_by_limit(timer_first(&n->lines)));
+	loan = n->loan_ok ? loan_gate(&k, &other) : REASON_LEAF_FULL;
+	return !loan || lacks_devices(loan);
 }
 
 /* ---- walks ---------------------------------------------------------------------------------------------- */

@@ -107,7 +107,7 @@ struct need {
 	bool plain; /* its jobs have no past and no conditions of their own: what is known here is all, until one is placed */
 	int64_t notice_ms, exempt_ms, back_ms;
 	bool fresh;  /* in scratch->fresh */
-	bool lacks;  /* devices and nothing else, as of the last look */
+	bool lacks;  /* devices and nothing else, as of the last look; see sched_lacks() */
 	bool parked; /* no device that comes free helps it: it waits for the job named, or for an order */
 	uint64_t waits_for;
 	struct need *wait_next, *wait_prev;
@@ -869,6 +869,9 @@ void loan_classes_done(struct qnode_s *q);
 /* Would `j` start at once if it were waiting now? Asks what the scheduler asks; emits nothing. */
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena);
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
+/* Does what waits there, and is in its group, lack devices and nothing else? It did when it was looked at; what others
+ * took since, or is kept from loans, may stand in its way now. O(tree). */
+bool sched_lacks(const struct core *c, int64_t t, struct need *n);
 /* Number the waiting jobs in the order of the queue; done at most every pending_n / 10 ms. */
 void sched_order(const struct core *c, int64_t t);
 void sched_reason_text(const struct core *c, const struct need *n, const struct job *j, char out[TEXT_BYTES]);
@@ -876,6 +879,8 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 int sched_broken_cause(const struct core *c, int64_t t, const struct job *j);
 /* Devices, quota or time of this flavor came free. */
 void work_freed(struct core *c, uint16_t flavor);
+/* What jobs have, or what is kept from them, has changed: an elastic one may grow. */
+void work_grow(struct core *c);
 
 /* ---- likely starts (estimate.c) ----------------------------------------------------------------- */
 /* Of all `jobs`, which are in lines and in the order of the queue. */

@@ -5,6 +5,7 @@
 #include "proto/base/prng.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,9 @@ void cw_open(struct core_world *w, uint32_t nodes)
 	struct uid_ref uid = {1000};
 	struct cluster *s = &init.init.settings;
 
+	/* core_check() takes large blocks after every step: kept, not fetched from the kernel again each time */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	memset(w, 0, sizeof *w);
 	w->core = core_new();
 	w->t = 1800000000000; /* 2027 */

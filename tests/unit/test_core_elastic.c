@@ -182,6 +182,27 @@ static void nobody_grows_while_somebody_waits_for_devices(void **state)
 }
 
 /* Two that could grow share by their least, step by step. */
+/* Nor does he hold anybody up who no longer waits for devices alone. */
+static void who_waits_for_something_else_holds_nobody_up(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	uint64_t job;
+
+	w->qnode[CW_HEART].running_jobs_max = 1;
+	cw_apply(w);
+	job = range(w, w->alice, "lung", 8, 16, 9 * HOUR);
+	cmd = cw_submit_cmd(w, w->bob, "heart", 32, HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	assert_int_equal(extra(w, job), 0);
+	(void)cw_submit(w, w->bob, "heart", 1, HOUR); /* the one that may run */
+	cw_settle(w);
+	assert_int_equal(extra(w, job), 8);
+}
+
 static void surplus_goes_to_whoever_has_least_for_its_least(void **state)
 {
 	struct core_world *w = *state;
@@ -401,6 +422,7 @@ int main(void)
 		STORY(extras_go_first_and_the_job_goes_on),
 		STORY(a_waiting_least_comes_before_surplus),
 		STORY(nobody_grows_while_somebody_waits_for_devices),
+		STORY(who_waits_for_something_else_holds_nobody_up),
 		STORY(surplus_goes_to_whoever_has_least_for_its_least),
 		STORY(an_extra_that_fails_ends_alone),
 		STORY(an_extra_on_a_lost_node_is_given_up),

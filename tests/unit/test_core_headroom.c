@@ -143,6 +143,39 @@ static void extras_have_it_meanwhile(void **state)
 }
 
 /* It is in the records: a restart keeps the same, and forgets it as slowly. */
+static void risk(struct core_world *w, uint32_t ppm)
+{
+	struct cluster now = *core_cluster(w->core);
+
+	now.lend_risk_ppm = ppm;
+	core_apply(w->core, &(struct fact){.kind = RECORD_CLUSTER, .id = 1, .cluster = &now});
+}
+
+/* Whoever waits for what is kept does not lack devices: meanwhile the surplus is an elastic job's. */
+static void who_waits_for_it_holds_nobody_up(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	uint64_t job, big;
+
+	(void)wave(w);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 4, "test"), 0); /* there is more quota than devices */
+	risk(w, 1000000);
+	assert_int_equal(headroom_kept(w->core, 1, 12 * HOUR), 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 4, 24 * HOUR);
+	cmd.job_submit.spec.units_max = 16;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	job = w->d.result.id;
+	big = loan(w, 19, 24 * HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_reason(w, big), REASON_NO_SHAPE);
+	assert_int_equal(job_of(w->core, job)->extra_units, 0);
+	risk(w, 200000);
+	cw_tick(w);
+	assert_int_equal(headroom_kept(w->core, 1, 12 * HOUR), 3);
+	assert_int_equal(job_of(w->core, job)->extra_units, 12);
+}
+
 static void a_restart_forgets_nothing(void **state)
 {
 	struct core_world *w = *state;
@@ -201,6 +234,7 @@ int main(void)
 		TEST(guaranteed_work_takes_what_is_kept),
 		TEST(a_loan_lease_does_not_get_it),
 		TEST(extras_have_it_meanwhile),
+		TEST(who_waits_for_it_holds_nobody_up),
 		TEST(a_restart_forgets_nothing),
 		TEST(what_is_not_wanted_any_more_is_lent),
 		TEST(kept_is_what_leases_may_still_have),

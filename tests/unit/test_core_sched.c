@@ -58,7 +58,7 @@ static void no_loan_is_left_behind(const struct core_world *w)
 	}
 }
 
-static void quiet(struct core_world *w)
+static void quiet(struct core_world *w, uint64_t seed)
 {
 	uint32_t left;
 
@@ -66,7 +66,8 @@ static void quiet(struct core_world *w)
 	no_loan_is_left_behind(w);
 	left = left_behind(w);
 	if (left)
-		print_message("kind %u id %llu was left behind\n", w->d.facts[0].kind, (unsigned long long)w->d.facts[0].id);
+		print_message("seed %llu: kind %u id %llu was left behind\n", (unsigned long long)seed, w->d.facts[0].kind,
+			      (unsigned long long)w->d.facts[0].id);
 	assert_int_equal(left, 0);
 }
 
@@ -176,7 +177,7 @@ static void no_job_is_left_behind(void **state)
 	struct core_world *w = *state;
 	struct prng prng;
 
-	for (uint64_t seed = 1; seed <= 60; seed++) {
+	for (uint64_t seed = 1; seed <= 400; seed++) {
 		if (seed > 1) {
 			cw_close(w);
 			memset(w, 0, sizeof *w);
@@ -186,7 +187,7 @@ static void no_job_is_left_behind(void **state)
 		for (int i = 0; i < 150; i++) {
 			anything_happens(w, &prng);
 			if (prng_below(&prng, 2))
-				quiet(w);
+				quiet(w, seed);
 		}
 	}
 }
@@ -233,7 +234,7 @@ static void a_question_changes_no_decision(void **state)
 	before = w->core->scratch->work;
 	sched_order(w->core, w->t + HOUR);
 	assert_int_equal(w->core->scratch->work, before);
-	quiet(w);
+	quiet(w, 0);
 }
 
 static void what_is_free_later_is_known(void **state)
