@@ -60,7 +60,7 @@ void divide_trace_add(struct divide_trace *t, const struct divide_pick *pick, in
 	j.units = (uint32_t)units;
 	/* a request leaves room for loading once more and for the notice before the limit */
 	j.limit_ms = request_ms ? (request_ms > j.run_ms ? request_ms : j.run_ms) + 15 * MS_PER_MIN : limit_of(j.run_ms);
-	j.tenant = tenant_named(t, tenant);
+	j.tenant = tenant_named(t, pick->one_tenant ? "all" : tenant);
 	if (t->jobs_n == t->jobs_cap) {
 		t->jobs_cap = t->jobs_cap ? 2 * t->jobs_cap : 1024;
 		t->jobs = xrealloc(t->jobs, t->jobs_cap * sizeof *t->jobs);

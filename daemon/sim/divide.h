@@ -58,6 +58,7 @@ struct divide_pick {
 	int64_t from_ms, span_ms; /* of the trace: submitted in there */
 	int64_t run_ms_max;       /* longer ones are cut */
 	uint32_t units_max;       /* larger ones are left out */
+	bool one_tenant;          /* whoever submitted them */
 };
 /* Read a digest of the Philly trace ("timestamp,duration,num_gpus,gpu_time,cluster", one tenant per cluster)
  * or a batch log (SWF, one tenant). The requested time of a job without one is the smallest of 15 min,
@@ -98,6 +99,7 @@ struct divide_setup {
 	int64_t save_ms; /* a checkpoint written on notice takes so long; 0: jobs do not do that */
 	int64_t notice_ms, recall_slo_ms;
 	uint32_t lend_risk_ppm; /* 0: the core's own */
+	int64_t age_guard_ms;   /* jobs that wait longer go first; 0: two days */
 	int64_t ttl_ms; /* of leases; renewed every third of it */
 	bool check;     /* walk the core's invariants once a simulated hour */
 	const struct divide_trace *trace;

@@ -160,7 +160,7 @@ static void init(struct sim *s)
 		.lease_term_ms = 30 * MS_PER_DAY, .lease_offer_ms = 10 * MS_PER_MIN, .rejoin_grace_ms = 5 * MS_PER_MIN,
 		.bind_timeout_ms = MS_PER_MIN, .lost_after_ms = 30 * MS_PER_MIN, .notice_ms = s->in->notice_ms,
 		.kill_margin_ms = 10 * MS_PER_S, .job_time_ms = MS_PER_HOUR, .cooldown_ms = MS_PER_MIN,
-		.age_guard_ms = 2 * MS_PER_DAY, .renewals_per_s = 1000, .loan_rate_ppm = 500000,
+		.age_guard_ms = s->in->age_guard_ms ? s->in->age_guard_ms : 2 * MS_PER_DAY, .renewals_per_s = 1000, .loan_rate_ppm = 500000,
 		.urgent_rate_ppm = 2000000,
 	};
 	cmd.init.uids = &uid;

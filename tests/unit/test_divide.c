@@ -193,6 +193,13 @@ static void trace_window_and_limits(void **state)
 	assert_int_equal(t.jobs_n, 1);
 	assert_int_equal(t.jobs[0].submit_ms, 10000);
 	divide_trace_done(&t);
+	pick = all_of_it;
+	for (int one = 0; one < 2; one++) {
+		pick.one_tenant = one;
+		assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), NULL, &pick, &t, &err), 0);
+		assert_int_equal(t.tenants_n, one ? 1 : 2);
+		divide_trace_done(&t);
+	}
 }
 
 static void trace_of_a_batch_log(void **state)
@@ -411,6 +418,29 @@ static void saving_on_notice_loses_little(void **state)
 	assert_true(r.done[1].lost_ms > 60 * MS_PER_MIN);
 	divide_run_done(&r);
 	pool_close(&p);
+}
+
+/* The smallest area comes first, but for who waits longer than the guard. */
+static void the_guard_is_as_asked(void **state)
+{
+	(void)state;
+	for (int64_t guard = 1; guard <= 12; guard += 11) {
+		struct pool p;
+		struct divide_run r;
+
+		pool_open(&p, "provider,at_s,devices\nchat,0,8\nchat,86400,8\n", 4, 8);
+		p.in.age_guard_ms = guard * MS_PER_HOUR;
+		pool_job(&p, 0, 240, 8);
+		pool_job(&p, 1, 180, 8); /* waits longer than an hour once the first ends, and is larger than the third */
+		pool_job(&p, 2, 60, 8);
+		for (size_t i = 0; i < p.trace.jobs_n; i++)
+			p.trace.jobs[i].tenant = 0;
+		r = played(&p, DIVIDE_SLUIS);
+		sound(&p, &r);
+		assert_int_equal(r.done[1].first_start_ms < r.done[2].first_start_ms, guard == 1);
+		divide_run_done(&r);
+		pool_close(&p);
+	}
 }
 
 /* What is not lent cannot be borrowed, whatever stands idle; and the clairvoyant lends only what is not wanted
@@ -731,6 +761,7 @@ int main(void)
 		cmocka_unit_test(huge_rates_are_refused),
 		cmocka_unit_test(a_loan_is_recalled),
 		cmocka_unit_test(saving_on_notice_loses_little),
+		cmocka_unit_test(the_guard_is_as_asked),
 		cmocka_unit_test(walls_hold_and_foresight_waits),
 		cmocka_unit_test(early_ends_make_room),
 		cmocka_unit_test(a_node_on_its_way_back_is_not_lent_twice),

@@ -38,6 +38,8 @@ static const char help_text[] =
 	"  --recall SECONDS     promised to a lease that grows (default 300)\n"
 	"  --risk PERCENT       lend no device that is wanted back before the job ends with a greater chance (default 70;\n"
 	"                       100: lend all)\n"
+	"  --age-guard DAYS     sluis: a job that waits longer goes before all that do not (default 2)\n"
+	"  --one-project        all jobs are of one project: no shares between projects and users\n"
 	"  --bad-lines HOW      lines that cannot be read: refuse the file (default), or skip and count them\n"
 	"  --check              walk the invariants of the core once a simulated hour\n"
 	"  -o DIR               write tables and pictures there\n"
@@ -46,8 +48,8 @@ static const char help_text[] =
 struct options {
 	const char *snapshot, *flavor, *jobs, *demand, *out;
 	double rate_device;
-	int64_t public_percent, peak_percent, from_days, days, risk_percent;
-	bool policy[DIVIDE_POLICIES], json;
+	int64_t public_percent, peak_percent, from_days, days, risk_percent, age_guard_days;
+	bool policy[DIVIDE_POLICIES], one_project, json;
 	struct bad_lines bad;
 	struct divide_setup in;
 };
@@ -98,7 +100,7 @@ static int seconds(const char *option, const char *text, int64_t low, int64_t *r
 /* 0 to go on, or an exit status with *ret_done set. */
 static int parse_options(int argc, char **argv, struct options *o, bool *ret_done)
 {
-	enum { NODES = 1, SNAPSHOT, FLAVOR, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL, RISK,
+	enum { NODES = 1, SNAPSHOT, FLAVOR, JOBS, DEMAND, POLICY, PUBLIC, PEAK, RATE, FROM, DAYS, CHECKPOINT, RESTART, SAVE, NOTICE, RECALL, RISK, AGE_GUARD, ONE_PROJECT,
 	       BAD_LINES, CHECK, JSON, HELP };
 	static const struct option longs[] = {
 		{"snapshot", required_argument, NULL, SNAPSHOT}, {"flavor", required_argument, NULL, FLAVOR},
@@ -109,7 +111,8 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		{"days", required_argument, NULL, DAYS}, {"checkpoint", required_argument, NULL, CHECKPOINT},
 		{"restart", required_argument, NULL, RESTART}, {"save", required_argument, NULL, SAVE},
 		{"notice", required_argument, NULL, NOTICE}, {"recall", required_argument, NULL, RECALL},
-		{"risk", required_argument, NULL, RISK},
+		{"risk", required_argument, NULL, RISK}, {"age-guard", required_argument, NULL, AGE_GUARD},
+		{"one-project", no_argument, NULL, ONE_PROJECT},
 		{"bad-lines", required_argument, NULL, BAD_LINES}, {"check", no_argument, NULL, CHECK}, {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP},
 		{NULL, 0, NULL, 0},
 	};
@@ -145,6 +148,8 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		case NOTICE: bad = seconds("--notice", optarg, 0, &o->in.notice_ms, &err); break;
 		case RECALL: bad = seconds("--recall", optarg, 1, &o->in.recall_slo_ms, &err); break;
 		case RISK: bad = parse_int("--risk", optarg, 1, 100, &o->risk_percent, &err); break;
+		case AGE_GUARD: bad = parse_int("--age-guard", optarg, 1, 10000, &o->age_guard_days, &err); break;
+		case ONE_PROJECT: o->one_project = true; break;
 		case BAD_LINES: bad = parse_bad_lines(optarg, &o->bad, &err); break;
 		case CHECK: o->in.check = true; break;
 		case 'o': o->out = optarg; break;
@@ -164,6 +169,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 	if (!any || (!o->snapshot && (!o->in.nodes || !o->jobs || !o->demand)))
 		return usage("--policy is needed, and --snapshot or --nodes, --jobs and --demand");
 	o->in.lend_risk_ppm = (uint32_t)o->risk_percent * 10000;
+	o->in.age_guard_ms = o->age_guard_days * MS_PER_DAY;
 	*ret_done = false;
 	return 0;
 }
@@ -187,7 +193,7 @@ static int load_jobs(struct options *o, const struct snapshot *now, struct divid
 {
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
 	struct divide_pick pick = {.from_ms = o->from_days * MS_PER_DAY, .span_ms = o->days * MS_PER_DAY,
-				   .run_ms_max = o->days * MS_PER_DAY, .units_max = o->in.public_units};
+				   .run_ms_max = o->days * MS_PER_DAY, .units_max = o->in.public_units, .one_tenant = o->one_project};
 	int rc;
 
 	if (!o->jobs) {
