@@ -68,7 +68,7 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 		if (s->state == STAGE_RELEASED && s->from_ms > t &&
 		    (!c->scratch->wake_ms || s->from_ms < c->scratch->wake_ms))
 			c->scratch->wake_ms = s->from_ms; /* time alone opens it */
-		if (s->state != STAGE_RELEASED || s->from_ms > t || (s->to_ms && s->to_ms <= t))
+		if (!stage_open(s, t))
 			continue;
 		open = true;
 		if (left > *ret_left)
@@ -108,8 +108,7 @@ void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t p
 		struct stage *s;
 		int64_t part;
 
-		if (q->stages[i].state != STAGE_RELEASED || q->stages[i].from_ms > t ||
-		    (q->stages[i].to_ms && q->stages[i].to_ms <= t))
+		if (!stage_open(&q->stages[i], t))
 			continue;
 		s = &EDIT(c, d, RECORD_QNODE, qnode, project)->stages[i];
 		part = max64(0, min64(rums, s->amount_rums - s->held_rums - s->spent_rums));

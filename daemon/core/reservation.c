@@ -833,9 +833,9 @@ static bool part_out(const struct node_s *n)
 	return !n || (n->r.state != NODE_READY && n->r.state != NODE_SUSPECT) || n->r.admin != NODE_ENABLED;
 }
 
-/* Weight (1/1000) of what it keeps from others: neither broken nor still in their hands. Named nodes may have
- * several flavors; it is booked to the first that they have. */
-static int64_t kept_now(const struct core *c, const struct reservation *r, uint16_t *ret_flavor)
+/* Weight (1/1000) of what it keeps from others: neither broken nor still in their hands; with `all`, too. Named nodes may
+ * have several flavors; it is booked to the first that they have. */
+static int64_t kept_of(const struct core *c, const struct reservation *r, bool all, uint16_t *ret_flavor)
 {
 	const uint16_t only = r->spec.flavor;
 	int64_t rate = 0;
@@ -846,10 +846,10 @@ static int64_t kept_now(const struct core *c, const struct reservation *r, uint1
 		const struct node_s *n = node_of(c, p->node);
 		uint64_t devices = p->devices, cores[CORE_WORDS];
 
-		if (part_out(n))
+		if (!n || (!all && part_out(n)))
 			continue;
 		memcpy(cores, p->cores, sizeof cores);
-		for (uint32_t k = 0; k < n->units_n; k++) {
+		for (uint32_t k = 0; k < n->units_n && !all; k++) {
 			const struct alloc *a = core_alloc(c, n->units[k].alloc);
 
 			for (uint32_t m = 0; a->reservation != r->id && m < a->parts_n; m++)
@@ -875,6 +875,11 @@ static int64_t kept_now(const struct core *c, const struct reservation *r, uint1
 	return rate;
 }
 
+static int64_t kept_now(const struct core *c, const struct reservation *r, uint16_t *ret_flavor)
+{
+	return kept_of(c, r, false, ret_flavor);
+}
+
 /* The project that it is for: the first that is named, else the first that its first named user is a member of. */
 uint32_t reservation_payer(const struct core *c, const struct reservation *r)
 {
@@ -892,15 +897,19 @@ uint32_t reservation_payer(const struct core *c, const struct reservation *r)
 	return 0;
 }
 
+static int64_t rums_at(int64_t rate, int64_t span_ms)
+{
+	wide rums = (wide)rate * span_ms / 1000;
+
+	return rums > INT64_MAX / 1000 ? INT64_MAX / 1000 : (int64_t)rums;
+}
+
 /* Kept from kept_ms to t, not past the window: whoever comes late to its end charges no more. */
 static int64_t kept_since(const struct reservation *r, int64_t t)
 {
-	wide rums;
-
 	if (!r->kept_ms || !r->spec.windows_n)
 		return 0;
-	rums = (wide)r->rate * max64(0, min64(t, window_of(r)->to_ms) - r->kept_ms) / 1000;
-	return rums > INT64_MAX / 1000 ? INT64_MAX / 1000 : (int64_t)rums;
+	return rums_at(r->rate, max64(0, min64(t, window_of(r)->to_ms) - r->kept_ms));
 }
 
 void reservation_uses(const struct core *c, int64_t t, const struct reservation *r, int64_t *ret_kept, int64_t *ret_used)
@@ -967,6 +976,34 @@ static void keep_end(const struct core *c, struct decision *d, int64_t t, struct
 	usage_add(c, d, t, payer, member_of(c, r->owner, payer) ? r->owner : 0,
 		  &(struct usage_row){.flavor = r->kept_flavor, .idle_rums = idle});
 	stage_spend(c, d, t, payer, idle);
+}
+
+/* Can the project that pays for it do so, if nobody comes to its next window? Asked of what it has when that begins, with
+ * what this decision has spent; of those that follow when they are next. 0; ERR_BUDGET and the reason that a job would wait
+ * for. */
+static int affordable(const struct core *c, const struct decision *d, int64_t t, const struct reservation *r, struct err *err)
+{
+	uint32_t payer = r->spec.maint ? 0 : reservation_payer(c, r), stage;
+	const struct qnode *q = payer ? peek(c, d, RECORD_QNODE, payer) : NULL;
+	int64_t from_ms = max64(window_of(r)->from_ms, t), span_ms = window_of(r)->to_ms - from_ms, need, left = 0, most;
+	uint16_t flavor;
+	int reason;
+
+	if (!q || !q->stages_n)
+		return 0; /* nobody pays, or without a limit */
+	need = r->spec.units ? rums_of(c, r->spec.flavor, r->spec.shape, r->spec.units, span_ms) :
+			       rums_at(kept_of(c, r, true, &flavor), span_ms);
+	for (uint32_t i = 0; i < q->stages_n; i++)
+		if (stage_open(&q->stages[i], from_ms))
+			left += q->stages[i].amount_rums - q->stages[i].held_rums - q->stages[i].spent_rums;
+	if (left >= need)
+		return 0;
+	reason = job_stage(c, from_ms, payer, need, &stage, &most);
+	err_set(err, ERR_BUDGET, "%s cannot pay for it if it idles: it needs %" PRId64 ".%" PRId64 " GPU-hours, %" PRId64
+		".%" PRId64 " are left", q->name, need / MS_PER_HOUR, need % MS_PER_HOUR * 10 / MS_PER_HOUR,
+		left / MS_PER_HOUR, left % MS_PER_HOUR * 10 / MS_PER_HOUR);
+	err_hint(err, "shorter, fewer devices, or the next stage: sluisctl project show %s", q->name);
+	return err_reason(err, reason ? reason : REASON_HOLD_TOO_LARGE);
 }
 
 /* ---- commands --------------------------------------------------------------------------------------------- */
@@ -1123,6 +1160,9 @@ static int decide_create(const struct core *c, int64_t t, const struct command *
 		err_set(err, ERR_INVAL, "nobody could use it");
 		return err_hint(err, "--project or --user, or --maint: then nobody should");
 	}
+	rc = affordable(c, d, t, &draft, err);
+	if (rc)
+		return rc;
 	if (!runs_reservations(c, cmd->principal)) {
 		if (!only_own(c, cmd->principal, &draft)) {
 			err_set(err, ERR_DENIED, "you may ask for what is for your own projects, nothing else");
@@ -1250,6 +1290,11 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		rc = members_find(c, u->members, u->members_n, &d->arena, r, err);
 		if (!rc && !r->spec.maint)
 			rc = within_quota(c, r, err);
+		if (rc)
+			return rc;
+	}
+	if (u->confirm || u->members_n || u->windows_n || u->to_ms) {
+		rc = affordable(c, d, t, r, err);
 		if (rc)
 			return rc;
 	}

@@ -808,6 +808,10 @@ int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uin
 /* ---- jobs (job.c) --------------------------------------------------------------------------------- */
 static inline bool job_waits(const struct job *j) { return j->state == JOB_PENDING || j->state == JOB_HELD; }
 int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass);
+static inline bool stage_open(const struct stage *s, int64_t t)
+{
+	return s->state == STAGE_RELEASED && s->from_ms <= t && (!s->to_ms || s->to_ms > t);
+}
 /* A released stage that covers `hold`: 0 and its index (UINT32_MAX: the project has no grant), or the
  * reason (204, 401, 402). ret_left: the most any open stage has left. */
 int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);

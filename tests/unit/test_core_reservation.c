@@ -1126,12 +1126,14 @@ static void what_idles_is_charged_until_it_ends(void **state)
 	uint64_t id, job;
 	int64_t used;
 
-	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 3);
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 64);
 	cw_stage(w, CW_LUNG, "locked", STAGE_LOCKED, 100);
 	cw_stage(w, CW_LUNG, "later", STAGE_RELEASED, 100);
 	w->stage[CW_LUNG][2].from_ms = w->t + 9 * HOUR;
 	cw_apply(w);
 	id = course(w, 8, w->t, w->t + 8 * HOUR);
+	w->stage[CW_LUNG][0].amount_rums = 3 * HOUR; /* it could have paid for it then */
+	cw_apply(w);
 	cw_advance(w, HOUR);
 	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
 	cmd.reservation_update.reservation = id;
@@ -1157,6 +1159,52 @@ static void what_idles_is_charged_until_it_ends(void **state)
 	assert_int_equal(get(w, id)->used_rums, used);
 	assert_in_range(get(w, id)->kept_rums, 16 * HOUR - MIN, 16 * HOUR + MIN);
 	assert_in_range(idle_of_lung(w), 8 * HOUR - MIN, 8 * HOUR + MIN);
+}
+
+/* Whoever could not run a job there for so long cannot keep it from others either. */
+static void who_cannot_pay_does_not_reserve(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	uint64_t before;
+	struct order o;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 12);
+	cw_stage(w, CW_LUNG, "two", STAGE_RELEASED, 8);
+	w->stage[CW_LUNG][1].from_ms = w->t + 9 * HOUR;
+	cw_apply(w);
+	order(w, &o, w->operator, "course", w->t + HOUR, w->t + 3 * HOUR);
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	before = cw_digest(w);
+	assert_int_equal(cw_do(w, &o.cmd), ERR_BUDGET); /* 16 hours; the second stage is not open then */
+	assert_int_equal(w->err.reason, REASON_HOLD_TOO_LARGE);
+	assert_non_null(strstr(w->err.msg, "lung cannot pay for it if it idles: it needs 16.0 GPU-hours, 12.0 are left"));
+	assert_int_equal(cw_digest(w), before);
+	order(w, &o, w->alice, "course", w->t + HOUR, w->t + 3 * HOUR); /* also where somebody else would confirm it */
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_BUDGET);
+	order(w, &o, w->operator, "course", w->t + 9 * HOUR, w->t + 11 * HOUR);
+	with_gpus(&o, 8);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), 0); /* both together, as they would be charged */
+	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = w->d.result.id;
+	cmd.reservation_update.to_ms = w->t + 12 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_BUDGET);
+	/* named nodes by what they have; a maintenance is nobody's bill; without a grant there is no limit */
+	order(w, &o, w->operator, "node", w->t + HOUR, w->t + 3 * HOUR);
+	with_node(&o, 1);
+	with_project(&o, "lung");
+	assert_int_equal(cw_do(w, &o.cmd), ERR_BUDGET);
+	o.window[0].to_ms = w->t + 2 * HOUR;
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	(void)maintenance(w, 2, w->t + HOUR, w->t + 99 * HOUR);
+	order(w, &o, w->operator, "heart", w->t + HOUR, w->t + 99 * HOUR);
+	with_gpus(&o, 8);
+	with_project(&o, "heart");
+	assert_int_equal(cw_do(w, &o.cmd), 0);
 }
 
 /* Work that came before the window is its own affair until it opens; what others still have is not kept from them. */
@@ -1375,6 +1423,7 @@ int main(void)
 		STORY(an_idle_one_ends_if_it_said_so),
 		STORY(what_idles_inside_is_charged),
 		STORY(what_idles_is_charged_until_it_ends),
+		STORY(who_cannot_pay_does_not_reserve),
 		STORY(what_is_used_counts_inside_the_window_only),
 		STORY(what_is_not_to_be_had_is_not_charged),
 		STORY(a_users_project_pays),
