@@ -1389,11 +1389,31 @@ static void reservation_move(struct core *c, struct reservation_s *rs, bool add)
 	}
 }
 
+/* Is `b` the same but for what was used and charged, and what is missing of it? That makes nothing possible. */
+static bool reservation_same(const struct reservation *a, const struct reservation *b)
+{
+	bool same = a->state == b->state && a->spec.windows_n == b->spec.windows_n && a->members_n == b->members_n &&
+		    a->parts_n == b->parts_n;
+
+	for (uint32_t i = 0; same && i < a->spec.windows_n; i++)
+		same = a->spec.windows[i].from_ms == b->spec.windows[i].from_ms &&
+		       a->spec.windows[i].to_ms == b->spec.windows[i].to_ms;
+	for (uint32_t i = 0; same && i < a->members_n; i++)
+		same = a->members[i].qnode == b->members[i].qnode && a->members[i].principal == b->members[i].principal;
+	for (uint32_t i = 0; same && i < a->parts_n; i++)
+		same = a->parts[i].node == b->parts[i].node && a->parts[i].devices == b->parts[i].devices &&
+		       !memcmp(a->parts[i].cores, b->parts[i].cores, sizeof a->parts[i].cores);
+	return same;
+}
+
 static void apply_reservation(struct core *c, const struct fact *f)
 {
 	WRAPPER(reservations, reservation_s, r)
-	c->scratch->work |= WORK_ALL;
-	if (!fresh)
+	bool same = !fresh && f->reservation && reservation_same(&r->r, f->reservation);
+
+	if (!same)
+		c->scratch->work |= WORK_ALL;
+	if (!fresh && !same)
 		reservation_move(c, r, false);
 	if (!f->reservation) {
 		timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, T_NEVER);
@@ -1405,7 +1425,8 @@ static void apply_reservation(struct core *c, const struct fact *f)
 	if (fresh) /* on the disk its allocations may stand before it */
 		EACH(c, allocs, alloc_s, a)
 			r->inside += a->r.reservation == f->id;
-	reservation_move(c, r, true);
+	if (!same)
+		reservation_move(c, r, true);
 	timer_set(&c->timers, &r->timer, RECORD_RESERVATION, f->id, reservation_due(r));
 }
 

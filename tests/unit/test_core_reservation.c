@@ -1207,6 +1207,33 @@ static void who_cannot_pay_does_not_reserve(void **state)
 	assert_int_equal(cw_do(w, &o.cmd), 0);
 }
 
+/* What is charged to work inside makes nothing possible: the whole queue is not looked at for it. */
+static void a_bill_wakes_nobody(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = course(w, 8, w->t, w->t + 8 * HOUR);
+	struct reservation r = *get(w, id);
+	struct fact f = {.kind = RECORD_RESERVATION, .id = id, .reservation = &r};
+	struct window moved;
+	struct err err;
+
+	cw_settle(w);
+	r = *get(w, id);
+	assert_int_equal(w->core->scratch->work & WORK_ALL, 0);
+	r.used_rums += 1000;
+	r.used_ms++;
+	core_apply(w->core, &f);
+	assert_int_equal(w->core->scratch->work & WORK_ALL, 0);
+	assert_int_equal(core_check(w->core, &err), 0);
+	moved = r.spec.windows[0];
+	moved.to_ms -= HOUR;
+	r = *get(w, id);
+	r.spec.windows = &moved;
+	core_apply(w->core, &f);
+	assert_int_equal(w->core->scratch->work & WORK_ALL, WORK_ALL);
+	assert_int_equal(core_check(w->core, &err), 0);
+}
+
 /* Work that came before the window is its own affair until it opens; what others still have is not kept from them. */
 static void what_is_used_counts_inside_the_window_only(void **state)
 {
@@ -1424,6 +1451,7 @@ int main(void)
 		STORY(what_idles_inside_is_charged),
 		STORY(what_idles_is_charged_until_it_ends),
 		STORY(who_cannot_pay_does_not_reserve),
+		STORY(a_bill_wakes_nobody),
 		STORY(what_is_used_counts_inside_the_window_only),
 		STORY(what_is_not_to_be_had_is_not_charged),
 		STORY(a_users_project_pays),
