@@ -9,7 +9,10 @@
  *             nobody's to take: not counted.
  *   demand    what the owners of nominals have not taken yet, single devices or whole nodes as promised, in
  *             the class of their recall time: forever, since what is within quota may be renewed without end.
- *             A live firm lease whose replicas still lack devices wants cells of a replica's size instead.
+ *             A live firm lease whose replicas still lack devices wants cells of a replica's size instead: of the next
+ *             larger one where no cell has that size. That the walk is exact needs sizes that divide each other: 3
+ *             and 5 of a node of 8 are a packing problem. It errs to the safe side until they are bound, and
+ *             says so (certify_text).
  *
  * A node whose devices come back one after the other can be counted early in small cells or late in large
  * ones. Each such reading is sound, none is complete; a reading for each class up to which everything is
@@ -406,13 +409,18 @@ bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_
 	return !ret->calendar;
 }
 
-void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES])
+void certify_text(const struct core *c, const struct lease *l, const struct cert_short *tight, char out[TEXT_BYTES])
 {
-	uint32_t size = c->certify.flavor[flavor].levels.size[tight->level];
+	const struct cert_levels *levels = &c->certify.flavor[l->spec.flavor].levels;
+	uint32_t each = l->spec.shape == SHAPE_GPU ? l->spec.units_per_replica : 0;
+	uint32_t cell = levels->size[cert_level_of(levels, each)];
+	char aside[48] = "";
 
-	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s%s",
-		       tight->cells, size, flavor_of(c, flavor)->name, c->certify.class_ms[tight->class] / MS_PER_S,
-		       tight->calendar ? ": reservations have them" : "");
+	if (each > 1 && cell != each)
+		(void)snprintf(aside, sizeof aside, "; %u are set aside as %u", each, cell);
+	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s%s%s",
+		       tight->cells, levels->size[tight->level], flavor_of(c, l->spec.flavor)->name,
+		       c->certify.class_ms[tight->class] / MS_PER_S, tight->calendar ? ": reservations have them" : "", aside);
 }
 
 int certify_check(const struct core *c, struct err *err)

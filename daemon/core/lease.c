@@ -861,7 +861,7 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 		if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, t, l, growth, holds_until(c, t, l), &tight)) {
 			char why[TEXT_BYTES];
 
-			certify_text(c, l->spec.flavor, &tight, why);
+			certify_text(c, l, &tight, why);
 			err_set(err, ERR_NOROOM, "%s", why);
 			err_hint(err, "fewer, smaller replicas, or later: sluisctl deficit");
 			return err_reason(err, REASON_FRAGMENTED);
@@ -925,7 +925,7 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 
 			if (!certify_firm(c, t, l, (int64_t)l->spec.units - lease_of(c, id)->units_claimed,
 					  holds_until(c, t, l), &tight)) {
-				certify_text(c, l->spec.flavor, &tight, why);
+				certify_text(c, l, &tight, why);
 				err_set(err, ERR_NOROOM, "%s", why);
 				err_hint(err, "nodes of the offer were lost: decline it and ask anew");
 				return err_reason(err, REASON_FRAGMENTED);

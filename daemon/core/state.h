@@ -797,7 +797,7 @@ bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uin
  * counted. On false *ret says where it is tight, certify_text() for people. O(nodes) if there are reservations. */
 bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
 		  struct cert_short *ret);
-void certify_text(const struct core *c, uint16_t flavor, const struct cert_short *tight, char out[TEXT_BYTES]);
+void certify_text(const struct core *c, const struct lease *l, const struct cert_short *tight, char out[TEXT_BYTES]);
 
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */
 /* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */

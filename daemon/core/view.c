@@ -187,7 +187,7 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 		v->reason = v->units_coming ? REASON_CLAIM : ls->reason;
 		TEXT_SET(v->reason_text, reason_text(v->reason));
 		if (v->reason == REASON_FRAGMENTED && ls->tight.devices)
-			certify_text(c, l->spec.flavor, &ls->tight, v->reason_text);
+			certify_text(c, l, &ls->tight, v->reason_text);
 		else if (ls->low.devices)
 			reservation_low_text(c, l->spec.flavor, &ls->low, v->reason_text);
 	}

@@ -482,6 +482,13 @@ static void replicas_do_not_fit_around_what_is_reserved(void **state)
 	id = lease(w, 12, 4, HOUR, true); /* six and six for good: two pieces of four, though twelve in all */
 	assert_int_equal(cw_lease_state(w, id), LEASE_REQUESTED);
 	assert_non_null(strstr(lease_why(w, id, &v, &arena), "reservations have them"));
+	assert_null(strstr(v.items[0].reason_text, "set aside"));
+	arena_done(&arena);
+	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, id), 0);
+	id = lease(w, 12, 3, HOUR, true); /* four pieces of three would just fit into six and six; as four they do not */
+	assert_int_equal(cw_lease_state(w, id), LEASE_REQUESTED);
+	assert_non_null(strstr(lease_why(w, id, &v, &arena), "2 more of 4 h100 on one node"));
+	assert_non_null(strstr(v.items[0].reason_text, "; 3 are set aside as 4"));
 	arena_done(&arena);
 	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, id), 0);
 	id = lease(w, 12, 2, HOUR, true);
