@@ -5,8 +5,8 @@ The names are read from the source (proto/base/failpoint.h); each is died at ROU
 the seed from those that an undisturbed run of the same story made. The story of sluisd is in mortal.py. That
 of sluis-agent: a long task, short ones with exit codes of their own, one that is cancelled; the agent is
 started again at once while sluisd and the tasks live. At its end every task ran once per attempt, the long one
-only once, every exit code is the one that the task left with, and nothing is left on
-the node.
+only once, with a prolog and an epilog each, once; every exit code is the one that the task left with, and nothing is
+left on the node.
 A name that was never died at is a violation: nothing is tested there.
 
 Environment: T a scratch folder, FP the folder of the failpoint programs, BIN that of the ordinary ones.
@@ -55,9 +55,19 @@ class AgentTale:
         self.d = story.Daemon().start()
         self.admin = self.d.admin()
         self.agent = story.Agent("n1", story.token(self.d, self.admin), "--synthetic",
-                                 "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100", base=folder,
-                                 program=os.path.join(FP, "sluis-agent"))
+                                 "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100", "--set",
+                                 f"exec.prolog={self.hook('prolog')}", "--set", f"exec.epilog={self.hook('epilog')}",
+                                 base=folder, program=os.path.join(FP, "sluis-agent"))
         self.over, self.deaths = False, 0
+
+    def hook(self, phase):
+        """The folder of a program that leaves a line for each fence it ran for."""
+        path = os.path.join(self.folder, phase)
+        os.mkdir(path, 0o755)
+        with open(os.path.join(path, "10-note"), "w", encoding="ascii") as f:
+            f.write(f"#!/bin/sh\necho \"$SLUIS_FENCE\" >> {self.folder}/{phase}-$SLUIS_JOB_ID\n")
+            os.fchmod(f.fileno(), 0o755)
+        return path
 
     def nurse(self):
         """Starts the agent whenever it is not there."""
@@ -126,6 +136,10 @@ class AgentTale:
             for fence, times in collections.Counter(fences).items():
                 if times > 1:
                     violation(f"job {number}: fence {fence} started {times} times")
+            for phase in ("prolog", "epilog"):
+                ran = story.read(f"{self.folder}/{phase}-{number}").split()
+                if len(set(ran)) != len(ran) or not set(fences) <= set(ran):
+                    violation(f"job {number}: {phase} ran for {ran}, tasks started for {fences}")
             if number == long and len(fences) != 1:
                 violation(f"the long task was started {len(fences)} times")
         units = os.path.join(self.agent.dir, "exec", "units")
