@@ -28,7 +28,7 @@
 enum {
 	SIG_TERM = 15, /* the wire's numbers are Linux's */
 	SIG_KILL = 9,
-	LOOK_MS = 1000,       /* between looks at a task whose shim is gone */
+	LOOK_MS = 1000,       /* between looks at what is left of a task: its shim may be gone, and then nobody tells */
 	TERM_LEAD_MS = 10000, /* SIGTERM comes so long before SIGKILL when the notice was another signal */
 	FENCE_STOP_MS = 30000,
 	BACKOFF_MIN_MS = 1000, /* of a service whose payload says nothing */
@@ -331,9 +331,15 @@ static void row_remove(struct agent *a, struct row *r)
 	row_free(r);
 }
 
+/* Ended or out of sight, with processes left. */
+static bool left_over(const struct task_status *st)
+{
+	return (st->state == TASK_ENDED || st->state == TASK_OUT_OF_SIGHT) && !st->empty;
+}
+
 static bool task_live(const struct task_status *st)
 {
-	return st->state == TASK_LIVE || ((st->state == TASK_ENDED || st->state == TASK_OUT_OF_SIGHT) && !st->empty);
+	return st->state == TASK_LIVE || left_over(st);
 }
 
 static uint32_t run_of(const struct row *r)
@@ -958,7 +964,7 @@ static void extra_status(struct agent *a, struct agent_now now, struct row *r, u
 	x->st.error = NULL;
 	if (st->state == TASK_NONE)
 		x->st = (struct task_status){.state = TASK_ENDED, .empty = true};
-	if (st->state == TASK_OUT_OF_SIGHT && !st->empty && !r->look_ms)
+	if (left_over(st) && !r->look_ms)
 		r->look_ms = now.ms + LOOK_MS;
 	if (a->ready)
 		step_alloc(a, now, r->unit.alloc);
@@ -1042,12 +1048,12 @@ void agent_task(struct agent *a, struct agent_now now, const char *name, const s
 		if (st->state == TASK_OUT_OF_SIGHT) {
 			t->st.exit_code = 0;
 			t->st.exit_signal = SIG_KILL;
-			if (!st->empty && !r->look_ms)
-				r->look_ms = now.ms + LOOK_MS;
 			if (!r->text[0])
 				(void)snprintf(r->text, sizeof r->text, "the shim of task %u is gone, its exit status is not known",
 					       (unsigned)index);
 		}
+		if (left_over(st) && !r->look_ms)
+			r->look_ms = now.ms + LOOK_MS;
 		break;
 	}
 	if (t->st.state == TASK_ENDED || (t->st.state == TASK_OUT_OF_SIGHT && t->st.empty)) {
@@ -1285,8 +1291,8 @@ void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
 	if (!step || *step != HOOK_RUNS || row_final(r))
 		return;
 	*step = ok ? HOOK_FINE : HOOK_FAILED;
-	if (!ok) {
-		keep(a, r, true);
+	if (!ok) { /* nothing to sync: the execution layer keeps what it came to */
+		keep(a, r, false);
 		if (hook == HOOK_PROLOG) {
 			r->unfit = true;
 			fail(a, now, r, text);
@@ -1527,7 +1533,7 @@ void agent_report_ack(struct agent *a, struct agent_now now, const struct msg_re
 		r->acked_state = r->state;
 		if (r->unfit) { /* who enables the node again is not overruled */
 			r->unfit = false;
-			keep(a, r, false);
+			keep(a, r, true);
 		}
 		if (row_final(r))
 			row_remove(a, r);
@@ -1616,14 +1622,14 @@ static void look(struct agent *a, struct agent_now now, struct row *r)
 
 	r->look_ms = 0;
 	for (uint32_t i = 0; i < r->tasks_n; i++) {
-		if (r->tasks[i].st.state != TASK_OUT_OF_SIGHT || r->tasks[i].st.empty)
+		if (!left_over(&r->tasks[i].st))
 			continue;
 		task_name(r, i, run_of(r), name);
 		push_named(a, ACTION_LOOK, r, name);
 		r->look_ms = now.ms + LOOK_MS;
 	}
 	for (uint32_t i = 0; i < r->extras_n; i++) {
-		if (r->extras[i].st.state != TASK_OUT_OF_SIGHT || r->extras[i].st.empty)
+		if (!left_over(&r->extras[i].st))
 			continue;
 		extra_name(r, r->extras[i].id, name);
 		push_named(a, ACTION_LOOK, r, name);

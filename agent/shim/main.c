@@ -42,6 +42,7 @@
 #include "agent/exec/unit.h"
 #include "agent/shim/scratch.h"
 #include "proto/base/ensure.h"
+#include "proto/base/failpoint.h"
 #include "proto/base/instant.h"
 
 enum {
@@ -223,9 +224,12 @@ static int write_exit(const struct shim *shim, bool empty)
 	if (empty)
 		unit_put(&b, "empty", "1");
 	/* On disk first: whoever is told may act on it. */
+	FAILPOINT("shim.exit.before_write");
 	code = put_part(shim, UNIT_EXIT, &b);
+	FAILPOINT("shim.exit.before_sync");
 	if (!code && fdatasync(shim->slots))
 		code = ERR_IO;
+	FAILPOINT("shim.exit.before_status");
 	return code ? code : write_status(shim, "exited");
 }
 
@@ -430,8 +434,10 @@ static int start(struct shim *shim)
 		if (shim->oom_events >= 0)
 			shim->oom_events = private_fd(shim->oom_events);
 	}
+	FAILPOINT("shim.start.unclaimed");
 	if (!proc_read(getpid(), &shim->self) || write_status(shim, "claimed"))
 		return -1;
+	FAILPOINT("shim.start.claimed");
 	if (shim->service)
 		ring(shim); /* the agent does not know our number */
 	shim->scratch = scratch_open(&shim->task, shim->error, sizeof(shim->error));
@@ -439,6 +445,7 @@ static int start(struct shim *shim)
 		shim->leader = fork();
 	if (!shim->leader)
 		child(shim, error_w, notice_r, report_w);
+	FAILPOINT("shim.start.forked");
 	if (shim->leader < 0) {
 		if (!shim->error[0])
 			(void)snprintf(shim->error, sizeof(shim->error), "cannot fork: %s", strerror(errno));
@@ -472,6 +479,7 @@ static void read_child_error(struct shim *shim)
 	}
 	shim->running = true;
 	shim->started_ms = wall_ms(wall_now());
+	FAILPOINT("shim.running.before_status");
 	if (!shim->ended && !write_status(shim, "running")) /* if ended, `exit` is about to say it all */
 		ring(shim);
 }
@@ -740,6 +748,7 @@ static bool settle(struct shim *shim)
 		if (write_exit(shim, all_said))
 			return false; /* tried again on the timer: the disk may be full for a while */
 		shim->exit_written = true;
+		FAILPOINT("shim.exit.before_bell");
 		ring(shim);
 		if (all_said)
 			return true;
@@ -752,6 +761,7 @@ static bool settle(struct shim *shim)
 	read_reports(shim);
 	(void)scratch_close(&shim->task, &shim->scratch, true);
 	unit_put(&b, "nonce", unit_get(&shim->task, "nonce"));
+	FAILPOINT("shim.empty.before_write");
 	if (put_part(shim, UNIT_EMPTY, &b))
 		return false;
 	ring(shim);

@@ -1137,6 +1137,23 @@ static void test_released_needs_every_process_gone(void **st)
 	assert_int_equal(state(w, 42), UNIT_RELEASED);
 }
 
+/* The shim may have died right after it wrote the exit status: nobody tells when the rest has gone. */
+static void test_what_is_left_of_a_task_is_looked_at(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+
+	start(w, u);
+	becomes(w, "a42-p0-t0", (struct task_status){.state = TASK_ENDED, .exit_code = 5});
+	stop(w, u, 60000);
+	pass(w, 3000);
+	assert_int_equal(state(w, 42), UNIT_EXITED);
+	fake(w, "a42-p0-t0")->st.empty = true; /* unheard */
+	pass(w, 1000);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_int_equal(told(w, 42)->exit_code, 5);
+}
+
 static void test_deadline_moves_as_the_daemon_says(void **st)
 {
 	struct world *w = *st;
@@ -1669,8 +1686,12 @@ static void test_a_prolog_that_fails(void **st)
 	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
 	ack(w, 42, UNIT_FAILED);
 	want_phase(w, v, UNIT_PREPARE); /* of the same device */
-	assert_int_equal(state(w, 43), UNIT_FAILED);
+	assert_string_equal(told(w, 43)->text, "device 0000:17:00.0/0 is still held by allocation 42");
 	assert_false(told(w, 42)->unfit); /* who enables the node from now on is not overruled */
+	crash(w);
+	greet(w);
+	want_phase(w, v, UNIT_STOP);
+	assert_false(told(w, 42)->unfit);
 	want_phase(w, u, UNIT_RUN);
 	assert_int_equal(count(w, ACTION_START), 0);
 	stop(w, u, 0);
@@ -2405,6 +2426,7 @@ int main(void)
 		STORY(test_nodes_with_many_units_report_less_often),
 		STORY(test_a_unit_alone_releases_itself),
 		STORY(test_a_row_goes_before_the_epochs_it_raises),
+		STORY(test_what_is_left_of_a_task_is_looked_at),
 		STORY(test_prolog_before_epilog_after),
 		STORY(test_a_prolog_that_fails),
 		STORY(test_an_epilog_that_fails_keeps_the_devices),
