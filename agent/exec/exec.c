@@ -1062,8 +1062,9 @@ static int view_read(struct exec *exec, const char *name, struct view *ret, stru
 	if (!ret->has_task || !unit_get(&ret->task, "slot") || !unit_get(&ret->task, "nonce"))
 		return 0;
 	ret->has_status = part_read(exec, &ret->task, UNIT_STATUS, &ret->status);
-	if (ret->shim_alive && unit_get(&ret->task, "place") && ret->has_status && shim_dead(&ret->status)) {
-		ret->shim_alive = false; /* it is systemd that still holds the lock */
+	/* Somebody else may still hold its lock: systemd, or its child up to exec, and nobody tells when that lets go. */
+	if (ret->shim_alive && ret->has_status && shim_dead(&ret->status)) {
+		ret->shim_alive = false;
 		ret->has_status = part_read(exec, &ret->task, UNIT_STATUS, &ret->status); /* its last word */
 	}
 	ret->has_exit = part_read(exec, &ret->task, UNIT_EXIT, &ret->exit);
