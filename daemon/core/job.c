@@ -761,6 +761,9 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		err_hint(err, s->loan == LOAN_NEVER && all >= s->units ? "--loan ok: %" PRId64 " with loans" :
 									 "ask for at most %" PRId64,
 			 s->loan == LOAN_NEVER && all >= s->units ? all : cover > all ? cover : all);
+		quota_most(c, s->project, s->flavor, SHAPE_NODE, &cover, &all);
+		if (s->shape == SHAPE_GPU && cover > 0) /* each shape has a quota of its own */
+			err_hint(err, "its quota is of whole nodes, up to %" PRId64 ": --nodes N", cover);
 		return err_reason(err, REASON_OVER_LIMIT);
 	}
 	hold = job_hold(c, s, s->loan == LOAN_ONLY ? CLASS_LOAN : CLASS_GUARANTEED);

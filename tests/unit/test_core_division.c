@@ -388,9 +388,28 @@ static void the_division_names_defaults(void **state)
 	assert_int_equal(apply(w), ERR_RANGE);
 }
 
+/* A quota of whole nodes does not cover single devices; whoever asks for some is told what it does cover. */
+static void a_quota_of_nodes_says_so(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 2, MS_PER_HOUR);
+
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_null(strstr(w->err.hint, "whole nodes"));
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
+	assert_non_null(strstr(w->err.hint, "its quota is of whole nodes, up to 1: --nodes N"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		STORY(a_quota_of_nodes_says_so),
 		STORY(no_more_is_promised_than_committed),
 		STORY(versions_guard_against_lost_updates),
 		STORY(a_wrong_tree_is_refused_as_a_whole),
