@@ -136,6 +136,7 @@ struct server {
 	uint8_t pub[LINK_KEY_BYTES], sec[LINK_KEY_BYTES];
 	pthread_t thread;
 	atomic_bool stop;
+	pthread_mutex_t turn; /* for what follows */
 	atomic_uint hellos, commands, acted;
 	uint8_t first_key[IDEM_KEY_BYTES];
 	bool keys_differ;
@@ -236,7 +237,9 @@ static void *serve(void *arg)
 		struct link_msg m;
 
 		if (link_door_recv(s->door, &m) == 0) {
+			pthread_mutex_lock(&s->turn);
 			on_message(s, &m);
+			pthread_mutex_unlock(&s->turn);
 			link_msg_done(&m);
 		} else {
 			usleep(500);
@@ -245,12 +248,26 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+/* Wait until nothing is being answered: what a test reads of the server does not change under it. */
+static void settled(struct server *s)
+{
+	pthread_mutex_lock(&s->turn);
+	pthread_mutex_unlock(&s->turn);
+}
+
+static void from_now(struct server *s, enum script script)
+{
+	pthread_mutex_lock(&s->turn);
+	s->script = script;
+	pthread_mutex_unlock(&s->turn);
+}
+
 static void start(struct server *s, enum link_door_kind kind, enum script script)
 {
 	struct link_ctx_opts opts = {.zap = true};
 	struct err err;
 
-	*s = (struct server){.kind = kind, .script = script};
+	*s = (struct server){.kind = kind, .script = script, .turn = PTHREAD_MUTEX_INITIALIZER};
 	assert_int_equal(link_ctx_new(&opts, &s->ctx, &err), 0);
 	assert_int_equal(link_keypair(s->pub, s->sec, &err), 0);
 	snprintf(s->endpoint, sizeof s->endpoint, "ipc://%s", in_dir("local.sock"));
@@ -311,6 +328,7 @@ static void a_command_is_answered(void **state)
 	assert_string_equal(reply.hint, "");
 	assert_string_equal(client_welcome(c)->cluster, "testbed");
 	assert_int_equal(cancel(c, NULL, WAIT_MS, &reply, &arena, &err), 0);
+	settled(&s);
 	assert_int_equal(s.hellos, 1);
 	assert_true(s.keys_differ); /* two commands, two keys */
 	client_free(c);
@@ -331,6 +349,7 @@ static void a_lost_command_is_repeated_under_its_key(void **state)
 	c = connected(&s);
 	assert_int_equal(cancel(c, NULL, WAIT_MS / 10, &reply, &arena, &err), 0);
 	assert_int_equal(reply.result.id, 7);
+	settled(&s);
 	assert_true(s.commands >= 2);
 	assert_int_equal(s.acted, 1);
 	assert_false(s.keys_differ);
@@ -357,6 +376,7 @@ static void an_unknown_outcome_is_said_so(void **state)
 	assert_int_equal(cancel(c, key, 300, &reply, &arena, &err), ERR_TIMEOUT);
 	assert_non_null(strstr(err.msg, "within 0.3 s; the command may have been accepted"));
 	assert_non_null(strstr(err.hint, text));
+	settled(&s);
 	assert_true(s.commands >= 1);
 	assert_memory_equal(s.first_key, key, sizeof key);
 	assert_int_equal(client_idem_parse(text, again, &err), 0);
@@ -383,6 +403,7 @@ static void renewals_carry_no_key(void **state)
 	c = connected(&s);
 	assert_int_equal(client_command(c, &cmd, 300, &reply, &arena, &err), ERR_TIMEOUT);
 	assert_non_null(strstr(err.hint, "renew again"));
+	settled(&s);
 	assert_memory_equal(s.first_key, none, sizeof none);
 	client_free(c);
 	stop(&s);
@@ -523,19 +544,20 @@ static void joining_makes_a_key_and_can_be_repeated(void **state)
 	/* Loopback needs a moment for the handshake; the answer never comes. */
 	assert_int_equal(client_enrol(&token, "n017", "test 1", path, 1500, &got, &arena, &err), ERR_TIMEOUT);
 	assert_int_equal(link_key_load(path, first, sec, &err), 0);
-	s.script = ANSWER;
+	from_now(&s, ANSWER);
 	assert_int_equal(client_enrol(&token, "n017", "test 1", path, WAIT_MS, &got, &arena, &err), 0);
 	assert_int_equal(got.cred, 5);
 	assert_int_equal(got.node, 3);
 	assert_string_equal(got.agents, "tcp://ctl:1");
 	assert_int_equal(link_key_load(path, pub, sec, &err), 0);
 	assert_memory_equal(first, pub, sizeof pub);
+	settled(&s);
 	assert_memory_equal(s.enrol_key, pub, sizeof pub);
 	assert_memory_equal(s.enrol.secret, token.secret, sizeof token.secret);
 	assert_string_equal(s.enrol.name, "n017");
 	unlink(path);
 	/* A refusal leaves nothing behind. */
-	s.script = REFUSE;
+	from_now(&s, REFUSE);
 	assert_int_equal(client_enrol(&token, "n017", "test 1", path, WAIT_MS, &got, &arena, &err), ERR_BADTOKEN);
 	assert_string_equal(err.msg, "the token was used");
 	assert_int_equal(access(path, F_OK), -1);
