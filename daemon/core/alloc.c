@@ -187,7 +187,7 @@ static void part_exited(const struct core *c, struct decision *d, int64_t t, uin
 		p->exit_signal = row->exit_signal;
 		p->oom = row->oom;
 		if (a->owner_kind == OWNER_JOB)
-			job_part_exited(c, d, t, a, p);
+			job_part_exited(c, d, t, a, p, row->text);
 		return;
 	}
 }

@@ -287,7 +287,8 @@ void job_started(const struct core *c, struct decision *d, int64_t t, struct all
 	a->limit_ms = t + j->spec.time_limit_ms;
 }
 
-void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p)
+void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p,
+		     const char *text)
 {
 	struct job *j = job_of_attempt(c, d, a);
 	bool failed = p->exit_code || p->exit_signal, all = true;
@@ -307,8 +308,8 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 
 		j->exit_code = p->exit_code;
 		j->exit_signal = p->exit_signal;
-		(void)snprintf(j->end_text, sizeof j->end_text, "%s on %s%s", p->oom ? "out of memory" : "ended",
-			       n ? n->name : "?", p->exit_signal ? " by a signal" : "");
+		(void)snprintf(j->end_text, sizeof j->end_text, "%s on %.40s%s%.56s", p->oom ? "out of memory" : "ended",
+			       n ? n->name : "?", text[0] ? ": " : p->exit_signal ? " by a signal" : "", text);
 	}
 	if (a->state == ALLOC_STOPPING)
 		return;

@@ -841,7 +841,9 @@ void lease_claim_filled(const struct core *c, struct decision *d, int64_t t, con
 
 /* ---- jobs and leases meeting their allocations -------------------------------------------------- */
 void job_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a);
-void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p);
+/* `text`: what its agent says of it, or "". */
+void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct alloc *a, const struct part *p,
+		     const char *text);
 void job_alloc_gone(const struct core *c, struct decision *d, int64_t t, const struct alloc *a);
 void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const struct alloc *a, uint32_t node,
 		     const char *text);

@@ -68,6 +68,7 @@ def one(admin, a, name):
         equal(what, ("F", 5, 0), f"{name}: its exit code is told")
     else:
         equal(what, ("F", 0, 9), f"{name}: it is told as killed")
+        ok("the shim of task 0 is gone" in j["job"]["end_text"], f"{name}: and why is said", j["job"]["end_text"])
     ok(wait_for(20, lambda: admin.query("nodes")["items"][0]["used"] == 0), f"{name}: the device is free")
     ok(wait_for(20, lambda: all(x.startswith(".") for x in os.listdir(os.path.join(a.dir, "exec", "units")))),
        f"{name}: and nothing is left on the node")

@@ -102,23 +102,39 @@ static void one_failure_ends_the_gang(void **state)
 	assert_int_equal(cw_allocs(w), 0);
 }
 
-static void out_of_memory_has_a_state_of_its_own(void **state)
+/* A job of one part ends by `row`. */
+static const struct job *ended_by(struct core_world *w, struct unit_status row)
 {
-	struct core_world *w = *state;
 	uint64_t id = cw_submit(w, w->alice, "lung", 1, HOUR);
-	struct unit_status row = {.part = 0, .state = UNIT_EXITED, .exit_signal = 9, .oom = true, .checkpoint_ago_ms = -1};
 	struct command cmd;
 
 	cw_settle(w);
 	cmd = cw_cmd(w, w->node[1].agent, CMD_NODE_REPORT);
 	row.alloc = core_job(w->core, id)->alloc;
+	row.state = UNIT_EXITED;
+	row.checkpoint_ago_ms = -1;
 	cmd.node_report.node = w->node[1].id;
 	cmd.node_report.incarnation = 1;
 	cmd.node_report.units = &row;
 	cmd.node_report.units_n = 1;
 	assert_int_equal(cw_do(w, &cmd), 0);
 	cw_settle(w);
-	assert_int_equal(cw_job_state(w, id), JOB_OOM);
+	return core_job(w->core, id);
+}
+
+static void out_of_memory_has_a_state_of_its_own(void **state)
+{
+	assert_int_equal(ended_by(*state, (struct unit_status){.exit_signal = 9, .oom = true})->state, JOB_OOM);
+}
+
+static void the_end_says_what_the_agent_says(void **state)
+{
+	struct unit_status row = {.exit_signal = 9};
+
+	assert_string_equal(ended_by(*state, row)->end_text, "ended on n1 by a signal");
+	strcpy(row.text, "the shim of task 0 is gone, its exit status is not known");
+	assert_string_equal(ended_by(*state, row)->end_text,
+			    "ended on n1: the shim of task 0 is gone, its exit status is not known");
 }
 
 static void the_time_limit_gives_notice_and_then_ends(void **state)
@@ -1667,6 +1683,7 @@ int main(void)
 		STORY(a_failing_job_is_failed_and_retried_as_asked),
 		STORY(one_failure_ends_the_gang),
 		STORY(out_of_memory_has_a_state_of_its_own),
+		STORY(the_end_says_what_the_agent_says),
 		STORY(the_time_limit_gives_notice_and_then_ends),
 		STORY(exit_zero_within_the_notice_is_completed),
 		STORY(a_full_quota_says_501_and_starts_when_freed),
