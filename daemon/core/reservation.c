@@ -978,21 +978,30 @@ static void keep_end(const struct core *c, struct decision *d, int64_t t, struct
 	stage_spend(c, d, t, payer, idle);
 }
 
+/* What its next window costs, from t on, if nobody comes to it. */
+static int64_t next_rums(const struct core *c, int64_t t, const struct reservation *r)
+{
+	int64_t span_ms = window_of(r)->to_ms - max64(window_of(r)->from_ms, t);
+	uint16_t flavor;
+
+	if (r->spec.units)
+		return rums_of(c, r->spec.flavor, r->spec.shape, r->spec.units, span_ms);
+	return rums_at(kept_of(c, r, true, &flavor), span_ms);
+}
+
 /* Can the project that pays for it do so, if nobody comes to its next window? Asked of what it has when that begins, with
- * what this decision has spent; of those that follow when they are next. 0; ERR_BUDGET and the reason that a job would wait
+ * what this decision has spent; nobody asks about the windows after it. 0; ERR_BUDGET and the reason that a job would wait
  * for. */
 static int affordable(const struct core *c, const struct decision *d, int64_t t, const struct reservation *r, struct err *err)
 {
 	uint32_t payer = r->spec.maint ? 0 : reservation_payer(c, r), stage;
 	const struct qnode *q = payer ? peek(c, d, RECORD_QNODE, payer) : NULL;
-	int64_t from_ms = max64(window_of(r)->from_ms, t), span_ms = window_of(r)->to_ms - from_ms, need, left = 0, most;
-	uint16_t flavor;
+	int64_t from_ms = max64(window_of(r)->from_ms, t), need, left = 0, most;
 	int reason;
 
 	if (!q || !q->stages_n)
 		return 0; /* nobody pays, or without a limit */
-	need = r->spec.units ? rums_of(c, r->spec.flavor, r->spec.shape, r->spec.units, span_ms) :
-			       rums_at(kept_of(c, r, true, &flavor), span_ms);
+	need = next_rums(c, t, r);
 	for (uint32_t i = 0; i < q->stages_n; i++)
 		if (stage_open(&q->stages[i], from_ms))
 			left += q->stages[i].amount_rums - q->stages[i].held_rums - q->stages[i].spent_rums;
@@ -1004,6 +1013,13 @@ static int affordable(const struct core *c, const struct decision *d, int64_t t,
 		left / MS_PER_HOUR, left % MS_PER_HOUR * 10 / MS_PER_HOUR);
 	err_hint(err, "shorter, fewer devices, or the next stage: sluisctl project show %s", q->name);
 	return err_reason(err, reason ? reason : REASON_HOLD_TOO_LARGE);
+}
+
+/* Is there more to pay than before, at another time or by somebody else? A window that only ends sooner is nobody's loss. */
+static bool asks_more(const struct core *c, int64_t t, const struct reservation *old, const struct reservation *r)
+{
+	return reservation_payer(c, r) != reservation_payer(c, old) ||
+	       max64(window_of(r)->from_ms, t) != max64(window_of(old)->from_ms, t) || next_rums(c, t, r) > next_rums(c, t, old);
 }
 
 /* ---- commands --------------------------------------------------------------------------------------------- */
@@ -1293,7 +1309,7 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 		if (rc)
 			return rc;
 	}
-	if (u->confirm || u->members_n || u->windows_n || u->to_ms) {
+	if ((u->confirm && r->state == RESERVATION_REQUESTED) || asks_more(c, t, old, r)) {
 		rc = affordable(c, d, t, r, err);
 		if (rc)
 			return rc;

@@ -1214,6 +1214,32 @@ static void who_cannot_pay_does_not_reserve(void **state)
 	assert_int_equal(cw_do(w, &o.cmd), 0);
 }
 
+/* Nor is it held to a window that it cannot pay for any more: it may end sooner, not later. */
+static void who_cannot_pay_any_more_gives_back(void **state)
+{
+	struct core_world *w = *state;
+	int64_t from = w->t;
+	struct command cmd;
+	uint64_t id;
+
+	cw_stage(w, CW_LUNG, "one", STAGE_RELEASED, 64);
+	cw_apply(w);
+	id = course(w, 8, from, from + 8 * HOUR);
+	w->stage[CW_LUNG][0].amount_rums = 9 * HOUR;
+	cw_apply(w);
+	cw_advance(w, HOUR);
+	cmd = cw_cmd(w, w->operator, CMD_RESERVATION_UPDATE);
+	cmd.reservation_update.reservation = id;
+	cmd.reservation_update.confirm = true; /* again */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cmd.reservation_update.confirm = false;
+	cmd.reservation_update.to_ms = from + 9 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_BUDGET);
+	cmd.reservation_update.to_ms = from + 4 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	assert_int_equal(get(w, id)->spec.windows[0].to_ms, from + 4 * HOUR);
+}
+
 /* What is charged to work inside makes nothing possible: the whole queue is not looked at for it. */
 static void a_bill_wakes_nobody(void **state)
 {
@@ -1458,6 +1484,7 @@ int main(void)
 		STORY(what_idles_inside_is_charged),
 		STORY(what_idles_is_charged_until_it_ends),
 		STORY(who_cannot_pay_does_not_reserve),
+		STORY(who_cannot_pay_any_more_gives_back),
 		STORY(a_bill_wakes_nobody),
 		STORY(what_is_used_counts_inside_the_window_only),
 		STORY(what_is_not_to_be_had_is_not_charged),
