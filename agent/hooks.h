@@ -6,7 +6,8 @@
 
 #include "proto/base/err.h"
 
-/* May these be the site's own programs? Folder: there, ours or root's, nobody else may change it. ERR_CONFIG. */
+/* May these be the site's own programs? Folder: there, ours or root's, nobody else may change it or put another in its
+ * place. ERR_CONFIG. */
 int hooks_folder_check(const char *path, struct err *err) NODISCARD;
 
 /* Run every executable file of `folder`, by name in the order of bytes; stop at the first that fails. Hidden files,

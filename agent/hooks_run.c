@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,22 +31,55 @@
 
 enum { KILL_WAIT_MS = 10000, CANNOT = 126 };
 
-/* Root's or ours, and nobody else's to change. */
-static bool ours_alone(const struct stat *st)
+/* Root's or ours, and nobody else's to change. In a folder with the sticky bit others may make files of their own, that is all. */
+static bool ours_alone(const struct stat *st, bool above)
 {
-	return (st->st_uid == 0 || st->st_uid == geteuid()) && !(st->st_mode & 022);
+	return (st->st_uid == 0 || st->st_uid == geteuid()) && (!(st->st_mode & 022) || (above && (st->st_mode & S_ISVTX)));
+}
+
+/* May others change what `path` leads to, a folder on the way there, or a link? Then at[PATH_MAX] says which. */
+static bool changeable(const char *path, char *at)
+{
+	size_t n = (size_t)snprintf(at, PATH_MAX, "%s", path);
+
+	if (n >= PATH_MAX)
+		return true;
+	for (bool above = false; n; above = true) {
+		struct stat link, there;
+
+		at[n] = '\0';
+		if (lstat(at, &link) != 0 || stat(at, &there) != 0 || !ours_alone(&there, above) ||
+		    (link.st_uid != 0 && link.st_uid != geteuid()))
+			return true;
+		while (n > 1 && at[n - 1] != '/')
+			n--;
+		while (n > 1 && at[n - 1] == '/')
+			n--;
+		if (n == 1 && !at[1])
+			n = 0; /* the root was the last */
+	}
+	return false;
+}
+
+/* The same for where it is in the end. */
+static bool changed_by_others(const char *path, char *at)
+{
+	char real[PATH_MAX];
+
+	return changeable(path, at) || !realpath(path, real) || changeable(real, at);
 }
 
 int hooks_folder_check(const char *path, struct err *err)
 {
+	char at[PATH_MAX];
 	struct stat st;
 
 	if (stat(path, &st) != 0)
 		return err_set_errno(err, ERR_CONFIG, "cannot find '%.120s'", path);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, ERR_CONFIG, "'%.120s' is no folder", path);
-	if (!ours_alone(&st))
-		return err_set(err, ERR_CONFIG, "'%.120s' may be changed by others than root and this user", path);
+	if (changed_by_others(path, at))
+		return err_set(err, ERR_CONFIG, "'%.120s' may be changed by others than root and this user", at);
 	return 0;
 }
 
@@ -219,6 +253,7 @@ static bool step(const char *folder, const char *name, int64_t limit_ms)
 {
 	CLEANUP(buf_done) struct buf path = BUF_INIT;
 	const char *why = passed_over(name);
+	char at[PATH_MAX];
 	struct stat st;
 
 	buf_addf(&path, "%s/%s", folder, name);
@@ -234,7 +269,7 @@ static bool step(const char *folder, const char *name, int64_t limit_ms)
 		(void)printf("%s: passed over, it is %s\n", name, why);
 		return true;
 	}
-	if (!ours_alone(&st)) {
+	if (changed_by_others(buf_cstr(&path), at)) {
 		(void)fprintf(stderr, "%.80s: not run: others than root and this user may change it\n", name);
 		return false;
 	}

@@ -1,0 +1,2 @@
+# The tests of the agent's shell link the objects that they are about.
+$(B)/tests/test_hooks_run: $(B)/agent/hooks_run.o
