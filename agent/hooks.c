@@ -266,9 +266,8 @@ static int start(struct hook_run *h, struct err *err)
 	if (!u)
 		return err_set(err, ERR_NOTFOUND, "its unit is gone");
 	name_of(h, name);
-	/* As far as it is known: that the submitter has no account here is for the start to say. */
-	if (confine_unit(s, u, &arena, &confine, err) != 0)
-		confine = (struct confine){.uid = 0};
+	/* As far as it is known: that the submitter has no account here, or a device no nodes, is for the start to say. */
+	(void)!confine_unit(s, u, &arena, &confine, err);
 	buf_addf(&folder, "--run-hooks=%s", folder_of(s, h->hook));
 	buf_addf(&limit, "--limit-ms=%" PRId64, s->conf.exec.prolog_timeout_ms);
 	t = (struct exec_task){
@@ -286,7 +285,8 @@ static int start(struct hook_run *h, struct err *err)
 			.cpuset = confine.cpus,
 			.numa = node_numa(s, u->cores, &arena),
 			.home = s->home,
-			.uid = (uint32_t)(confine.uid ? confine.uid : geteuid()),
+			.uid = (uint32_t)(confine.uid || s->run_as_user ? confine.uid : geteuid()),
+			.nobody = s->run_as_user && !confine.uid,
 		}, &arena),
 		.kill_rest = true,
 	};

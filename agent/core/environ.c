@@ -447,7 +447,8 @@ static void add_hook(const struct environ_in *in, struct envs *e)
 {
 	set(e, "SLUIS_PHASE", "%s", in->hook);
 	set(e, "SLUIS_PART", "%u", (unsigned)in->unit->part);
-	set(e, "SLUIS_UID", "%" PRIu32, in->uid);
+	if (!in->nobody)
+		set(e, "SLUIS_UID", "%" PRIu32, in->uid);
 	set(e, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	if (given(in->home))
 		set(e, "HOME", "%s", in->home);

@@ -44,6 +44,7 @@ struct environ_in {
 	const char *hcas;        /* "mlx5_0,mlx5_1" */
 	const char *home;        /* of the user it runs as */
 	uint32_t uid;
+	bool nobody;             /* ENVIRON_HOOK: the submitter has no account here, so it is no uid */
 };
 
 /* The environment, NULL at the end; everything lives in `arena`. Cost: variables × the user's variables. */

@@ -134,6 +134,28 @@ def prolog_hangs(admin):
     os.unlink(os.path.join(T, "prolog", "10-check"))
 
 
+def parent(pid):
+    return int(read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[1])
+
+
+def shim_dies(admin):
+    """Nobody but the agent is left to end what runs."""
+    put("prolog", "10-check", f"setsid sleep 600 & echo $! >>{SEEN}; echo $$ >>{SEEN}; wait")
+    forget()
+    admin.command("node_uncordon", {"node": "n1"})
+    n = submit(admin, {"argv": ["sh", "-c", f"echo task >>{SEEN}"]})
+    ok(wait_for(10, lambda: len(seen()) == 2), "a prolog runs", seen())
+    pids = seen()
+    os.kill(parent(parent(pids[1])), signal.SIGKILL)
+    ok(wait_for(20, lambda: node(admin)["node"]["admin"] == "draining"), "a prolog whose shim dies has failed", node(admin))
+    ok("prolog lost its shim" in node(admin)["node"]["admin_reason"], "which is said", node(admin)["node"]["admin_reason"])
+    ok(not any(alive(p) for p in pids), "and it is over then, with all that it began", pids)
+    ok(wait_for(10, lambda: node(admin)["used"] == 0), "the devices go back")
+    ok("task" not in seen(), "nothing else began", seen())
+    admin.command("job_cancel", {"job": n, "now": True})
+    os.unlink(os.path.join(T, "prolog", "10-check"))
+
+
 def not_ours(admin):
     path = put("prolog", "10-open", f"echo open >>{SEEN}")
     os.chmod(path, 0o777)
@@ -191,6 +213,11 @@ def main():
     wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
     prolog_fails(admin)
     prolog_hangs(admin)
+    a.end()
+    a.args[-1] = "exec.prolog_timeout=20s"
+    a.start()
+    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+    shim_dies(admin)
     not_ours(admin)
     epilog_fails(admin, a)
     equal(a.end(), 0, "the agent ends")

@@ -2263,6 +2263,8 @@ static void test_env_of_a_hook(void **st)
 	e.in.uid = 1234;
 	CHECK_ENV(&e, {"SLUIS_PHASE", "epilog"}, {"SLUIS_UID", "1234"}, {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		  {"MASTER_ADDR", NULL}, {"RANK", NULL}, {"SLURM_JOB_ID", NULL}, {"USER", NULL});
+	e.in.nobody = true; /* pkill -u "$SLUIS_UID" must not find the agent */
+	CHECK_ENV(&e, {"SLUIS_PHASE", "epilog"}, {"SLUIS_UID", NULL});
 }
 
 static void test_env_for_torchrun(void **st)

@@ -329,6 +329,9 @@ static void a_device_that_is_not_here_is_refused(void **state)
 	assert_int_equal(ask(w), ERR_STATE);
 	assert_non_null(strstr(w->err.msg, "this node has no device 0000:05:00.0/1"));
 	assert_null(w->got.devices);
+	assert_int_equal(open_it(w), 0);
+	assert_int_equal(ask(w), ERR_STATE);
+	assert_int_equal(w->got.uid, 1000); /* who it is about is known: its epilog wants to know that */
 	w->inv.devices[7] = w->inv.devices[5];
 	w->inv.devices[7].partition = 1;
 	assert_int_equal(ask(w), 0);
