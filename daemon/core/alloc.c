@@ -275,14 +275,27 @@ static void part_unkillable(const struct core *c, struct decision *d, const stru
 	node_unfit(c, d, a, p, " cannot be ended", text);
 }
 
+/* After a restore of an older copy: a part that was split off in the future the copy does not know. Its number is not
+ * given again, or what is said of it would pass for proof of another. */
+static void part_number_seen(const struct core *c, struct decision *d, const struct alloc *a, uint16_t index)
+{
+	if (index >= a->part_next && index < UINT16_MAX)
+		EDIT(c, d, RECORD_ALLOC, alloc, a->id)->part_next = (uint16_t)(index + 1);
+}
+
 void alloc_report(const struct core *c, struct decision *d, int64_t t, uint32_t node, const struct unit_status *row)
 {
 	const struct alloc *a = peek(c, d, RECORD_ALLOC, row->alloc);
 	const struct part *p = NULL;
+	bool here = false;
 
-	for (uint32_t i = 0; a && i < a->parts_n; i++)
+	for (uint32_t i = 0; a && i < a->parts_n; i++) {
+		here |= a->parts[i].node == node;
 		if (a->parts[i].index == row->part && a->parts[i].node == node)
 			p = &a->parts[i];
+	}
+	if (!p && here)
+		part_number_seen(c, d, a, row->part);
 	if (!p)
 		return; /* stale: the shell tells the agent to stop it */
 	checkpoint_seen(c, d, t, a, row);

@@ -94,6 +94,18 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	return 0;
 }
 
+/* Numbers of parts that may have been split off in a future that a restored copy does not know: not given again, also
+ * where the node that would show them (part_number_seen) has not been heard yet. */
+static void part_numbers_skip(const struct core *c, struct decision *d, uint64_t salt)
+{
+	EACH(c, allocs, alloc_s, a) {
+		uint32_t next = a->r.part_next + PARTS_LOST_MAX + (uint32_t)(salt % PARTS_LOST_MAX);
+
+		if (a->r.owner_kind == OWNER_LEASE && a->r.shape == SHAPE_GPU)
+			EDIT(c, d, RECORD_ALLOC, alloc, a->r.id)->part_next = (uint16_t)(next < UINT16_MAX ? next : UINT16_MAX);
+	}
+}
+
 static uint64_t id_after(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 int decide_recover(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
@@ -120,6 +132,7 @@ int decide_recover(const struct core *c, int64_t t, const struct command *cmd, s
 		cl->next_job = id_after(cl->next_job + RESTORE_ID_SKIP, (uint64_t)t / 100);
 		cl->next_lease = id_after(cl->next_lease + RESTORE_ID_SKIP, (uint64_t)t / 100);
 		cl->next_claim = id_after(cl->next_claim + RESTORE_ID_SKIP, (uint64_t)t / 100);
+		part_numbers_skip(c, d, cmd->recover.salt);
 	}
 	/* nor could a node be heard: what was unreachable has as long as before, and time to greet again */
 	EACH(c, nodes, node_s, n)

@@ -332,6 +332,7 @@ struct core {
 
 /* More allocations than can have been made between a backup and its restore. */
 #define ALLOCS_LOST_MAX (UINT64_C(1) << 32)
+#define PARTS_LOST_MAX 256U /* of one allocation */
 
 /* ---- records of jobs (opened.c) -------------------------------------------------------------- */
 /* Opened, for whoever decides: valid until the next core_decide, core_view or core_next_id, and it shows what is

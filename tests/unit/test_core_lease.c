@@ -820,6 +820,43 @@ static void a_part_given_back_is_named_once(void **state)
 	assert_int_equal(cw_held(w, OWNER_LEASE, id), 3);
 }
 
+/* Nor one that was named in a future that a restored copy does not know: the node shows it, or has not been heard yet. */
+static void a_part_of_a_lost_future_is_not_named_again(void **state)
+{
+	for (int heard = 0; heard < 2; heard++) {
+		struct core_world world, *w = heard ? *state : &world;
+		struct command cmd = {.type = CMD_RECOVER, .via = VIA_INTERNAL, .principal = 1};
+		uint64_t id, alloc;
+		uint32_t node = 0;
+
+		if (!heard)
+			cw_start(w);
+		id = active_lease(w, 6);
+		alloc = cw_alloc_of(w, OWNER_LEASE, id)->id;
+		for (uint32_t i = 1; i <= 4; i++)
+			if (cw_alloc_of(w, OWNER_LEASE, id)->parts[0].node == w->node[i].id)
+				node = i;
+		manner(w, CW_STUBBORN);
+		if (heard) {
+			(void)cw_report(w, node, alloc, 1, UNIT_RELEASED, 0);
+		} else {
+			cmd.recover.safe_mode = true;
+			assert_int_equal(cw_do(w, &cmd), 0);
+			cmd = cw_cmd(w, w->admin, CMD_RESUME);
+			assert_int_equal(cw_do(w, &cmd), 0);
+		}
+		assert_int_equal(cw_resize(w, w->acme, id, 3), 0);
+		cw_settle(w);
+		assert_int_equal(cw_alloc_of(w, OWNER_LEASE, id)->parts_n, 2);
+		(void)cw_report(w, node, alloc, 1, UNIT_RELEASED, 0); /* that of the future */
+		assert_int_equal(cw_held(w, OWNER_LEASE, id), 6);
+		assert_int_equal(cw_report(w, node, alloc, cw_alloc_of(w, OWNER_LEASE, id)->parts[1].index, UNIT_RELEASED, 0), 0);
+		assert_int_equal(cw_held(w, OWNER_LEASE, id), 3);
+		if (!heard)
+			cw_close(w);
+	}
+}
+
 static void a_service_shrinks_by_replicas(void **state)
 {
 	struct core_world *w = *state;
@@ -1104,6 +1141,7 @@ int main(void)
 		STORY(a_bare_lease_shrinks_by_single_devices),
 		STORY(growth_beyond_what_is_left_says_501),
 		STORY(a_part_given_back_is_named_once),
+		STORY(a_part_of_a_lost_future_is_not_named_again),
 		STORY(a_service_shrinks_by_replicas),
 		STORY(a_shrink_while_binding),
 		STORY(shrinking_drops_the_claim_first),
