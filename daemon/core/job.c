@@ -257,6 +257,9 @@ uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t
 	child->excluded = arena_copy(&d->arena, parent->excluded, parent->excluded_n * sizeof *parent->excluded);
 	child->array_started = child->array_live = 0;
 	child->state = JOB_PENDING;
+	child->exit_code = child->exit_signal = 0; /* how its siblings ended is the array's */
+	child->end_cause = END_NONE;
+	child->end_text[0] = '\0';
 	parent->array_started++;
 	parent->array_live++;
 	if (parent->array_started > (parent->spec.array_last - parent->spec.array_first) / parent->spec.array_step)
@@ -384,6 +387,44 @@ static void trim_finished(const struct core *c, struct decision *d)
 		drop(d, RECORD_JOB, oldest);
 }
 
+/* An array ends as the first of its children that did not end well, and keeps that as its end cause until the last
+ * has ended: END_NONE while all went well, END_CANCEL also once the array itself was cancelled. */
+static const uint8_t array_ends[] = {
+	[END_NONE] = JOB_COMPLETED, [END_EXIT] = JOB_FAILED, [END_OOM] = JOB_OOM, [END_TIME] = JOB_TIMEOUT,
+	[END_CANCEL] = JOB_CANCELLED, [END_DEADLINE] = JOB_DEADLINE, [END_INFRA] = JOB_NODE_FAIL,
+	[END_RECALL] = JOB_PREEMPTED,
+};
+
+static void array_child_ended(struct job *parent, const struct job *child)
+{
+	if (child->state == JOB_COMPLETED || parent->end_cause != END_NONE)
+		return;
+	for (uint8_t i = 0; i < sizeof array_ends; i++)
+		if (i != END_NONE && array_ends[i] && array_ends[i] == child->state)
+			parent->end_cause = i;
+	parent->exit_code = child->exit_code;
+	parent->exit_signal = child->exit_signal;
+	(void)snprintf(parent->end_text, sizeof parent->end_text, "%" PRIu64 "_%u: %.96s", parent->id, child->array_index,
+		       child->end_text[0] ? child->end_text : job_state_name(child->state));
+}
+
+/* One of its children that had ended is to run again: what the others ended as is what counts, as far as they are
+ * known still. Costs a pass over the jobs. */
+static void array_child_again(const struct core *c, struct job *parent, uint64_t again)
+{
+	bool all = parent->array_started > (parent->spec.array_last - parent->spec.array_first) / parent->spec.array_step;
+
+	parent->array_live++;
+	if (!all && !job_waits(parent))
+		return; /* it was cancelled, with children that never started */
+	parent->end_cause = END_NONE;
+	parent->exit_code = parent->exit_signal = 0;
+	parent->end_text[0] = '\0';
+	EACH(c, jobs, job_s, child)
+		if (child_it.id != again && JOB_GET(child, array) == parent->id && job_terminal(JOB_GET(child, state)))
+			array_child_ended(parent, job_rec(c, child));
+}
+
 void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j, uint8_t state, const char *text)
 {
 	reservation_drop(c, d, j);
@@ -403,8 +444,9 @@ void job_end(const struct core *c, struct decision *d, int64_t t, struct job *j,
 			struct job *parent = EDIT(c, d, RECORD_JOB, job, j->array);
 
 			parent->array_live--;
+			array_child_ended(parent, j);
 			if (!parent->array_live && parent->state == JOB_RUNNING) {
-				parent->state = parent->end_cause == END_CANCEL ? JOB_CANCELLED : JOB_COMPLETED;
+				parent->state = array_ends[parent->end_cause];
 				parent->end_ms = t;
 			}
 		}
@@ -1041,7 +1083,7 @@ int decide_job(const struct core *c, int64_t t, const struct command *cmd, struc
 			if (j->array && core_job(c, j->array)) { /* its array ends once more */
 				struct job *parent = EDIT(c, d, RECORD_JOB, job, j->array);
 
-				parent->array_live++;
+				array_child_again(c, parent, id);
 				if (job_terminal(parent->state))
 					parent->state = JOB_RUNNING;
 			}

@@ -1274,7 +1274,7 @@ static void a_finished_child_can_be_requeued(void **state)
 	one = child(w, id, 1);
 	cw_exit(w, child(w, id, 0), 0);
 	cw_exit(w, one, 1);
-	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
+	assert_int_equal(cw_job_state(w, id), JOB_FAILED);
 	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, one), 0);
 	assert_int_equal(core_job(w->core, id)->array_live, 1);
 	cw_settle(w);
@@ -1285,6 +1285,67 @@ static void a_finished_child_can_be_requeued(void **state)
 	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
 	/* the array itself has nothing to run again */
 	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, id), ERR_STATE);
+}
+
+static uint64_t depends(struct core_world *w, uint64_t on, uint8_t type)
+{
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR);
+	struct dependency dep = {.job = on, .type = type};
+
+	cmd.job_submit.spec.deps = &dep;
+	cmd.job_submit.spec.deps_n = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	return w->d.result.id;
+}
+
+/* It ends as the first child that did not end well, and what depends on it goes by that. */
+static void an_array_fails_if_a_child_failed(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = array(w, 3, 2), ok = depends(w, id, DEP_AFTEROK), notok = depends(w, id, DEP_AFTERNOTOK);
+
+	cw_settle(w);
+	cw_exit(w, child(w, id, 0), 0);
+	cw_exit(w, child(w, id, 1), 7);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_RUNNING); /* the others go on */
+	assert_string_equal(core_job(w->core, child(w, id, 3))->end_text, ""); /* and know nothing of it */
+	assert_int_equal(core_job(w->core, child(w, id, 3))->end_cause, END_NONE);
+	cw_exit(w, child(w, id, 2), 3);
+	cw_exit(w, child(w, id, 3), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_FAILED);
+	assert_int_equal(core_job(w->core, id)->exit_code, 7);
+	assert_int_equal(core_job(w->core, id)->end_cause, END_EXIT);
+	assert_non_null(strstr(core_job(w->core, id)->end_text, "_1: ended on n"));
+	assert_int_equal(cw_job_state(w, notok), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, ok), JOB_CANCELLED); /* 106 */
+	/* run again with success, the other failure is what is left of it */
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, child(w, id, 1)), 0);
+	cw_settle(w);
+	cw_exit(w, child(w, id, 1), 0);
+	assert_int_equal(cw_job_state(w, id), JOB_FAILED);
+	assert_int_equal(core_job(w->core, id)->exit_code, 3);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, child(w, id, 2)), 0);
+	cw_settle(w);
+	cw_exit(w, child(w, id, 2), 0);
+	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
+	assert_int_equal(core_job(w->core, id)->exit_code, 0);
+	assert_string_equal(core_job(w->core, id)->end_text, "");
+}
+
+static void an_array_with_a_cancelled_child_did_not_complete(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = array(w, 1, 0), ok = depends(w, id, DEP_AFTEROK);
+
+	cw_settle(w);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, child(w, id, 0)), 0);
+	cw_settle(w);
+	cw_exit(w, child(w, id, 1), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_CANCELLED);
+	assert_int_equal(cw_job_state(w, ok), JOB_CANCELLED); /* 106 */
 }
 
 /* The array itself is no running job: its last child may be requeued under a limit of one. */
@@ -1726,6 +1787,8 @@ int main(void)
 		STORY(an_array_respects_its_running_limit),
 		STORY(cancelling_an_array_cancels_all_of_it),
 		STORY(a_finished_child_can_be_requeued),
+		STORY(an_array_fails_if_a_child_failed),
+		STORY(an_array_with_a_cancelled_child_did_not_complete),
 		STORY(an_array_counts_once_against_the_running_limit),
 		STORY(peers_10_one_key_one_job),
 		STORY(a_refused_command_leaves_its_key_free),
