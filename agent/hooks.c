@@ -210,6 +210,12 @@ static void look_again(struct loop *loop, struct loop_timer *timer, void *arg)
 	look(arg);
 }
 
+/* Of a unit that is gone; or an epilog, where there is none any more. */
+static bool unwanted(const struct shell *s, uint64_t alloc, uint16_t part, enum hook hook)
+{
+	return !agent_unit(s->agent, alloc, part) || (hook == HOOK_EPILOG && !folder_of(s, hook));
+}
+
 bool hook_changed(struct shell *s, const char *name, const struct exec_status *st)
 {
 	struct hook_run *h;
@@ -227,8 +233,7 @@ bool hook_changed(struct shell *s, const char *name, const struct exec_status *s
 			answer(h, false, "is not known any more");
 	} else if (h && (st->state == EXEC_EXITED || st->state == EXEC_LOST)) {
 		has_ended(h, name, st);
-	} else if (!h && s->hooks_open && !agent_unit(s->agent, alloc, part) && st->state != EXEC_NONE) {
-		/* of a unit that is gone */
+	} else if (!h && s->hooks_open && unwanted(s, alloc, part, hook) && st->state != EXEC_NONE) {
 		if (st->empty)
 			release(s, name);
 		else
@@ -363,6 +368,28 @@ int hooks_check(struct shell *s, struct err *err)
 			(void)err_prefix(err, "exec.%s", hook_names[i]);
 	}
 	return code;
+}
+
+/* An epilog that has ended, and that nobody will ask for. */
+static void look_left(void *ctx, const char *name)
+{
+	struct shell *s = ctx;
+	struct exec_status st;
+	struct err err = {0};
+	uint64_t alloc;
+	uint16_t part;
+	enum hook hook;
+
+	if (name_parse(name, &alloc, &part, &hook) && hook == HOOK_EPILOG && exec_status(s->exec, name, &st, &err) == 0 &&
+	    (st.state == EXEC_EXITED || st.state == EXEC_LOST))
+		(void)!hook_changed(s, name, &st);
+}
+
+void hooks_open(struct shell *s)
+{
+	s->hooks_open = true;
+	if (!folder_of(s, HOOK_EPILOG))
+		exec_list(s->exec, look_left, s);
 }
 
 void hooks_done(struct shell *s)

@@ -732,7 +732,7 @@ static int open_state(struct shell *s, const struct options *opts, struct err *e
 	table_each_row(s->table, load_row, &load);
 	exec_list(s->exec, look_each, s);
 	agent_ready(s->agent, shell_now());
-	s->hooks_open = true;
+	hooks_open(s);
 	log_event(LOG_INFO, "state", "rows=%" PRIu32 " tasks=%zu incarnation=%" PRIu64 " epoch=%" PRIu64, agent_rows(s->agent),
 		  exec_count(s->exec), incarnation, cfg.epoch_seen);
 	return 0;

@@ -96,7 +96,7 @@ struct shell {
 	uint64_t pays_idle;
 	char *self; /* this program */
 	struct hook_run *hooks;
-	bool hooks_open; /* the core is ready to hear of them */
+	bool hooks_open; /* hooks_open() was called */
 	struct check *checks;
 	uint64_t checks_made; /* names of health commands; above those of earlier lives */
 	struct reader *readers;
@@ -148,6 +148,8 @@ int scrub_answer(const char *const *devices, size_t n, const char *nvml, uint64_
 /* ---- hooks.c: the site's programs before and after ---- */
 /* Once: are the folders that are configured fit to be used? ERR_CONFIG. */
 int hooks_check(struct shell *s, struct err *err) NODISCARD;
+/* The core is ready to hear of them; what is left of epilogs, where there are none any more, is removed. */
+void hooks_open(struct shell *s);
 void hook_start(struct shell *s, const struct action *action);
 void hook_forget(struct shell *s, const struct action *action);
 /* Was it a prolog or epilog that changed? Then it has been dealt with. */

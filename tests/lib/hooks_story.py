@@ -189,6 +189,21 @@ def epilog_fails(admin, a):
     equal(names, [], "nothing of any of it is left")
 
 
+def without_epilog(admin, a):
+    """The way out that sluis-agent(8) names, and it leaves nothing behind."""
+    units = os.path.join(a.dir, "exec", "units")
+    put("epilog", "10-undo", f"echo undo >>{SEEN}; exit 9")
+    n = submit(admin, {"argv": ["sh", "-c", "exit 0"]})
+    ok(wait_for(20, lambda: node(admin)["node"]["admin"] == "draining"), "an epilog fails again", node(admin))
+    a.end()
+    at = a.args.index(f"exec.epilog={T}/epilog")
+    del a.args[at - 1:at + 1]
+    a.start()
+    ok(wait_for(20, lambda: node(admin)["used"] == 0), "an agent without one gives the device back", node(admin))
+    equal(ended(admin, n)["state"], "CD", "the job is over")
+    ok(wait_for(10, lambda: all(x.startswith(".") for x in os.listdir(units))), "and nothing of it is left", os.listdir(units))
+
+
 def main():
     for folder in ("prolog", "epilog"):
         os.mkdir(os.path.join(T, folder), 0o755)
@@ -220,6 +235,7 @@ def main():
     shim_dies(admin)
     not_ours(admin)
     epilog_fails(admin, a)
+    without_epilog(admin, a)
     equal(a.end(), 0, "the agent ends")
 
 
