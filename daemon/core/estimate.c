@@ -6,12 +6,16 @@
  * cautious estimate (p90); jobs that end as early as those did that have ended lately bring everything nearer
  * in the same proportion (p50). A job with a reservation has an instant of its own.
  *
- * What may only use its own quota goes by its pool, the rest by all devices of its flavor, loans included.
+ * What may only use its own quota goes by its pool, what may borrow by all devices of its flavor, loans included, and
+ * where its borrowing is at its limit, by what its project gives back of that; or by its pool, if that is sooner.
+ * Where nothing that ends by itself would let it start (a notice too long for a loan, nodes that are unavailable), or
+ * where it would run by now and was found not to, there is no estimate.
  *
  * An estimate is not a promise, and it is held to account: when the job starts, the error and whether it came
  * before p90 are counted. Volatile: nothing is decided by it.
  *
- * Cost: O((jobs + changes of capacity) log) for all, each walk along the profile once.
+ * Cost: O((jobs + changes of capacity) log) for all, each walk along the profile once; and O(allocations) for each
+ * project at its borrowing limit.
  */
 #include "daemon/core/state.h"
 
@@ -26,6 +30,18 @@ struct flow {
 	int64_t at_ms, free; /* from at_ms on */
 	wide served, ahead;
 	bool begun;
+};
+
+/* What a leaf may borrow, over time. */
+struct usable {
+	struct profile back;
+	struct flow flow;
+};
+
+struct flows {
+	struct flow *total;   /* by flavor: all its devices */
+	struct flow *own;     /* by the pool's place in the trees, of one resource */
+	struct usable *loans; /* by the leaf's, of one resource; begun when a limit stops somebody */
 };
 
 static void flow_begin(struct flow *f, const struct profile *p, int64_t there, int64_t t)
@@ -92,28 +108,82 @@ void estimate_score(struct scratch *s, struct job_s *j, int64_t started_ms)
 	j->p50_ms = j->p90_ms = 0;
 }
 
-static void one(const struct core *c, int64_t t, struct flow *flow, struct flow *own, struct job_s *j)
+/* What the leaf may have as a loan, and what its own work gives back of that by ending. What lenders or others below
+ * the same limit give back is not counted on. */
+static struct flow *loan_flow(const struct core *c, int64_t t, const struct need *n, struct usable *loans)
+{
+	uint32_t at = qnode_of(c, n->project)->at;
+	struct usable *u = &loans[at];
+
+	if (u->flow.begun)
+		return &u->flow;
+	profile_init(&u->back, 0, (uint32_t)c->allocs.count + 1);
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.qnode == n->project && a->r.flavor == n->flavor && a->r.shape == n->shape &&
+		    a->until_ms != T_NEVER)
+			ENSURE(!profile_add(&u->back, max64(a->until_ms, t + 1), alloc_units(&a->r), NULL));
+	flow_begin(&u->flow, &u->back, quota_headroom(tree_of(c, n->flavor, n->shape), at), t);
+	return &u->flow;
+}
+
+/* Does what stops it go by itself, at an instant that limits of what runs tell? */
+static bool passes(const struct need *n)
+{
+	int rc = n->as_loan ? n->as_loan : n->reason;
+
+	return rc != REASON_LOAN_NOTICE && rc != REASON_NODES_OUT && rc != REASON_DEFICIT && rc != REASON_POWER;
+}
+
+/* When it can be there, and what flow it waits in; T_NEVER: nobody can tell. */
+static int64_t start_of(const struct core *c, int64_t t, const struct job *j, const struct need *n, struct flows *f)
+{
+	struct pool *pool = n->loan_only ? NULL : plan_pool(c, n->project, n->flavor, n->shape);
+	bool borrows = n->loan_ok && (n->loan_only || quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_GUARANTEED));
+	struct flow *total = &f->total[n->flavor], *loan = NULL, *waits_in;
+	struct flow *own = pool && (borrows || !n->loan_ok) ? &f->own[pool->at] : NULL;
+	int64_t units = in_devices(c, n->flavor, n->shape, n->units), at = T_NEVER, own_at = T_NEVER;
+
+	if (!total->begun)
+		flow_begin(total, &c->plan[n->flavor].total, plan_ready(c, n->flavor), t);
+	if (own && !own->begun)
+		flow_begin(own, &pool->firm, pool->own, t);
+	if (own)
+		own_at = n->units > pool->own ? T_NEVER : flow_to(own, n->units);
+	if ((!own || n->loan_ok) && passes(n)) {
+		at = flow_to(total, units);
+		if (at != T_NEVER && borrows &&
+		    quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_LOAN)) {
+			loan = loan_flow(c, t, n, f->loans);
+			at = max64(at, flow_to(loan, n->units));
+		}
+	}
+	waits_in = own && own_at <= at ? own : total;
+	if (!j->reserved_ms && (own_at != T_NEVER || at != T_NEVER || !own)) {
+		waits_in->ahead += (wide)(waits_in == own ? n->units : units) * j->spec.time_limit_ms;
+		if (loan && waits_in == total)
+			loan->ahead += (wide)n->units * j->spec.time_limit_ms;
+	}
+	return min64(at, own_at);
+}
+
+static void one(const struct core *c, int64_t t, struct flows *f, struct job_s *j)
 {
 	const struct need *n = j->line->need;
 	struct job r;
-	const struct job_spec *s = &r.spec;
-	struct pool *pool = n->loan_ok ? NULL : plan_pool(c, n->project, n->flavor, n->shape);
-	struct flow *f = pool ? &own[pool->at] : &flow[n->flavor];
-	int64_t units = pool ? n->units : in_devices(c, n->flavor, n->shape, n->units), at;
+	int64_t at, latest;
 
 	job_read(j, &r);
-	if (!f->begun)
-		flow_begin(f, pool ? &pool->firm : &c->plan[s->flavor].total,
-			   pool ? pool->own : plan_ready(c, s->flavor), t);
 	j->p50_ms = j->p90_ms = 0;
-	at = r.reserved_ms ? r.reserved_ms : n->parked ? T_NEVER : max64(flow_to(f, units), s->begin_ms);
-	if (!r.reserved_ms)
-		f->ahead += (wide)units * s->time_limit_ms;
+	at = start_of(c, t, &r, n, f);
+	at = r.reserved_ms ? r.reserved_ms : n->parked ? T_NEVER : max64(at, r.spec.begin_ms);
 	if (at == T_NEVER || at > t + SPAN_MAX_MS)
 		return; /* nobody can tell */
 	at = max64(at, t);
+	latest = r.promised_ms ? max64(r.promised_ms, at) : at;
+	if (n->reason && (latest <= t + MS_PER_S || n->reason == REASON_NODES_OUT))
+		return; /* by the limits it would run by now, and it was found that it does not */
 	j->p50_ms = t + (at - t) / 1024 * used_of(c->scratch) + (at - t) % 1024 * used_of(c->scratch) / 1024;
-	j->p90_ms = r.promised_ms ? max64(r.promised_ms, at) : at;
+	j->p90_ms = latest;
 }
 
 static uint32_t resource_of(const struct job_s *j)
@@ -123,21 +193,23 @@ static uint32_t resource_of(const struct job_s *j)
 
 void estimate_all(const struct core *c, int64_t t, struct job_s *const *jobs, uint32_t n)
 {
-	struct flow *flow = xcalloc(FLAVORS_MAX + 1, sizeof *flow);
+	struct flows f = {.total = xcalloc(FLAVORS_MAX + 1, sizeof *f.total)};
 	bool any[RESOURCES_MAX] = {false};
 
 	for (uint32_t i = 0; i < n; i++)
 		any[resource_of(jobs[i])] = true;
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++) { /* pools of one resource after the other */
-		struct flow *own;
-
 		if (!any[r])
 			continue;
-		own = xcalloc(c->tree_n + 1, sizeof *own); /* by the pool's place in the trees */
+		f.own = xcalloc(c->tree_n + 1, sizeof *f.own);
+		f.loans = xcalloc(c->tree_n + 1, sizeof *f.loans);
 		for (uint32_t i = 0; i < n; i++)
 			if (resource_of(jobs[i]) == r)
-				one(c, t, flow, own, jobs[i]);
-		free(own);
+				one(c, t, &f, jobs[i]);
+		for (uint32_t i = 0; i <= c->tree_n; i++)
+			profile_done(&f.loans[i].back);
+		free(f.own);
+		free(f.loans);
 	}
-	free(flow);
+	free(f.total);
 }

@@ -279,7 +279,7 @@ static struct need *need_for(struct core *c, const struct job *j)
 		waiter_unlink(c, n);
 		n->parked = false;
 		n->tried = 0;
-		n->reason = 0;
+		n->reason = n->as_loan = 0;
 		memset(n->span, 0, sizeof n->span);
 	} else {
 		n = xcalloc(1, sizeof *n);
@@ -385,6 +385,7 @@ void need_carry(const struct need *from, struct need *to)
 	if (!from || from == to || to->reason)
 		return;
 	to->reason = from->reason;
+	to->as_loan = from->as_loan;
 	to->reason_job = from->reason_job;
 	to->reason_since_ms = from->reason_since_ms;
 	memcpy(to->span, from->span, sizeof to->span);

@@ -47,6 +47,7 @@ static void reason_set(struct need *n, int64_t t, int code, uint64_t other)
 		n->reason_since_ms = t;
 	}
 	n->reason = (uint16_t)code;
+	n->as_loan = 0;
 	n->reason_job = other;
 }
 
@@ -58,6 +59,9 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 		headroom_text(c, n->flavor, headroom_length_ms(&j->spec), out);
 	else if (n->reason == REASON_WOULD_DELAY && n->reason_job)
 		(void)snprintf(out, TEXT_BYTES, "it would delay job %" PRIu64, n->reason_job);
+	else if (n->as_loan)
+		(void)snprintf(out, TEXT_BYTES, "%s; as a loan: %u %s", reason_text(n->reason), n->as_loan,
+			       reason_text(n->as_loan));
 	else
 		text_set(out, TEXT_BYTES, reason_text(n->reason));
 }
@@ -575,6 +579,7 @@ static enum verdict try_loan(struct look *k, int quota)
 		reason_set(k->need, k->t, loan, other);
 	else
 		reason_set(k->need, k->t, quota, 0);
+	k->need->as_loan = k->need->reason == loan ? 0 : (uint16_t)loan;
 	return WAITS;
 }
 

@@ -113,7 +113,7 @@ struct need {
 	struct need *wait_next, *wait_prev;
 	uint64_t tried; /* walk that found that it cannot start */
 	/* what was found when it was looked at last; volatile */
-	uint16_t reason;
+	uint16_t reason, as_loan; /* as_loan: what stops it as a loan, where the reason is its own quota; 0 */
 	uint64_t reason_job; /* the job that stands in the way; 0 */
 	int64_t reason_since_ms;
 	struct reason_span span[REASONS_KEPT];

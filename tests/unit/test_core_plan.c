@@ -19,6 +19,7 @@
 #include "tests/lib/core_world.h"
 
 #define HOUR MS_PER_HOUR
+#define MIN MS_PER_MIN
 enum { RUNS = 1000, EVENTS = 40, JOBS_SEEN = 256 };
 
 /* ---- what the plan must never exceed, summed from the records alone ---------------------------------------- */
@@ -798,6 +799,76 @@ static void a_waiting_job_knows_when_it_is_likely_to_start(void **state)
 	assert_true(w->core->scratch->estimate_error_ms > 0);
 }
 
+/* Gridopt of the trial: one of its own, eight to borrow, and its own job has seven of them. */
+static void at_the_borrowing_limit_the_start_is_when_its_own_gives_back(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	struct view_jobs v;
+	struct query q = {.type = QUERY_JOBS};
+	struct arena arena = {0};
+	uint64_t id;
+	int64_t p90, begun;
+
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 1, 8, QTY_UNLIMITED);
+	cw_quota(w, CW_HEART, 0, SHAPE_GPU, 15, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 8, 2 * HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	begun = w->t;
+	assert_int_equal(cw_job_state(w, id), JOB_RUNNING);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 8, 2 * HOUR);
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, id), JOB_PENDING);
+	for (int i = 0; i < 3; i++) { /* and it stays that instant */
+		(void)estimated(w, id, &p90);
+		assert_true(p90 > begun + HOUR && p90 <= begun + 2 * HOUR + MIN);
+		cw_advance(w, MIN);
+	}
+	q.id = id;
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &w->err), 0);
+	assert_string_equal(v.items[0].reason_text, "own quota is full; as a loan: 503 the borrowing limit is reached");
+	arena_done(&arena);
+}
+
+/* What does not go by itself has no instant. */
+static void a_notice_too_long_for_a_loan_has_no_start(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 12, HOUR);
+	uint64_t id;
+	int64_t p90;
+
+	cmd.job_submit.spec.loan = LOAN_OK;
+	cmd.job_submit.spec.notice_ms = 15 * MIN;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_reason(w, id), REASON_LOAN_NOTICE);
+	assert_int_equal(estimated(w, id, &p90), 0);
+	assert_int_equal(p90, 0);
+}
+
+static void nodes_that_are_out_tell_no_start(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id;
+	int64_t p90;
+
+	for (uint32_t n = 1; n <= 4; n++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "out"), 0);
+	id = busy(w, 2, HOUR);
+	assert_int_equal(cw_reason(w, id), REASON_NODES_OUT);
+	assert_int_equal(estimated(w, id, &p90), 0);
+	assert_int_equal(p90, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -808,6 +879,9 @@ int main(void)
 		STORY(a_division_with_other_recall_times_counts_anew),
 		STORY(reservations_have_a_ceiling),
 		STORY(a_waiting_job_knows_when_it_is_likely_to_start),
+		STORY(at_the_borrowing_limit_the_start_is_when_its_own_gives_back),
+		STORY(a_notice_too_long_for_a_loan_has_no_start),
+		STORY(nodes_that_are_out_tell_no_start),
 		STORY(a_promise_goes_around_maintenance),
 		STORY(two_windows_one_after_the_other_take_both_nodes),
 		STORY(whole_nodes_are_promised_as_nodes),
