@@ -115,7 +115,7 @@ struct ctl {
 	bool ascii;   /* no Unicode */
 	bool colors;
 	int columns;  /* of the terminal */
-	int64_t now_ms; /* wall clock at the start */
+	int64_t now_ms; /* wall clock at the start, or of this turn of --watch */
 
 	/* options of every command */
 	bool json, plain, no_header, wide, quiet, verbose, dry_run, yes, help, version;

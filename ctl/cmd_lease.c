@@ -458,7 +458,7 @@ int cmd_lease_request(struct ctl *c, const struct call *call)
 	if (!r)
 		r = done_line(c, "lease_requested", &reply, "requested lease %" PRIu64 " (%s, %s, %s, provider %s)",
 			      reply.result.id, text_size(c, body.spec.shape, body.spec.units, 0, body.flavor),
-			      lease_class_name(body.spec.klass), payload.len ? "with a service" : "bare", body.provider);
+			      lease_class_name(body.spec.klass), !all_zero(body.spec.payload, sizeof body.spec.payload) ? "with a service" : "bare", body.provider);
 	if (r || c->dry_run)
 		return r;
 	fflush(c->out);
@@ -534,6 +534,27 @@ int cmd_lease_resize(struct ctl *c, const struct call *call)
 	return r;
 }
 
+/* What an extension led to: sluisd keeps the later of the old end and of now + term, so the lease is asked. */
+static const char *extended(struct ctl *c, uint64_t id, int64_t term_ms)
+{
+	struct query q = {.type = QUERY_LEASES, .id = id, .all = true};
+	struct view_leases v = {0};
+	struct err err = {0};
+	const struct lease *l;
+
+	if (c->json || c->quiet || ask_err(c, &q, &v, c->timeout_ms, &err) || !v.items_n)
+		return text_f(c, "extended lease %" PRIu64, id); /* done all the same: the answer lacks the end */
+	l = &v.items[0].lease;
+	if (!l->term_end_ms)
+		return text_f(c, "lease %" PRIu64 " is %s: its term is %s from when it is active", id, v.items[0].state,
+			      text_age(c, c->dry_run ? term_ms : l->spec.term_ms));
+	if (l->term_end_ms > v.t_ms + term_ms)
+		return text_f(c, "lease %" PRIu64 " ends %s as before: that is later than %s from now", id,
+			      text_time(c, l->term_end_ms), text_age(c, term_ms));
+	return text_f(c, "extended lease %" PRIu64 ": it ends %s", id,
+		      text_time(c, c->dry_run ? v.t_ms + term_ms : l->term_end_ms));
+}
+
 int cmd_lease_extend(struct ctl *c, const struct call *call)
 {
 	struct cmd_lease_extend body = {0};
@@ -547,8 +568,7 @@ int cmd_lease_extend(struct ctl *c, const struct call *call)
 		return usage_fault(c, "lease extend: for how long?");
 	}
 	r = tell(c, CMD_LEASE_EXTEND, &body, (struct bytes){0}, &reply, text_f(c, "extend lease %" PRIu64, body.lease));
-	return r ? r : done_line(c, "lease_extend", &reply, "extended lease %" PRIu64 " to %s from now", body.lease,
-				 text_age(c, body.term_ms));
+	return r ? r : done_line(c, "lease_extend", &reply, "%s", extended(c, body.lease, body.term_ms));
 }
 
 int cmd_lease_revoke(struct ctl *c, const struct call *call)

@@ -72,7 +72,8 @@ static int fetch(struct ctl *c, struct logfile_writer *w, uint64_t from, uint64_
 			memcpy(m.digest, v.digest, sizeof m.digest);
 			logfile_write_mark(w, &m);
 		}
-		progress(c, "record %" PRIu64 " of %" PRIu64, last ? to : v.next_seq - 1, to);
+		if (!r)
+			progress(c, "record %" PRIu64 " of %" PRIu64, last ? to : v.next_seq - 1, to);
 		scratch_end(c, keep);
 		if (r || last)
 			return r;

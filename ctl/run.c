@@ -25,6 +25,7 @@ static int run_again(struct ctl *c, const struct call *call)
 	for (;;) {
 		if (c->tty)
 			fputs("\033[H\033[2J", c->out);
+		c->now_ms = wall_ms(wall_now());
 		status = run_once(c, call);
 		if (status || stop_signal)
 			return stop_signal ? EXIT_INTERRUPTED : status;

@@ -175,9 +175,6 @@ static int devices_asked(const struct job_options *o, int64_t *ret, int64_t *ret
 	int64_t nodes = set(o->nodes_min) ? o->nodes_min : 1;
 
 	*ret = *ret_per_node = 0;
-	if (set(o->gpus_per_socket))
-		return refuse(err, ERR_UNSUPPORTED, "--gpus-per-node with the devices of all packages of a node",
-			      "--gpus-per-socket: packages of a node are not counted");
 	if (set(o->gpus_per_node) || set(o->gres_gpus)) {
 		*ret_per_node = set(o->gpus_per_node) ? o->gpus_per_node : o->gres_gpus;
 		if (ckd_mul(ret, nodes, *ret_per_node))
@@ -216,6 +213,10 @@ static int fill_units(const struct job_options *o, const struct flavor *f, const
 
 	if (r)
 		return r;
+	if (!devices && !(f && f->unit == UNIT_CORE) &&
+	    (set(o->gpus) || set(o->gpus_per_node) || set(o->gpus_per_task) || set(o->gres_gpus)))
+		return refuse(err, ERR_INVAL, "1 device or more, or a --flavor of cores: sluisctl division show",
+			      "a job of no devices: nothing runs beside them");
 	if (f && f->unit == UNIT_CORE) { /* units are cores */
 		int64_t tasks = set(o->ntasks) ? o->ntasks : 1;
 
@@ -251,8 +252,6 @@ static int fill_tasks(const struct job_options *o, struct job_spec *s, struct er
 	int64_t cpus = o->cpus_per_task;
 	int r = 0;
 
-	if (set(o->tasks_per_socket))
-		return refuse(err, ERR_UNSUPPORTED, "--ntasks-per-node", "--ntasks-per-socket: packages of a node are not counted");
 	if (set(o->tasks_per_gpu))
 		r = as_u16(o->tasks_per_gpu, &s->tasks_per_unit, "--tasks-per-gpu", err);
 	else if (set(o->tasks_per_node))
@@ -353,18 +352,6 @@ static int fill_requires(const struct job_options *o, struct job_spec *s, struct
 	for (size_t i = 0; !r && i < o->require.count; i++)
 		r = add_require(o->require.items[i], s, "require", err);
 	return r;
-}
-
-static int refuse_rest(const struct job_options *o, struct err *err)
-{
-	if (o->nodelist || o->nodefile)
-		return refuse(err, ERR_UNSUPPORTED, "--constraint LABEL of those nodes", "--nodelist: nodes are chosen by label, not by name");
-	if (o->exclude)
-		return refuse(err, ERR_UNSUPPORTED, "--constraint LABEL of the other nodes; broken nodes are avoided by themselves",
-			      "--exclude: nodes are chosen by label, not by name");
-	if (o->qos && !o->klass)
-		return refuse(err, ERR_INVAL, "--class urgent, normal, standby or scavenger", "--qos: that class is not known");
-	return 0;
 }
 
 static int name_of(const char *from, char *to, size_t size, const char *option, struct err *err)
@@ -486,6 +473,8 @@ static void fill_kept(const struct job_options *o, const char *file, struct subm
 	sub->payload.kept = sub->kept;
 	for (size_t i = 0; i < o->kept.count; i++)
 		keep(sub, arena, file ? file : "", o->kept.items[i].line, o->kept.items[i].name, o->kept.items[i].value);
+	if (o->partition && (o->flavor || o->gpu_type)) /* they say which device */
+		keep(sub, arena, "", 0, "partition", o->partition);
 	if (o->stage)
 		keep(sub, arena, "", 0, "stage", o->stage);
 	if (set(o->time_min_ms))
@@ -542,9 +531,7 @@ int submission_fill(const struct job_options *o, const char *script, const char 
 	if (!o->project)
 		return refuse(err, ERR_INVAL, "--project NAME, $SLUIS_PROJECT, or project: in your context",
 			      "no project pays for it");
-	r = refuse_rest(o, err);
-	if (!r)
-		r = flavor_choose(o, division, &f, err);
+	r = flavor_choose(o, division, &f, err);
 	if (!r)
 		r = fill_units(o, f, division, s, err);
 	if (!r)

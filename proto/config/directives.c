@@ -122,20 +122,7 @@ APPLY(klass)
 	if (!is_class(value))
 		return bad(err, ERR_INVAL, "urgent, normal, standby or scavenger", "is no class");
 	o->klass = keep(o, value);
-	o->qos = NULL;
 	return 0;
-}
-
-/* A class by its own name; any other name waits for qos: of sluisd.conf. */
-APPLY(qos)
-{
-	if (is_class(value))
-		return apply_klass(o, row, value, where, err);
-	int code = apply_text(o, row, value, where, err);
-
-	if (!code)
-		o->klass = NULL;
-	return code;
 }
 
 APPLY(nodes)
@@ -182,7 +169,7 @@ static int gpus_value(struct job_options *o, const char *value, int64_t min, int
 	if (strchr(value, ','))
 		return bad(err, ERR_UNSUPPORTED, "one kind of device per job: two jobs with aftercorr", "asks for two kinds of devices");
 	if (!isdigit((unsigned char)number[0])) { /* --gpus=h100 */
-		if (colon || number[0] == '\0')
+		if (colon || !isalpha((unsigned char)number[0]))
 			return bad(err, ERR_INVAL, hint, "is no number of devices");
 		number = "1";
 		len = strlen(value);
@@ -689,26 +676,6 @@ APPLY(require)
 	return 0;
 }
 
-APPLY(hosts)
-{
-	struct hostlist list = HOSTLIST_INIT;
-	char *copy;
-	int code;
-
-	(void)where;
-	if (strlen(value) > JOB_HOSTS_TEXT_MAX)
-		return bad(err, ERR_RANGE, "64 KiB at most", "the value is too long");
-	code = hostlist_expand(&list, value, err);
-	hostlist_done(&list);
-	if (code) {
-		(void)err_hint(err, "n[017-018],n020");
-		return code;
-	}
-	copy = keep(o, value);
-	memcpy((char *)o + row->offset, &copy, sizeof(copy));
-	return 0;
-}
-
 APPLY(open_mode)
 {
 	UNUSED_HERE;
@@ -859,9 +826,9 @@ void job_options_init(struct job_options *o, int64_t now_ms)
 {
 	memset(o, 0, sizeof(*o));
 	o->now_ms = now_ms;
-	o->gpus = o->gpus_per_node = o->gpus_per_task = o->gpus_per_socket = o->gres_gpus = JOB_UNSET;
+	o->gpus = o->gpus_per_node = o->gpus_per_task = o->gres_gpus = JOB_UNSET;
 	o->nodes_min = o->nodes_max = o->elastic_min = o->elastic_max = JOB_UNSET;
-	o->ntasks = o->tasks_per_node = o->tasks_per_gpu = o->tasks_per_socket = JOB_UNSET;
+	o->ntasks = o->tasks_per_node = o->tasks_per_gpu = JOB_UNSET;
 	o->cpus_per_task = o->cpus_per_gpu = o->mem_mib = o->mem_per_cpu_mib = o->mem_per_gpu_mib = JOB_UNSET;
 	o->time_limit_ms = o->time_min_ms = o->begin_ms = o->deadline_ms = JOB_UNSET;
 	o->kill_on_invalid_dep = o->array.first = o->notice_ms = o->exempt_ms = JOB_UNSET;

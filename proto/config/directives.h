@@ -12,13 +12,11 @@
 #define SLUIS_PROTO_CONFIG_DIRECTIVES_H
 
 #include "proto/config/config.h"
-#include "proto/config/hostlist.h"
 
 enum {
 	SCRIPT_BYTES_MAX = 4 * 1024 * 1024,
 	DIRECTIVES_MAX = 1024,
 	JOB_DEPS_MAX = 64,
-	JOB_HOSTS_TEXT_MAX = 65536,
 };
 
 enum option_source { FROM_SBATCH, FROM_SLUIS, FROM_ENV, FROM_COMMAND };
@@ -72,12 +70,12 @@ struct job_options {
 	int64_t now_ms; /* what `now+2h` counts from */
 	const char *cluster; /* own name, for -M; NULL: not known */
 
-	const char *project, *stage, *name, *comment, *partition, *qos;
+	const char *project, *stage, *name, *comment, *partition;
 	const char *klass; /* urgent, normal, standby, scavenger */
-	const char *flavor, *gpu_type; /* gpu_type: of --gpus=TYPE:N, for gres_types: of sluisd.conf */
-	int64_t gpus, gpus_per_node, gpus_per_task, gpus_per_socket, gres_gpus;
+	const char *flavor, *gpu_type; /* gpu_type: of --gpus=TYPE:N */
+	int64_t gpus, gpus_per_node, gpus_per_task, gres_gpus;
 	int64_t nodes_min, nodes_max, elastic_min, elastic_max;
-	int64_t ntasks, tasks_per_node, tasks_per_gpu, tasks_per_socket, cpus_per_task, cpus_per_gpu;
+	int64_t ntasks, tasks_per_node, tasks_per_gpu, cpus_per_task, cpus_per_gpu;
 	int64_t mem_mib, mem_per_cpu_mib, mem_per_gpu_mib; /* mem_mib 0: the node's share */
 	bool whole_nodes;
 
@@ -101,7 +99,6 @@ struct job_options {
 	int64_t topology_wait_ms; /* preferred: nothing else until so long after submission; 0: at once */
 	struct { struct constraint *any; size_t count; const char *text; } constraint; /* one of `any` */
 	struct conf_texts require; /* KEY=VALUE or predicate names */
-	const char *nodelist, *exclude, *nodefile; /* host lists, checked */
 
 	const char *chdir, *output, *error, *input;
 	int open_mode;	 /* enum job_open_mode */

@@ -226,6 +226,7 @@ ends"
 	lease=$(ctl -q lease request --provider chat --flavor h100-80g --gpus 2 --ttl 3s --grace 60s --auto-accept --wait=20s 2>/dev/null)
 	is "lease request --wait" "$lease" 1
 	is "lease show" "$(ctl lease show 1 --json | json 'o["item"]["state"]')" active
+	is "an extension that moves nothing says so" "$(ctl lease extend 1 --term 1h | grep -c "as before: that is later than 1h from now")" 1
 	ctl lease exec 1 -- sh -c 'echo inside; exit 5' >"$T/out" 2>&1
 	is "lease exec exits as the command did" $? 5
 	is "and prints what it printed" "$(cat "$T/out")" inside

@@ -424,6 +424,12 @@ static const struct mistake mistakes[] = {
 	{"submit --gpu 4 -- true", 2, "'--gpu': unknown option of submit", "--gpus"},
 	{"submit --licenses=matlab -- true", 2, "sluis has no licenses", "--constraint LABEL"},
 	{"submit --gpus 4 -- true", 2, "no project pays", "--project NAME"},
+	{"submit -A x --flavor f --gpus 0 -- true", 2, "a job of no devices", "1 device or more"},
+	{"submit -A x --gpus -1 -- true", 2, "'--gpus=-1': is no number of devices", "4, or h100:4"},
+	{"submit -A x -w n001 -- true", 2, "nodes are chosen by label, not by name", "--constraint LABEL"},
+	{"submit -A x --nodefile f -- true", 2, "nodes are chosen by label, not by name", "--constraint LABEL"},
+	{"submit -A x --qos gold -- true", 2, "'--qos=gold': is no class", "urgent, normal, standby or scavenger"},
+	{"submit -A x --gpus-per-socket 2 -- true", 2, "packages of a node are not counted", "--gpus-per-node"},
 	{"submit -A x --flavor h100 --time forever -- true", 2, "--time=forever", "try"},
 };
 

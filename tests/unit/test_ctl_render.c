@@ -5,6 +5,7 @@
  */
 #include <locale.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,9 @@ struct run {
 
 /* The cluster of this file: what the fake daemon answers. */
 static struct job_view jobs[4];
+#define TERM_END INT64_C(1797984000000) /* 2026-12-23T00:00:00Z */
+static int64_t leases_term_end_ms = TERM_END;
+static bool stop_in_answer;
 static struct lease_view leases[2];
 static struct replica_view replicas[2];
 static struct flavor_view flavors[1];
@@ -82,8 +86,8 @@ static void fill_jobs(void)
 static void fill_leases(void)
 {
 	leases[0] = (struct lease_view){.lease = {.id = 77, .state = LEASE_ACTIVE, .fence = 773, .state_since_ms = NOW - MIN,
-						  .term_end_ms = INT64_C(1797984000000),
-						  .spec = {.units = 6, .shape = SHAPE_NODE, .ttl_ms = 15 * MIN,
+						  .term_end_ms = leases_term_end_ms,
+						  .spec = {.units = 6, .shape = SHAPE_NODE, .term_ms = 30 * INT64_C(86400000), .ttl_ms = 15 * MIN,
 							   .grace_ms = 15 * MIN, .payload = {1}}},
 					.state = "active", .provider = "private/company/bluecloud", .flavor = "h100-80g",
 					.owner = "bluecloud", .units_here = 6, .renew_seq = 4021, .renewals = 8640,
@@ -130,6 +134,8 @@ static void fill_rest(void)
 static int answer(struct ctl *c, const struct query *q, void *view, struct err *err)
 {
 	(void)c;
+	if (stop_in_answer)
+		stop_signal = SIGINT;
 	fill_jobs();
 	fill_leases();
 	fill_rest();
@@ -172,12 +178,25 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 	}
 }
 
+/* The fake daemon agrees to everything and changes nothing. */
+static int agree(struct ctl *c, uint16_t type, const void *body, struct bytes payload, struct client_reply *reply,
+		 struct err *err)
+{
+	(void)c;
+	(void)type;
+	(void)body;
+	(void)payload;
+	(void)err;
+	*reply = (struct client_reply){.seq = 48214, .message = "", .result = {.id = 77}};
+	return 0;
+}
+
 static int run_line(struct run *r, const char *line)
 {
 	struct conf_texts words = {0};
 	int status;
 
-	*r = (struct run){.c = {.columns = 80, .now_ms = NOW, .ask_instead = answer}};
+	*r = (struct run){.c = {.columns = 80, .now_ms = NOW, .ask_instead = answer, .tell_instead = agree}};
 	r->c.out = open_memstream(&r->out, &r->out_n);
 	r->c.errs = open_memstream(&r->errs, &r->errs_n);
 	assert_int_equal(shell_words(line, &r->c.arena, &words, NULL), 0);
@@ -279,6 +298,33 @@ static void test_lease_screens(void **state)
 	shows("lease endpoints 77 --format hosts --healthy", "10.2.0.9:8000\n");
 	shows("lease endpoints 77 --format prometheus-sd",
 	      "[{\"targets\":[\"10.2.0.9:8000\",\"10.2.0.10:8000\"],\"labels\":{\"sluis_lease\":\"77\"}}]\n");
+}
+
+/* sluisd takes the later of the old end and of the new one: what is told is the end the lease has. */
+static void test_an_extension_tells_the_end_there_is(void **state)
+{
+	(void)state;
+	shows("lease extend 77 --term 2h", "lease 77 ends 23 Dec 00:00 as before: that is later than 2h from now\n");
+	leases_term_end_ms = NOW + 120 * MIN; /* the query comes a moment after the command */
+	shows("lease extend 77 --term 2h", "extended lease 77: it ends 16:02:00\n");
+	leases_term_end_ms = 0;
+	shows("lease extend 77 --term 2h", "lease 77 is active: its term is 30d from when it is active\n");
+	leases_term_end_ms = TERM_END;
+}
+
+/* With --watch the spans grow: each turn has its own now. */
+static void test_every_turn_of_watch_has_its_own_now(void **state)
+{
+	struct run r;
+
+	(void)state;
+	stop_in_answer = true; /* as Ctrl-C while the first turn is on */
+	assert_int_equal(run_line(&r, "queue --watch=1"), EXIT_INTERRUPTED);
+	assert_true(r.c.now_ms != NOW);
+	assert_non_null(strstr(r.out, "flow"));
+	stop_in_answer = false;
+	stop_signal = 0;
+	run_close(&r);
 }
 
 static void test_node_and_usage_screens(void **state)
@@ -580,6 +626,8 @@ int main(void)
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_explain_screen),
 		cmocka_unit_test(test_lease_screens),
+		cmocka_unit_test(test_an_extension_tells_the_end_there_is),
+		cmocka_unit_test(test_every_turn_of_watch_has_its_own_now),
 		cmocka_unit_test(test_node_and_usage_screens),
 		cmocka_unit_test(test_plain_has_tabs_utc_and_no_header),
 		cmocka_unit_test(test_columns_are_chosen_by_name_and_near_misses_told),

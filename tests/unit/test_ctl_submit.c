@@ -253,9 +253,8 @@ static void test_what_cannot_be_kept_is_refused_with_a_way_out(void **state)
 {
 	static const char *const lines[] = {
 		"-A x --flavor f -d aftercorr:7", "-A x --flavor f -d afterok:7?afterany:8", "-A x --flavor f -d after:7+10",
-		"-A x --flavor f -d afterok:7_3", "-A x --flavor f -C a|b", "-A x --flavor f -w n001", "-A x --flavor f -x n001",
-		"-A x --flavor f --qos gold",
-		"-A x --flavor f --gpus-per-socket 2", "-A x --flavor f --ntasks-per-socket 2", "-A x --flavor f -N 3 --gpus 8",
+		"-A x --flavor f -d afterok:7_3", "-A x --flavor f -C a|b", "-A x --flavor f -N 3 --gpus 8",
+		"-A x --flavor f --gpus 0", "-A lungnet --flavor f -N 1 --gpus 0", "-A lungnet --gres=none", "-A lungnet -N 2 --gpus-per-node 0",
 		"-A x --flavor f --gpus 8 -N 2 --gpus-per-node 2", "-A x --flavor f --gpus 5 -n 3", "--flavor f --gpus 1",
 		"-A x --flavor f --gpus 900000",
 		"-A x --flavor f -d afterok:1:2:3:4:5:6:7:8:9",
