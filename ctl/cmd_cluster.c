@@ -24,6 +24,14 @@ static bool side_shown(const struct side_view *s)
 	return s && (s->nominal || s->guaranteed || s->loan || s->waiting);
 }
 
+/* What is not ready though it is there, for people: ", 2 draining, 1 cordoned" or nothing. */
+static const char *nodes_out_of_use(struct ctl *c, const struct view_status *v)
+{
+	const char *draining = v->nodes_draining ? text_f(c, ", %u draining", v->nodes_draining) : "";
+
+	return v->nodes_cordoned ? text_f(c, "%s, %u cordoned", draining, v->nodes_cordoned) : draining;
+}
+
 static void print_head(struct ctl *c, const struct view_status *v)
 {
 	const char *dot = c->ascii ? "*" : "●";
@@ -40,8 +48,8 @@ static void print_head(struct ctl *c, const struct view_status *v)
 			f->used, f->free,
 			f->kept ? text_f(c, " (%" PRId64 " kept for leases that grow)", f->kept) : "", f->out);
 	}
-	fprintf(c->out, "  nodes %u/%u ready   jobs %u running, %u waiting   leases %u   renewals %s, expiries %s\n",
-		v->nodes_ready, v->nodes, v->jobs_running, v->jobs_pending, v->leases_live,
+	fprintf(c->out, "  nodes %u/%u ready%s   jobs %u running, %u waiting   leases %u   renewals %s, expiries %s\n",
+		v->nodes_ready, v->nodes, nodes_out_of_use(c, v), v->jobs_running, v->jobs_pending, v->leases_live,
 		text_count(c, (int64_t)v->renewals), text_count(c, (int64_t)v->expiries));
 }
 
@@ -577,10 +585,12 @@ int cmd_cluster_health(struct ctl *c, const struct call *call)
 		r = json_item(c, "health", v.seq, item);
 		return r ? r : bad ? EXIT_OTHER : 0;
 	}
-	if (!c->quiet)
-		fprintf(c->out, "%s: %s, %u of %u nodes ready, seq %" PRIu64 ", %u %s\n", text_safe(c, v.cluster),
-			bad ? bad : "healthy", v.nodes_ready, v.nodes, v.seq, v.notes_n,
+	if (!c->quiet) {
+		fprintf(c->out, "%s: %s, %u of %u nodes ready%s, seq %" PRIu64 ", %u %s\n", text_safe(c, v.cluster),
+			bad ? bad : "healthy", v.nodes_ready, v.nodes, nodes_out_of_use(c, &v), v.seq, v.notes_n,
 			text_plural(v.notes_n, "note", "notes"));
+		print_notes(c, &v);
+	}
 	return bad ? EXIT_OTHER : 0;
 }
 

@@ -588,7 +588,13 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 		static const uint8_t none[32];
 
 		v->nodes++;
-		v->nodes_ready += n->r.state == NODE_READY;
+		v->nodes_ready += n->r.state == NODE_READY && n->r.admin == NODE_ENABLED;
+		v->nodes_draining += n->r.state == NODE_READY && n->r.admin == NODE_DRAINING;
+		v->nodes_cordoned += n->r.state == NODE_READY && n->r.admin == NODE_CORDONED;
+		if (n->r.admin == NODE_DRAINING) { /* by somebody, or on account of a job: the reason tells */
+			(void)snprintf(text, sizeof text, "node %s is draining: %s", n->r.name, n->r.admin_reason);
+			note(v, arena, text);
+		}
 		if (n->r.state == NODE_UNREACHABLE || n->r.state == NODE_SUSPECT) {
 			(void)snprintf(text, sizeof text, "node %s is %s%s", n->r.name, node_state_name(n->r.state),
 				       memcmp(n->r.digest_pending, none, 32) ? ": its topology changed" : "");

@@ -75,7 +75,8 @@ struct view_status {
 	int64_t up_ms;
 	bool safe_mode;
 	uint64_t division_version;
-	uint32_t nodes, nodes_ready;
+	uint32_t nodes, nodes_ready; /* ready: heard, and in use */
+	uint32_t nodes_draining, nodes_cordoned; /* heard, and in use no more */
 	uint32_t jobs_running, jobs_pending, leases_live, claims_running;
 	uint64_t claims_done, claims_breached, renewals, expiries;
 	int64_t commit_p99_us;

@@ -38,6 +38,7 @@ FIELDS(view_status) = {
 	LIST(21, flavors, FLAVORS_MAX, flavor_view), LIST(22, sides, 2 * FLAVORS_MAX, side_view),
 	LIST(23, notes, NOTES_MAX, string), F(30, promises_given), F(31, promises_kept), F(32, promises_broken),
 	F(33, estimates), F(34, estimates_in), F(35, estimate_error_ms),
+	F(36, nodes_draining), F(37, nodes_cordoned),
 };
 #undef T
 SCHEMA(view_status);

@@ -101,6 +101,25 @@ static void the_sums_of_status_are_those_of_the_records(void **state)
 	arena_done(&arena);
 }
 
+/* A node that takes nothing new is not ready, and one that is drained says why. */
+static void a_node_out_of_use_is_not_ready(void **state)
+{
+	struct core_world *w = *state;
+	struct view_status v;
+	struct arena arena = {0};
+
+	assert_int_equal(cw_admin_node(w, CMD_NODE_DRAIN, 1, "job-7 could not start: prolog failed"), 0);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 2, "a fan"), 0);
+	ask(w, w->admin, QUERY_STATUS, 0, "", &v, &arena);
+	assert_int_equal(v.nodes, 4);
+	assert_int_equal(v.nodes_ready, 2);
+	assert_int_equal(v.nodes_draining, 1);
+	assert_int_equal(v.nodes_cordoned, 1);
+	assert_int_equal(v.notes_n, 1);
+	assert_string_equal(v.notes[0].s, "node n1 is draining: job-7 could not start: prolog failed");
+	arena_done(&arena);
+}
+
 /* An array waiting or running is one job in line, not one more that runs. */
 static void an_array_is_not_counted_beside_its_children(void **state)
 {
@@ -535,6 +554,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(the_sums_of_status_are_those_of_the_records),
+		STORY(a_node_out_of_use_is_not_ready),
 		STORY(an_array_is_not_counted_beside_its_children),
 		STORY(nodes_and_their_holders),
 		STORY(the_division_shows_what_each_subtree_uses),

@@ -143,7 +143,7 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 	case QUERY_STATUS:
 		*(struct view_status *)view = (struct view_status){
 			.cluster = "ai-factory", .seq = 48213, .up_ms = 41 * INT64_C(86400000), .division_version = 13, .nodes = 21,
-			.nodes_ready = 20, .jobs_running = 4, .jobs_pending = 3, .leases_live = 5, .claims_running = 1,
+			.nodes_ready = 18, .nodes_draining = 2, .jobs_running = 4, .jobs_pending = 3, .leases_live = 5, .claims_running = 1,
 			.claims_done = 412, .renewals = 8640, .commit_p99_us = 1900, .flavors_n = 1, .flavors = flavors,
 			.sides_n = 2, .sides = sides, .notes_n = 1, .notes = notes};
 		return 0;
@@ -235,7 +235,7 @@ static void test_status_screen(void **state)
 	shows("status",
 	      "● ai-factory   healthy   seq 48,213   up 41d   commit p99 1.9 ms   division 13\n"
 	      "  160 h100-80g on 20 nodes: 151 in use, 6 free (4 kept for leases that grow), 3 out\n"
-	      "  nodes 20/21 ready   jobs 4 running, 3 waiting   leases 5   renewals 8,640, expiries 0\n"
+	      "  nodes 18/21 ready, 2 draining   jobs 4 running, 3 waiting   leases 5   renewals 8,640, expiries 0\n"
 	      "\n"
 	      "              entitled   one cell = 4 devices of h100-80g\n"
 	      "  public      32 (20 %)   ████████░░░                               32 + 11 on loan, 88 waiting\n"
