@@ -590,7 +590,8 @@ static bool in_way(const struct core *c, int64_t t, const struct reservation_spe
 	}
 	for (uint32_t i = 0; i < DEVICES_PER_NODE_MAX && !s->ignore_jobs; i++)
 		if ((p->devices >> i & 1) && n->claimant[i]) {
-			(void)snprintf(out, size, "claim %" PRIu64 " is fetching devices of %.40s", n->claimant[i], n->r.name);
+			(void)snprintf(out, size, "claim %" PRIu64 " is fetching devices of %.40s: try again when it is done",
+				       n->claimant[i], n->r.name);
 			return true;
 		}
 	return false;

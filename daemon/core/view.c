@@ -748,6 +748,20 @@ static void fragments_text(const struct core *c, int64_t t, const struct job *j,
 			       largest);
 }
 
+/* Nodes on which it could not be bound get no further try while others will do. */
+static void left_out_text(const struct core *c, int64_t t, const struct job *j, char text[TEXT_BYTES])
+{
+	struct place_ask ask;
+
+	job_place_ask(c, t, j, CLASS_LOAN, &ask);
+	for (uint32_t i = 0; i < ask.excluded_n; i++) {
+		const struct node *n = core_node(c, ask.excluded[i].node);
+
+		if (n)
+			text_add(text, TEXT_BYTES, i ? ", " : "; left out after a failed start: ", n->name);
+	}
+}
+
 static int view_explain_fill(const struct core *c, int64_t t, const struct query *q, struct view_explain *v,
 			     struct arena *arena, struct err *err)
 {
@@ -783,6 +797,8 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 		TEXT_SET(r->text, v->jobs->reason_text);
 		if (r->code == REASON_FRAGMENTED)
 			fragments_text(c, t, job, r->text, arena);
+		if (reason_tier(r->code) == 6)
+			left_out_text(c, t, job, r->text);
 		r->since_ms = v->jobs->reason_since_ms;
 		r->elapsed_ms = r->since_ms ? t - r->since_ms : t - job->submit_ms;
 		r->blocking = true;

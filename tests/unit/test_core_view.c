@@ -403,6 +403,31 @@ static void changes_respect_a_promised_start(void **state)
 	printf("# gap: %u changes tried\n", every_change_is_true(gap, a_long_one));
 }
 
+static void a_node_left_out_after_a_failed_start_is_named(void **state)
+{
+	struct core_world *w = *state;
+	struct view_explain v;
+	struct arena arena = {0};
+	uint64_t id = cw_submit(w, w->alice, "lung", 1, HOUR);
+	char text[TEXT_BYTES];
+	uint32_t at = 1;
+
+	cw_tick(w);
+	while (w->node[at].id != cw_alloc_of(w, OWNER_JOB, id)->parts[0].node)
+		at++;
+	w->node[at].manner = CW_NACK;
+	for (uint32_t n = 1; n <= 4; n++)
+		if (n != at)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "out"), 0);
+	cw_advance(w, 10 * MIN);
+	assert_int_equal(core_job(w->core, id)->excluded_n, 1);
+	ask(w, w->alice, QUERY_EXPLAIN, id, "", &v, &arena);
+	assert_int_equal(v.reasons[0].code, REASON_NODES_OUT);
+	(void)snprintf(text, sizeof text, "nodes are unavailable; left out after a failed start: n%u", at);
+	assert_string_equal(v.reasons[0].text, text);
+	arena_done(&arena);
+}
+
 static void reasons_keep_their_time(void **state)
 {
 	struct core_world *w = *state;
@@ -563,6 +588,7 @@ int main(void)
 		STORY(jobs_are_listed_by_owner_state_and_name),
 		cmocka_unit_test(named_changes_do_start_the_job),
 		cmocka_unit_test(changes_respect_a_promised_start),
+		STORY(a_node_left_out_after_a_failed_start_is_named),
 		STORY(reasons_keep_their_time),
 		STORY(a_leaf_that_is_broken_is_explained),
 		STORY(claims_and_a_lease_explained),
