@@ -82,6 +82,7 @@ uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const s
 	a->flavor = ask->place.flavor;
 	a->shape = ask->place.shape;
 	a->klass = ask->klass;
+	a->carried = ask->carried;
 	a->created_ms = t;
 	a->bind_by_ms = t + cl->bind_timeout_ms;
 	a->limit_ms = ask->limit_ms;

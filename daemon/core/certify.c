@@ -6,7 +6,7 @@
  *             CERT_CLASSES_MAX of them: the longest ones count as the longest kept.
  *   supply    what is idle or on loan on nodes that may be used. A loan is in the class of the bound it
  *             signed: exempt time, notice, kill margin, scrub. Guaranteed work and what a claim has fixed are
- *             nobody's to take: not counted.
+ *             nobody's to take: not counted; nor is what is idle on a node that its owner has broken.
  *   demand    what the owners of nominals have not taken yet, single devices or whole nodes as promised, in
  *             the class of their recall time: forever, since what is within quota may be renewed without end.
  *             A live firm lease whose replicas still lack devices wants cells of a replica's size instead: of the next
@@ -120,7 +120,7 @@ static void node_count(const struct certify *cy, struct cert_flavor *f, uint16_t
 {
 	uint64_t mask = node_flavor_mask(n, flavor), back[CERT_CLASSES_MAX];
 
-	if (!mask || n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
+	if (!mask || n->r.state != NODE_READY || n->r.admin != NODE_ENABLED || n->carrier.flavor == flavor)
 		return;
 	for (uint32_t i = 0; i < cy->classes; i++)
 		back[i] = (n->back[i] | (i == k ? lent : 0)) & ~n->claimed & ~barred;

@@ -77,7 +77,7 @@ static int check_nodes(const struct core *c, struct arena *arena, struct err *er
 			if (a->r.klass == CLASS_LOAN)
 				n->loaned |= p->devices;
 			else
-				n->fraction += a->r.shape == SHAPE_GPU;
+				n->fraction += a->r.shape == SHAPE_GPU && !a->r.carried;
 			n->memory += p->memory_mib;
 			n->units++;
 		}
@@ -125,11 +125,19 @@ static int check_quota(const struct core *c, struct arena *arena, struct err *er
 	EACH(c, allocs, alloc_s, a) {
 		const struct tree_sum *s = &sum[resource_index(a->r.flavor, a->r.shape)];
 
-		for (uint32_t i = 0; s->usage && i < a->r.parts_n; i++) {
+		for (uint32_t i = 0; s->usage && !a->r.carried && i < a->r.parts_n; i++) {
 			s->usage[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
 			if (a->r.klass == CLASS_GUARANTEED)
 				s->guaranteed[qnode_of(c, a->r.qnode)->at] += a->r.parts[i].units;
 		}
+	}
+	EACH(c, nodes, node_s, n) {
+		const struct tree_sum *s = &sum[resource_index(n->carrier.flavor, SHAPE_NODE)];
+
+		if (!n->carrier.flavor || !s->usage)
+			continue;
+		s->usage[qnode_of(c, n->carrier.qnode)->at]++;
+		s->guaranteed[qnode_of(c, n->carrier.qnode)->at]++;
 	}
 	EACH(c, claims, claim_s, m) {
 		const struct tree_sum *s = &sum[resource_index(m->r.flavor, m->r.shape)];
@@ -294,6 +302,8 @@ int core_check(const struct core *c, struct err *err)
 	if (!c->have_cluster)
 		return 0;
 	rc = check_nodes(c, &arena, err);
+	if (!rc)
+		rc = carrier_check(c, err);
 	if (!rc)
 		rc = rosters_check(c, err);
 	if (!rc)

@@ -173,6 +173,8 @@ static bool claim_replan(const struct core *c, struct decision *d, int64_t t, co
 		job_place_ask(c, t, core_job(c, old->owner), CLASS_GUARANTEED, &ask);
 	else
 		lease_place_ask(c, t, core_lease(c, old->owner), &ask);
+	if (ask.shape != old->shape)
+		ask = carrier_whole(&ask);
 	ask.units = old->units;
 	if (ask.until_ms)
 		ask.until_ms += left;

@@ -572,7 +572,7 @@ static void trees_rebuild(struct core *c)
 		struct quota_tree *t = &c->tree[resource_index(a->r.flavor, a->r.shape)];
 		int64_t units = 0;
 
-		if (!t->cell)
+		if (!t->cell || a->r.carried)
 			continue;
 		for (uint32_t i = 0; i < a->r.parts_n; i++)
 			units += a->r.parts[i].units;
@@ -588,6 +588,14 @@ static void trees_rebuild(struct core *c)
 		t->cell[qnode_of(c, m->r.qnode)->at].usage_at += m->r.units;
 		if (m->r.klass == CLASS_GUARANTEED)
 			t->cell[qnode_of(c, m->r.qnode)->at].guaranteed_at += m->r.units;
+	}
+	EACH(c, nodes, node_s, node) {
+		struct quota_tree *t = &c->tree[resource_index(node->carrier.flavor, SHAPE_NODE)];
+
+		if (!node->carrier.flavor || !t->cell)
+			continue;
+		t->cell[qnode_of(c, node->carrier.qnode)->at].usage_at++;
+		t->cell[qnode_of(c, node->carrier.qnode)->at].guaranteed_at++;
 	}
 	for (int r = 0; r < RESOURCES_MAX; r++)
 		if (c->tree[r].cell)
@@ -621,7 +629,7 @@ struct quota_tree *tree_of(const struct core *c, uint16_t flavor, uint8_t shape)
 	return c->tree[resource_index(flavor, shape)].cell ? &mut->tree[resource_index(flavor, shape)] : NULL;
 }
 
-static void charge(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, bool guaranteed)
+void quota_count(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, bool guaranteed)
 {
 	struct quota_tree *t;
 
@@ -742,7 +750,7 @@ static void part_account(struct core *c, const struct alloc *a, const struct par
 		n->memory_held_mib -= p->memory_mib;
 		unit_remove(n, a->id, p->index);
 	}
-	if (a->klass == CLASS_GUARANTEED && a->shape == SHAPE_GPU) {
+	if (a->klass == CLASS_GUARANTEED && a->shape == SHAPE_GPU && !a->carried) {
 		ENSURE(add || n->fraction_parts > 0);
 		n->fraction_parts += add ? 1 : UINT32_MAX; /* -1 */
 	}
@@ -778,7 +786,8 @@ static void alloc_account(struct core *c, const struct alloc *a, bool add)
 		part_account(c, a, &a->parts[i], add);
 		units += a->parts[i].units;
 	}
-	charge(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
+	if (!a->carried)
+		quota_count(c, a->qnode, a->flavor, a->shape, add ? units : -units, a->klass == CLASS_GUARANTEED);
 	if (a->extra && a->state != ALLOC_STOPPING)
 		c->headroom[a->flavor].extra += add ? units : -units;
 	if (a->extra && job_of(c, a->owner)) {
@@ -843,8 +852,8 @@ static void claim_account(struct core *c, const struct claim *m, bool add)
 		node_index(c, n);
 		certify_node(c, n, 1);
 	}
-	charge(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
-	       m->klass == CLASS_GUARANTEED);
+	quota_count(c, m->qnode, m->flavor, m->shape, add ? (int64_t)m->units : -(int64_t)m->units,
+		    m->klass == CLASS_GUARANTEED);
 	if (m->owner_kind == OWNER_LEASE && lease_of(c, m->owner)) {
 		struct lease_s *l = lease_of(c, m->owner);
 
@@ -1112,6 +1121,7 @@ static void apply_node(struct core *c, const struct fact *f)
 	moved |= node_derive(c, n);
 	c->rosters_stale |= moved;
 	node_index(c, n);
+	carrier_again(c, n);
 	plan_node(c, n, true);
 	certify_node(c, n, 1);
 	deficit_node(c, n, 1);
@@ -1297,6 +1307,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		note_alloc(c, a, false);
 	}
 	if (!f->alloc) {
+		if (a->r.carried)
+			carrier_again(c, node_of(c, a->r.parts[0].node));
 		c->scratch->work |= WORK_DEVICES;
 		work_freed(c, a->r.flavor);
 		loan_track(c, a, false);

@@ -197,14 +197,15 @@ void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, ui
 	}
 }
 
-void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
-	      uint32_t parts_n)
+void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, bool carried,
+	      struct part *parts, uint32_t parts_n)
 {
 	struct job *j = EDIT(c, d, RECORD_JOB, job, id);
 	struct grant_ask ask = {.owner_kind = OWNER_JOB,
 				.owner = id,
 				.qnode = j->spec.project,
 				.klass = klass,
+				.carried = carried,
 				.notice_ms = j->spec.notice_ms,
 				.exempt_ms = j->spec.exempt_ms,
 				.limit_ms = T_NEVER};
@@ -232,6 +233,8 @@ void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, 
 	j->resized_ms = 0;
 	ask.attempt = j->attempt;
 	job_place_ask(c, t, j, klass, &ask.place);
+	if (carried)
+		ask.place.magnet = 0; /* it is inside of its owner's node, and of nothing else */
 	job_tasks_fill(&j->spec, parts, parts_n, 0);
 	j->alloc = alloc_make(c, d, t, &ask, parts, parts_n);
 }
@@ -745,7 +748,7 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	const struct job_spec *s = &j->spec;
 	const struct qnode_s *q = qnode_of(c, s->project);
 	struct place_ask ask;
-	int64_t cover, all, left, hold;
+	int64_t cover, all, nodes, left, hold;
 	uint32_t stage;
 	int rc;
 
@@ -797,16 +800,18 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		rc = group_installed(c, d, &ask, err);
 	if (rc)
 		return rc;
+	quota_most(c, s->project, s->flavor, SHAPE_NODE, &nodes, &all);
 	quota_most(c, s->project, s->flavor, s->shape, &cover, &all);
+	if (nodes > 0 && carrier_suits(c, s))
+		cover = max64(cover, flavor_of(c, s->flavor)->devices_per_node);
 	if ((s->loan == LOAN_NEVER ? cover : all > cover ? all : cover) < s->units) {
 		err_set(err, ERR_NEVER, "%u is more than %s can ever have: %" PRId64 " in its quota%s", s->units,
 			q->r.name, cover, s->loan == LOAN_NEVER ? "" : ", on loan included");
 		err_hint(err, s->loan == LOAN_NEVER && all >= s->units ? "--loan ok: %" PRId64 " with loans" :
 									 "ask for at most %" PRId64,
 			 s->loan == LOAN_NEVER && all >= s->units ? all : cover > all ? cover : all);
-		quota_most(c, s->project, s->flavor, SHAPE_NODE, &cover, &all);
-		if (s->shape == SHAPE_GPU && cover > 0) /* each shape has a quota of its own */
-			err_hint(err, "its quota is of whole nodes, up to %" PRId64 ": --nodes N", cover);
+		if (s->shape == SHAPE_GPU && nodes > 0) /* each shape has a quota of its own */
+			err_hint(err, "its quota is of whole nodes, up to %" PRId64 ": --nodes N, or devices of one node", nodes);
 		return err_reason(err, REASON_OVER_LIMIT);
 	}
 	hold = job_hold(c, s, s->loan == LOAN_ONLY ? CLASS_LOAN : CLASS_GUARANTEED);

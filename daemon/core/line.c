@@ -294,6 +294,7 @@ static struct need *need_for(struct core *c, const struct job *j)
 	n->klass = j->spec.klass;
 	n->loan_only = waits_for_loan_only(&j->spec);
 	n->loan_ok = j->spec.loan != LOAN_NEVER || j->spec.klass <= JOB_STANDBY;
+	n->carriable = carrier_suits(c, &j->spec);
 	n->plain = plain(j) && !j->spec.reservation && !j->spec.topology_wait_ms;
 	n->notice_ms = j->spec.notice_ms;
 	n->exempt_ms = j->spec.exempt_ms;

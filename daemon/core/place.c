@@ -10,7 +10,8 @@
  * what it places, not what the cluster is.
  *
  * Shape safety: guaranteed single-device work may break at most `live nodes - whole nodes promised`
- * nodes of a flavor (the fractional area); loans go anywhere, because they can be recalled.
+ * nodes of a flavor (the fractional area); loans go anywhere, because they can be recalled. What an owner breaks
+ * inside its own nominal of whole nodes is not found here: carrier.c.
  */
 #include "daemon/core/affinity.h"
 #include "daemon/core/reservation.h"
@@ -748,6 +749,33 @@ bool place_may_guarantee(const struct core *c, const struct alloc *a)
 	for (uint32_t i = 0; i < a->parts_n; i++)
 		more += !node_of(c, a->parts[i].node)->fraction_parts;
 	return more <= place_breakable(c, a->flavor, p->live[ROSTER_FREE], p->broken);
+}
+
+bool place_inside(const struct core *c, const struct place_ask *ask, const struct node_s *n, const struct part *within,
+		  struct arena *arena, struct part **ret_part)
+{
+	struct placing p = {.c = c, .ask = ask, .flavor = flavor_of(c, ask->flavor), .arena = arena};
+	const struct seat *seat = n->seat;
+	struct cand cd;
+
+	p.roster = roster_of(c, ask->flavor);
+	while (seat < n->seat + n->seats_n && seat->flavor != ask->flavor)
+		seat++;
+	if (!p.roster || seat == n->seat + n->seats_n)
+		return false;
+	cand_fill(&p, &cd, seat->at);
+	if (within) {
+		cd.devices = within->devices & seat->mask;
+		memcpy(cd.cores, within->cores, sizeof cd.cores);
+		cd.memory_mib = within->memory_mib;
+		cd.avail = popcount64(cd.devices);
+	}
+	cd.breaks = false;
+	if (cd.avail < ask->units)
+		return false;
+	part_take(&p, &cd, ask->units);
+	*ret_part = p.part;
+	return true;
 }
 
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,

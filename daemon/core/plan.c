@@ -5,7 +5,8 @@
  *   flavor.firm    devices of guaranteed work and of claims for it
  *   flavor.total   of all work, and of claims from their deadline on
  *   flavor.whole   nodes of guaranteed work, claims and reservations that take whole ones
- *   flavor.single  devices of those that take single ones
+ *   flavor.single  devices of those that take single ones; what an owner runs inside its whole-node nominal is its
+ *                  node, as a whole, until the last piece of it is gone (carrier.c)
  *   pool.firm      units charged to the pool, guaranteed work only
  *
  * free(t) is then what there is (devices ready, the pool's own nominal) plus the profile's value, which
@@ -166,6 +167,11 @@ static void pool_hold(struct core *c, const struct hold *h, int sign)
 		pool->holds += (uint32_t)sign;
 }
 
+static void carrier_pool(struct core *c, const struct node_s *n, int sign)
+{
+	(void)pool_take(c, n->carrier.qnode, n->carrier.flavor, SHAPE_NODE, 0, n->carrier.until_ms, sign);
+}
+
 void plan_pools_rebuild(struct core *c)
 {
 	for (uint32_t r = 0; r < RESOURCES_MAX; r++) {
@@ -173,8 +179,11 @@ void plan_pools_rebuild(struct core *c)
 		if (c->tree[r].cell)
 			pools_of_tree(&c->tree[r], &c->pools[r]);
 	}
+	EACH(c, nodes, node_s, n)
+		if (n->carrier.flavor)
+			carrier_pool(c, n, 1);
 	EACH(c, allocs, alloc_s, a)
-		if (a->r.klass == CLASS_GUARANTEED)
+		if (a->r.klass == CLASS_GUARANTEED && !a->r.carried)
 			(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, alloc_units(&a->r));
 	EACH(c, claims, claim_s, m)
 		if (m->r.klass == CLASS_GUARANTEED)
@@ -347,10 +356,15 @@ static void bars_take(const struct core *c, struct plan_flavor *plan, const stru
 	for (uint32_t i = 0; rs->bars_n && i < rs->r.parts_n; i++) {
 		const struct node_s *n = node_of(c, rs->r.parts[i].node);
 
+		if (n && n->carrier.flavor) {
+			struct part whole = carrier_part(n);
+
+			overlap(c, plan, rs, i, &whole, n->carrier.flavor, SHAPE_NODE, true, 0, n->carrier.until_ms, -sign);
+		}
 		for (uint32_t u = 0; n && u < n->units_n; u++) {
 			const struct alloc_s *a = alloc_of(c, n->units[u].alloc);
 
-			for (uint32_t p = 0; p < a->r.parts_n; p++)
+			for (uint32_t p = 0; !a->r.carried && p < a->r.parts_n; p++)
 				if (a->r.parts[p].index == n->units[u].part)
 					overlap(c, plan, rs, i, &a->r.parts[p], a->r.flavor, a->r.shape,
 						a->r.klass == CLASS_GUARANTEED, 0, a->until_ms, -sign);
@@ -464,9 +478,29 @@ static void alloc_take(struct plan_flavor *plan, const struct alloc_s *a, int64_
 {
 	int64_t devices = sign * parts_devices(a->r.parts, a->r.parts_n, a->r.shape);
 
+	if (a->r.carried)
+		return; /* its node is taken */
 	take(&plan[a->r.flavor].total, 0, a->until_ms, devices);
 	if (a->r.klass == CLASS_GUARANTEED)
 		firm_take(&plan[a->r.flavor], a->r.shape, a->r.parts_n, a->until_ms, devices, sign);
+}
+
+/* A broken node is taken as a whole, until the last piece is gone. */
+static void carrier_take(struct plan_flavor *plan, const struct node_s *n, int64_t sign)
+{
+	int64_t devices = sign * popcount64(n->carrier.devices);
+
+	take(&plan[n->carrier.flavor].total, 0, n->carrier.until_ms, devices);
+	firm_take(&plan[n->carrier.flavor], SHAPE_NODE, 1, n->carrier.until_ms, devices, sign);
+}
+
+void plan_carrier(struct core *c, const struct node_s *n, int sign)
+{
+	struct part whole = carrier_part(n);
+
+	carrier_take(c->plan, n, sign);
+	carrier_pool(c, n, sign);
+	overlaps(c, c->plan, &whole, 1, n->carrier.flavor, SHAPE_NODE, true, 0, n->carrier.until_ms, -sign);
 }
 
 static void alloc_overlaps(struct core *c, const struct alloc_s *a, int sign)
@@ -481,6 +515,11 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 
 	if (add)
 		a->until_ms = alloc_until(c, &a->r);
+	if (a->r.carried) {
+		if (add)
+			carrier_again(c, node_of(c, a->r.parts[0].node));
+		return;
+	}
 	alloc_take(c->plan, a, sign);
 	if (a->r.klass == CLASS_GUARANTEED)
 		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, sign * alloc_units(&a->r));
@@ -932,10 +971,10 @@ bool plan_may_lease(const struct core *c, int64_t t, const struct lease *l, int6
 	return false;
 }
 
-bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other)
+/* May guaranteed work that is there until `from` stay until `to`? */
+static bool may_last(const struct core *c, const struct alloc *a, int64_t from, int64_t to, uint64_t *ret_other)
 {
 	const struct pool *pool = plan_pool(c, a->qnode, a->flavor, a->shape);
-	int64_t from = max64(alloc_of(c, a->id)->until_ms, t), to = after(from, more_ms);
 	struct core *mut;
 	bool ok = true;
 
@@ -954,6 +993,23 @@ bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64
 	if (!ok)
 		*ret_other = first_hold(c, a->flavor, 0, to);
 	return ok;
+}
+
+bool plan_may_carry(const struct core *c, const struct node_s *n, int64_t until_ms, uint64_t *ret_other)
+{
+	struct part whole = carrier_part(n);
+	struct alloc as = {.qnode = n->carrier.qnode, .flavor = n->carrier.flavor, .shape = SHAPE_NODE, .parts = &whole,
+			   .parts_n = 1, .units = 1};
+
+	return until_ms <= n->carrier.until_ms || may_last(c, &as, n->carrier.until_ms, until_ms, ret_other);
+}
+
+bool plan_may_last(const struct core *c, int64_t t, const struct alloc *a, int64_t more_ms, uint64_t *ret_other)
+{
+	int64_t from = max64(alloc_of(c, a->id)->until_ms, t), to = after(from, more_ms);
+
+	return a->carried ? plan_may_carry(c, node_of(c, a->parts[0].node), to, ret_other) :
+			    may_last(c, a, from, to, ret_other);
 }
 
 static void extend(struct core *c, struct lease_s *l, int64_t term_end_ms)
@@ -1177,9 +1233,15 @@ static void pools_sum(const struct core *c, struct plan_pools again[RESOURCES_MA
 	EACH(c, allocs, alloc_s, a) {
 		const struct pool *p = plan_pool(c, a->r.qnode, a->r.flavor, a->r.shape);
 
-		if (p && a->r.klass == CLASS_GUARANTEED)
+		if (p && a->r.klass == CLASS_GUARANTEED && !a->r.carried)
 			take(&again[resource_index(a->r.flavor, a->r.shape)].of[p->at]->firm, 0, a->until_ms,
 			     alloc_units(&a->r));
+	}
+	EACH(c, nodes, node_s, n) {
+		const struct pool *p = n->carrier.flavor ? plan_pool(c, n->carrier.qnode, n->carrier.flavor, SHAPE_NODE) : NULL;
+
+		if (p)
+			take(&again[resource_index(n->carrier.flavor, SHAPE_NODE)].of[p->at]->firm, 0, n->carrier.until_ms, 1);
 	}
 	EACH(c, claims, claim_s, m) {
 		const struct pool *p = plan_pool(c, m->r.qnode, m->r.flavor, m->r.shape);
@@ -1213,6 +1275,9 @@ int plan_check(const struct core *c, struct err *err)
 	flavors_init(again);
 	EACH(c, allocs, alloc_s, a)
 		alloc_take(again, a, 1);
+	EACH(c, nodes, node_s, n)
+		if (n->carrier.flavor)
+			carrier_take(again, n, 1);
 	EACH(c, claims, claim_s, m)
 		claim_take(again, m, 1);
 	EACH(c, reservations, reservation_s, rs) {

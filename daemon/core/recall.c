@@ -182,7 +182,7 @@ static void spots_make(struct planning *p)
 			continue;
 		live += mask != 0;
 		broken += mask && n->fraction_parts;
-		if (f->unit == UNIT_DEVICE ? !mask : !node_is_cpu(n))
+		if (f->unit == UNIT_DEVICE ? !mask || n->carrier.flavor == p->ask.flavor : !node_is_cpu(n))
 			continue;
 		if (p->ask.shape == SHAPE_NODE && popcount64(mask) != f->devices_per_node)
 			continue;

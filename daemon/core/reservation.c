@@ -245,6 +245,8 @@ static void bar_calendar(const struct core *c, const struct node_s *n, const str
 		for (uint32_t k = 0; k < a->parts_n; k++)
 			if (a->parts[k].index == n->units[i].part)
 				bar_part(&a->parts[k], devices, cores);
+		if (a->carried)
+			*devices &= ~n->carrier.devices;
 	}
 }
 
@@ -361,7 +363,7 @@ const struct reservation *reservation_blocks(const struct core *c, const struct 
 			const struct reservation *r;
 			const struct part *p = pin_part(c, &n->pins[k], &r);
 
-			if (!parts_meet(&a->parts[i], p))
+			if (!parts_meet(&a->parts[i], p) && !(a->carried && (n->carrier.devices & p->devices)))
 				continue;
 			if (r->id == a->reservation ? !r->spec.flex && !r->spec.overrun && until_ms > window_of(r)->to_ms :
 						      until_ms > window_of(r)->from_ms)

@@ -263,6 +263,8 @@ static struct bucket_key node_key(const struct core *c, const struct roster *p, 
 		k.broken = false;
 		return k;
 	}
+	if (s->flavor && n->carrier.flavor == s->flavor)
+		return k; /* its owner's alone */
 	for (uint32_t w = 0; w < n->core_words; w++)
 		cores += popcount64(n->cores_usable[w] & ~n->cores_held[w] & ~n->cores_claimed[w]);
 	return roster_key(c, p, n, s, s->mask & ~n->held & ~n->claimed, cores, memory > held ? memory - held : 0);

@@ -68,9 +68,11 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 
 /* ---- order -------------------------------------------------------------------------------------------- */
 
+/* Of its own, or inside its nominal of whole nodes. */
 static bool in_quota(const struct core *c, const struct need *n)
 {
-	return !n->loan_only && !quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_GUARANTEED);
+	return !n->loan_only && (!quota_ask(c, n->project, n->flavor, n->shape, n->units, CLASS_GUARANTEED) ||
+				 (n->carriable && !carrier_ask(c, n->project, n->flavor, n->units)));
 }
 
 static bool too_old(const struct core *c, int64_t t, const struct line *l)
@@ -326,12 +328,12 @@ static void look_at(struct look *k, const struct line *l)
 		};
 }
 
-static void started(const struct core *c, struct decision *d, int64_t t, const struct job *j, uint8_t klass,
+static void started(const struct core *c, struct decision *d, int64_t t, const struct job *j, uint8_t klass, bool carried,
 		    struct part *parts, uint32_t n)
 {
 	uint64_t id = j->spec.array_step ? job_child(c, d, t, j->id) : j->id;
 
-	job_bind(c, d, t, id, klass, parts, n);
+	job_bind(c, d, t, id, klass, carried, parts, n);
 }
 
 static int budget_gate(const struct core *c, int64_t t, const struct job_spec *s, int64_t held_rums, uint8_t klass)
@@ -357,7 +359,8 @@ static void budget_hold(const struct core *c, struct decision *d, int64_t t, str
 	e->held_stage = stage;
 }
 
-static bool raise_claim(const struct core *c, struct decision *d, int64_t t, const struct job *j)
+/* `carried`: of a node to break. */
+static bool raise_claim(const struct core *c, struct decision *d, int64_t t, const struct job *j, bool carried)
 {
 	struct grant_ask ask = {.owner_kind = OWNER_JOB, .qnode = j->spec.project, .klass = CLASS_GUARANTEED};
 	uint64_t owner = j->id, claim, key;
@@ -367,12 +370,14 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 		return false; /* an array's children claim nothing: they start as devices come free */
 	ask.owner = owner;
 	job_place_ask(c, t, j, CLASS_GUARANTEED, &ask.place);
+	if (carried)
+		ask.place = carrier_whole(&ask.place);
 	key = ask_hash(c, &ask.place, PLACE_OVER_LOANS);
-	if (failed_before(c, key, j->spec.units))
+	if (failed_before(c, key, ask.place.units))
 		return false;
-	claim = claim_raise(c, d, t, &ask, j->spec.units, false);
+	claim = claim_raise(c, d, t, &ask, ask.place.units, false);
 	if (!claim) {
-		failed_note(c, key, j->spec.units, REASON_NO_SHAPE, 0);
+		failed_note(c, key, ask.place.units, REASON_NO_SHAPE, 0);
 		return false;
 	}
 	e = EDIT(c, d, RECORD_JOB, job, owner);
@@ -438,11 +443,11 @@ static enum verdict reserve(struct look *k, bool devices, bool barred)
 }
 
 /* Look again when time has changed the plan. */
-static void would_delay(const struct look *k)
+static void would_delay(const struct look *k, uint8_t shape)
 {
 	const struct job_spec *s = &k->spec;
 	struct scratch *scratch = k->c->scratch;
-	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, s->shape);
+	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, shape);
 
 	if (at != T_NEVER && (!scratch->wake_ms || at < scratch->wake_ms))
 		scratch->wake_ms = at;
@@ -477,7 +482,7 @@ static enum verdict try_guaranteed(struct look *k)
 	}
 	if (!reservation_reason(rc) && !plan_may(c, k->t, &start, &other)) {
 		reason_set(k->need, k->t, REASON_WOULD_DELAY, other);
-		would_delay(k);
+		would_delay(k, s->shape);
 		return reserve(k, false, false);
 	}
 	if (!early) {
@@ -486,13 +491,13 @@ static enum verdict try_guaranteed(struct look *k)
 		rc = place_once(c, &ask, &k->d->arena, &parts, &n);
 	}
 	if (!rc) {
-		started(c, k->d, k->t, look_job(k), CLASS_GUARANTEED, parts, n);
+		started(c, k->d, k->t, look_job(k), CLASS_GUARANTEED, false, parts, n);
 		return ACTED;
 	}
 	claimed = plan_ask_of(c, s, id, plan_span(c, s, true));
 	if (!plan_may(c, k->t, &claimed, &other))
-		would_delay(k);
-	else if (raise_claim(c, k->d, k->t, look_job(k)))
+		would_delay(k, s->shape);
+	else if (raise_claim(c, k->d, k->t, look_job(k), false))
 		return ACTED;
 	k->need->lacks = !reservation_reason(rc);
 	if (reservation_reason(rc)) { /* it waits for an instant; the plan goes around the calendar */
@@ -503,6 +508,86 @@ static enum verdict try_guaranteed(struct look *k)
 	}
 	reason_set(k->need, k->t, rc, 0);
 	return reserve(k, true, false);
+}
+
+/* Does who waits so want for devices, and nothing else? */
+static bool lacks_devices(int loan)
+{
+	return (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
+}
+
+/* A node for it to break, as the plan sees it. */
+static struct plan_ask plan_ask_whole(const struct core *c, const struct job_spec *s, uint64_t id, bool claimed)
+{
+	struct plan_ask ask = plan_ask_of(c, s, id, plan_span(c, s, claimed));
+
+	ask.shape = SHAPE_NODE;
+	ask.units = 1;
+	return ask;
+}
+
+/* A place inside the project's nominal of whole nodes: on a node that it has broken, else on one more. Its part, or the
+ * reason. `once`: as place_once(). */
+static int place_carried(const struct core *c, int64_t t, const struct job *j, bool once, struct arena *arena,
+			 struct part **ret_part, uint64_t *ret_other)
+{
+	const struct job_spec *s = &j->spec;
+	struct plan_ask start = plan_ask_whole(c, s, j->id, false);
+	struct place_ask ask, whole;
+	struct part *parts;
+	uint32_t n;
+	int rc;
+
+	job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
+	rc = carrier_place(c, s->project, &ask, t + start.span_ms, arena, ret_part, ret_other);
+	if (!rc || rc == REASON_WOULD_DELAY)
+		return rc;
+	rc = quota_ask(c, s->project, s->flavor, SHAPE_NODE, 1, CLASS_GUARANTEED);
+	if (rc)
+		return rc;
+	whole = carrier_whole(&ask);
+	rc = once ? place_once(c, &whole, arena, &parts, &n) : place(c, &whole, arena, &parts, &n);
+	if (rc)
+		return rc;
+	start.parts = parts;
+	start.parts_n = n;
+	if (!plan_may(c, t, &start, ret_other))
+		return REASON_WOULD_DELAY;
+	ask.magnet = 0;
+	return place_inside(c, &ask, node_of(c, parts->node), parts, arena, ret_part) ? 0 : REASON_FRAGMENTED;
+}
+
+/* Inside the project's nominal of whole nodes. 0: it has started, or claims a node; else the reason. */
+static int try_carried(struct look *k)
+{
+	const struct core *c = k->c;
+	const struct job_spec *s = &k->spec;
+	const struct job *j = look_job(k);
+	struct plan_ask claimed = plan_ask_whole(c, s, j->id, true);
+	struct part *part;
+	uint64_t other = 0;
+	int rc = budget_gate(c, k->t, s, j->held_rums, CLASS_GUARANTEED);
+
+	if (!rc && deficit_stops_public(c, s->project, s->flavor, SHAPE_NODE, 1))
+		rc = REASON_DEFICIT;
+	if (rc)
+		return rc;
+	rc = place_carried(c, k->t, j, true, &k->d->arena, &part, &other);
+	if (!rc) {
+		started(c, k->d, k->t, j, CLASS_GUARANTEED, true, part, 1);
+		return 0;
+	}
+	k->need->lacks = lacks_devices(rc);
+	if (rc == REASON_WOULD_DELAY || quota_ask(c, s->project, s->flavor, SHAPE_NODE, 1, CLASS_GUARANTEED)) {
+		if (rc == REASON_WOULD_DELAY)
+			would_delay(k, SHAPE_NODE);
+		return rc;
+	}
+	if (!plan_may(c, k->t, &claimed, &other)) {
+		would_delay(k, SHAPE_NODE);
+		return rc;
+	}
+	return raise_claim(c, k->d, k->t, j, true) ? 0 : rc;
 }
 
 /* What is free was counted for somebody who would have taken any of it. */
@@ -542,12 +627,6 @@ static int loan_gate(const struct look *k, uint64_t *ret_other)
 	return !inside && !headroom_may(c, s->flavor, devices, headroom_length_ms(s)) ? REASON_HEADROOM : 0;
 }
 
-/* Does who waits so want for devices, and nothing else? */
-static bool lacks_devices(int loan)
-{
-	return (reason_tier(loan) >= 6 || loan == REASON_LENDERS_BUSY) && !reservation_reason(loan);
-}
-
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
 static enum verdict try_loan(struct look *k, int quota)
 {
@@ -560,7 +639,7 @@ static enum verdict try_loan(struct look *k, int quota)
 	int loan = loan_gate(k, &other);
 
 	if (loan == REASON_WOULD_DELAY)
-		would_delay(k);
+		would_delay(k, s->shape);
 	if (!loan) {
 		job_place_ask(c, k->t, look_job(k), CLASS_LOAN, &ask);
 		loan = place_once(c, &ask, &k->d->arena, &parts, &n);
@@ -570,7 +649,7 @@ static enum verdict try_loan(struct look *k, int quota)
 	if (!loan && !certify_loan(c, s->flavor, spec_back_ms(c, s, k->need->back_ms), parts, n))
 		loan = REASON_LOAN_NOTICE;
 	if (!loan) {
-		started(c, k->d, k->t, look_job(k), CLASS_LOAN, parts, n);
+		started(c, k->d, k->t, look_job(k), CLASS_LOAN, false, parts, n);
 		return ACTED;
 	}
 	k->need->lacks = lacks_devices(loan);
@@ -609,6 +688,11 @@ static enum verdict try_job(struct look *k)
 		quota = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED);
 		if (!quota)
 			return try_guaranteed(k);
+		if (k->need->carriable && !carrier_ask(c, s->project, s->flavor, s->units)) {
+			quota = try_carried(k);
+			if (!quota)
+				return ACTED;
+		}
 	}
 	if (k->need->loan_ok && try_loan(k, quota) == ACTED)
 		return ACTED;
@@ -847,6 +931,20 @@ static bool claim_too_late(const struct core *c, int64_t t, const struct claim *
 	return reservation_bars_parts(c, &ask, m->parts, m->parts_n);
 }
 
+/* Of the node that was claimed to be broken, unless there is room on another by now. */
+static struct part *carried_part(const struct core *c, int64_t t, struct decision *d, const struct claim *m, const struct job *j)
+{
+	struct place_ask ask;
+	struct part *part;
+	uint64_t other;
+
+	job_place_ask(c, t, j, CLASS_GUARANTEED, &ask);
+	ask.magnet = 0;
+	if (carrier_place(c, j->spec.project, &ask, t + plan_span(c, &j->spec, false), &d->arena, &part, &other))
+		ENSURE(place_inside(c, &ask, node_of(c, m->parts->node), m->parts, &d->arena, &part));
+	return part;
+}
+
 bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 {
 	if (c->cluster.safe_mode)
@@ -869,9 +967,13 @@ bool sched_claims(const struct core *c, int64_t t, struct decision *d)
 			   budget_gate(c, t, &core_job(c, r->owner)->spec, 0, CLASS_GUARANTEED)) {
 			claim_drop(c, d, t, r->id); /* a grant came to the project meanwhile and does not cover it */
 		} else {
+			const struct job *j = core_job(c, r->owner);
+			bool carried = r->shape != j->spec.shape;
+			struct part *parts = carried ? carried_part(c, t, d, r, j) :
+						       arena_copy(&d->arena, r->parts, r->parts_n * sizeof *r->parts);
+
 			claim_served(c, d, t, r);
-			job_bind(c, d, t, r->owner, CLASS_GUARANTEED,
-				 arena_copy(&d->arena, r->parts, r->parts_n * sizeof *r->parts), r->parts_n);
+			job_bind(c, d, t, r->owner, CLASS_GUARANTEED, carried, parts, r->parts_n);
 		}
 		return true;
 	}
@@ -989,6 +1091,10 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 				return true;
 		}
 	}
+	if (!waits_for_loan_only(s) && carrier_suits(c, s) &&
+	    quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_GUARANTEED) &&
+	    !budget_gate(c, t, s, j->held_rums, CLASS_GUARANTEED) && !place_carried(c, t, j, false, arena, &parts, &other))
+		return true;
 	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
 		return false;
 	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||

@@ -48,6 +48,13 @@ struct seat {
 	bool live[2], broken, pinned; /* as it was counted */
 };
 
+/* A node that its owner has broken: inside its nominal of whole nodes it runs single devices there (carrier.c). */
+struct carrier {
+	uint32_t qnode;
+	uint16_t flavor;  /* 0: none */
+	uint64_t devices; /* all of that flavor on the node, healthy or not */
+	int64_t until_ms; /* of the piece that stays longest */
+};
 struct node_s {
 	struct node r;
 	uint64_t holder[DEVICES_PER_NODE_MAX];   /* alloc id; 0 free */
@@ -61,7 +68,9 @@ struct node_s {
 	uint64_t cores_loaned[CORE_WORDS];
 	uint32_t memory_held_mib;
 	uint32_t memory_claimed_mib; /* also what the claims' victims still hold of it */
-	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here: the node is broken */
+	uint32_t fraction_parts; /* guaranteed gpu-shaped parts here, not carried ones: the node is broken */
+	struct carrier carrier;
+	struct node_s *carrier_next; /* of its owner */
 	/* of the record, for placing: */
 	uint64_t cores_usable[CORE_WORDS];
 	uint32_t cores_usable_n, core_words;
@@ -104,6 +113,7 @@ struct need {
 	uint16_t flavor;
 	uint8_t shape, klass;
 	bool loan_only, loan_ok;
+	bool carriable; /* see carrier_suits() */
 	bool plain; /* its jobs have no past and no conditions of their own: what is known here is all, until one is placed */
 	int64_t notice_ms, exempt_ms, back_ms;
 	bool fresh;  /* in scratch->fresh */
@@ -203,6 +213,7 @@ struct qnode_s {
 	struct loan_class *loan_class;
 	uint32_t loan_classes_n;
 	struct usage usage;
+	struct node_s *carriers; /* nodes that it has broken, in no order */
 };
 struct flavor_s { struct flavor r; };
 struct idem_s { struct idem r; struct timer timer; };
@@ -521,6 +532,10 @@ struct place_ask {
 int place(const struct core *c, const struct place_ask *ask, struct arena *arena, struct part **ret_parts,
 	  uint32_t *ret_n);
 
+/* The same of single devices on this very node: of what is free there, or of what `within` has of it (NULL: no such
+ * limit). Whose node it is was judged before. O(1). */
+bool place_inside(const struct core *c, const struct place_ask *ask, const struct node_s *n, const struct part *within,
+		  struct arena *arena, struct part **ret_part);
 /* Labels and exclusions: may it be this node at all? */
 bool place_node_matches(const struct node *n, const struct place_ask *ask);
 /* Nodes that guaranteed single-device work may still break, of `live` nodes of which it broke `broken`. O(1). */
@@ -584,6 +599,7 @@ struct grant_ask {
 	uint8_t klass;
 	int64_t notice_ms, exempt_ms, limit_ms;
 	struct place_ask place;
+	bool carried;
 };
 /* Make an allocation of placed parts (BINDING). Returns its id. */
 uint64_t alloc_make(const struct core *c, struct decision *d, int64_t t, const struct grant_ask *ask,
@@ -681,6 +697,9 @@ struct plan_ask {
 };
 /* May it, as guaranteed work? On false *ret_other (may be NULL) is a job that it would delay. */
 bool plan_may(const struct core *c, int64_t t, const struct plan_ask *ask, uint64_t *ret_other);
+/* May a broken node stay so until then? On false *ret_other is a job that it would delay. */
+bool plan_may_carry(const struct core *c, const struct node_s *n, int64_t until_ms, uint64_t *ret_other);
+void plan_carrier(struct core *c, const struct node_s *n, int sign); /* for core_apply: around a change of it */
 /* The same for a loan, which may be recalled for a promise but not for want of devices. */
 bool plan_may_loan(const struct core *c, int64_t t, uint16_t flavor, int64_t devices, int64_t span_ms, uint64_t job,
 		   uint64_t *ret_other);
@@ -800,9 +819,29 @@ bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_
 		  struct cert_short *ret);
 void certify_text(const struct core *c, const struct lease *l, const struct cert_short *tight, char out[TEXT_BYTES]);
 
+/* ---- nodes that their owner breaks (carrier.c) ---------------------------------------------------- */
+/* For core_apply: what lies on the node, or until when, has changed. O(what is there). */
+void carrier_again(struct core *c, struct node_s *n);
+/* The node as a part. */
+struct part carrier_part(const struct node_s *n);
+/* Work that may be carried: single devices of one node, and nothing that only the plan could arrange. */
+bool carrier_suits(const struct core *c, const struct job_spec *s);
+/* What such work asks for where a node has to be broken for it. */
+struct place_ask carrier_whole(const struct place_ask *ask);
+/* Has a node of the project room for so many devices, or has its quota of whole nodes one more? 0 or the reason.
+ * O(its broken nodes). */
+int carrier_ask(const struct core *c, uint32_t project, uint16_t flavor, uint32_t units);
+/* The fullest of its broken nodes that has room until then, without delaying what was promised. 0, or the reason;
+ * then *ret_other is whom it would delay (0). O(its broken nodes). */
+int carrier_place(const struct core *c, uint32_t project, const struct place_ask *ask, int64_t until_ms,
+		  struct arena *arena, struct part **ret_part, uint64_t *ret_other);
+int carrier_check(const struct core *c, struct err *err) NODISCARD;
+
 /* ---- quota questions (core.c) ------------------------------------------------------------------ */
 /* Which resource carries `units` of (flavor, shape) as guaranteed for `leaf`?  0 or the reason. */
 int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass);
+/* For core_apply: count units of a resource that a qnode takes or gives back. O(depth). */
+void quota_count(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape, int64_t units, bool guaranteed);
 /* Shortest recall time any lender of this resource may demand; T_NEVER if nobody lends. */
 int64_t lender_slo_min(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape);
 
@@ -819,8 +858,8 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 /* Spend RU·ms of the open stages of a project, in order; what they have not is not asked for. O(stages). */
 void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t project, int64_t rums);
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
-void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, struct part *parts,
-	      uint32_t parts_n);
+void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, bool carried,
+	      struct part *parts, uint32_t parts_n);
 /* Tasks and ranks of parts, from `rank` on. */
 void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, uint32_t rank);
 uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);

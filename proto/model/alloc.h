@@ -72,6 +72,7 @@ struct alloc {
 	uint64_t claim;     /* that recalls it */
 	uint64_t reservation; /* inside which it was placed; 0 */
 	bool extra;         /* surplus of an elastic job's attempt, beside its core allocation */
+	bool carried;       /* single devices inside its owner's whole-node nominal: its node counts, not they */
 	int64_t charged_until_ms; /* usage is accounted up to here */
 	uint32_t lenders_n;
 	struct lender *lenders; /* loan: whose nominal it used when admitted */

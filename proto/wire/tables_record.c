@@ -256,7 +256,7 @@ FIELDS(alloc) = {
 	F(16, exempt_until_ms), ENUM(17, stop_cause, end_cause_names), F(18, stop_at_ms),
 	F(19, claim), F(20, charged_until_ms), LIST(21, lenders, LENDERS_PER_ALLOC_MAX, lender),
 	LIST(22, parts, PARTS_PER_ALLOC_MAX, part), F(23, reservation), F(24, extra), F(25, back_ms),
-	F(26, part_next),
+	F(26, part_next), F(27, carried),
 };
 #undef T
 SCHEMA(alloc);

@@ -388,7 +388,7 @@ static void the_division_names_defaults(void **state)
 	assert_int_equal(apply(w), ERR_RANGE);
 }
 
-/* A quota of whole nodes does not cover single devices; whoever asks for some is told what it does cover. */
+/* A quota of whole nodes covers devices of one node; whoever asks for others is told what it does cover. */
 static void a_quota_of_nodes_says_so(void **state)
 {
 	struct core_world *w = *state;
@@ -401,9 +401,15 @@ static void a_quota_of_nodes_says_so(void **state)
 	assert_null(strstr(w->err.hint, "whole nodes"));
 	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
 	cw_apply(w);
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cmd.job_submit.spec.per_node = 1; /* on two nodes */
 	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
 	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
-	assert_non_null(strstr(w->err.hint, "its quota is of whole nodes, up to 1: --nodes N"));
+	assert_non_null(strstr(w->err.hint, "its quota is of whole nodes, up to 1: --nodes N, or devices of one node"));
+	cmd.job_submit.spec.per_node = 0;
+	cmd.job_submit.spec.units = 9;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_non_null(strstr(w->err.hint, "or devices of one node"));
 }
 
 int main(void)

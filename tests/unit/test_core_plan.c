@@ -33,6 +33,18 @@ static int64_t until(const struct core *c, const struct alloc *a)
 	return a->limit_ms;
 }
 
+/* Is it counted with an older one on the same node, which is taken as a whole? */
+static bool beside(const struct core *c, const struct alloc *a, int64_t at)
+{
+	for (uint64_t id = 0; a->carried && (id = core_next_id(c, RECORD_ALLOC, id)) != 0 && id < a->id;) {
+		const struct alloc *o = core_alloc(c, id);
+
+		if (o->carried && o->parts->node == a->parts->node && until(c, o) > at)
+			return true;
+	}
+	return false;
+}
+
 /* Units that guaranteed work of the project holds, and reservations of its jobs keep, at `at`. */
 static int64_t taken(const struct core *c, uint32_t project, int64_t at)
 {
@@ -42,7 +54,7 @@ static int64_t taken(const struct core *c, uint32_t project, int64_t at)
 		const struct alloc *a = core_alloc(c, id);
 
 		if (a->qnode == project && a->klass == CLASS_GUARANTEED && until(c, a) + margin > at)
-			units += alloc_units(a);
+			units += !a->carried ? alloc_units(a) : !beside(c, a, at - margin);
 	}
 	for (uint64_t id = 0; (id = core_next_id(c, RECORD_CLAIM, id)) != 0;) {
 		const struct claim *m = core_claim(c, id);
@@ -138,13 +150,14 @@ static uint64_t any_job(struct core_world *w, struct prng *prng)
 static void submit(struct core_world *w, struct prng *prng, bool whole)
 {
 	bool lung = prng_below(prng, 2);
-	uint32_t units = lung && whole ? 1 + (uint32_t)prng_below(prng, 2) : 1 + (uint32_t)prng_below(prng, 8);
+	bool nodes = lung && whole && prng_below(prng, 2); /* else, whole or not, devices */
+	uint32_t units = nodes ? 1 + (uint32_t)prng_below(prng, 2) : 1 + (uint32_t)prng_below(prng, 8);
 	struct command cmd = cw_submit_cmd(w, lung ? w->alice : w->bob, lung ? "lung" : "heart", units,
 					   (1 + (int64_t)prng_below(prng, 12)) * HOUR / 4);
 	struct job_spec *s = &cmd.job_submit.spec;
 
-	s->shape = lung && whole ? SHAPE_NODE : SHAPE_GPU;
-	if (s->shape == SHAPE_NODE) {
+	s->shape = nodes ? SHAPE_NODE : SHAPE_GPU;
+	if (nodes) {
 		s->loan = (uint8_t)(prng_below(prng, 4) ? LOAN_OK : LOAN_NEVER);
 		(void)cw_do(w, &cmd);
 		return;
