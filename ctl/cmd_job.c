@@ -87,12 +87,35 @@ static const struct job_view *row_of(const struct view_jobs *v, const struct job
 	return NULL;
 }
 
+/* None of the rows is the job asked for: a child that has not started has no number yet, and none of its own. */
+static int no_row(struct ctl *c, const struct job_view *rows, uint32_t n, const struct job_name *name, const char *text)
+{
+	struct err err = {0};
+
+	(void)err_set(&err, ERR_NOTFOUND, "there is no job %s", text);
+	(void)err_hint(&err, "sluisctl queue --all");
+	for (uint32_t i = 0; i < n; i++) {
+		const struct job *j = &rows[i].job;
+		const struct job_spec *s = &j->spec;
+		int64_t at = name->index - s->array_first;
+
+		if (j->id != name->id || !s->array_step || name->index > s->array_last || at < 0 || at % s->array_step ||
+		    at / s->array_step < j->array_started)
+			continue;
+		if (job_terminal(j->state))
+			(void)err_set(&err, ERR_STATE, "job %s never started: its array has ended", text);
+		else
+			(void)err_set(&err, ERR_STATE, "job %s has not started: it waits as part of %" PRIu64, text, j->id);
+		(void)err_hint(&err, "sluisctl explain %" PRIu64, j->id);
+	}
+	return fault(c, &err, NULL);
+}
+
 int job_look(struct ctl *c, const char *text, struct job_view *ret, struct job_name *name, const char *doing)
 {
 	struct query q = {.type = QUERY_JOBS, .all = true};
 	struct view_jobs v = {0};
 	const struct job_view *row;
-	struct err err = {0};
 	int r = parse_job(c, text, name);
 
 	if (r)
@@ -102,11 +125,8 @@ int job_look(struct ctl *c, const char *text, struct job_view *ret, struct job_n
 	if (r)
 		return r;
 	row = row_of(&v, name);
-	if (!row) {
-		(void)err_set(&err, ERR_NOTFOUND, "there is no job %s", text);
-		(void)err_hint(&err, "sluisctl queue --all");
-		return fault(c, &err, NULL);
-	}
+	if (!row)
+		return no_row(c, v.items, v.items_n, name, text);
 	*ret = *row;
 	name->id = row->job.id;
 	return 0;
@@ -329,14 +349,13 @@ static int queue_pick(struct ctl *c, const struct call *call, struct view_jobs *
 		if (wanted)
 			v->items[kept++] = v->items[i];
 	}
-	v->items_n = kept;
 	if (!kept) {
-		struct err err = {0};
+		struct job_name name;
+		int r = parse_job(c, call->args[0], &name);
 
-		(void)err_set(&err, ERR_NOTFOUND, "there is no job %s", call->args[0]);
-		(void)err_hint(&err, "sluisctl queue --all");
-		return fault(c, &err, NULL);
+		return r ? r : no_row(c, v->items, v->items_n, &name, call->args[0]);
 	}
+	v->items_n = kept;
 	return 0;
 }
 

@@ -260,6 +260,27 @@ static void test_queue_screen_and_its_order(void **state)
 	      "4 jobs: 2 running (24 gpu), 57 waiting (72 gpu).   why, and what would change it: sluisctl explain 1043\n");
 }
 
+/* A child of an array that has not started is no unknown job: it waits as part of it. */
+static void test_a_child_that_waits(void **state)
+{
+	static const char *const lines[] = {"explain 1043_9", "job show 1043_63", "queue 1043_8"};
+	struct run r;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		assert_int_not_equal(run_line(&r, lines[i]), 0);
+		assert_non_null(strstr(r.errs, "has not started: it waits as part of 1043"));
+		assert_non_null(strstr(r.errs, "sluisctl explain 1043"));
+		run_close(&r);
+	}
+	assert_int_not_equal(run_line(&r, "explain 1043_7"), 0); /* it has started, and is forgotten since */
+	assert_non_null(strstr(r.errs, "there is no job 1043_7"));
+	run_close(&r);
+	assert_int_not_equal(run_line(&r, "explain 1043_64"), 0);
+	assert_non_null(strstr(r.errs, "there is no job 1043_64"));
+	run_close(&r);
+}
+
 static void test_explain_screen(void **state)
 {
 	(void)state;
@@ -624,6 +645,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status_screen),
 		cmocka_unit_test(test_queue_screen_and_its_order),
+		cmocka_unit_test(test_a_child_that_waits),
 		cmocka_unit_test(test_explain_screen),
 		cmocka_unit_test(test_lease_screens),
 		cmocka_unit_test(test_an_extension_tells_the_end_there_is),
