@@ -1024,7 +1024,8 @@ static void usage(FILE *out)
 {
 	(void)fputs("usage: sluis-agent [--config FILE] [--set PATH=VALUE]... [--node NAME] [--join TOKEN [--join-only] [--new-key]]\n"
 		    "                   [--topology FILE.xml | --synthetic TEXT [--gpus COUNTxMODEL]]\n"
-		    "                   [--fence-after TIME] [--reconnect-max TIME] [--log LEVEL] [--check-config]\n",
+		    "                   [--fence-after TIME] [--reconnect-max TIME] [--log LEVEL] [--check-config]\n"
+		    "                   [--help | -h] [--version | -V]; see sluis-agent(8)\n",
 		    out);
 }
 
@@ -1063,7 +1064,7 @@ static int parse(int argc, char **argv, struct options *o)
 	struct err err = {0};
 	int c, level, code = 0;
 
-	while (!code && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+	while (!code && (c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
 		if (o->sets_n + 1 >= SETS_MAX) {
 			(void)fprintf(stderr, "sluis-agent: more than %d settings\n", SETS_MAX - 1);
 			return EXIT_USAGE;
@@ -1094,7 +1095,9 @@ static int parse(int argc, char **argv, struct options *o)
 		case O_SINCE: o->since_us = strtoull(optarg, NULL, 10); break;
 		case O_RUN_HOOKS: o->hooks = optarg; break;
 		case O_LIMIT: o->limit_ms = (int64_t)strtoull(optarg, NULL, 10); break;
+		case 'h':
 		case O_HELP: usage(stdout); return -1;
+		case 'V':
 		case O_VERSION: (void)puts(program); return -1;
 		default: usage(stderr); return EXIT_USAGE;
 		}

@@ -141,6 +141,18 @@ static json_t *leases_json(const struct answers *a)
 	return list;
 }
 
+/* Who may not see all leases gets a cluster in which the others' devices are idle. */
+static void say_what_lacks(struct ctl *c, const struct answers *a)
+{
+	uint32_t live = 0;
+
+	for (uint32_t i = 0; i < a->leases.items_n; i++)
+		live += !lease_terminal(a->leases.items[i].lease.state);
+	if (live < a->status.leases_live)
+		fprintf(c->errs, "sluisctl: %u of %u leases are not yours to see: the snapshot lacks them, an admin's has them\n",
+			a->status.leases_live - live, a->status.leases_live);
+}
+
 int cmd_snapshot(struct ctl *c, const struct call *call)
 {
 	const char *path = call->args_n ? call->args[0] : NULL;
@@ -175,6 +187,7 @@ int cmd_snapshot(struct ctl *c, const struct call *call)
 		(void)err_set_errno(&err, ERR_IO, "cannot write %s", path ? path : "the snapshot");
 		return fault(c, &err, NULL);
 	}
+	say_what_lacks(c, &a);
 	if (path && !c->quiet)
 		fprintf(c->out, "%s: %u nodes, %u jobs, %u leases as of seq %" PRIu64 "\n", path, a.nodes.items_n,
 			a.jobs.items_n, a.leases.items_n, a.status.seq);

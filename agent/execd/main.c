@@ -481,7 +481,11 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && !strcmp(argv[1], "--enter"))
 		return main_enter(argv);
-	if (argc == 2 && !strcmp(argv[1], "--version")) {
+	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		(void)puts("usage: sluis-execd [--config=FILE] [--KEY=VALUE]...; see sluis-execd(8)");
+		return 0;
+	}
+	if (argc == 2 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))) {
 		(void)printf("sluis-execd %s\n", SLUIS_VERSION);
 		return 0;
 	}

@@ -448,6 +448,20 @@ void divide_pass(struct divide_book *b, int64_t *now_ms, int64_t t_ms, const str
 
 /* ---- running ---------------------------------------------------------------------------------------------------------- */
 
+uint32_t divide_units_max(const struct divide_setup *in, enum divide_policy policy)
+{
+	uint32_t peak = in->demand->peak < in->private_units ? in->demand->peak : in->private_units;
+
+	if (policy == DIVIDE_STATIC || policy == DIVIDE_WALLED)
+		return in->public_units;
+	if (policy == DIVIDE_LYRA) { /* lends whole nodes */
+		uint32_t nodes = in->private_units / in->per_node, busy = (peak + in->per_node - 1) / in->per_node;
+
+		return in->public_units + (nodes > busy ? (nodes - busy) * in->per_node : 0);
+	}
+	return in->public_units + in->private_units - peak;
+}
+
 int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_progress_fn *progress, void *arg,
 	       struct divide_run *r, struct err *err)
 {
@@ -467,9 +481,9 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 		return err_set(err, ERR_RANGE, "leases want %" PRIu32 " devices, the private side has %" PRIu32,
 			       in->demand->peak, in->private_units);
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
-		if (in->trace->jobs[i].units > in->public_units)
-			return err_set(err, ERR_RANGE, "a job of %" PRIu32 " devices is larger than the public side",
-				       in->trace->jobs[i].units);
+		if (in->trace->jobs[i].units > divide_units_max(in, policy))
+			return err_set(err, ERR_RANGE, "a job of %" PRIu32 " devices: %s runs at most %" PRIu32 " beside all leases",
+				       in->trace->jobs[i].units, divide_policy_names[policy], divide_units_max(in, policy));
 	r->done = xcalloc(in->trace->jobs_n + 1, sizeof *r->done);
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
 		r->done[i] = (struct divide_done){-1, -1, in->trace->jobs[i].run_ms, 0, 0, 0};

@@ -156,6 +156,9 @@ enum { DIVIDE_SPAN_NODES = 32 };
 
 typedef void divide_progress_fn(void *arg, size_t done, size_t all);
 
+/* The largest job that comes to run under `policy`, however much is leased: what the public side has and, where the
+ * policy lends, what the leases leave at their peak. Uses the division and the demand of `in`. */
+uint32_t divide_units_max(const struct divide_setup *in, enum divide_policy policy);
 /* Play everything until the last job has ended. ret_run is filled for divide_run_done() also after an
  * error: ERR_RANGE for a setup that cannot work, and whatever the core refuses that it must not. */
 int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_progress_fn *progress, void *arg,

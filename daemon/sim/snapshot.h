@@ -11,8 +11,8 @@
  *                in which they are looked at
  *     leases     provider, flavor, devices
  *
- * What nobody knows is how long a job will run: it is taken to run to its limit, so waits come out as upper bounds
- * under the policies that keep promises. A running job has the rest of its limit left, and comes first.
+ * What nobody knows is how long a job will run: it is taken to run to its limit. A running job has the rest of its limit
+ * left, and comes first.
  */
 #ifndef SLUIS_DAEMON_SIM_SNAPSHOT_H
 #define SLUIS_DAEMON_SIM_SNAPSHOT_H

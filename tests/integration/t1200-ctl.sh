@@ -37,6 +37,12 @@ sluisd() { # sluisd: start it, wait for its endpoints
 	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
 }
 
+# ---- what every program says of itself, as anybody and without a configuration
+for p in sluisd sluis-agent sluis-execd sluis-sim; do
+	[ -x "$B/bin/$p" ] || continue
+	is "$p says how it is called and which it is" "$(for o in --help -h --version -V; do "$B/bin/$p" $o 2>&1 | head -n1 | grep -cE "^(usage: )?$p"; done | tr '\n' ' ')" "1 1 1 1 "
+done
+
 # ---- before there is a daemon
 says "no daemon: nothing is waited for" 7 "no sluisd has written its endpoints" "sluisd --config" ctl status
 says "no local door" 7 "sluisd does not listen" "systemctl status sluisd" "$CTL" --endpoint "$T/none.sock" status
@@ -203,6 +209,7 @@ ends"
 	is "has what runs and waits" "$(json '",".join(j["state"]+str(j["devices"]) for j in o["jobs"])+" "+str(o["sides"][0]["nominal"])' <"$T/now.json")" "running4,waiting4 4"
 	is "the same on standard output" "$(ctl snapshot | json 'o["nodes"][0]["name"]+" "+o["nodes"][0]["flavor"]')" "n1 h100-80g"
 	ok "and names nobody" sh -c '! grep -qi eva "$0"' "$T/now.json"
+	is "who sees all leases is told of none" "$(ctl snapshot "$T/all.json" 2>&1 | grep -c 'not yours to see')" 0
 	says "a folder that is not there" 1 "cannot write '$T/none/now.json'" "" ctl snapshot "$T/none/now.json"
 	# what if the private side grew from 50 % to 85 %, and leased all of it: the jobs no longer fit the public side
 	is "what if: as it is" "$("$B/bin/sluis-sim" divide --snapshot "$T/now.json" --policy sluis --json | json '"%d of %d, public %d" % (o["jobs"]["simulated"], o["jobs"]["read"], o["machine"]["public"])')" "2 of 2, public 4"
@@ -226,6 +233,8 @@ ends"
 	lease=$(ctl -q lease request --provider chat --flavor h100-80g --gpus 2 --ttl 3s --grace 60s --auto-accept --wait=20s 2>/dev/null)
 	is "lease request --wait" "$lease" 1
 	is "lease show" "$(ctl lease show 1 --json | json 'o["item"]["state"]')" active
+	is "a member's snapshot says that leases lack" "$("$CTL" snapshot "$T/mine.json" 2>&1 >/dev/null)" \
+		"sluisctl: 1 of 1 leases are not yours to see: the snapshot lacks them, an admin's has them"
 	is "an extension that moves nothing says so" "$(ctl lease extend 1 --term 1h | grep -c "as before: that is later than 1h from now")" 1
 	ctl lease exec 1 -- sh -c 'echo inside; exit 5' >"$T/out" 2>&1
 	is "lease exec exits as the command did" $? 5

@@ -29,11 +29,17 @@ printf 'provider,at_s,devices\nchat,0,2\nchat,600,lots\nchat,1200,4\nchat,86400,
 says 1 "log.swf:3: field 4 (run time) is not a number" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy
 ok "with the way out" grep -qF -- "--bad-lines skip leaves such lines out and counts them" "$T/err"
 says 1 "nodes.csv:3: field 4 is not a number from 0 to 8" "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd
-says 1 "log.swf:3:" "$S" divide --nodes 2x8 --jobs "$T/log.swf" --demand "$T/demand.csv" --policy static
+says 1 "demand.csv:3:" "$S" divide --nodes 2x8 --jobs "$T/log.swf" --demand "$T/demand.csv" --policy static
 says 2 "--bad-lines takes refuse or skip, not 'ignore'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines ignore
 says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf, sluis or core" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
 says 2 "--public takes a number from 1 to 99, not '99999999999999999999'" "$S" divide --public 99999999999999999999
 says 2 "--nodes takes NxD" "$S" divide --nodes 4294967297x8
+for c in jobs pack divide golden; do
+	says 2 "sluis-sim: '--frob' is not an option of $c" "$S" $c --frob
+	ok "with the way out" grep -qF "'sluis-sim $c --help' lists its options" "$T/err"
+done
+says 2 "sluis-sim: '-x' is not an option of jobs" "$S" jobs -x
+says 2 "sluis-sim: --policy: the value is missing" "$S" divide --policy
 says 1 "cannot open '$T/none.swf'" "$S" jobs --trace "$T/none.swf" --procs 4 --policy easy
 is "left out and counted: jobs" "$("$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines skip --json |
 	json '"%d of %d, %d bad" % (o["jobs_simulated"], o["jobs_read"], o["bad_lines"])')" "3 of 3, 1 bad"
@@ -59,6 +65,27 @@ for p in random bestfit fgd sluis; do
 done
 is "divide --policy all" "$("$S" divide --nodes 2x8 --public 50 --jobs "$T/log.swf" --demand "$T/demand.csv" --days 1 --policy all -o "$T/all" \
 	--json | json '" ".join(r["policy"] for r in o["runs"])')" "static walled cohort lyra sluis clairvoyant"
+
+# ---- a cluster as it stands: what runs on loan counts, up to what the leases leave
+cat >"$T/now.json" <<'J'
+{"snapshot": 1, "cluster": "t", "seq": 7, "t_ms": 1000000, "flavors": [{"name": "h100", "installed": 24, "out": 0}],
+ "sides": [{"flavor": "h100", "side": "public", "nominal": 4}, {"flavor": "h100", "side": "private", "nominal": 20}],
+ "nodes": [{"name": "a", "flavor": "h100", "devices": 8, "out": 0}, {"name": "b", "flavor": "h100", "devices": 8, "out": 0},
+  {"name": "c", "flavor": "h100", "devices": 8, "out": 0}],
+ "jobs": [{"id": 1, "project": "p", "flavor": "h100", "state": "running", "devices": 16, "limit_ms": 7200000, "start_ms": 900000},
+  {"id": 2, "project": "p", "flavor": "h100", "state": "waiting", "devices": 20, "limit_ms": 7200000, "start_ms": 0},
+  {"id": 3, "project": "p", "flavor": "h100", "state": "waiting", "devices": 21, "limit_ms": 7200000, "start_ms": 0},
+  {"id": 4, "project": "p", "flavor": "h100", "state": "waiting", "devices": 2, "limit_ms": 7200000, "start_ms": 0}],
+ "leases": [{"provider": "chat", "flavor": "h100", "devices": 4}]}
+J
+counted() { "$S" divide --snapshot "$T/now.json" --json "$@" | json '"%d of %d, waited %d s" % (o["jobs"]["simulated"], o["jobs"]["read"], o["runs"][0]["wait_s"]["max"])'; }
+for p in sluis cohort clairvoyant; do
+	ok "divide --snapshot --policy $p: a job of all that is not leased runs" sh -c 'echo "$0" | grep -qE "^3 of 4, waited 720[0-9] s$"' "$(counted --policy $p)"
+done
+is "a policy that lends nothing runs what the public side has" "$(counted --policy static)" "1 of 4, waited 0 s"
+is "and so do those that are held against it" "$(counted --policy static,sluis | cut -d, -f1)" "1 of 4"
+is "whole nodes are lent" "$(counted --policy lyra | cut -d, -f1)" "1 of 4"
+is "more leases leave less" "$(counted --policy sluis --peak 50 | cut -d, -f1)" "1 of 4"
 
 # ---- what it writes
 "$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/one" >/dev/null

@@ -159,6 +159,25 @@ static void bad_demand_is_named(void **state)
 
 static const struct divide_pick all_of_it = {.span_ms = 100 * MS_PER_DAY, .run_ms_max = 100 * MS_PER_DAY, .units_max = 1000};
 
+/* A job that could never start beside the leases would keep the simulation going for ever. */
+static void the_largest_job_is_what_leases_leave(void **state)
+{
+	struct demand demand = {.peak = 9};
+	struct divide_setup in = {.nodes = 3, .per_node = 8, .public_units = 4, .private_units = 20, .demand = &demand};
+
+	(void)state;
+	assert_int_equal(divide_units_max(&in, DIVIDE_STATIC), 4);
+	assert_int_equal(divide_units_max(&in, DIVIDE_WALLED), 4);
+	assert_int_equal(divide_units_max(&in, DIVIDE_COHORT), 15);
+	assert_int_equal(divide_units_max(&in, DIVIDE_LYRA), 4); /* two nodes, both have leases */
+	assert_int_equal(divide_units_max(&in, DIVIDE_SLUIS), 15);
+	assert_int_equal(divide_units_max(&in, DIVIDE_CLAIRVOYANT), 15);
+	demand.peak = 20;
+	assert_int_equal(divide_units_max(&in, DIVIDE_SLUIS), 4);
+	demand.peak = 8;
+	assert_int_equal(divide_units_max(&in, DIVIDE_LYRA), 12);
+}
+
 static void trace_window_and_limits(void **state)
 {
 	static const char text[] = "timestamp,duration,num_gpus,gpu_time,cluster\n"
@@ -754,6 +773,7 @@ int main(void)
 		cmocka_unit_test(demand_counts_instances),
 		cmocka_unit_test(demand_is_scaled_to_the_private_side),
 		cmocka_unit_test(bad_demand_is_named),
+		cmocka_unit_test(the_largest_job_is_what_leases_leave),
 		cmocka_unit_test(trace_window_and_limits),
 		cmocka_unit_test(trace_of_a_batch_log),
 		cmocka_unit_test(bad_traces_are_named),

@@ -26,6 +26,9 @@ int fail(const struct err *err);
 /* The same for a wrong command line, pointing at --help; returns EXIT_USAGE. */
 int usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/* The same for what getopt_long returned, '?' or ':', with opterr 0 and ':' first in its option string. */
+int usage_option(int c, char **argv);
+
 /* A decimal in [low, high]. */
 int parse_int(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret, struct err *err) NODISCARD;
 

@@ -122,7 +122,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 	int c, r = 0;
 
 	*ret_done = true;
-	while (r == 0 && (c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
+	while (r == 0 && (c = getopt_long(argc, argv, ":o:", longs, NULL)) != -1) {
 		int bad = 0;
 
 		switch (c) {
@@ -155,7 +155,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 		case 'o': o->out = optarg; break;
 		case JSON: o->json = true; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
-		default: return EXIT_USAGE; /* getopt has said why */
+		default: return usage_option(c, argv);
 		}
 		if (bad)
 			return usage("%s", err.msg);
@@ -188,12 +188,26 @@ static void divide_units(struct options *o, const struct snapshot *now)
 	o->in.private_units = all - o->in.public_units;
 }
 
+/* The largest job that counts. Of a trace what the public side has, so that all policies do the same work; of a cluster
+ * as it stands all that comes to run under the policies that were asked for, on loan too. */
+static uint32_t largest(const struct options *o)
+{
+	uint32_t most = o->in.nodes * o->in.per_node;
+
+	if (o->jobs)
+		return o->in.public_units;
+	for (size_t k = 0; k < DIVIDE_POLICIES; k++)
+		if (o->policy[k] && divide_units_max(&o->in, (enum divide_policy)k) < most)
+			most = divide_units_max(&o->in, (enum divide_policy)k);
+	return most;
+}
+
 static int load_jobs(struct options *o, const struct snapshot *now, struct divide_report *r, struct divide_trace *trace,
 		     struct err *err)
 {
 	CLEANUP(buf_done) struct buf text = BUF_INIT;
 	struct divide_pick pick = {.from_ms = o->from_days * MS_PER_DAY, .span_ms = o->days * MS_PER_DAY,
-				   .run_ms_max = o->days * MS_PER_DAY, .units_max = o->in.public_units, .one_tenant = o->one_project};
+				   .run_ms_max = o->days * MS_PER_DAY, .units_max = largest(o), .one_tenant = o->one_project};
 	int rc;
 
 	if (!o->jobs) {
@@ -201,8 +215,8 @@ static int load_jobs(struct options *o, const struct snapshot *now, struct divid
 		if (trace->jobs_n)
 			return 0;
 		(void)err_set(err, ERR_INVAL, "'%s' has no job that can be used", o->snapshot);
-		return err_hint(err, "%zu read, %zu too large for the %" PRIu32 " devices of the public side", trace->read_n,
-				trace->too_large_n, o->in.public_units);
+		return err_hint(err, "%zu read, %zu too large for the %" PRIu32 " devices that jobs can have", trace->read_n,
+				trace->too_large_n, pick.units_max);
 	}
 	r->jobs_name = base_name(o->jobs);
 	rc = text_load(o->jobs, &text, r->jobs_sha256, err);
@@ -221,8 +235,10 @@ static int load_demand(struct options *o, const struct snapshot *now, struct div
 
 	if (!o->demand) {
 		snapshot_demand(now, o->days * MS_PER_DAY, &curve);
-		if (o->peak_percent < 0 || !curve.series_n)
+		if (o->peak_percent < 0)
 			rule.per_value = 1; /* as they are */
+		else if (!curve.series_n)
+			demand_curve_add(&curve, "private", 1); /* nobody leases yet: one that takes the peak */
 	} else {
 		r->demand_name = base_name(o->demand);
 		rc = text_load(o->demand, &text, r->demand_sha256, err);
@@ -254,8 +270,8 @@ static int load(struct options *o, struct divide_report *r, struct divide_trace 
 	}
 	divide_units(o, &now);
 	o->in.window_ms = o->days * MS_PER_DAY;
-	rc = load_jobs(o, &now, r, trace, err);
-	return rc ? rc : load_demand(o, &now, r, demand, err);
+	rc = load_demand(o, &now, r, demand, err);
+	return rc ? rc : load_jobs(o, &now, r, trace, err);
 }
 
 static int write_run(const char *dir, const struct divide_report *r, size_t i, struct err *err)

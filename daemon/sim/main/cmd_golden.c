@@ -38,11 +38,11 @@ int cmd_golden(int argc, char **argv)
 	struct err err;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
 		switch (c) {
 		case DATA: data = optarg; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
-		default: return EXIT_USAGE;
+		default: return usage_option(c, argv);
 		}
 	}
 	if (optind < argc)

@@ -52,7 +52,7 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 	int c;
 
 	*ret_done = true;
-	while ((c = getopt_long(argc, argv, "o:", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":o:", longs, NULL)) != -1) {
 		switch (c) {
 		case TRACE: o->trace = optarg; break;
 		case SNAPSHOT: o->snapshot = optarg; break;
@@ -75,7 +75,7 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 		case 'o': o->out = optarg; break;
 		case JSON: o->json = true; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
-		default: return EXIT_USAGE; /* getopt has said why */
+		default: return usage_option(c, argv);
 		}
 	}
 	if (optind < argc)

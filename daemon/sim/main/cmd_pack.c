@@ -66,7 +66,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 	int c;
 
 	*ret_done = true;
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
 		switch (c) {
 		case NODES: o->nodes = optarg; break;
 		case PODS: o->pods = optarg; break;
@@ -85,7 +85,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 			break;
 		case JSON: o->json = true; break;
 		case HELP: (void)fputs(help_text, stdout); return 0;
-		default: return EXIT_USAGE; /* getopt has said why */
+		default: return usage_option(c, argv);
 		}
 	}
 	if (optind < argc)

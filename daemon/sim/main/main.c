@@ -1,5 +1,6 @@
 /* main.c - sluis-sim: published experiments and sluisd's policies over recorded traces */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
 		(void)puts("sluis-sim " SLUIS_VERSION);
 		return 0;
 	}
+	opterr = 0; /* usage_option() tells it */
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
@@ -71,6 +73,20 @@ int usage(const char *fmt, ...)
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	(void)fputs("\n  'sluis-sim --help' lists the commands\n", stderr);
+	return EXIT_USAGE;
+}
+
+int usage_option(int c, char **argv)
+{
+	const char *word = argv[optind - 1];
+
+	if (c == ':')
+		(void)fprintf(stderr, "sluis-sim: %s: the value is missing\n", word);
+	else if (optopt >= ' ') /* a letter; the word may hold more of them */
+		(void)fprintf(stderr, "sluis-sim: '-%c' is not an option of %s\n", optopt, argv[0]);
+	else
+		(void)fprintf(stderr, "sluis-sim: '%s' is not an option of %s\n", word, argv[0]);
+	(void)fprintf(stderr, "  'sluis-sim %s --help' lists its options\n", argv[0]);
 	return EXIT_USAGE;
 }
 
