@@ -678,6 +678,9 @@ static int control(struct ctl *c, uint16_t type, const char *text, bool now, con
 	if (OPT_COPY(c, "--reason", c->reason, body.reason))
 		return EXIT_USAGE;
 	r = tell(c, type, &body, (struct bytes){0}, &reply, text_f(c, "%s job %s", verb, text));
+	if (!r && type == CMD_JOB_CANCEL && job_terminal(reply.result.state))
+		return done_line(c, "job_cancel", &reply, "job %s has ended already: %s", text,
+				 job_state_name(reply.result.state));
 	return r ? r : done_line(c, text_f(c, "job_%s", verb), &reply, "%s job %s", did, text);
 }
 

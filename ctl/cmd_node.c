@@ -127,6 +127,8 @@ static void print_node(struct ctl *c, const struct node_view *v)
 	if (n->admin != NODE_ENABLED)
 		fprintf(c->out, "  %-9s %s%s%s\n", node_admin_name(n->admin), text_safe(c, n->admin_reason),
 			n->admin_until_ms ? ", until " : "", n->admin_until_ms ? text_time(c, n->admin_until_ms) : "");
+	if (v->drained_by_ms)
+		fprintf(c->out, "  deadline  its jobs have until %s\n", text_time(c, v->drained_by_ms));
 	if (v->note[0])
 		fprintf(c->out, "  note      %s\n", text_safe(c, v->note));
 	fprintf(c->out, "  holders   %s\n", v->holders[0] ? text_safe(c, v->holders) : "nobody");

@@ -23,6 +23,7 @@
 #include "proto/model/names.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,23 @@ void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t p
 		part = max64(0, min64(rums, s->amount_rums - s->held_rums - s->spent_rums));
 		s->spent_rums += part;
 		rums -= part;
+	}
+}
+
+/* Why it ended; what does not fit is cut, and marked so. */
+__attribute__((format(printf, 2, 3))) static void end_text(struct job *j, const char *fmt, ...)
+{
+	static const char more[] = "...";
+	char all[4 * sizeof j->end_text];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(all, sizeof all, fmt, ap);
+	va_end(ap);
+	TEXT_SET(j->end_text, all);
+	if (strlen(all) >= sizeof j->end_text) {
+		text_set(j->end_text, sizeof j->end_text - (sizeof more - 1), all);
+		memcpy(j->end_text + strlen(j->end_text), more, sizeof more);
 	}
 }
 
@@ -260,9 +278,7 @@ uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t
 	child->excluded = arena_copy(&d->arena, parent->excluded, parent->excluded_n * sizeof *parent->excluded);
 	child->array_started = child->array_live = 0;
 	child->state = JOB_PENDING;
-	child->exit_code = child->exit_signal = 0; /* how its siblings ended is the array's */
-	child->end_cause = END_NONE;
-	child->end_text[0] = '\0';
+	child->end_text[0] = '\0'; /* how its siblings ended is the array's */
 	parent->array_started++;
 	parent->array_live++;
 	if (parent->array_started > (parent->spec.array_last - parent->spec.array_first) / parent->spec.array_step)
@@ -314,8 +330,8 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 
 		j->exit_code = p->exit_code;
 		j->exit_signal = p->exit_signal;
-		(void)snprintf(j->end_text, sizeof j->end_text, "%s on %.40s%s%.56s", p->oom ? "out of memory" : "ended",
-			       n ? n->name : "?", text[0] ? ": " : p->exit_signal ? " by a signal" : "", text);
+		end_text(j, "%s on %.40s%s%s", p->oom ? "out of memory" : "ended", n ? n->name : "?",
+			 text[0] ? ": " : p->exit_signal ? " by a signal" : "", text);
 	}
 	if (a->state == ALLOC_STOPPING)
 		return;
@@ -351,7 +367,7 @@ void job_bind_failed(const struct core *c, struct decision *d, int64_t t, const 
 
 		if (j) {
 			exclude(d, j, node);
-			(void)snprintf(j->end_text, sizeof j->end_text, "%s%s%.60s", n ? n->name : "", n ? ": " : "", text);
+			end_text(j, "%s%s%s", n ? n->name : "", n ? ": " : "", text);
 		}
 	} else {
 		lease_bind_failed(c, d, t, a->owner, node, text);
@@ -407,8 +423,8 @@ static void array_child_ended(struct job *parent, const struct job *child)
 			parent->end_cause = i;
 	parent->exit_code = child->exit_code;
 	parent->exit_signal = child->exit_signal;
-	(void)snprintf(parent->end_text, sizeof parent->end_text, "%" PRIu64 "_%u: %.96s", parent->id, child->array_index,
-		       child->end_text[0] ? child->end_text : job_state_name(child->state));
+	end_text(parent, "%" PRIu64 "_%u: %s", parent->id, child->array_index,
+		 child->end_text[0] ? child->end_text : job_state_name(child->state));
 }
 
 /* One of its children that had ended is to run again: what the others ended as is what counts, as far as they are
@@ -712,6 +728,39 @@ static int group_installed(const struct core *c, struct decision *d, const struc
 	return err_reason(err, REASON_SHAPE);
 }
 
+/* A node has joined that has the cores and memory asked for of each; as long as none of the flavor has, all is
+ * possible. ERR_NEVER else. O(nodes). */
+static int node_installed(const struct core *c, const struct place_ask *ask, struct err *err)
+{
+	const struct flavor *f = flavor_of(c, ask->flavor);
+	uint32_t cpus = f->unit == UNIT_DEVICE ? ask->cpus : 0, cpus_most = 0, memory_most = 0;
+	bool known = false, suits = false;
+
+	if (!cpus && !ask->memory_mib)
+		return 0;
+	EACH(c, nodes, node_s, n) {
+		bool of = f->unit == UNIT_CORE && node_is_cpu(n);
+
+		for (uint32_t i = 0; i < n->seats_n; i++)
+			of |= n->seat[i].flavor == ask->flavor;
+		if (!of || !n->r.cores_n)
+			continue;
+		known = true;
+		suits |= n->cores_usable_n >= cpus && node_memory_mib(&n->r) >= ask->memory_mib;
+		cpus_most = n->cores_usable_n > cpus_most ? n->cores_usable_n : cpus_most;
+		memory_most = node_memory_mib(&n->r) > memory_most ? node_memory_mib(&n->r) : memory_most;
+	}
+	if (!known || suits)
+		return 0;
+	if (cpus > cpus_most)
+		err_set(err, ERR_NEVER, "no node of %s has the cores asked for of each: the most is %u", f->name, cpus_most);
+	else
+		err_set(err, ERR_NEVER, "no node of %s has %u MiB of memory%s: the most is %u", f->name, ask->memory_mib,
+			cpus ? " beside the cores" : "", memory_most);
+	err_hint(err, "up to %u cores and %u MiB of a node", cpus_most, memory_most);
+	return err_reason(err, REASON_SHAPE);
+}
+
 int shape_installed(const struct core *c, struct decision *d, const struct place_ask *want, struct err *err)
 {
 	struct place_ask ask = *want;
@@ -721,7 +770,10 @@ int shape_installed(const struct core *c, struct decision *d, const struct place
 	int64_t committed = ask.shape == SHAPE_NODE ? (int64_t)f->committed_nodes :
 						      (int64_t)f->committed_nodes * f->devices_per_node +
 							      f->committed_units;
+	int rc = node_installed(c, want, err);
 
+	if (rc)
+		return rc;
 	/* nodes that are promised but have not joined yet may still bring it */
 	if (ask.units <= committed && (f->unit == UNIT_CORE || ask.shape == SHAPE_NODE ||
 				       (ask.chunk <= f->devices_per_node && !ask.requires_n)))
@@ -734,7 +786,7 @@ int shape_installed(const struct core *c, struct decision *d, const struct place
 		return 0;
 	if (ask.requires_n) {
 		err_set(err, ERR_NEVER, "no node of %s carries all that is required", f->name);
-		err_hint(err, "sluisctl node list --wide shows the labels");
+		err_hint(err, "sluisctl node show NODE shows the labels");
 		return err_reason(err, REASON_NO_ATTESTED);
 	}
 	err_set(err, ERR_NEVER, "%u %s of %s is more than is installed", ask.units,
@@ -812,6 +864,9 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 			 s->loan == LOAN_NEVER && all >= s->units ? all : cover > all ? cover : all);
 		if (s->shape == SHAPE_GPU && nodes > 0) /* each shape has a quota of its own */
 			err_hint(err, "its quota is of whole nodes, up to %" PRId64 ": --nodes N, or devices of one node", nodes);
+		quota_most(c, s->project, s->flavor, SHAPE_GPU, &cover, &all);
+		if (s->shape == SHAPE_NODE && cover > 0)
+			err_hint(err, "its quota is of single devices, up to %" PRId64 ": --gpus N", cover);
 		return err_reason(err, REASON_OVER_LIMIT);
 	}
 	hold = job_hold(c, s, s->loan == LOAN_ONLY ? CLASS_LOAN : CLASS_GUARANTEED);
@@ -1052,8 +1107,10 @@ int decide_job(const struct core *c, int64_t t, const struct command *cmd, struc
 	d->result.id = id;
 	switch ((enum command_type)cmd->type) {
 	case CMD_JOB_CANCEL:
-		if (job_terminal(j->state))
-			return 0; /* cancelling what has ended is no error, as in Slurm */
+		if (job_terminal(j->state)) { /* cancelling what has ended is no error, as in Slurm; the answer says it */
+			d->result.state = j->state;
+			return 0;
+		}
 		return decide_cancel(c, t, cmd, d);
 	case CMD_JOB_HOLD:
 		if (j->state != JOB_PENDING)

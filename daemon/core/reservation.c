@@ -1177,7 +1177,7 @@ static int decide_create(const struct core *c, int64_t t, const struct command *
 		return rc;
 	if (!s->maint && !draft.members_n) {
 		err_set(err, ERR_INVAL, "nobody could use it");
-		return err_hint(err, "--project or --user, or --maint: then nobody should");
+		return err_hint(err, "--project or --user, or --flags maint: then nobody should");
 	}
 	rc = affordable(c, d, t, &draft, err);
 	if (rc)

@@ -51,6 +51,24 @@ static void reason_set(struct need *n, int64_t t, int code, uint64_t other)
 	n->reason_job = other;
 }
 
+/* What stands in the way of every job of the project. */
+static int project_gates(const struct core *c, uint32_t project)
+{
+	const struct qnode_s *q = qnode_of(c, project);
+
+	if (c->cluster.safe_mode)
+		return REASON_SAFE_MODE;
+	if (q->r.frozen || q->r.retired)
+		return REASON_FROZEN;
+	return q->r.running_jobs_max && q->running >= q->r.running_jobs_max ? REASON_JOB_LIMIT : 0;
+}
+
+/* Its own limit of children that run, not the project's? */
+static bool array_full(const struct job *j)
+{
+	return j->spec.array_step && j->spec.array_running_max && j->array_live >= j->spec.array_running_max;
+}
+
 void sched_reason_text(const struct core *c, const struct need *n, const struct job *j, char out[TEXT_BYTES])
 {
 	if (n->reason == REASON_WINDOW || reservation_reason(n->reason))
@@ -62,6 +80,9 @@ void sched_reason_text(const struct core *c, const struct need *n, const struct 
 	else if (n->as_loan)
 		(void)snprintf(out, TEXT_BYTES, "%s; as a loan: %u %s", reason_text(n->reason), n->as_loan,
 			       reason_text(n->as_loan));
+	else if (n->reason == REASON_JOB_LIMIT && array_full(j) && !project_gates(c, j->spec.project))
+		(void)snprintf(out, TEXT_BYTES, "%u of its children run, its own limit (%%%u)", j->array_live,
+			       j->spec.array_running_max);
 	else
 		text_set(out, TEXT_BYTES, reason_text(n->reason));
 }
@@ -200,18 +221,6 @@ static int dependency_gate(const struct core *c, const struct job *j, uint64_t *
 	return 0;
 }
 
-/* What stands in the way of every job of the project. */
-static int project_gates(const struct core *c, uint32_t project)
-{
-	const struct qnode_s *q = qnode_of(c, project);
-
-	if (c->cluster.safe_mode)
-		return REASON_SAFE_MODE;
-	if (q->r.frozen || q->r.retired)
-		return REASON_FROZEN;
-	return q->r.running_jobs_max && q->running >= q->r.running_jobs_max ? REASON_JOB_LIMIT : 0;
-}
-
 static int gates(const struct core *c, int64_t t, const struct job *j, uint64_t *ret_job)
 {
 	int of_project = project_gates(c, j->spec.project);
@@ -223,7 +232,7 @@ static int gates(const struct core *c, int64_t t, const struct job *j, uint64_t 
 		return j->spec.begin_ms == j->eligible_ms ? REASON_BEGIN : REASON_BACKOFF;
 	if (of_project)
 		return of_project;
-	if (j->spec.array_step && j->spec.array_running_max && j->array_live >= j->spec.array_running_max)
+	if (array_full(j))
 		return REASON_JOB_LIMIT;
 	if (reservation_gate(c, t, j))
 		return REASON_WINDOW;

@@ -279,6 +279,12 @@ static void node_view_fill(const struct core *c, int64_t t, const struct node_s 
 			if (flavor_of(c, id) && flavor_of(c, id)->unit == UNIT_CORE && !flavor_of(c, id)->retired)
 				TEXT_SET(v->flavor, flavor_of(c, id)->name);
 	holders_text(c, n, v->holders, sizeof v->holders);
+	for (uint32_t i = 0; i < n->units_n; i++) {
+		const struct alloc *a = core_alloc(c, n->units[i].alloc);
+
+		if (a->state == ALLOC_STOPPING && a->stop_cause == END_DRAIN && a->stop_at_ms > v->drained_by_ms)
+			v->drained_by_ms = a->stop_at_ms;
+	}
 	if (r->twin_boot[0] && t - r->twin_ms < MS_PER_DAY)
 		(void)snprintf(v->note, sizeof v->note, "another machine has its key: boot %s", r->twin_boot);
 	else if (memcmp(r->digest_pending, none, 32) != 0)

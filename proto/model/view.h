@@ -154,6 +154,7 @@ struct node_view {
 	int64_t heard_ago_ms;
 	char holders[TEXT_BYTES];
 	char note[TEXT_BYTES];
+	int64_t drained_by_ms; /* the jobs that its drain stops have until then; 0: none is there */
 };
 struct view_nodes { uint64_t seq; int64_t t_ms; uint32_t items_n; struct node_view *items; };
 

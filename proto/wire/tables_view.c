@@ -89,7 +89,7 @@ SCHEMA(view_leases);
 FIELDS(node_view) = {
 	SUB(1, node, node), F(2, state), F(3, flavor), F(4, devices), F(5, used), F(6, free),
 	F(7, out), F(8, cores), F(9, cores_used), F(10, heard_ago_ms), F(11, holders),
-	F(12, note),
+	F(12, note), F(13, drained_by_ms),
 };
 #undef T
 SCHEMA(node_view);

@@ -410,6 +410,15 @@ static void a_quota_of_nodes_says_so(void **state)
 	cmd.job_submit.spec.units = 9;
 	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
 	assert_non_null(strstr(w->err.hint, "or devices of one node"));
+	/* nor the other way round */
+	cmd.job_submit.spec.shape = SHAPE_NODE;
+	cmd.job_submit.spec.units = 2;
+	cw_quota(w, CW_LUNG, 0, SHAPE_NODE, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 8, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
+	assert_non_null(strstr(w->err.hint, "its quota is of single devices, up to 8: --gpus N"));
 }
 
 int main(void)

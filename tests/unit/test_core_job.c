@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "proto/base/ensure.h"
+#include "daemon/core/state.h"
 #include "tests/lib/core_world.h"
 
 #define HOUR MS_PER_HOUR
@@ -135,6 +136,10 @@ static void the_end_says_what_the_agent_says(void **state)
 	strcpy(row.text, "the shim of task 0 is gone, its exit status is not known");
 	assert_string_equal(ended_by(*state, row)->end_text,
 			    "ended on n1: the shim of task 0 is gone, its exit status is not known");
+	memset(row.text, 'x', sizeof row.text - 1); /* what does not fit is cut and marked so */
+	assert_string_equal(ended_by(*state, row)->end_text,
+			    "ended on n1: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+			    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...");
 }
 
 static void the_time_limit_gives_notice_and_then_ends(void **state)
@@ -1241,8 +1246,14 @@ static void an_array_respects_its_running_limit(void **state)
 		for (uint32_t k = 0; k < 6; k++)
 			live += child(w, id, k) && !job_terminal(cw_job_state(w, child(w, id, k)));
 		assert_true(live <= 2);
-		if (i < 4)
+		if (i < 4) {
+			char text[TEXT_BYTES];
+			const struct job_s *j = job_of(w->core, id);
+
 			assert_int_equal(cw_reason(w, id), REASON_JOB_LIMIT);
+			sched_reason_text(w->core, j->line->need, core_job(w->core, id), text);
+			assert_string_equal(text, "2 of its children run, its own limit (%2)");
+		}
 		cw_exit(w, child(w, id, i), 0);
 	}
 	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
@@ -1262,6 +1273,22 @@ static void cancelling_an_array_cancels_all_of_it(void **state)
 	for (uint32_t i = 0; i < 3; i++)
 		assert_int_equal(cw_job_state(w, child(w, id, i)), JOB_CANCELLED);
 	assert_int_equal(cw_allocs(w), 0);
+}
+
+/* It is no error, and the answer does not claim that it was cancelled. */
+static void cancelling_what_has_ended_says_so(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t id = cw_submit(w, w->alice, "lung", 1, HOUR);
+
+	cw_settle(w);
+	cw_exit(w, id, 0);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, id), 0);
+	assert_int_equal(w->d.result.state, JOB_COMPLETED);
+	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
+	id = cw_submit(w, w->alice, "lung", 1, HOUR);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, id), 0);
+	assert_false(job_terminal(w->d.result.state));
 }
 
 /* A child that has ended is run again: its array counts it once more, and ends once more. */
@@ -1464,6 +1491,13 @@ static void refusals_name_their_reason(void **state)
 	REFUSED(s->loan = LOAN_ONLY + 1, ERR_INVAL, 0);
 	REFUSED(s->mode = JOB_COMMAND + 1, ERR_INVAL, 0);
 	REFUSED((s->requires = &us, s->requires_n = 1), ERR_NEVER, REASON_NO_ATTESTED);
+	assert_non_null(strstr(w->err.hint, "sluisctl node show"));
+	/* no node has so much: devices enough make no difference */
+	REFUSED(s->memory_mib = 1024 * 1024 + 1, ERR_NEVER, REASON_SHAPE);
+	assert_non_null(strstr(w->err.msg, "the most is 1048576"));
+	REFUSED(s->cpus_per_task = CW_CORES + 1, ERR_NEVER, REASON_SHAPE);
+	assert_non_null(strstr(w->err.hint, "up to 64 cores and 1048576 MiB"));
+	REFUSED((s->tasks_per_node = 2, s->cpus_per_task = CW_CORES / 2 + 1), ERR_NEVER, REASON_SHAPE);
 	REFUSED((s->array_step = 1, s->array_first = 2, s->array_last = 1), ERR_RANGE, 0);
 	/* numbers from outside that would overflow a sum of instants */
 	REFUSED(s->time_limit_ms = INT64_MAX, ERR_RANGE, 0);
@@ -1787,6 +1821,7 @@ int main(void)
 		STORY(an_array_respects_its_running_limit),
 		STORY(cancelling_an_array_cancels_all_of_it),
 		STORY(a_finished_child_can_be_requeued),
+		STORY(cancelling_what_has_ended_says_so),
 		STORY(an_array_fails_if_a_child_failed),
 		STORY(an_array_with_a_cancelled_child_did_not_complete),
 		STORY(an_array_counts_once_against_the_running_limit),

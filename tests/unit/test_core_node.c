@@ -472,6 +472,23 @@ static void cordon_keeps_new_work_away_until_lifted(void **state)
 	assert_int_equal(cw_do(w, &cmd), ERR_NOTFOUND);
 }
 
+/* Until when the jobs of a node have that its drain stops, as it is shown. */
+static int64_t drained_by(const struct core_world *w, uint32_t node)
+{
+	struct query q = {.type = QUERY_NODES};
+	struct arena arena = {0};
+	struct view_nodes v = {0};
+	struct err err = {0};
+	int64_t by;
+
+	(void)snprintf(q.name, sizeof q.name, "n%u", node);
+	assert_int_equal(core_view(w->core, w->t, w->operator.principal, &q, &v, &arena, &err), 0);
+	assert_int_equal(v.items_n, 1);
+	by = v.items[0].drained_by_ms;
+	arena_done(&arena);
+	return by;
+}
+
 static void drain_stops_what_is_left_at_its_deadline(void **state)
 {
 	struct core_world *w = *state;
@@ -490,6 +507,7 @@ static void drain_stops_what_is_left_at_its_deadline(void **state)
 	assert_int_equal(cw_job_state(w, job), JOB_STOPPING);
 	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->stop_cause, END_DRAIN);
 	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->stop_at_ms, w->t + 10 * MIN);
+	assert_int_equal(drained_by(w, node), w->t + 10 * MIN);
 	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, lease)->state, ALLOC_ACTIVE); /* firm: moved by its holder */
 	for (uint32_t i = 1; i <= w->nodes_n; i++)
 		w->node[i].manner = CW_OBEY;
@@ -497,6 +515,7 @@ static void drain_stops_what_is_left_at_its_deadline(void **state)
 	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
 	assert_int_equal(core_job(w->core, job)->attempt, 2);
 	assert_int_not_equal(node_of_job(w, job), node);
+	assert_int_equal(drained_by(w, node), 0);
 	assert_int_equal(core_job(w->core, job)->recalls, 0); /* no cool-down: it was not recalled */
 	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, node, ""), 0);
 	assert_int_equal(core_node(w->core, w->node[node].id)->admin, NODE_ENABLED);

@@ -1438,6 +1438,7 @@ static void bad_orders_say_what_is_wrong(void **state)
 	o.cmd.reservation_create.spec.units = 0;
 	o.cmd.reservation_create.spec.maint = false;
 	assert_int_equal(cw_do(w, &o.cmd), ERR_INVAL); /* for nobody */
+	assert_non_null(strstr(w->err.hint, "--flags maint"));
 	with_project(&o, "lungs");
 	assert_int_equal(cw_do(w, &o.cmd), ERR_NOTFOUND);
 	(void)snprintf(o.member[0].s, TEXT_BYTES, "user:nobody");

@@ -119,7 +119,7 @@ static void fill_rest(void)
 					       .address = "10.2.0.6", .boot_id = "b00t"},
 				      .state = "ready", .flavor = "h100-80g", .devices = 8, .used = 8, .cores = 96,
 				      .cores_used = 96, .heard_ago_ms = 2300, .holders = "job-1038",
-				      .note = "recall of 8, due 14:08"};
+				      .note = "recall of 8, due 14:08", .drained_by_ms = NOW + 10 * MIN};
 	reasons[0] = (struct reason_view){.code = REASON_LEAF_FULL, .text = "energy is at 16 of 16",
 					  .since_ms = NOW - 52 * MIN, .elapsed_ms = 52 * MIN, .blocking = true};
 	reasons[1] = (struct reason_view){.code = REASON_BEHIND, .text = "others are before it", .elapsed_ms = 6 * MIN};
@@ -278,6 +278,16 @@ static void test_a_child_that_waits(void **state)
 	run_close(&r);
 	assert_int_not_equal(run_line(&r, "explain 1043_64"), 0);
 	assert_non_null(strstr(r.errs, "there is no job 1043_64"));
+	run_close(&r);
+}
+
+static void test_a_drain_shows_its_deadline(void **state)
+{
+	struct run r;
+
+	(void)state;
+	assert_int_equal(run_line(&r, "node show n006"), 0);
+	assert_non_null(strstr(r.out, "  deadline  its jobs have until "));
 	run_close(&r);
 }
 
@@ -646,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_status_screen),
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
+		cmocka_unit_test(test_a_drain_shows_its_deadline),
 		cmocka_unit_test(test_explain_screen),
 		cmocka_unit_test(test_lease_screens),
 		cmocka_unit_test(test_an_extension_tells_the_end_there_is),
