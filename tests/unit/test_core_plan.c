@@ -363,11 +363,19 @@ static uint64_t busy(struct core_world *w, uint32_t units, int64_t limit_ms)
 	return w->core->cluster.next_job - 1;
 }
 
+static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
+{
+	w->core->scratch->ordered_ms = 0; /* ask anew */
+	sched_order(w->core, w->t);
+	*ret_p90 = job_of(w->core, job)->p90_ms;
+	return job_of(w->core, job)->p50_ms;
+}
+
 static void small_jobs_slip_in_only_where_they_do_no_harm(void **state)
 {
 	struct core_world *w = *state;
 	uint64_t first = busy(w, 6, HOUR), big = busy(w, 8, HOUR), small, longer;
-	int64_t promised;
+	int64_t promised, p90;
 
 	assert_int_equal(cw_job_state(w, first), JOB_RUNNING);
 	promised = core_job(w->core, big)->promised_ms;
@@ -375,6 +383,7 @@ static void small_jobs_slip_in_only_where_they_do_no_harm(void **state)
 	longer = busy(w, 2, 3 * HOUR); /* would hold 2 of the 8 by then */
 	assert_int_equal(cw_job_state(w, longer), JOB_PENDING);
 	assert_int_equal(cw_reason(w, longer), REASON_WOULD_DELAY);
+	assert_int_equal(estimated(w, longer, &p90), 0); /* two are free, but not for it: not "now" */
 	small = busy(w, 2, HOUR / 2);
 	assert_int_equal(cw_job_state(w, small), JOB_RUNNING);
 	assert_int_equal(core_job(w->core, big)->promised_ms, promised);
@@ -766,14 +775,6 @@ static void a_lease_that_ends_is_counted_on(void **state)
 	assert_int_equal(w->core->scratch->promises_broken, 0);
 }
 
-static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
-{
-	w->core->scratch->ordered_ms = 0; /* ask anew */
-	sched_order(w->core, w->t);
-	*ret_p90 = job_of(w->core, job)->p90_ms;
-	return job_of(w->core, job)->p50_ms;
-}
-
 static void a_waiting_job_knows_when_it_is_likely_to_start(void **state)
 {
 	struct core_world *w = *state;
@@ -850,14 +851,26 @@ static void at_the_borrowing_limit_the_start_is_when_its_own_gives_back(void **s
 	arena_done(&arena);
 }
 
-/* What does not go by itself has no instant. */
+/* What does not go by itself has no instant, though the devices will be free: a notice too long for a loan. */
 static void a_notice_too_long_for_a_loan_has_no_start(void **state)
 {
 	struct core_world *w = *state;
-	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 12, HOUR);
+	struct command cmd = cw_submit_cmd(w, w->bob, "heart", 16, 2 * HOUR);
 	uint64_t id;
 	int64_t p90;
 
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 4, "out"), 0);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 12, HOUR);
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w); /* a plain one waits for devices, and they come */
+	assert_true(estimated(w, id, &p90) > w->t + MIN);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, id), 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 12, HOUR);
 	cmd.job_submit.spec.loan = LOAN_OK;
 	cmd.job_submit.spec.notice_ms = 15 * MIN;
 	assert_int_equal(cw_do(w, &cmd), 0);
@@ -868,16 +881,33 @@ static void a_notice_too_long_for_a_loan_has_no_start(void **state)
 	assert_int_equal(p90, 0);
 }
 
+/* Nor do nodes that are out come back at an instant, not at that of a place in the plan from before either. */
 static void nodes_that_are_out_tell_no_start(void **state)
 {
 	struct core_world *w = *state;
-	uint64_t id;
+	struct require leaf = {"leaf", "leaf1"}; /* n1 and n2 */
+	struct command cmd;
+	uint64_t id, first;
 	int64_t p90;
 
-	for (uint32_t n = 1; n <= 4; n++)
+	for (uint32_t n = 2; n <= 4; n++)
 		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "out"), 0);
-	id = busy(w, 2, HOUR);
+	first = busy(w, 8, 2 * HOUR);
+	cmd = cw_submit_cmd(w, w->bob, "heart", 1, HOUR);
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	cmd.job_submit.spec.requires = &leaf;
+	cmd.job_submit.spec.requires_n = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_true(core_job(w->core, id)->reserved_ms > w->t + HOUR);
+	assert_true(estimated(w, id, &p90) > w->t);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 3, ""), 0);
+	assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 1, "out"), 0);
+	cw_exit(w, first, 0);
+	cw_settle(w);
 	assert_int_equal(cw_reason(w, id), REASON_NODES_OUT);
+	assert_true(core_job(w->core, id)->reserved_ms > w->t + HOUR);
 	assert_int_equal(estimated(w, id, &p90), 0);
 	assert_int_equal(p90, 0);
 }
