@@ -110,6 +110,7 @@ struct fault_line { char key[16]; char text[LINE_BYTES]; };
 struct ctl {
 	FILE *out, *errs;
 	const struct ctl_command *cmd; /* the one that runs, or NULL */
+	const char *about; /* its first argument: the job, lease ... that it is about, or NULL */
 	bool tty;     /* out is a terminal */
 	bool errtty;  /* errs is one, so progress may be shown */
 	bool ascii;   /* no Unicode */
@@ -159,6 +160,7 @@ struct ctl {
 	char tries[TRY_LINES_MAX][LINE_BYTES];
 	size_t tries_n;
 
+	uint64_t seq; /* of the job that job_look() found */
 	struct arena arena; /* lives as long as the run */
 };
 
@@ -265,6 +267,7 @@ const char *text_time(struct ctl *c, int64_t ms);
 const char *text_date(struct ctl *c, int64_t ms);
 const char *text_gpuh(struct ctl *c, int64_t rums);  /* 1,412.0 */
 const char *text_size(struct ctl *c, uint8_t shape, uint32_t units, uint16_t per_node, const char *flavor);
+const char *text_nodes(struct ctl *c, const char *nodes); /* "h1,h1,h2" as h1*2,h2 */
 const char *text_path_last(const char *path); /* last part of a/b/c */
 const char *text_plural(uint64_t n, const char *one, const char *many);
 const char *text_hex(struct ctl *c, const uint8_t *p, size_t n);

@@ -157,7 +157,8 @@ int status_print(struct ctl *c)
 		return r;
 	if (c->json)
 		return json_item(c, "status", v.seq, json_of(&schema_view_status, &v));
-	print_status(c, &v, NULL);
+	if (!c->quiet)
+		print_status(c, &v, NULL);
 	return 0;
 }
 
@@ -311,6 +312,32 @@ int cmd_claim_list(struct ctl *c, const struct call *call)
 	return r;
 }
 
+/* A name that is no node and no label of one would lose nothing: better said than answered. */
+static int deficit_named(struct ctl *c, const char *name)
+{
+	struct query q = {.type = QUERY_NODES};
+	struct view_nodes v = {0};
+	const char *eq = strchr(name, '=');
+	struct err err = {0};
+	int r = name[0] ? ask(c, &q, &v, "read the nodes") : 0;
+
+	if (r || !name[0])
+		return r;
+	for (uint32_t i = 0; i < v.items_n; i++) {
+		const struct node *n = &v.items[i].node;
+
+		if (!strcmp(n->name, name))
+			return 0;
+		for (uint32_t k = 0; eq && k < n->labels_n; k++)
+			if (strlen(n->labels[k].key) == (size_t)(eq - name) && !strncmp(n->labels[k].key, name, (size_t)(eq - name)) &&
+			    !strcmp(n->labels[k].value, eq + 1))
+				return 0;
+	}
+	(void)err_set(&err, ERR_NOTFOUND, eq ? "no node has the label '%.60s'" : "there is no node '%.60s'", name);
+	(void)err_hint(&err, "sluisctl node list; a label is KEY=VALUE: sluisctl node show NODE");
+	return fault(c, &err, "cannot preview the deficit");
+}
+
 int cmd_deficit(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {{"step", "STEP", 0}, {"who", "WHO", 0}, {"effect", "EFFECT", COL_SHRINK}};
@@ -321,7 +348,9 @@ int cmd_deficit(struct ctl *c, const struct call *call)
 
 	if (OPT_COPY(c, "--if-lost", call_get(call, "if-lost"), q.name))
 		return EXIT_USAGE;
-	r = ask(c, &q, &v, "preview the deficit");
+	r = deficit_named(c, q.name);
+	if (!r)
+		r = ask(c, &q, &v, "preview the deficit");
 	if (r)
 		return r;
 	if (c->json)
@@ -335,7 +364,7 @@ int cmd_deficit(struct ctl *c, const struct call *call)
 	}
 	r = table_print(t);
 	if (!r && !v.items_n && !c->plain)
-		fprintf(c->out, "%s\n", q.name[0] ? "nobody would lack anything (is there such a node or label?)"
+		fprintf(c->out, "%s\n", q.name[0] ? "nobody would lack anything"
 						  : "nothing is missing: live devices cover what is promised");
 	return r;
 }

@@ -128,6 +128,7 @@ int job_look(struct ctl *c, const char *text, struct job_view *ret, struct job_n
 	if (!row)
 		return no_row(c, v.items, v.items_n, name, text);
 	*ret = *row;
+	c->seq = v.seq;
 	name->id = row->job.id;
 	return 0;
 }
@@ -290,7 +291,7 @@ static void queue_foot(struct ctl *c, const struct view_jobs *v)
 	if (waiting_gpus)
 		fprintf(c->out, " (%" PRId64 " gpu)", waiting_gpus);
 	if (first)
-		fprintf(c->out, ".   why, and what would change it: sluisctl explain %" PRIu64, first);
+		fprintf(c->out, "\n  next    why the first one waits, and what would change it: sluisctl explain %" PRIu64, first);
 	fputc('\n', c->out);
 }
 
@@ -443,7 +444,8 @@ static void job_print(struct ctl *c, const struct job_view *v)
 					  text_time(c, j->submit_ms), j->attempt, j->infra_retries, j->user_retries,
 					  j->recalls));
 	if (j->start_ms)
-		print_line(c, "started", text_f(c, "%s on %s", text_time(c, j->start_ms), v->nodes[0] ? v->nodes : "-"));
+		print_line(c, "started", text_f(c, "%s%s%s", text_time(c, j->start_ms), v->nodes[0] ? " on " : "",
+					       text_nodes(c, v->nodes)));
 	if (j->end_ms)
 		print_line(c, "ended", text_f(c, "%s, cause %s, exit %d%s", text_time(c, j->end_ms),
 					      end_cause_name(j->end_cause), j->exit_code,
@@ -453,9 +455,13 @@ static void job_print(struct ctl *c, const struct job_view *v)
 						 s->units_max, runs(v) ? s->units + v->extra : 0, runs(v) ? s->units : 0, v->extra));
 	if (waits(v) && v->start_p50_ms)
 		print_line(c, "starts", job_starts(c, v));
-	print_line(c, "tasks", text_f(c, "%s; %u per node, %u per device (0: one per node), %u cpus each",
-				      s->mode == JOB_SCRIPT ? "a script, once on the first node" : "a command, in every task",
-				      s->tasks_per_node, s->tasks_per_unit, s->cpus_per_task));
+	print_line(c, "tasks", text_f(c, "%s; %s%s", s->mode == JOB_SCRIPT ? "a script, once on the first node"
+									   : "a command, in every task",
+				      s->tasks_per_unit	 ? text_f(c, "%u per device", s->tasks_per_unit)
+				      : s->tasks_per_node ? text_f(c, "%u per node", s->tasks_per_node)
+							  : "one per node",
+				      s->cpus_per_task ? text_f(c, ", %u %s each", s->cpus_per_task,
+								text_plural(s->cpus_per_task, "core", "cores")) : ""));
 	print_line(c, "class", text_f(c, "%s, loan %s, notice %s, exempt %s", v->klass, job_loan_name(s->loan),
 				      text_age(c, s->notice_ms), text_age(c, s->exempt_ms)));
 	print_line(c, "reserved", v->reservation);
@@ -484,7 +490,7 @@ int cmd_job_show(struct ctl *c, const struct call *call)
 			json_t *item = json_of(&schema_job_view, &v);
 
 			json_fix_job(item, &v);
-			r = json_item(c, "job", 0, item);
+			r = json_item(c, "job", c->seq, item);
 			if (r)
 				return r;
 			continue;
@@ -592,7 +598,7 @@ static void explain_job(struct ctl *c, const struct view_explain *v)
 			text_gpuh(c, j->job.used_guaranteed_rums), text_gpuh(c, j->job.used_loan_rums),
 			text_gpuh(c, j->job.refunded_rums));
 	} else {
-		fprintf(c->out, "  now     %s; on %s since %s\n", text_safe(c, job_why(c, j)), j->nodes,
+		fprintf(c->out, "  now     %s; on %s since %s\n", text_safe(c, job_why(c, j)), text_nodes(c, j->nodes),
 			text_time(c, j->job.start_ms));
 		if (j->loan && !j->recall_at_ms)
 			fprintf(c->out, "  loan    its lenders may take it back, %s after they ask\n",
@@ -976,6 +982,13 @@ int cmd_logs(struct ctl *c, const struct call *call)
 	r = job_look(c, call->args[0], &v, &name, "read the job");
 	if (r)
 		return r;
+	if (v.job.spec.array_step && !v.job.array) {
+		struct err err = {0};
+
+		(void)err_set(&err, ERR_STATE, "%s is an array: each of its jobs has its own output", call->args[0]);
+		(void)err_hint(&err, "sluisctl logs %" PRIu64 "_%u", v.job.id, v.job.spec.array_first);
+		return fault(c, &err, NULL);
+	}
 	if (waits(&v) && !v.job.attempt && !call_has(call, "follow")) {
 		struct err err = {0};
 
@@ -1012,7 +1025,7 @@ static const char *job_now(struct ctl *c, const struct job_view *v)
 	if (job_terminal(j->state))
 		return text_f(c, "job %s %s, exit %d", job_title(c, v), v->state_long, job_exit_status(v));
 	if (runs(v))
-		return text_f(c, "job %s %s%s%s%s%s", job_title(c, v), v->state_long, v->nodes[0] ? " on " : "", v->nodes,
+		return text_f(c, "job %s %s%s%s%s%s", job_title(c, v), v->state_long, v->nodes[0] ? " on " : "", text_nodes(c, v->nodes),
 			      j->start_ms ? " since " : "", j->start_ms ? text_time(c, j->start_ms) : "");
 	return text_f(c, "job %s %s: %s%s%s", job_title(c, v), v->state_long, job_why(c, v),
 		      v->start_p50_ms ? "; p50 " : "", v->start_p50_ms ? text_time(c, v->start_p50_ms) : "");
@@ -1035,7 +1048,6 @@ static int look_job(struct ctl *c, struct waited *w, int what, uint32_t mask, st
 		(void)err_set(err, ERR_NOTFOUND, "there is no job %" PRIu64, w->id);
 		return err_hint(err, "sluisctl queue --all");
 	}
-	progress(c, "%s", job_now(c, j));
 	if (what == FOR_STATE && (mask & UINT32_C(1) << j->job.state))
 		w->done = true;
 	if ((what == FOR_RUNNING || what == FOR_ACTIVE) && j->job.state == JOB_RUNNING)
@@ -1048,6 +1060,8 @@ static int look_job(struct ctl *c, struct waited *w, int what, uint32_t mask, st
 		w->done = true;
 		w->status = what == FOR_DONE ? job_exit_status(j) : 0;
 	}
+	if (!w->done)
+		progress(c, "%s", job_now(c, j));
 	if (w->done) {
 		progress_end(c);
 		if (!c->quiet && !c->json)
@@ -1079,8 +1093,6 @@ static int look_lease(struct ctl *c, struct waited *w, int what, const char *sta
 	}
 	l = &v.items[0];
 	over = lease_terminal(l->lease.state);
-	progress(c, "lease %" PRIu64 " %s, %u of %u here%s%s", w->id, l->state, l->units_here, l->lease.spec.units,
-		 l->reason ? ": " : "", l->reason_text);
 	if (what == FOR_STATE)
 		w->done = !strcmp(l->state, state);
 	else if (what == FOR_DONE)
@@ -1091,6 +1103,9 @@ static int look_lease(struct ctl *c, struct waited *w, int what, const char *sta
 		(void)err_set(err, ERR_STATE, "lease %" PRIu64 " is %s: %s", w->id, l->state, l->lease.end_reason);
 		return err_hint(err, "sluisctl lease request --like %" PRIu64, w->id);
 	}
+	if (!w->done)
+		progress(c, "lease %" PRIu64 " %s, %u of %u here%s%s", w->id, l->state, l->units_here, l->lease.spec.units,
+			 l->reason ? ": " : "", l->reason_text);
 	if (w->done) {
 		progress_end(c);
 		if (!c->quiet && !c->json)

@@ -220,6 +220,9 @@ void lease_print(struct ctl *c, const struct lease_view *v, uint64_t seq, int64_
 	if (l->state == LEASE_OFFERED)
 		fprintf(c->out, "  next      sluisctl lease accept %" PRIu64 " (the offer stands until %s)\n", l->id,
 			text_time(c, l->offer_until_ms));
+	else if (l->state == LEASE_REQUESTED)
+		fprintf(c->out, "  next      it waits until its devices are there: sluisctl wait lease-%" PRIu64 " --for %s\n", l->id,
+			l->spec.auto_accept ? "active" : "offered");
 	else if (lease_terminal(l->state))
 		fprintf(c->out, "  next      sluisctl lease request --like %" PRIu64 "\n", l->id);
 	else
@@ -441,6 +444,19 @@ static int wait_active(struct ctl *c, uint64_t id, const char *limit)
 	return 0;
 }
 
+/* What a request waits for, as submit says it of a job; an addition, so failing is no failure. */
+static void say_what_it_waits_for(struct ctl *c, uint64_t id)
+{
+	struct query q = {.type = QUERY_LEASES, .id = id, .all = true};
+	struct view_leases v = {0};
+	struct err err = {0};
+
+	if (c->json || c->quiet || c->plain || ask_err(c, &q, &v, c->timeout_ms, &err) || !v.items_n)
+		return;
+	if (v.items[0].reason)
+		fprintf(c->out, "  waits   %u %s\n", v.items[0].reason, text_safe(c, v.items[0].reason_text));
+}
+
 int cmd_lease_request(struct ctl *c, const struct call *call)
 {
 	CLEANUP(buf_done) struct buf payload = BUF_INIT;
@@ -464,6 +480,7 @@ int cmd_lease_request(struct ctl *c, const struct call *call)
 	fflush(c->out);
 	if (call_has(call, "wait"))
 		return wait_active(c, reply.result.id, call_get(call, "wait"));
+	say_what_it_waits_for(c, reply.result.id);
 	next_line(c, "%s %" PRIu64, body.spec.auto_accept ? "sluisctl lease keep" : "when it is offered: sluisctl lease accept",
 		  reply.result.id);
 	return 0;

@@ -169,8 +169,19 @@ static void default_try(struct ctl *c, const struct err *err)
 		else
 			try_next(c, "sluisctl help");
 		break;
+	case ERR_EXISTS:
+		if (c->cmd && command_find(c->cmd->noun, "list"))
+			try_next(c, "another name; those there are: sluisctl %s list", c->cmd->noun);
+		else
+			try_next(c, "another name");
+		break;
 	case ERR_STATE:
-	case ERR_CONFLICT: try_next(c, "look at it first: sluisctl status"); break;
+	case ERR_CONFLICT:
+		if (c->cmd && c->about && command_find(c->cmd->noun, "show"))
+			try_next(c, "look at it first: sluisctl %s show %s", c->cmd->noun, c->about);
+		else
+			try_next(c, "look at it first: sluisctl status");
+		break;
 	case ERR_INTERRUPTED: try_next(c, "the same command again"); break;
 	default:
 		if (err->reason)

@@ -8,7 +8,7 @@
 
 static const struct { int status; const char *text; } exit_texts[] = {
 	{EXIT_DONE, "done; the state asked for is reached"},
-	{EXIT_OTHER, "other failure; diff --exit-code: something would change; verify: not intact"},
+	{EXIT_OTHER, "other failure; diff --exit-code: something changes; verify: not intact"},
 	{EXIT_USAGE, "usage: unknown flag, bad value, bad line of a script or file"},
 	{EXIT_REFUSED, "refused: authority, policy, budget (reasons 2xx, 4xx)"},
 	{EXIT_NOTFOUND, "not found"},
@@ -22,37 +22,63 @@ static const struct { int status; const char *text; } exit_texts[] = {
 	{EXIT_INTERRUPTED, "interrupted"},
 };
 
+enum { HELP_COLUMNS = 80 };
+
+/* `left` padded to `indent` columns, then `text`, its further lines indented as far. */
+static void print_wrapped(FILE *f, const char *left, size_t indent, const char *text)
+{
+	size_t len_left = strlen(left), at = len_left < indent || !len_left ? indent : len_left + 1;
+
+	fprintf(f, "%-*s%s", (int)indent, left, at > indent ? " " : "");
+	for (const char *p = text; *p; p += strspn(p, " ")) {
+		size_t len = strcspn(p, " ");
+
+		if (p > text && at + 1 + len > HELP_COLUMNS) {
+			fprintf(f, "\n%*s", (int)indent, "");
+			at = indent;
+		} else if (p > text) {
+			fputc(' ', f);
+			at++;
+		}
+		fprintf(f, "%.*s", (int)len, p);
+		at += len;
+		p += len;
+	}
+	fputc('\n', f);
+}
+
 static void print_opt(FILE *f, const struct opt *o)
 {
 	char left[64];
 
-	snprintf(left, sizeof left, "%s%c%s--%s%s%s", o->key ? "-" : " ", o->key ? o->key : ' ', o->key ? ", " : "  ",
+	snprintf(left, sizeof left, "  %s%c%s--%s%s%s", o->key ? "-" : " ", o->key ? o->key : ' ', o->key ? ", " : "  ",
 		 o->name, o->value && strncmp(o->value, "[=", 2) != 0 ? " " : "", o->value ? o->value : "");
-	fprintf(f, "  %-34s %s\n", left, o->doc);
+	print_wrapped(f, left, 37, o->doc);
 }
 
 static void print_job_options(FILE *f)
 {
-	fputs("\nJob options (also as #SLUIS lines; the first column of sbatch's too, as #SBATCH):\n", f);
+	fputs("\nJob options (also as #SLUIS lines, and those of sbatch as #SBATCH lines):\n", f);
 	for (size_t i = 0; i < job_option_count; i++) {
 		const struct job_option *o = &job_option_table[i];
 		char left[64];
 
 		if (o->verdict != VERDICT_YES)
 			continue;
-		snprintf(left, sizeof left, "%s%c%s--%s%s", o->short_name ? "-" : " ", o->short_name ? o->short_name : ' ',
+		snprintf(left, sizeof left, "  %s%c%s--%s%s", o->short_name ? "-" : " ", o->short_name ? o->short_name : ' ',
 			 o->short_name ? ", " : "  ", o->name,
 			 o->argument == OPTION_NEED ? " VALUE" : o->argument == OPTION_MAY ? "[=VALUE]" : "");
-		fprintf(f, "  %-34s %s\n", left, o->meaning);
+		print_wrapped(f, left, 37, o->meaning);
 	}
 	fputs("\nWhat other #SBATCH options do: sluisctl help sbatch-compat\n", f);
 }
 
 void help_command(FILE *f, const struct ctl_command *cmd)
 {
-	char title[64];
+	char title[64], line[512];
 
-	fprintf(f, "sluisctl %s%s%s - %s\n", command_title(cmd, title), cmd->args[0] ? " " : "", cmd->args, cmd->doc);
+	snprintf(line, sizeof line, "sluisctl %s%s%s - %s", command_title(cmd, title), cmd->args[0] ? " " : "", cmd->args, cmd->doc);
+	print_wrapped(f, "", 0, line);
 	if (cmd->alias)
 		fprintf(f, "the same as: sluisctl %s %s\n", cmd->noun, cmd->verb);
 	if (cmd->opts[0].name)
@@ -66,6 +92,14 @@ void help_command(FILE *f, const struct ctl_command *cmd)
 	fputs("Options of every command: sluisctl help\n", f);
 }
 
+static void print_named(FILE *f, const char *name, const struct ctl_command *cmd)
+{
+	char left[96];
+
+	snprintf(left, sizeof left, "  %s", name);
+	print_wrapped(f, left, 25, cmd->doc);
+}
+
 void help_top(FILE *f)
 {
 	const char *noun = "";
@@ -73,7 +107,7 @@ void help_top(FILE *f)
 	fputs("sluisctl [OPTIONS] COMMAND [OPTIONS] [ARGS...] - ask sluisd\n\neveryday\n", f);
 	for (size_t i = 0; i < command_count; i++)
 		if (command_table[i].alias)
-			fprintf(f, "  %-22s %s\n", command_table[i].alias, command_table[i].doc);
+			print_named(f, command_table[i].alias, &command_table[i]);
 	for (size_t i = 0; i < command_count; i++) {
 		const struct ctl_command *cmd = &command_table[i];
 		char left[64];
@@ -84,19 +118,19 @@ void help_top(FILE *f)
 			fputc('\n', f);
 		noun = cmd->noun;
 		snprintf(left, sizeof left, "%s %s", cmd->noun, cmd->verb);
-		fprintf(f, "  %-22s %s\n", left, cmd->doc);
+		print_named(f, left, cmd);
 	}
 	fputs("\noptions of every command\n", f);
 	for (const struct opt *o = global_opts; o->name; o++)
 		print_opt(f, o);
-	fputs("\nmore: sluisctl help COMMAND | exit-codes | reasons | sbatch-compat | env; sluisctl(1)\n", f);
+	fputs("\nmore: sluisctl help COMMAND | exit-codes | reasons | sbatch-compat | env;\n      sluisctl(1)\n", f);
 }
 
 static void help_exits(FILE *f)
 {
 	for (size_t i = 0; i < ARRAY_LEN(exit_texts); i++)
 		fprintf(f, "%4d  %s\n", exit_texts[i].status, exit_texts[i].text);
-	fputs("wait for one job's end, submit --wait and lease exec end as the job or command did; 128+n for signal n.\n", f);
+	fputs("wait for one job's end, submit --wait and lease exec end as the job or command\ndid; 128+n for signal n.\n", f);
 }
 
 static void help_reasons(FILE *f)
@@ -124,22 +158,24 @@ static void help_sbatch(FILE *f)
 {
 	static const char *const verdicts[] = {[VERDICT_YES] = "yes", [VERDICT_KEPT] = "kept", [VERDICT_NO] = "no"};
 
-	fputs("yes: means the same or the nearest safe thing; kept: recorded, no effect; no: refused\n\n", f);
+	fputs("yes: means the same or the nearest safe thing; kept: recorded, no effect;\nno: refused\n\n", f);
 	for (size_t i = 0; i < job_option_count; i++) {
 		const struct job_option *o = &job_option_table[i];
-		char left[48];
+		char name[64], left[96], text[512];
 
 		if (o->own)
 			continue;
-		snprintf(left, sizeof left, "%s%c%s--%s", o->short_name ? "-" : " ", o->short_name ? o->short_name : ' ',
+		snprintf(name, sizeof name, "%s%c%s--%s", o->short_name ? "-" : " ", o->short_name ? o->short_name : ' ',
 			 o->short_name ? ", " : "  ", o->name);
-		fprintf(f, "  %-28s %-4s  %s%s%s\n", left, verdicts[o->verdict], o->meaning, o->way[0] ? "; " : "", o->way);
+		snprintf(left, sizeof left, "  %-26s %s", name, verdicts[o->verdict]);
+		snprintf(text, sizeof text, "%s%s%s", o->meaning, o->way[0] ? "; " : "", o->way);
+		print_wrapped(f, left, 34, text);
 	}
 }
 
 static void help_env(FILE *f)
 {
-	fputs("SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT\n"
+	fputs("SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT\nSLUIS_TIMEOUT\n"
 	      "      defaults of the options; SLUIS_KEY is a path\n"
 	      "SLUIS_CONFIG\n"
 	      "      another file than ~/.config/sluis/sluisctl.conf\n"
@@ -149,8 +185,9 @@ static void help_env(FILE *f)
 	      "      inside a job: what `job checkpointed` means without a job\n"
 	      "NO_COLOR COLUMNS TERM=dumb LC_ALL TZ\n"
 	      "      as everywhere\n"
-	      "An option beats the environment, that beats ~/.config/sluis/sluisctl.conf, that /etc/sluis/sluisctl.conf;\n"
-	      "without any of them the local door is tried. sluisctl -v cluster info says where each value came from.\n", f);
+	      "An option beats the environment, that beats ~/.config/sluis/sluisctl.conf, that\n"
+	      "/etc/sluis/sluisctl.conf; without any of them the local door is tried.\n"
+	      "sluisctl -v cluster info says where each value came from.\n", f);
 }
 
 static const char *topic_name(const void *ctx, size_t i)
@@ -183,8 +220,10 @@ int cmd_help(struct ctl *c, const struct call *call)
 	}
 	for (size_t i = 0, any = 0; i < command_count; i++) /* a noun: all its verbs */
 		if (call->args_n == 1 && !strcmp(command_table[i].noun, call->args[0])) {
-			fprintf(c->out, "  sluisctl %s %-14s %s\n", command_table[i].noun, command_table[i].verb,
-				command_table[i].doc);
+			char left[64];
+
+			snprintf(left, sizeof left, "  sluisctl %s %s", command_table[i].noun, command_table[i].verb);
+			print_wrapped(c->out, left, 36, command_table[i].doc);
 			any = 1;
 			if (i + 1 == command_count || strcmp(command_table[i + 1].noun, call->args[0]) != 0)
 				return any ? 0 : EXIT_USAGE;

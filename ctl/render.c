@@ -80,6 +80,11 @@ static int column_find(const struct table *t, const char *name, size_t *ret)
 			*ret = i;
 			return 0;
 		}
+	for (size_t i = 0; i < t->cols_n; i++) /* as the header has it */
+		if (!strcasecmp(t->cols[i].title, name)) {
+			*ret = i;
+			return 0;
+		}
 	near = config_nearest(name, t->cols_n, column_name, t);
 	if (near) {
 		try_next(t->c, "%s", near);
@@ -433,7 +438,8 @@ static json_t *envelope(const char *kind, uint64_t seq)
 
 	json_object_set_new(root, "api", json_string("sluis/1"));
 	json_object_set_new(root, "kind", json_string(kind));
-	json_object_set_new(root, "seq", json_u64(seq));
+	if (seq) /* of the state it was read from; what does not come from there has none */
+		json_object_set_new(root, "seq", json_u64(seq));
 	return root;
 }
 

@@ -10,6 +10,7 @@ static int run_once(struct ctl *c, const struct call *call)
 	int status;
 
 	c->cmd = call->cmd;
+	c->about = call->args_n && call->cmd->args_max != ARGS_JOB ? call->args[0] : NULL;
 	status = call->cmd->run(c, call);
 
 	fflush(c->out);

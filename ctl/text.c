@@ -143,6 +143,27 @@ const char *text_gpuh(struct ctl *c, int64_t rums)
 		      (tenths < 0 ? -tenths : tenths) % 10);
 }
 
+const char *text_nodes(struct ctl *c, const char *nodes)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	for (const char *p = nodes; *p;) {
+		size_t len = strcspn(p, ","), n = 0;
+		const char *next = p;
+
+		do { /* equal ones that follow each other */
+			next += len;
+			next += *next == ',';
+			n++;
+		} while (strcspn(next, ",") == len && len && !strncmp(next, p, len));
+		buf_addf(&b, "%s%.*s", b.len ? "," : "", (int)len, p);
+		if (n > 1)
+			buf_addf(&b, "*%zu", n);
+		p = next;
+	}
+	return text_f(c, "%s", buf_cstr(&b));
+}
+
 const char *text_size(struct ctl *c, uint8_t shape, uint32_t units, uint16_t per_node, const char *flavor)
 {
 	if (shape == SHAPE_NODE)

@@ -223,6 +223,10 @@ static int ask_job(struct server *s, struct question *q, const struct query *que
 	if (!p) {
 		const struct job *j = core_job(s->core, query->id);
 
+		if (j && j->spec.array_step) {
+			(void)err_set(err, ERR_STATE, "job %" PRIu64 " is an array: its jobs are asked for one by one", query->id);
+			return err_hint(err, "%" PRIu64 "_%" PRIu32 " is its first one", query->id, j->spec.array_first);
+		}
 		if (j && !j->attempt)
 			return err_set(err, ERR_STATE, "job %" PRIu64 " has not started yet", query->id);
 		return err_set(err, ERR_GONE, "where that attempt of job %" PRIu64 " ran is no longer known", query->id);

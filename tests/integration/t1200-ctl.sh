@@ -150,6 +150,7 @@ says "unknown job" 4 "there is no job 99" "queue --all" ctl explain 99
 says "cancel nothing" 4 "there is no job 99" "queue --all" ctl cancel 99
 says "logs of nothing" 4 "there is no job 99" "queue --all" ctl logs 99
 says "unknown lease" 4 "there is no lease 99" "lease list" ctl lease show 99
+says "deficit of a node that is not there" 4 "there is no node 'n99'" "node list" ctl deficit show --if-lost n99
 says "unknown node" 4 "n99" "node list" ctl node uncordon n99
 is "an empty queue" "$(ctl queue)" "0 jobs: 0 running, 0 waiting"
 is "in JSON" "$(ctl queue --json | json 'o["items"]')" "[]"
@@ -219,11 +220,14 @@ ends"
 	is "when would they start, one after the other" "$("$B/bin/sluis-sim" jobs --snapshot "$T/now.json" --procs 4 --policy fcfs --json | json '"%d %s" % (o["jobs_simulated"], 550 < o["wait_s"]["max"] <= 600)')" "2 True"
 	ok "hold" "$CTL" -q job hold "$waiting"
 	is "held" "$("$CTL" queue "$waiting" --json=code | json 'o["items"][0]["code"]')" PD
-	says "hold what runs" 5 "is not waiting" "try" "$CTL" job hold "$long"
+	says "hold what runs" 5 "is not waiting" "sluisctl job show $long" "$CTL" job hold "$long"
 	ok "release" "$CTL" -q job release "$waiting"
 	ok "update" "$CTL" -q job update "$waiting" --time 5m --name later
 	is "updated" "$("$CTL" job show "$waiting" --json | json 'str(o["item"]["time_limit_ms"])+o["item"]["name"]')" 300000later
 	ok "signal" "$CTL" -q job signal "$long" --signal CONT
+	sweep=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --array 3-4 --hold -- true)
+	says "logs of an array" 5 "is an array" "sluisctl logs ${sweep}_3" "$CTL" logs "$sweep"
+	ok "its end is told once" sh -c '"$0" -q cancel "$1" && "$0" wait "$1" 2>&1 | grep -c "job $1 cancelled" | grep -qx 1' "$CTL" "$sweep"
 	ok "checkpointed" "$CTL" -q job checkpointed "$long" --step 210
 	is "noted" "$("$CTL" job show "$long" --json | json 'o["item"]["checkpoint_step"]')" 210
 	ok "cancel all of mine" "$CTL" -q cancel --me --now
@@ -232,6 +236,7 @@ ends"
 	# ---- leases
 	lease=$(ctl -q lease request --provider chat --flavor h100-80g --gpus 2 --ttl 3s --grace 60s --auto-accept --wait=20s 2>/dev/null)
 	is "lease request --wait" "$lease" 1
+	says "decline what is not on offer" 5 "is not on offer" "sluisctl lease show 1" ctl lease decline 1
 	is "lease show" "$(ctl lease show 1 --json | json 'o["item"]["state"]')" active
 	is "a member's snapshot says that leases lack" "$("$CTL" snapshot "$T/mine.json" 2>&1 >/dev/null)" \
 		"sluisctl: 1 of 1 leases are not yours to see: the snapshot lacks them, an admin's has them"

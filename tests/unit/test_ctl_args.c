@@ -185,19 +185,63 @@ static void test_manual_has_every_command_and_option_in_place(void **state)
 	free(page);
 }
 
+/* Every run of blanks as one: what was wrapped is found again. */
+static char *flat(const char *text)
+{
+	char *out = calloc(1, strlen(text) + 1), *to = out;
+
+	for (const char *p = text; *p; p++)
+		if (!strchr(" \n", *p))
+			*to++ = *p;
+		else if (to > out && to[-1] != ' ')
+			*to++ = ' ';
+	return out;
+}
+
+static void fits_a_terminal(const char *text, const char *what)
+{
+	for (const char *p = text; *p; p += strcspn(p, "\n") + 1)
+		if (strcspn(p, "\n") > 80 && strncmp(p, "  sluisctl ", 11) != 0) /* an example is a line to paste */
+			fail_msg("%s: %.*s", what, (int)strcspn(p, "\n"), p);
+}
+
+static void test_help_fits_a_terminal(void **state)
+{
+	static const char *const lines[] = {"--help", "help exit-codes", "help reasons", "help sbatch-compat", "help env", "help lease"};
+	struct run r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(run_line(&r, lines[i]), 0);
+		fits_a_terminal(r.out, lines[i]);
+		run_close(&r);
+	}
+	for (size_t i = 0; i < command_count; i++) {
+		char line[128], title[64];
+
+		snprintf(line, sizeof line, "%s --help", command_title(&command_table[i], title));
+		assert_int_equal(run_line(&r, line), 0);
+		assert_int_equal(strncmp(r.out, "sluisctl ", 9), 0);
+		fits_a_terminal(r.out, line);
+		run_close(&r);
+	}
+}
+
 static void test_help_names_every_command_and_its_options(void **state)
 {
 	struct run top, r;
+	char *all;
 
 	(void)state;
 	assert_int_equal(run_line(&top, "--help"), 0);
+	all = flat(top.out);
 	for (size_t i = 0; i < command_count; i++) {
 		const struct ctl_command *cmd = &command_table[i];
 		char line[128], title[64];
 
 		snprintf(line, sizeof line, "  %s", command_title(cmd, title));
 		assert_non_null(strstr(top.out, line));
-		assert_non_null(strstr(top.out, cmd->doc));
+		assert_non_null(strstr(all, cmd->doc));
 		snprintf(line, sizeof line, "%s --help", title);
 		assert_int_equal(run_line(&r, line), 0);
 		assert_non_null(strstr(r.out, cmd->example));
@@ -208,6 +252,7 @@ static void test_help_names_every_command_and_its_options(void **state)
 		}
 		run_close(&r);
 	}
+	free(all);
 	run_close(&top);
 }
 
@@ -546,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_every_example_is_a_line_that_parses),
 		cmocka_unit_test(test_manual_has_every_command_and_option_in_place),
 		cmocka_unit_test(test_help_names_every_command_and_its_options),
+		cmocka_unit_test(test_help_fits_a_terminal),
 		cmocka_unit_test(test_help_topics),
 		cmocka_unit_test(test_completion_has_every_word),
 		cmocka_unit_test(test_options_stand_anywhere_and_take_values_in_every_spelling),

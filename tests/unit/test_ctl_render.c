@@ -166,6 +166,7 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 	case QUERY_USAGE:
 		*(struct view_usage *)view = (struct view_usage){.seq = 48213, .items_n = 2, .items = usages};
 		return 0;
+	case QUERY_DEFICIT: *(struct view_deficit *)view = (struct view_deficit){.seq = 48213}; return 0;
 	case QUERY_ENDPOINTS:
 		*(struct view_endpoints *)view = (struct view_endpoints){.seq = 48213, .items_n = 2, .items = replicas};
 		return 0;
@@ -257,7 +258,8 @@ static void test_queue_screen_and_its_order(void **state)
 	      "1038  evil\\x1b[31m   tom   gridopt  8 h100-80g       41m    R loan  -                  may be recalled, notice 2m\n"
 	      "1043  sweep[8-63%8]  tom   gridopt  1 h100-80g x 56  -      PD      15:10:00-18:00:00  501 energy is at 16 of 16\n"
 	      "1044  huge           ann   gridopt  16 h100-80g      -      PD      -                  204 stage pilot opens on 1 Dec\n"
-	      "4 jobs: 2 running (24 gpu), 57 waiting (72 gpu).   why, and what would change it: sluisctl explain 1043\n");
+	      "4 jobs: 2 running (24 gpu), 57 waiting (72 gpu)\n"
+	      "  next    why the first one waits, and what would change it: sluisctl explain 1043\n");
 }
 
 /* A child of an array that has not started is no unknown job: it waits as part of it. */
@@ -394,6 +396,8 @@ static void test_columns_are_chosen_by_name_and_near_misses_told(void **state)
 
 	(void)state;
 	shows("node list --columns node,holders --no-header", "n006  job-1038\n");
+	shows("queue --plain --columns JOB,name,STATE --sort -JOB", "1044\thuge\tPD\n1043\tsweep[8-63%8]\tPD\n1038\tevil\\x1b[31m\tR loan\n"
+								      "1036\tflow\tR\n");
 	assert_int_equal(run_line(&r, "node list --columns node,holder"), EXIT_USAGE);
 	assert_non_null(strstr(r.errs, "there is no column 'holder'"));
 	assert_non_null(strstr(r.errs, "try     holders"));
@@ -529,11 +533,32 @@ static void test_json_fields_are_picked_in_order(void **state)
 	run_close(&r);
 }
 
+static void test_json_has_the_state_it_was_read_from(void **state)
+{
+	json_t *root = json_from("job show 1036 --json");
+
+	(void)state;
+	assert_int_equal(json_integer_value(json_object_get(root, "seq")), 48213);
+	json_decref(root);
+	root = json_from("version --json"); /* read from no state: no number that looks like one */
+	assert_null(json_object_get(root, "seq"));
+	json_decref(root);
+}
+
 static void test_what_is_not_there_is_not_found(void **state)
 {
 	struct run r;
 
 	(void)state;
+	shows("status -q", "");
+	assert_int_equal(run_line(&r, "deficit show --if-lost h9"), EXIT_NOTFOUND);
+	assert_non_null(strstr(r.errs, "there is no node 'h9'"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "deficit show --if-lost leaf=leaf3"), EXIT_NOTFOUND);
+	assert_non_null(strstr(r.errs, "no node has the label 'leaf=leaf3'"));
+	run_close(&r);
+	shows("deficit show --if-lost leaf=leaf2", "nobody would lack anything\n");
+	shows("deficit show --if-lost n006", "nobody would lack anything\n");
 	assert_int_equal(run_line(&r, "lease show 78"), EXIT_NOTFOUND);
 	assert_non_null(strstr(r.errs, "there is no lease 78"));
 	run_close(&r);
@@ -624,6 +649,9 @@ static void test_numbers_times_and_names_as_people_write_them(void **state)
 	assert_string_equal(text_age(&c, -1), "-");
 	assert_string_equal(text_time(&c, NOW + 60000), "14:03:00");
 	assert_string_equal(text_time(&c, T_NEVER), "-");
+	assert_string_equal(text_nodes(&c, "h1,h1,h1,h2,h10,h1"), "h1*3,h2,h10,h1");
+	assert_string_equal(text_nodes(&c, ""), "");
+	assert_string_equal(text_nodes(&c, "h1"), "h1");
 	assert_string_equal(text_date(&c, NOW + 40 * INT64_C(86400000)), "2027-01-03");
 	assert_int_equal(job_name_parse("job-1042", &name, NULL), 0);
 	assert_int_equal(name.id, 1042);
@@ -669,6 +697,7 @@ int main(void)
 		cmocka_unit_test(test_json_keeps_every_bit),
 		cmocka_unit_test(test_json_of_every_schema),
 		cmocka_unit_test(test_json_fields_are_picked_in_order),
+		cmocka_unit_test(test_json_has_the_state_it_was_read_from),
 		cmocka_unit_test(test_what_is_not_there_is_not_found),
 		cmocka_unit_test(test_bar_shares_cells_by_largest_remainder),
 		cmocka_unit_test(test_bar_always_has_as_many_cells_as_it_is_entitled_to),
