@@ -269,8 +269,8 @@ static void told_note(struct sim *s, const struct sim_msg *m)
 		const struct renew_result *r = &m->renewal[i];
 		struct sim_told *told = told_of(s, r->lease);
 
-		if (r->code || m->code)
-			continue;
+		if (r->code || m->code || !r->ttl_ms)
+			continue; /* without a ttl nothing is promised: it is not bound yet */
 		if (!told) {
 			if (s->told_n == s->told_cap) {
 				s->told_cap = s->told_cap ? s->told_cap * 2 : 32;
