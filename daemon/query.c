@@ -166,10 +166,34 @@ static void add_note(struct view_status *v, struct arena *arena, const char *tex
 	v->notes = notes;
 }
 
+/* The state of a restored copy says how its nodes were, not how they are: those that have not been heard are not ready. */
+static void unheard_note(const struct server *s, struct view_status *v, struct arena *arena)
+{
+	uint32_t unheard = 0;
+	char note[160];
+
+	for (uint64_t id = 0; (id = core_next_id(s->core, RECORD_NODE, id)) != 0;) {
+		const struct node *n = core_node(s->core, (uint32_t)id);
+
+		if (n->state != NODE_READY || agents_heard_ago_ms(s, n->id) >= 0)
+			continue;
+		unheard++;
+		v->nodes_ready -= n->admin == NODE_ENABLED;
+		v->nodes_draining -= n->admin == NODE_DRAINING;
+		v->nodes_cordoned -= n->admin == NODE_CORDONED;
+	}
+	if (!unheard)
+		return;
+	(void)snprintf(note, sizeof note, "not heard since sluisd started: %" PRIu32 " of %" PRIu32 " nodes", unheard, v->nodes);
+	add_note(v, arena, note);
+}
+
 static void status_fill(struct server *s, struct view_status *v, struct arena *arena)
 {
 	char note[160];
 
+	if (v->safe_mode)
+		unheard_note(s, v, arena);
 	(void)snprintf(v->version, sizeof v->version, "%s", SLUIS_VERSION);
 	v->up_ms = (loop_now(s->loop).ns - s->started.ns) / NS_PER_MS;
 	v->commit_p99_us = server_commit_p99_us(s);

@@ -672,6 +672,19 @@ def disk_fails():
     equal(d.end(), 0, "and all is well")
 
 
+def unheard(backup):
+    """The copy says of its node that it is ready; in safe mode only what is heard counts."""
+    r = Daemon("unheard")
+    subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], check=True, capture_output=True, timeout=60)
+    r.start()
+    equal([n["state"] for n in r.admin().query("nodes")["items"]].count("ready"), 1, "a copy has a node as ready")
+    status = r.admin().query("status")
+    equal(status["nodes_ready"], 0, "which does not count as ready before it is heard")
+    ok(any(n.startswith("not heard since sluisd started: 1 of ") for n in status["notes"]), "and a note says so",
+       status["notes"])
+    equal(r.end(), 0, "(it ends)")
+
+
 def restored(backup, jobs):
     r, started = Daemon("restored"), time.time()
     p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
@@ -693,6 +706,8 @@ def restored(backup, jobs):
     ok(raised > seen + (1 << 32) - 1, "a node that has obeyed another one obeys this, as it is the latest", (raised, seen))
     second.heartbeat()
     ok(second.until(lambda m: m[0] == "HEARTBEAT_ACK"), "and is listened to")
+    equal(c.query("status")["nodes_ready"], 1, "a node that it has heard is ready")
+    unheard(c.query("backup", name="with-a-node.sluis", timeout_s=30)["text"])
     refused(lambda: Agent(r, keys, incarnation=3).hello(epoch_seen=1 << 62), "ERR_SUPERSEDED", "a number made up is not believed")
     c.command("resume", {})
     ok(not c.query("status")["safe_mode"], "until an admin resumes it")
