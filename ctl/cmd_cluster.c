@@ -46,9 +46,10 @@ static void print_head(struct ctl *c, const struct view_status *v)
 		fprintf(c->out, "  %" PRId64 " %s on %" PRId64 " %s: %" PRId64 " in use, %" PRId64 " free%s, %" PRId64 " out\n",
 			f->installed, text_safe(c, f->name), f->nodes, text_plural((uint64_t)f->nodes, "node", "nodes"),
 			f->used, f->free,
-			f->kept ? text_f(c, " (%" PRId64 " kept for leases that grow)", f->kept) : "", f->out);
+			f->kept ? text_f(c, " (%" PRId64 " kept for leases)", f->kept) : "", f->out);
 	}
-	fprintf(c->out, "  nodes %u/%u ready%s   jobs %u running, %u waiting   leases %u   renewals %s, expiries %s\n",
+	fprintf(c->out, "  nodes %u/%u ready%s   jobs %u running, %u waiting\n"
+		"  leases    %u; %s renewals, %s expired\n",
 		v->nodes_ready, v->nodes, nodes_out_of_use(c, v), v->jobs_running, v->jobs_pending, v->leases_live,
 		text_count(c, (int64_t)v->renewals), text_count(c, (int64_t)v->expiries));
 }

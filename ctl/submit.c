@@ -475,14 +475,6 @@ static void fill_kept(const struct job_options *o, const char *file, struct subm
 		keep(sub, arena, file ? file : "", o->kept.items[i].line, o->kept.items[i].name, o->kept.items[i].value);
 	if (o->partition && (o->flavor || o->gpu_type)) /* they say which device */
 		keep(sub, arena, "", 0, "partition", o->partition);
-	if (o->stage)
-		keep(sub, arena, "", 0, "stage", o->stage);
-	if (set(o->time_min_ms))
-		keep(sub, arena, "", 0, "time-min", NULL);
-	if (set(o->kill_on_invalid_dep))
-		keep(sub, arena, "", 0, "kill-on-invalid-dep", o->kill_on_invalid_dep ? "yes" : "no");
-	if (o->nice)
-		keep(sub, arena, "", 0, "nice", NULL);
 	if (o->topology == TOPO_NVLINK)
 		keep(sub, arena, "", 0, "topology", "nvlink");
 }

@@ -420,15 +420,6 @@ APPLY(dependency)
 	return 0;
 }
 
-APPLY(yesno)
-{
-	UNUSED_HERE;
-	if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
-		return bad(err, ERR_INVAL, "yes or no", "is neither yes nor no");
-	set_i64(o, row, value[0] == 'y');
-	return 0;
-}
-
 /* "0-63:2%8", "5", and lists that are a range in other words ("1,2,3") */
 APPLY(array)
 {
@@ -495,18 +486,6 @@ APPLY(array)
 	o->array.last = last;
 	o->array.step = step;
 	o->array.running_max = running;
-	return 0;
-}
-
-APPLY(nice)
-{
-	int64_t v = 100; /* sbatch's default of --nice alone */
-	bool minus = value && value[0] == '-';
-
-	UNUSED_HERE;
-	if (value && value[0] && units_count(value + minus, 0, 2147483645, &v, NULL))
-		return bad(err, ERR_INVAL, "--nice=100", "is no number");
-	o->nice = minus ? -v : v;
 	return 0;
 }
 
@@ -830,8 +809,8 @@ void job_options_init(struct job_options *o, int64_t now_ms)
 	o->nodes_min = o->nodes_max = o->elastic_min = o->elastic_max = JOB_UNSET;
 	o->ntasks = o->tasks_per_node = o->tasks_per_gpu = JOB_UNSET;
 	o->cpus_per_task = o->cpus_per_gpu = o->mem_mib = o->mem_per_cpu_mib = o->mem_per_gpu_mib = JOB_UNSET;
-	o->time_limit_ms = o->time_min_ms = o->begin_ms = o->deadline_ms = JOB_UNSET;
-	o->kill_on_invalid_dep = o->array.first = o->notice_ms = o->exempt_ms = JOB_UNSET;
+	o->time_limit_ms = o->begin_ms = o->deadline_ms = JOB_UNSET;
+	o->array.first = o->notice_ms = o->exempt_ms = JOB_UNSET;
 	o->retries = o->requeue = JOB_UNSET;
 }
 
@@ -888,8 +867,6 @@ int job_options_check(const struct job_options *o, struct err *err)
 {
 	if (o->gres_gpus != JOB_UNSET && o->gpus_per_node != JOB_UNSET && o->gres_gpus != o->gpus_per_node)
 		return bad(err, ERR_CONFLICT, "one of them", "--gres and --gpus-per-node differ");
-	if (o->time_min_ms != JOB_UNSET && o->time_limit_ms != JOB_UNSET && o->time_min_ms > o->time_limit_ms)
-		return bad(err, ERR_CONFLICT, "--time-min below --time", "--time-min is longer than --time");
 	if (o->begin_ms != JOB_UNSET && o->deadline_ms != JOB_UNSET && o->begin_ms >= o->deadline_ms)
 		return bad(err, ERR_CONFLICT, "--begin before --deadline", "--begin is not before --deadline");
 	if ((o->mem_mib != JOB_UNSET) + (o->mem_per_cpu_mib != JOB_UNSET) + (o->mem_per_gpu_mib != JOB_UNSET) > 1)

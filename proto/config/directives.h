@@ -70,7 +70,7 @@ struct job_options {
 	int64_t now_ms; /* what `now+2h` counts from */
 	const char *cluster; /* own name, for -M; NULL: not known */
 
-	const char *project, *stage, *name, *comment, *partition;
+	const char *project, *name, *comment, *partition;
 	const char *klass; /* urgent, normal, standby, scavenger */
 	const char *flavor, *gpu_type; /* gpu_type: of --gpus=TYPE:N */
 	int64_t gpus, gpus_per_node, gpus_per_task, gres_gpus;
@@ -79,13 +79,11 @@ struct job_options {
 	int64_t mem_mib, mem_per_cpu_mib, mem_per_gpu_mib; /* mem_mib 0: the node's share */
 	bool whole_nodes;
 
-	int64_t time_limit_ms, time_min_ms, begin_ms, deadline_ms;
+	int64_t time_limit_ms, begin_ms, deadline_ms;
 	struct { struct job_dep *items; size_t count; bool any; } deps; /* any: one is enough */
-	int64_t kill_on_invalid_dep; /* 1, 0 or JOB_UNSET */
 	struct { int64_t first, last, step, running_max; } array; /* first JOB_UNSET: none; running_max 0: no limit */
 	bool hold;
 	const char *reservation;
-	int64_t nice; /* may be negative; 0 when not given */
 
 	int loan; /* enum job_loan_wish */
 	int64_t notice_ms, exempt_ms;

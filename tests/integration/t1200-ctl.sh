@@ -308,6 +308,7 @@ is "listed" "$(ctl backup list --plain --columns file)" b1
 ok "verified" "$CTL" -q backup verify "$T/d/backup/b1"
 head -c 5000 "$T/d/backup/b1" >"$T/cut"
 says "a backup cut short" 1 "is not intact" "backup list" "$CTL" backup verify "$T/cut"
+says "a backup is never written over" 5 "exists already" "sluisctl backup list" ctl backup create b1
 says "a backup has a plain name" 2 "no name for a backup" "plain file name" ctl backup create ../b2
 ok "disable eva" ctl -q user disable eva --reason left
 says "refused from the next message on" 3 "" "try" "$CTL" status

@@ -235,8 +235,9 @@ static void test_status_screen(void **state)
 	(void)state;
 	shows("status",
 	      "● ai-factory   healthy   seq 48,213   up 41d   commit p99 1.9 ms   division 13\n"
-	      "  160 h100-80g on 20 nodes: 151 in use, 6 free (4 kept for leases that grow), 3 out\n"
-	      "  nodes 18/21 ready, 2 draining   jobs 4 running, 3 waiting   leases 5   renewals 8,640, expiries 0\n"
+	      "  160 h100-80g on 20 nodes: 151 in use, 6 free (4 kept for leases), 3 out\n"
+	      "  nodes 18/21 ready, 2 draining   jobs 4 running, 3 waiting\n"
+	      "  leases    5; 8,640 renewals, 0 expired\n"
 	      "\n"
 	      "              entitled   one cell = 4 devices of h100-80g\n"
 	      "  public      32 (20 %)   ████████░░░                               32 + 11 on loan, 88 waiting\n"

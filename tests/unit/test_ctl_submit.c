@@ -332,7 +332,7 @@ static void test_script_once_command_everywhere(void **state)
 	assert_string_equal(m.sub.payload.cwd, "/data");
 	assert_int_equal(m.sub.payload.kept_n, 2); /* told, not dropped */
 	assert_string_equal(m.sub.payload.kept[0].s, "--mail-type=END");
-	assert_string_equal(m.sub.payload.kept[1].s, "--nice");
+	assert_string_equal(m.sub.payload.kept[1].s, "--nice=5");
 	done(&m);
 }
 

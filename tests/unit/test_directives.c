@@ -73,7 +73,7 @@ static void refused_with(const char *script, const char *want)
 
 /* Per option: a good value and a bad one; NULL: no value. An empty `bad` means nothing is bad. */
 static const struct sample { const char *name, *good, *bad; } samples[] = {
-	{"account", "laion", ""}, {"project", "lungnet", ""}, {"stage", "pilot", ""}, {"job-name", "a b", ""},
+	{"account", "laion", ""}, {"project", "lungnet", ""}, {"stage", "pilot", NULL}, {"job-name", "a b", ""},
 	{"comment", "x", ""}, {"partition", "g40,g80", ""}, {"qos", "standby", "gold"}, {"class", "standby", "fast"},
 	{"flavor", "h100-80g", ""}, {"nodes", "2-4", "4-2"}, {"ntasks", "16", "0"}, {"ntasks-per-node", "8", "-1"},
 	{"tasks-per-node", "8", "x"}, {"ntasks-per-gpu", "1", "0"}, {"tasks-per-gpu", "1", "0"},
@@ -81,10 +81,10 @@ static const struct sample { const char *name, *good, *bad; } samples[] = {
 	{"gpus", "h100:8-32", "32-8"}, {"gpus-per-node", "8", "a:b:c"}, {"gpus-per-task", "1", "1,2"},
 	{"gpus-per-socket", NULL, "4"}, {"gres", "gpu:a100:4", "lustre:1"}, {"whole-nodes", NULL, "yes"},
 	{"exclusive", NULL, "user"}, {"mem", "8gb", "lots"}, {"mem-per-cpu", "954M", "0"}, {"mem-per-gpu", "64GB", "0"},
-	{"elastic", "2..8", "8..2"}, {"time", "1-12:00:00", "UNLIMITED"}, {"time-min", "30", "0"},
+	{"elastic", "2..8", "8..2"}, {"time", "1-12:00:00", "UNLIMITED"}, {"time-min", "30", NULL},
 	{"begin", "now+1hour", "teatime"}, {"deadline", "2027-01-01", "fika"}, {"dependency", "afterok:20:21,after:3+5", "expand:20"},
-	{"kill-on-invalid-dep", "yes", "maybe"}, {"array", "0-63:2%8", "1,2,4"}, {"hold", NULL, "x"}, {"reservation", "r1", ""},
-	{"nice", "-5", "five"}, {"priority", "100", NULL}, {"loan", "ok", "maybe"}, {"notice", "2m", "120"},
+	{"kill-on-invalid-dep", "yes", NULL}, {"array", "0-63:2%8", "1,2,4"}, {"hold", NULL, "x"}, {"reservation", "r1", ""},
+	{"nice", "-5", NULL}, {"priority", "100", NULL}, {"loan", "ok", "maybe"}, {"notice", "2m", "120"},
 	{"exempt", "10m", "ten"}, {"signal", "B:USR1@120", "USR9@10"}, {"checkpoint-command", "./save", ""},
 	{"checkpoint-dir", "/scratch", ""}, {"retries", "3", "-1"}, {"requeue", NULL, "1"}, {"no-requeue", NULL, "1"},
 	{"stop-on-disconnect", NULL, "1"}, {"topology", "preferred=pod@10", "required=leaf@10"}, {"constraint", "a100&ib|h100", "a*2&b*1"},
@@ -235,7 +235,8 @@ static void later_sources_win(void **state)
 	(void)state;
 	assert_int_equal(out.len, 0);
 	assert_int_equal(o.time_limit_ms, 20 * MS_PER_MIN); /* #SLUIS, though it stands first */
-	assert_int_equal(o.nice, 3);
+	assert_int_equal(o.kept.count, 1);
+	assert_string_equal(o.kept.items[0].value, "3");
 	job_options_done(&o);
 	o = resolve(script, env, NULL, &out);
 	assert_int_equal(out.len, 0);
