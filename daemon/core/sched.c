@@ -609,12 +609,11 @@ static void free_note(const struct core *c, const struct place_ask *a)
 		c->scratch->walk_free = f->total;
 }
 
-/* Why it may not borrow, before devices are asked for; 0. *ret_other: on REASON_WOULD_DELAY, whom (0: nobody knows). */
-static int loan_gate(const struct look *k, uint64_t *ret_other)
+/* Why it may not borrow, before devices are asked for; 0. `j`: NULL for one without a past. *ret_other: on
+ * REASON_WOULD_DELAY, whom (0: nobody knows). */
+static int may_borrow(const struct core *c, int64_t t, const struct job_spec *s, const struct job *j, int64_t back_ms,
+		      uint64_t *ret_other)
 {
-	const struct core *c = k->c;
-	const struct job_spec *s = &k->spec;
-	const struct job *j = k->need->plain ? NULL : k->j;
 	int64_t devices = in_devices(c, s->flavor, s->shape, s->units);
 	bool inside = plan_ask_of(c, s, 0, 0).inside;
 	int rc = quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN);
@@ -622,18 +621,24 @@ static int loan_gate(const struct look *k, uint64_t *ret_other)
 	*ret_other = 0;
 	if (rc)
 		return rc;
-	if (!loan_in_time(c, s->project, s->flavor, s->shape, s->units, spec_back_ms(c, s, k->need->back_ms)))
+	if (!loan_in_time(c, s->project, s->flavor, s->shape, s->units, back_ms))
 		return REASON_LOAN_NOTICE;
-	if (j && j->end_cause == END_RECALL && j->eligible_ms > k->t)
+	if (j && j->end_cause == END_RECALL && j->eligible_ms > t)
 		return REASON_COOLDOWN;
 	if (deficit_stops_loan(c, s->flavor))
 		return REASON_DEFICIT;
-	rc = budget_gate(c, k->t, s, j ? j->held_rums : 0, CLASS_LOAN);
+	rc = budget_gate(c, t, s, j ? j->held_rums : 0, CLASS_LOAN);
 	if (rc)
 		return rc;
-	if (!inside && !plan_may_loan(c, k->t, s->flavor, devices, s->time_limit_ms, j ? j->id : 0, ret_other))
+	if (!inside && !plan_may_loan(c, t, s->flavor, devices, s->time_limit_ms, j ? j->id : 0, ret_other))
 		return REASON_WOULD_DELAY;
 	return !inside && !headroom_may(c, s->flavor, devices, headroom_length_ms(s)) ? REASON_HEADROOM : 0;
+}
+
+static int loan_gate(const struct look *k, uint64_t *ret_other)
+{
+	return may_borrow(k->c, k->t, &k->spec, k->need->plain ? NULL : k->j, spec_back_ms(k->c, &k->spec, k->need->back_ms),
+			  ret_other);
 }
 
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
@@ -1106,13 +1111,7 @@ bool sched_would_start(const struct core *c, int64_t t, const struct job *j, str
 		return true;
 	if (s->loan == LOAN_NEVER && s->klass > JOB_STANDBY)
 		return false;
-	if (quota_ask(c, s->project, s->flavor, s->shape, s->units, CLASS_LOAN) ||
-	    (j->end_cause == END_RECALL && j->eligible_ms > t) ||
-	    !loan_in_time(c, s->project, s->flavor, s->shape, s->units, need) || budget_gate(c, t, s, j->held_rums, CLASS_LOAN) ||
-	    (!plan.inside &&
-	     !headroom_may(c, s->flavor, in_devices(c, s->flavor, s->shape, s->units), headroom_length_ms(s))) ||
-	    (!plan.inside && !plan_may_loan(c, t, s->flavor, in_devices(c, s->flavor, s->shape, s->units), s->time_limit_ms,
-					    j->id, NULL)))
+	if (may_borrow(c, t, s, j, need, &other))
 		return false;
 	job_place_ask(c, t, j, CLASS_LOAN, &ask);
 	return !place(c, &ask, arena, &parts, &n) && certify_loan(c, s->flavor, need, parts, n);

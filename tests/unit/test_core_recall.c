@@ -588,6 +588,9 @@ static void no_new_loans_while_somebody_lacks_its_own(void **state)
 {
 	struct core_world *w = *state;
 	struct command cmd = cw_lease_cmd(w, w->acme, "acme", 8, LEASE_FIRM);
+	CLEANUP(arena_done) struct arena arena = {0};
+	struct query q = {.type = QUERY_EXPLAIN};
+	struct view_explain v;
 	uint64_t acme, job;
 	uint32_t bad;
 
@@ -619,6 +622,9 @@ static void no_new_loans_while_somebody_lacks_its_own(void **state)
 	cw_settle(w);
 	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
 	assert_int_equal(cw_reason(w, job), REASON_DEFICIT);
+	q.id = job;
+	assert_int_equal(core_view(w->core, w->t, 1, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.changes_n, 0); /* nor does a smaller or shorter one, so none is named */
 	w->div.deficit_order = DEFICIT_SPARE | DEFICIT_REPLACE_BROKEN << 4;
 	cw_apply(w);
 	cw_settle(w);
