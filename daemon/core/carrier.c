@@ -136,10 +136,9 @@ int carrier_ask(const struct core *c, uint32_t project, uint16_t flavor, uint32_
 
 static uint32_t order_of(const struct node_s *n, uint16_t flavor)
 {
-	for (uint32_t i = 0; i < n->seats_n; i++)
-		if (n->seat[i].flavor == flavor)
-			return n->seat[i].at;
-	return UINT32_MAX;
+	const struct seat *seat = node_seat(n, flavor);
+
+	return seat ? seat->at : UINT32_MAX;
 }
 
 int carrier_place(const struct core *c, uint32_t project, const struct place_ask *ask, int64_t until_ms,

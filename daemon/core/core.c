@@ -1025,7 +1025,7 @@ static bool qnode_only_less(const struct qnode *a, const struct qnode *b)
 		const struct stage *x = &a->stages[i], *y = &b->stages[i];
 
 		if (x->state != y->state || x->from_ms != y->from_ms || x->to_ms != y->to_ms ||
-		    y->amount_rums - y->held_rums - y->spent_rums > x->amount_rums - x->held_rums - x->spent_rums)
+		    stage_left(y) > stage_left(x))
 			return false;
 	}
 	return true;

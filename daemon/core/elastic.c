@@ -113,7 +113,7 @@ int elastic_limit(const struct core *c, struct decision *d, struct job *j, int64
 		if (!j->held_rums)
 			continue;
 		s = &EDIT(c, d, RECORD_QNODE, qnode, j->spec.project)->stages[j->held_stage];
-		if (more > s->amount_rums - s->held_rums - s->spent_rums) {
+		if (more > stage_left(s)) {
 			err_set(err, ERR_BUDGET, "the stage does not cover the longer time of its extra devices");
 			return err_reason(err, REASON_HOLD_TOO_LARGE);
 		}
@@ -412,7 +412,7 @@ static bool grow(const struct core *c, int64_t t, struct decision *d, const stru
 	if (j->held_rums) {
 		const struct stage *st = &q->stages[j->held_stage];
 
-		if (hold > st->amount_rums - st->held_rums - st->spent_rums)
+		if (hold > stage_left(st))
 			return false;
 	} else {
 		hold = 0;

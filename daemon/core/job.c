@@ -64,7 +64,7 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 		return 0; /* no grant: no budget limit */
 	for (uint32_t i = 0; i < q->stages_n; i++) {
 		const struct stage *s = &q->stages[i];
-		int64_t left = s->amount_rums - s->held_rums - s->spent_rums;
+		int64_t left = stage_left(s);
 
 		if (s->state == STAGE_RELEASED && s->from_ms > t &&
 		    (!c->scratch->wake_ms || s->from_ms < c->scratch->wake_ms))
@@ -112,7 +112,7 @@ void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t p
 		if (!stage_open(&q->stages[i], t))
 			continue;
 		s = &EDIT(c, d, RECORD_QNODE, qnode, project)->stages[i];
-		part = max64(0, min64(rums, s->amount_rums - s->held_rums - s->spent_rums));
+		part = max64(0, min64(rums, stage_left(s)));
 		s->spent_rums += part;
 		rums -= part;
 	}
@@ -739,11 +739,7 @@ static int node_installed(const struct core *c, const struct place_ask *ask, str
 	if (!cpus && !ask->memory_mib)
 		return 0;
 	EACH(c, nodes, node_s, n) {
-		bool of = f->unit == UNIT_CORE && node_is_cpu(n);
-
-		for (uint32_t i = 0; i < n->seats_n; i++)
-			of |= n->seat[i].flavor == ask->flavor;
-		if (!of || !n->r.cores_n)
+		if ((!node_seat(n, ask->flavor) && !(f->unit == UNIT_CORE && node_is_cpu(n))) || !n->r.cores_n)
 			continue;
 		known = true;
 		suits |= n->cores_usable_n >= cpus && node_memory_mib(&n->r) >= ask->memory_mib;
@@ -1074,7 +1070,7 @@ static int decide_update(const struct core *c, int64_t t, const struct command *
 			int64_t hold = job_hold(c, &j->spec, a ? a->klass : CLASS_GUARANTEED), more = hold - j->held_rums;
 			struct stage *s = &e->stages[j->held_stage];
 
-			if (more > s->amount_rums - s->held_rums - s->spent_rums) {
+			if (more > stage_left(s)) {
 				err_set(err, ERR_BUDGET, "the stage does not cover the longer time");
 				return err_reason(err, REASON_HOLD_TOO_LARGE);
 			}

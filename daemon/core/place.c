@@ -196,10 +196,9 @@ uint64_t share_for(const struct core *c, const struct node_s *n, uint16_t flavor
 
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor)
 {
-	for (uint32_t i = 0; i < n->seats_n; i++)
-		if (n->seat[i].flavor == flavor)
-			return n->seat[i].mask;
-	return 0;
+	const struct seat *seat = node_seat(n, flavor);
+
+	return seat ? seat->mask : 0;
 }
 
 /* A loan on claimed devices or cores, or one told to go for a claim. With `ask`: not one that its plan
@@ -755,13 +754,11 @@ bool place_inside(const struct core *c, const struct place_ask *ask, const struc
 		  struct arena *arena, struct part **ret_part)
 {
 	struct placing p = {.c = c, .ask = ask, .flavor = flavor_of(c, ask->flavor), .arena = arena};
-	const struct seat *seat = n->seat;
+	const struct seat *seat = node_seat(n, ask->flavor);
 	struct cand cd;
 
 	p.roster = roster_of(c, ask->flavor);
-	while (seat < n->seat + n->seats_n && seat->flavor != ask->flavor)
-		seat++;
-	if (!p.roster || seat == n->seat + n->seats_n)
+	if (!p.roster || !seat)
 		return false;
 	cand_fill(&p, &cd, seat->at);
 	if (within) {

@@ -117,7 +117,7 @@ static bool stage_carries(const struct core *c, const struct job *j, int64_t *re
 		return true;
 	s = &q->stages[j->held_stage];
 	*ret_more = job_hold(c, &j->spec, CLASS_GUARANTEED) - j->held_rums;
-	return *ret_more <= s->amount_rums - s->held_rums - s->spent_rums;
+	return *ret_more <= stage_left(s);
 }
 
 /* Units of each resource for which the project has room in its quota; false if for none. */

@@ -1007,7 +1007,7 @@ static int affordable(const struct core *c, const struct decision *d, int64_t t,
 	need = next_rums(c, t, r);
 	for (uint32_t i = 0; i < q->stages_n; i++)
 		if (stage_open(&q->stages[i], from_ms))
-			left += q->stages[i].amount_rums - q->stages[i].held_rums - q->stages[i].spent_rums;
+			left += stage_left(&q->stages[i]);
 	if (left >= need)
 		return 0;
 	reason = job_stage(c, from_ms, payer, need, &stage, &most);

@@ -292,14 +292,6 @@ void node_index(struct core *c, struct node_s *n)
 	}
 }
 
-static const struct seat *seat_in(const struct node_s *n, uint16_t flavor)
-{
-	for (uint32_t i = 0; i < n->seats_n; i++)
-		if (n->seat[i].flavor == flavor)
-			return &n->seat[i];
-	return NULL;
-}
-
 int rosters_check(const struct core *c, struct err *err)
 {
 	if (c->rosters_stale)
@@ -309,12 +301,12 @@ int rosters_check(const struct core *c, struct err *err)
 		uint32_t live[ROSTER_VIEWS] = {0}, broken = 0, pinned = 0, seats = 0;
 
 		EACH(c, nodes, node_s, n)
-			seats += seat_in(n, (uint16_t)f) != NULL;
+			seats += node_seat(n, (uint16_t)f) != NULL;
 		if (seats != (p ? p->nodes_n : 0))
 			return err_set(err, ERR_CORRUPT, "roster %d has nodes that are not there, or lacks some", f);
 		for (uint32_t i = 0; p && i < p->nodes_n; i++) {
 			const struct node_s *n = p->node[i];
-			const struct seat *s = seat_in(n, (uint16_t)f);
+			const struct seat *s = node_seat(n, (uint16_t)f);
 
 			if (!s || s->at != i)
 				return err_set(err, ERR_CORRUPT, "roster %d does not know where node %u is", f, n->r.id);

@@ -546,6 +546,14 @@ uint32_t place_area(const struct core *c, uint16_t flavor);
 uint32_t place_area_nodes(const struct core *c, uint16_t flavor); /* the first of the two alone */
 /* May a running loan become guaranteed where it stands, without breaking a node promised whole? O(parts). */
 bool place_may_guarantee(const struct core *c, const struct alloc *a);
+/* What the node has of a flavor; NULL: nothing. O(its flavors). */
+static inline const struct seat *node_seat(const struct node_s *n, uint16_t flavor)
+{
+	for (uint32_t i = 0; i < n->seats_n; i++)
+		if (n->seat[i].flavor == flavor)
+			return &n->seat[i];
+	return NULL;
+}
 uint64_t node_flavor_mask(const struct node_s *n, uint16_t flavor); /* healthy devices of it */
 /* Flavors counted in cores live on nodes that have no device of another flavor. */
 static inline bool node_is_cpu(const struct node_s *n) { return n->seats_n == 1 && !n->seat[0].flavor; }
@@ -852,6 +860,8 @@ static inline bool stage_open(const struct stage *s, int64_t t)
 {
 	return s->state == STAGE_RELEASED && s->from_ms <= t && (!s->to_ms || s->to_ms > t);
 }
+/* RU·ms that are neither spent nor held. */
+static inline int64_t stage_left(const struct stage *s) { return s->amount_rums - s->held_rums - s->spent_rums; }
 /* A released stage that covers `hold`: 0 and its index (UINT32_MAX: the project has no grant), or the
  * reason (204, 401, 402). ret_left: the most any open stage has left. */
 int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);

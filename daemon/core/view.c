@@ -397,8 +397,7 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 
 			for (uint32_t i = 0; i < qn->r.stages_n; i++)
 				if (qn->r.stages[i].state == STAGE_RELEASED)
-					left += qn->r.stages[i].amount_rums - qn->r.stages[i].held_rums -
-						qn->r.stages[i].spent_rums;
+					left += stage_left(&qn->r.stages[i]);
 			if (first == v->items_n) {
 				core_qnode_path(c, qn->r.id, v->items[v->items_n].path);
 				v->items_n++;

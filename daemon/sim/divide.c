@@ -467,6 +467,7 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 {
 	struct divide_book book;
 	int64_t begun_ns = mono_now().ns;
+	uint32_t most = divide_units_max(in, policy);
 	int rc = ERR_INVAL;
 
 	*r = (struct divide_run){.policy = policy};
@@ -481,9 +482,9 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 		return err_set(err, ERR_RANGE, "leases want %" PRIu32 " devices, the private side has %" PRIu32,
 			       in->demand->peak, in->private_units);
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
-		if (in->trace->jobs[i].units > divide_units_max(in, policy))
+		if (in->trace->jobs[i].units > most)
 			return err_set(err, ERR_RANGE, "a job of %" PRIu32 " devices: %s runs at most %" PRIu32 " beside all leases",
-				       in->trace->jobs[i].units, divide_policy_names[policy], divide_units_max(in, policy));
+				       in->trace->jobs[i].units, divide_policy_names[policy], most);
 	r->done = xcalloc(in->trace->jobs_n + 1, sizeof *r->done);
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
 		r->done[i] = (struct divide_done){-1, -1, in->trace->jobs[i].run_ms, 0, 0, 0};

@@ -204,6 +204,14 @@ def without_epilog(admin, a):
     ok(wait_for(10, lambda: all(x.startswith(".") for x in os.listdir(units))), "and nothing of it is left", os.listdir(units))
 
 
+def again(a, limit):
+    """The agent goes on with another time limit for hooks."""
+    a.end()
+    a.args[-1] = f"exec.prolog_timeout={limit}"
+    a.start()
+    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+
+
 def main():
     for folder in ("prolog", "epilog"):
         os.mkdir(os.path.join(T, folder), 0o755)
@@ -222,16 +230,10 @@ def main():
     ready_nodes(admin, 1)
     order_and_environment(admin, a)
     agent_dies(admin, a)
-    a.end()
-    a.args[-1] = "exec.prolog_timeout=1500ms"
-    a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+    again(a, "1500ms")
     prolog_fails(admin)
     prolog_hangs(admin)
-    a.end()
-    a.args[-1] = "exec.prolog_timeout=20s"
-    a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+    again(a, "20s")
     shim_dies(admin)
     not_ours(admin)
     epilog_fails(admin, a)
