@@ -320,7 +320,7 @@ static int queue_table(struct ctl *c, const struct view_jobs *v)
 		table_cell(t, "%s%s", j->state, runs(j) && j->loan ? " loan" : "");
 		table_cell(t, "%s", job_starts(c, j));
 		table_cell(t, "%s", job_why(c, j));
-		table_cell(t, "%s", j->nodes);
+		table_cell(t, "%s", waits(j) ? "" : j->nodes); /* where it ran before: sluisctl job show */
 		table_cell(t, "%s", j->klass);
 		table_cell(t, "%s", units_slurm_time_print(limit, j->job.spec.time_limit_ms));
 		table_cell(t, "%u", j->job.attempt);
@@ -430,8 +430,34 @@ static void print_line(struct ctl *c, const char *key, const char *text)
 		fprintf(c->out, "  %-10s%s\n", key, text_safe(c, text));
 }
 
+/* Where it is, or its last attempt ran. What the view had no room for is asked for: the record has the numbers of
+ * all. Not of an elastic job that runs: its record also knows where it is no more. */
+static const char *job_nodes(struct ctl *c, const struct job_view *v)
+{
+	size_t len = strlen(v->nodes);
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	struct query q = {.type = QUERY_NODES};
+	struct view_nodes all = {0};
+	struct err err = {0};
+
+	if (len < 3 || strcmp(v->nodes + len - 3, "...") != 0 || (runs(v) && v->job.spec.units_max > v->job.spec.units) ||
+	    ask_err(c, &q, &all, c->timeout_ms, &err))
+		return v->nodes;
+	for (uint32_t i = 0; i < v->job.ran_n; i++) {
+		const char *name = "(removed)";
+
+		for (uint32_t k = 0; k < all.items_n; k++)
+			if (all.items[k].node.id == v->job.ran[i].node)
+				name = all.items[k].node.name;
+		buf_addf(&b, "%s%s", i ? "," : "", name);
+	}
+	return b.len ? text_f(c, "%s", buf_cstr(&b)) : v->nodes;
+}
+
 static void job_print(struct ctl *c, const struct job_view *v)
 {
+	const char *nodes = job_nodes(c, v);
+
 	const struct job *j = &v->job;
 	const struct job_spec *s = &j->spec;
 	char limit[UNITS_TEXT_BYTES];
@@ -444,8 +470,8 @@ static void job_print(struct ctl *c, const struct job_view *v)
 					  text_time(c, j->submit_ms), j->attempt, j->infra_retries, j->user_retries,
 					  j->recalls));
 	if (j->start_ms)
-		print_line(c, "started", text_f(c, "%s%s%s", text_time(c, j->start_ms), v->nodes[0] ? " on " : "",
-					       text_nodes(c, v->nodes)));
+		print_line(c, "started", text_f(c, "%s%s%s", text_time(c, j->start_ms), nodes[0] ? " on " : "",
+					       text_nodes(c, nodes)));
 	if (j->end_ms)
 		print_line(c, "ended", text_f(c, "%s, cause %s, exit %d%s", text_time(c, j->end_ms),
 					      end_cause_name(j->end_cause), j->exit_code,
@@ -490,6 +516,7 @@ int cmd_job_show(struct ctl *c, const struct call *call)
 			json_t *item = json_of(&schema_job_view, &v);
 
 			json_fix_job(item, &v);
+			json_object_set_new(item, "nodes", json_string(job_nodes(c, &v)));
 			r = json_item(c, "job", c->seq, item);
 			if (r)
 				return r;
@@ -594,6 +621,9 @@ static void explain_job(struct ctl *c, const struct view_explain *v)
 	} else if (job_terminal(j->job.state)) {
 		fprintf(c->out, "  ended   %s, cause %s: %s\n", text_time(c, j->job.end_ms), end_cause_name(j->job.end_cause),
 			text_safe(c, how_ended(c, j)));
+		if (j->nodes[0])
+			fprintf(c->out, "  ran     on %s since %s\n", text_safe(c, text_nodes(c, job_nodes(c, j))),
+				text_time(c, j->job.start_ms));
 		fprintf(c->out, "  charged %s GPU-hours guaranteed, %s on loan, %s refunded\n",
 			text_gpuh(c, j->job.used_guaranteed_rums), text_gpuh(c, j->job.used_loan_rums),
 			text_gpuh(c, j->job.refunded_rums));

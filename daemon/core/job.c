@@ -296,12 +296,36 @@ static struct job *job_of_attempt(const struct core *c, struct decision *d, cons
 	return j && j->alloc == a->id ? EDIT(c, d, RECORD_JOB, job, a->owner) : NULL;
 }
 
+/* The nodes of `a` are among those that the attempt ran on. Those of a job's own devices are different ones. */
+static void ran_on(struct decision *d, struct job *j, const struct alloc *a)
+{
+	struct node_ref *all = arena_alloc(&d->arena, (j->ran_n + a->parts_n) * sizeof *all);
+	uint32_t before = j->ran_n;
+
+	if (before)
+		memcpy(all, j->ran, before * sizeof *all);
+	j->ran = all;
+	for (uint32_t i = 0; i < a->parts_n && j->ran_n < PARTS_PER_ALLOC_MAX; i++) {
+		bool known = false;
+
+		for (uint32_t k = 0; k < before && !known; k++)
+			known = all[k].node == a->parts[i].node;
+		if (!known)
+			all[j->ran_n++].node = a->parts[i].node;
+	}
+}
+
 void job_started(const struct core *c, struct decision *d, int64_t t, struct alloc *a)
 {
+	const struct job *now = peek(c, d, RECORD_JOB, a->owner);
 	struct job *j = job_of_attempt(c, d, a);
 
+	if (a->extra && now && now->alloc && now->attempt == a->attempt)
+		ran_on(d, EDIT(c, d, RECORD_JOB, job, a->owner), a);
 	if (!j)
 		return;
+	j->ran_n = 0;
+	ran_on(d, j, a);
 	j->state = JOB_RUNNING;
 	j->start_ms = t;
 	if (!j->first_start_ms)

@@ -31,11 +31,23 @@ static bool mine_or_seen(const struct core *c, uint32_t principal, const struct 
 
 /* ---- jobs ------------------------------------------------------------------------------------------------- */
 
-static void nodes_text(const struct core *c, const struct alloc *a, char *out, size_t n)
+/* One more name behind those in `out`, whole; from the first that does not fit on there is "..." instead. */
+static void node_add(const struct core *c, uint32_t node, char *out, size_t n)
 {
-	out[0] = '\0';
+	static const char more[] = ",...";
+	const struct node *at = core_node(c, node);
+	const char *name = at ? at->name : "(removed)"; /* a node that was removed has no name any more */
+	size_t used = strlen(out), tail = sizeof more - 1;
+
+	if (used >= tail && !strcmp(out + used - tail, more))
+		return;
+	text_add(out, n, ",", used + 1 + strlen(name) + tail < n ? name : more + 1);
+}
+
+static void nodes_add(const struct core *c, const struct alloc *a, char *out, size_t n)
+{
 	for (uint32_t i = 0; i < a->parts_n; i++)
-		text_add(out, n, ",", core_node(c, a->parts[i].node)->name);
+		node_add(c, a->parts[i].node, out, n);
 }
 
 static void job_view_fill(const struct core *c, const struct job_s *js, struct job_view *v)
@@ -51,18 +63,16 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 	TEXT_SET(v->klass, job_class_name(j->spec.klass));
 	if (a) {
 		v->loan = a->klass == CLASS_LOAN;
-		nodes_text(c, a, v->nodes, sizeof v->nodes);
+		nodes_add(c, a, v->nodes, sizeof v->nodes);
 		v->extra = js->extra_units;
-		EACH(c, loans, alloc_s, x) {
-			char more[TEXT_BYTES];
-
-			if (!js->extras_n || !x->r.extra || x->r.owner != j->id || x->r.state == ALLOC_STOPPING)
-				continue;
-			nodes_text(c, &x->r, more, sizeof more);
-			text_add(v->nodes, sizeof v->nodes, ",", more);
-		}
+		EACH(c, loans, alloc_s, x)
+			if (js->extras_n && x->r.extra && x->r.owner == j->id && x->r.state != ALLOC_STOPPING)
+				nodes_add(c, &x->r, v->nodes, sizeof v->nodes);
 		if (a->stop_cause == END_RECALL && a->state == ALLOC_STOPPING)
 			v->recall_at_ms = a->stop_at_ms;
+	} else {
+		for (uint32_t i = 0; i < j->ran_n; i++)
+			node_add(c, j->ran[i].node, v->nodes, sizeof v->nodes);
 	}
 	if (j->spec.reservation) {
 		const struct reservation *r = core_record(c, RECORD_RESERVATION, j->spec.reservation);

@@ -136,6 +136,8 @@ struct job {
 	struct job_spec spec;
 	uint32_t excluded_n;
 	struct node_ref *excluded; /* blamed nodes, not used again */
+	uint32_t ran_n;
+	struct node_ref *ran; /* nodes of the current or last attempt that started, also those of extras it had; each once */
 	uint32_t array_started; /* array parent: children made so far */
 	uint32_t array_live;    /* array parent: children not yet ended */
 	/* a reservation: while it waits, nothing is started that would leave it too little from then on */

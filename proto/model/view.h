@@ -101,7 +101,7 @@ struct job_view {
 	char flavor[FLAVOR_NAME_BYTES];
 	char klass[16];
 	bool loan; /* runs on loan */
-	char nodes[TEXT_BYTES];
+	char nodes[TEXT_BYTES]; /* where it is, or its last attempt ran (job.ran); "n1,n2,..." when there are more */
 	uint16_t reason;
 	char reason_text[TEXT_BYTES];
 	int64_t reason_since_ms;

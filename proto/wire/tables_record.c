@@ -171,6 +171,7 @@ FIELDS(job) = {
 	F(39, back_ms),
 	F(40, resized_ms), F(41, held_extra_rums), F(42, attempt_extra_rums),
 	F(45, reserved_ms), F(46, reserved_devices), F(47, promised_ms), F(48, promise_broken),
+	LIST(49, ran, PARTS_PER_ALLOC_MAX, node_ref),
 };
 #undef T
 SCHEMA(job);

@@ -191,6 +191,7 @@ ends"
 	is "it is in the list of all" "$("$CTL" queue --all --plain --columns id,name,state)" "1	lungseg	F"
 	ok "explain has what was kept without effect" sh -c '"$0" explain 1 | grep -q "train.sh:3: --mail-type=END"' "$CTL"
 	is "in JSON" "$("$CTL" job show 1 --json | json 'o["item"]["state"]+" "+o["item"]["project"]')" "failed public/health/lung/lungnet"
+	is "where it ran is known" "$("$CTL" queue --all --plain --columns id,nodes)" "1	n1"
 	"$CTL" submit -A lungnet --gpus 2 --tasks-per-gpu 1 --follow -t 1m -- sh -c 'echo "rank $RANK of $WORLD_SIZE"' >"$T/out" 2>/dev/null
 	is "a command runs in every task, followed" "$(head -n1 "$T/out")" "rank 0 of 2"
 	is "the other task" "$("$CTL" logs 2.1)" "rank 1 of 2"

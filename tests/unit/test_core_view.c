@@ -428,6 +428,99 @@ static void a_node_left_out_after_a_failed_start_is_named(void **state)
 	arena_done(&arena);
 }
 
+static const char *nodes_of(struct core_world *w, uint64_t job, struct arena *arena)
+{
+	struct view_jobs v;
+
+	ask(w, w->alice, QUERY_JOBS, job, "", &v, arena);
+	assert_int_equal(v.items_n, 1);
+	return v.items[0].nodes;
+}
+
+/* Who looks for a broken node asks where a job ran, long after its devices were given to others. */
+static void a_job_that_ended_says_where_it_ran(void **state)
+{
+	struct core_world *w = *state;
+	struct arena arena = {0};
+	uint64_t id = cw_submit(w, w->alice, "lung", 8, HOUR);
+
+	assert_string_equal(nodes_of(w, id, &arena), "");
+	cw_settle(w);
+	assert_string_equal(nodes_of(w, id, &arena), "n1");
+	/* back in line it says where it was, until it runs elsewhere; n2 cannot start it */
+	w->node[2].manner = CW_NACK;
+	for (uint32_t n = 1; n <= 4; n++)
+		if (n != 2)
+			assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, n, "a fan"), 0);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_REQUEUE, id), 0);
+	cw_advance(w, MIN);
+	assert_int_equal(core_job(w->core, id)->excluded_n, 1);
+	assert_int_equal(cw_job_state(w, id), JOB_PENDING);
+	assert_string_equal(nodes_of(w, id, &arena), "n1");
+	assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 3, ""), 0);
+	cw_settle(w);
+	assert_string_equal(nodes_of(w, id, &arena), "n3");
+	cw_exit(w, id, 1);
+	assert_int_equal(cw_job_state(w, id), JOB_FAILED);
+	assert_int_equal(cw_allocs(w), 0);
+	assert_string_equal(nodes_of(w, id, &arena), "n3");
+	cw_reload(w, MIN);
+	assert_string_equal(nodes_of(w, id, &arena), "n3");
+	assert_int_equal(cw_admin_node(w, CMD_NODE_REMOVE, 3, "sold"), 0);
+	assert_string_equal(nodes_of(w, id, &arena), "(removed)");
+	arena_done(&arena);
+}
+
+/* What an elastic job had beside its least counts, however soon it was taken back; once for each node. */
+static void the_nodes_of_extras_are_kept(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 4, 9 * HOUR);
+	struct arena arena = {0};
+	uint64_t id;
+
+	cmd.job_submit.spec.units_max = 16;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	assert_string_equal(nodes_of(w, id, &arena), "n1,n1,n2,n2"); /* where it is: each of its parts */
+	(void)cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	(void)cw_lease(w, w->beta, "beta", 8, LEASE_FIRM);
+	(void)cw_submit(w, w->bob, "heart", 8, HOUR);
+	(void)cw_submit(w, w->alice, "lung", 4, HOUR);
+	cw_settle(w);
+	assert_string_equal(nodes_of(w, id, &arena), "n1");
+	cw_exit(w, id, 0);
+	assert_int_equal(cw_job_state(w, id), JOB_COMPLETED);
+	assert_string_equal(nodes_of(w, id, &arena), "n1,n2");
+	arena_done(&arena);
+}
+
+/* A list that does not fit ends behind a whole name, and says that there are more. */
+static void nodes_that_do_not_fit_are_hinted_at(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	struct arena arena = {0};
+	const char *nodes;
+	uint64_t id;
+
+	cw_close(w);
+	cw_open(w, 8);
+	cw_apply(w);
+	for (uint32_t i = 1; i <= 8; i++)
+		assert_int_equal(cw_hello(w, i), 0);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 1, 9 * HOUR);
+	cmd.job_submit.spec.units_max = 64;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_settle(w);
+	nodes = nodes_of(w, id, &arena); /* n1,n1,...: 64 parts */
+	assert_true(strlen(nodes) > TEXT_BYTES - 8);
+	assert_string_equal(nodes + strlen(nodes) - 7, ",n6,...");
+	arena_done(&arena);
+}
+
 static void reasons_keep_their_time(void **state)
 {
 	struct core_world *w = *state;
@@ -589,6 +682,9 @@ int main(void)
 		cmocka_unit_test(named_changes_do_start_the_job),
 		cmocka_unit_test(changes_respect_a_promised_start),
 		STORY(a_node_left_out_after_a_failed_start_is_named),
+		STORY(a_job_that_ended_says_where_it_ran),
+		STORY(the_nodes_of_extras_are_kept),
+		STORY(nodes_that_do_not_fit_are_hinted_at),
 		STORY(reasons_keep_their_time),
 		STORY(a_leaf_that_is_broken_is_explained),
 		STORY(claims_and_a_lease_explained),

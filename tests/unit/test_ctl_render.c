@@ -31,6 +31,8 @@ static struct job_view jobs[4];
 #define TERM_END INT64_C(1797984000000) /* 2026-12-23T00:00:00Z */
 static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
+static bool flow_has_ended;
+static struct node_ref flow_ran[2] = {{6}, {7}};
 static struct lease_view leases[2];
 static struct replica_view replicas[2];
 static struct flavor_view flavors[1];
@@ -78,6 +80,17 @@ static void fill_jobs(void)
 	job(&jobs[2], 1036, "flow", "lisa", 16, JOB_RUNNING);
 	jobs[2].job.start_ms = NOW - 62 * MIN;
 	snprintf(jobs[2].nodes, sizeof jobs[2].nodes, "n009,n010");
+	if (flow_has_ended) { /* on more nodes than the view has room for */
+		job(&jobs[2], 1036, "flow", "lisa", 16, JOB_FAILED);
+		jobs[2].job.start_ms = NOW - 62 * MIN;
+		jobs[2].job.end_ms = NOW - MIN;
+		jobs[2].job.end_cause = END_EXIT;
+		jobs[2].job.exit_code = 1;
+		jobs[2].job.ran_n = 2;
+		jobs[2].job.ran = flow_ran;
+		snprintf(jobs[2].nodes, sizeof jobs[2].nodes, "n006,...");
+		snprintf(jobs[2].job.end_text, sizeof jobs[2].job.end_text, "ended on n006");
+	}
 	job(&jobs[3], 1038, "evil\033[31m", "tom", 8, JOB_RUNNING);
 	jobs[3].loan = true;
 	jobs[3].job.start_ms = NOW - 41 * MIN;
@@ -171,6 +184,10 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 		*(struct view_endpoints *)view = (struct view_endpoints){.seq = 48213, .items_n = 2, .items = replicas};
 		return 0;
 	case QUERY_EXPLAIN:
+		if (q->id == 1036) {
+			*(struct view_explain *)view = (struct view_explain){.seq = 48213, .t_ms = NOW, .jobs_n = 1, .jobs = &jobs[2]};
+			return 0;
+		}
 		*(struct view_explain *)view = (struct view_explain){
 			.seq = 48213, .t_ms = NOW, .jobs_n = 1, .jobs = &jobs[1], .reasons_n = 2, .reasons = reasons, .ahead = 2,
 			.ahead_first = 1040, .changes_n = 1, .changes = changes, .kept_n = 1, .kept = kept};
@@ -282,6 +299,29 @@ static void test_a_child_that_waits(void **state)
 	assert_int_not_equal(run_line(&r, "explain 1043_64"), 0);
 	assert_non_null(strstr(r.errs, "there is no job 1043_64"));
 	run_close(&r);
+}
+
+/* Where a job ran is known after its end: all of its nodes, also those that the view had no room for. */
+static void test_where_a_job_ran(void **state)
+{
+	struct run r;
+
+	(void)state;
+	flow_has_ended = true;
+	assert_int_equal(run_line(&r, "job show 1036"), 0);
+	assert_non_null(strstr(r.out, "  started   13:00:00 on n006,(removed)\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "job show 1036 --json"), 0);
+	assert_non_null(strstr(r.out, "\"nodes\":\"n006,(removed)\""));
+	run_close(&r);
+	shows("explain 1036",
+	      "job 1036  flow   16 h100-80g, 02:00:00, gridopt, lisa, failed\n"
+	      "\n"
+	      "  ended   14:01:00, cause exit: exit 1; ended on n006\n"
+	      "  ran     on n006,(removed) since 13:00:00\n"
+	      "  charged 0.0 GPU-hours guaranteed, 0.0 on loan, 0.0 refunded\n");
+	shows("queue 1036 --plain --columns id,nodes", "1036\tn006,...\n");
+	flow_has_ended = false;
 }
 
 static void test_a_drain_shows_its_deadline(void **state)
@@ -685,6 +725,7 @@ int main(void)
 		cmocka_unit_test(test_status_screen),
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
+		cmocka_unit_test(test_where_a_job_ran),
 		cmocka_unit_test(test_a_drain_shows_its_deadline),
 		cmocka_unit_test(test_explain_screen),
 		cmocka_unit_test(test_lease_screens),
