@@ -29,7 +29,11 @@
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 
-enum { KILL_WAIT_MS = 10000, CANNOT = 126 };
+enum {
+	KILL_WAIT_MS = 10000,
+	TAKE_BYTES = 65536, /* at a time: what a pipe holds, so that all is taken from one that nobody writes to any more */
+	CANNOT = 126,
+};
 
 /* Root's or ours, and nobody else's to change. In a folder with the sticky bit others may make files of their own, that is all. */
 static bool ours_alone(const struct stat *st, bool above)
@@ -143,12 +147,13 @@ static void put_line(struct output *o)
 	buf_reset(&o->line);
 }
 
+/* One turn of it: a program that writes without pause never empties its pipe, and its time limit has to be looked at. */
 static void take_output(struct output *o, int fd)
 {
 	char data[4096];
 	ssize_t n;
 
-	while ((n = read(fd, data, sizeof data)) > 0)
+	for (size_t taken = 0; taken < TAKE_BYTES && (n = read(fd, data, sizeof data)) > 0; taken += (size_t)n)
 		for (ssize_t i = 0; i < n; i++) {
 			if (o->bytes == HOOKS_OUTPUT_BYTES || o->lines == HOOKS_OUTPUT_LINES) {
 				o->more++;

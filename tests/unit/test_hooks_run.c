@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,12 +28,25 @@
 #include "proto/base/buf.h"
 #include "proto/base/instant.h"
 
-enum { NOBODY = 65534, LIMIT_MS = 20000, PATIENCE_MS = 10000 };
+enum { NOBODY = 65534, LIMIT_MS = 20000, PATIENCE_MS = 10000, PATIENCE_S = 30 };
+
+/* A writer that is never slower than its reader: a pipe has more whenever it is asked. */
+static bool endless;
+
+ssize_t read(int fd, void *to, size_t n)
+{
+	struct stat st;
+
+	if (!endless || fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode))
+		return syscall(SYS_read, fd, to, n);
+	memset(to, 'y', n);
+	return (ssize_t)n;
+}
 
 struct world {
 	char dir[64];   /* site/hooks.d is below it */
 	char site[80], folder[100];
-	char said[4096], wrong[512]; /* by the last run */
+	char said[32768], wrong[512]; /* by the last run */
 };
 
 static char *in(const struct world *w, const char *name, char path[PATH_MAX])
@@ -106,6 +120,7 @@ static int run(struct world *w, int64_t limit_ms)
 	if (!pid) {
 		char path[PATH_MAX];
 
+		(void)alarm(PATIENCE_S); /* one that does not come back is ended, and fails */
 		if (!freopen(in(w, "said", path), "w", stdout) || !freopen(in(w, "wrong", path), "w", stderr))
 			_exit(99);
 		exit(hooks_run(w->folder, limit_ms));
@@ -299,6 +314,25 @@ static void one_that_runs_too_long_is_killed_with_its_own(void **state)
 	assert_true(dies(pids[0]) && dies(pids[1]));
 }
 
+/* Who reads until the pipe is empty comes to nothing else, not to the limit and not to the end. */
+static void one_that_writes_without_pause_is_not_read_to_its_end(void **state)
+{
+	struct world *w = *state;
+	int64_t began_ms = mono_ms(mono_now());
+
+	put(w, "site/hooks.d/10-ends", "");
+	put(w, "site/hooks.d/20-hangs", "exec sleep 600");
+	put(w, "site/hooks.d/30-never", "");
+	endless = true;
+	assert_int_equal(run(w, 500), 1);
+	endless = false;
+	assert_in_range(mono_ms(mono_now()) - began_ms, 500, PATIENCE_MS);
+	assert_string_equal(w->wrong, "20-hangs: ran longer than 0.500 s\n");
+	assert_non_null(strstr(w->said, "10-ends: yyyy"));
+	assert_non_null(strstr(w->said, "20-hangs: yyyy"));
+	assert_null(strstr(w->said, "30-never"));
+}
+
 int main(void)
 {
 #define STORY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -308,6 +342,7 @@ int main(void)
 		STORY(a_program_that_others_may_change_is_not_run),
 		STORY(what_one_leaves_is_killed_before_the_next),
 		STORY(one_that_runs_too_long_is_killed_with_its_own),
+		STORY(one_that_writes_without_pause_is_not_read_to_its_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
