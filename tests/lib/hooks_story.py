@@ -64,7 +64,8 @@ def order_and_environment(admin, a):
         equal((env.get("SLUIS_JOB_ID"), env.get("SLUIS_ATTEMPT"), env.get("SLUIS_PHASE"), "RUDE" in env), (str(n), "1", phase, False),
               f"the {phase} knows whom it is for, and nothing of the user's")
         ok(env.get("SLUIS_DEVICES", "") and env.get("CUDA_VISIBLE_DEVICES") == env["SLUIS_DEVICES"] and env.get("SLUIS_USER") is not None
-           and env.get("SLUIS_UID") and "MASTER_ADDR" not in env, "and which devices", env)
+           and "MASTER_ADDR" not in env, "and which devices", env)
+        equal(env.get("SLUIS_UID"), str(os.geteuid()), "and as whom the work runs: as the agent, where it cannot switch users")
 
 
 def agent_dies(admin, a):

@@ -231,6 +231,31 @@ def scrub(admin, a):
        output(admin, n))
 
 
+def hooks(admin, a):
+    """The site's programs are the agent's, whoever they run for, and learn whose account that is."""
+    seen, folder = os.path.join(T, "hooks.seen"), os.path.join(T, "hooks.d")
+    os.mkdir(folder, 0o755)
+    with open(os.path.join(folder, "10-who"), "w", encoding="ascii") as f:
+        f.write(f'#!/bin/sh\necho "$SLUIS_PHASE $SLUIS_USER $(id -u) $(id -g) ${{SLUIS_UID-none}}" >>{seen}\n')
+        os.fchmod(f.fileno(), 0o755)
+    with open(seen, "w", encoding="ascii") as f:
+        os.fchown(f.fileno(), AGENT, AGENT)
+    a.end()
+    a.args += ["--set", f"exec.prolog={folder}", "--set", f"exec.epilog={folder}"]
+    a.start()
+    for user, uid in (("tina", TINA.pw_uid), ("eva", TINA.pw_uid), ("ghost", "none"), ("low", "none")):
+        with open(seen, "r+", encoding="ascii") as f:
+            f.truncate()
+        n = as_user(admin, user, {"argv": ["true"]})
+        want = [f"{phase} {user} {AGENT} {AGENT} {uid}" for phase in ("prolog", "epilog")]
+        wait_for(20, lambda: len(read(seen).splitlines()) >= 2)
+        equal(read(seen).splitlines()[:2], want, f"what runs around a job of '{user}' is the agent's, and is told of the account: {uid}")
+        if uid == "none":
+            admin.command("job_cancel", {"job": n, "now": True})
+        ended(admin, n)
+        wait_for(20, lambda: node_of(admin)["used"] == 0)
+
+
 def main():
     driver_says()
     d = Daemon().start()
@@ -257,6 +282,7 @@ def main():
     limits(admin, nodes[0])
     nobody(admin)
     scrub(admin, a)
+    hooks(admin, a)
     left = f"/tmp/sluis-{a.tag()}-*"
     ok(wait_for(10, lambda: not glob.glob(left)), "no scratch folder is left", glob.glob(left))
     equal(a.end(), 0, "the agent ends")
