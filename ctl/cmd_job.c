@@ -936,29 +936,64 @@ static int tail_offset(struct ctl *c, const struct query *of, int64_t lines, int
 	}
 }
 
+/* The daemon may be away for a while: waiting goes on. */
+static bool only_away(int code)
+{
+	return code == ERR_UNREACHABLE || code == ERR_TIMEOUT || code == ERR_AGAIN;
+}
+
+/* Until it runs, or has ended; a status when there is nothing to come. */
 static int logs_wait_start(struct ctl *c, uint64_t id)
 {
 	for (;;) {
+		struct arena keep = scratch_begin(c);
 		struct query q = {.type = QUERY_JOBS, .id = id, .all = true};
 		struct view_jobs v = {0};
+		struct err err = {0};
 		int r = ask(c, &q, &v, "read the job");
+		const struct job_view *j = r ? NULL : row_of(&v, &(struct job_name){.id = id, .index = -1});
+		bool later = j && waits(j);
 
-		if (r)
-			return r;
-		if (!v.items_n || !waits(&v.items[0]))
-			return 0; /* it runs or has ended; or nobody knows it, which the next question tells */
-		progress(c, "job %" PRIu64 " %s: %s", id, v.items[0].state_long, job_why(c, &v.items[0]));
+		if (later)
+			progress(c, "job %" PRIu64 " %s: %s", id, j->state_long, job_why(c, j));
+		if (j && job_terminal(j->job.state) && !j->job.attempt) {
+			(void)err_set(&err, ERR_STATE, "job %" PRIu64 " ended before it started: there is no output", id);
+			(void)err_hint(&err, "sluisctl explain %" PRIu64, id);
+			r = fault(c, &err, NULL);
+		}
+		scratch_end(c, keep);
+		if (!later)
+			return r; /* it runs or has ended; or nobody knows it, which the next question tells */
 		sleep_ms(POLL_MS);
 		if (stop_signal)
 			return EXIT_INTERRUPTED;
 	}
 }
 
+/* Who has the output does not answer. A job that goes on is worth waiting for, and so is sluisd; for one that has
+ * ended, the time that an answer may take. `since_ms` is when it was first found so, 0 before. */
+static bool output_out_of_reach(struct ctl *c, uint64_t id, int64_t *since_ms)
+{
+	struct arena keep = scratch_begin(c);
+	struct query q = {.type = QUERY_JOBS, .id = id, .all = true};
+	struct view_jobs v = {0};
+	struct err err = {0};
+	const struct job_view *j =
+		ask_err(c, &q, &v, c->timeout_ms, &err) ? NULL : row_of(&v, &(struct job_name){.id = id, .index = -1});
+	bool ended = j && job_terminal(j->job.state);
+	int64_t now_ms = mono_ms(mono_now());
+
+	scratch_end(c, keep);
+	if (!ended || !*since_ms)
+		*since_ms = ended ? now_ms : 0;
+	return ended && now_ms - *since_ms >= c->timeout_ms;
+}
+
 int job_logs(struct ctl *c, uint64_t id, uint32_t task, uint32_t attempt, bool err_stream, bool follow, int64_t tail)
 {
 	struct query q = {.type = QUERY_OUTPUT, .id = id, .task = task, .attempt = attempt, .stream = err_stream,
 			  .limit = OUTPUT_BYTES};
-	int64_t wait_ms = POLL_FIRST_MS;
+	int64_t wait_ms = POLL_FIRST_MS, silent_ms = 0;
 	struct err err = {0};
 	bool ended = false;
 	int r = conn_resolve(c);
@@ -977,13 +1012,21 @@ int job_logs(struct ctl *c, uint64_t id, uint32_t task, uint32_t attempt, bool e
 		r = output_piece(c, &q, &b, &size, &ended, &err);
 		if (r == ERR_INTERRUPTED || stop_signal)
 			return EXIT_INTERRUPTED;
-		if (r && follow && (r == ERR_UNREACHABLE || r == ERR_TIMEOUT || r == ERR_STATE || r == ERR_AGAIN)) {
-			/* daemon or agent away, or not started yet: the output waits for us */
+		if (r == ERR_STATE && follow) { /* it has not started, or not again */
+			r = logs_wait_start(c, id);
+			progress_end(c);
+			if (r)
+				return r;
 			sleep_ms(POLL_MS);
+			continue;
+		}
+		if (follow && (only_away(r) || r == ERR_BUSY) && !output_out_of_reach(c, id, &silent_ms)) {
+			sleep_ms(POLL_MS); /* daemon or agent away: the output waits for us */
 			continue;
 		}
 		if (r)
 			return fault(c, &err, "cannot read the output of job %" PRIu64, id);
+		silent_ms = 0;
 		if (b.len)
 			(void)fwrite(b.data, 1, b.len, c->out); /* judged by ferror below */
 		fflush(c->out);
@@ -1149,12 +1192,6 @@ static int look_lease(struct ctl *c, struct waited *w, int what, const char *sta
 		}
 	}
 	return 0;
-}
-
-/* The daemon may be away for a while: waiting goes on. */
-static bool only_away(int code)
-{
-	return code == ERR_UNREACHABLE || code == ERR_TIMEOUT || code == ERR_AGAIN;
 }
 
 static int wait_loop(struct ctl *c, struct waited *w, size_t n, int what, uint32_t mask, const char *state,

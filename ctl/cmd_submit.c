@@ -196,18 +196,18 @@ static int send_it(struct ctl *c, const struct typed *t, struct submission *sub,
 
 static int after(struct ctl *c, const struct job_options *o, uint64_t id)
 {
-	int status = 0, r;
+	int status = 0, r, unread = 0;
 
 	if (o->follow) {
 		stop_catch();
-		r = job_logs(c, id, 0, 0, false, true, -1);
-		if (r)
-			return r;
+		unread = job_logs(c, id, 0, 0, false, true, -1);
+		if (unread == EXIT_INTERRUPTED)
+			return unread;
 	}
 	if (!o->wait && !o->follow)
 		return 0;
 	r = job_wait_end(c, id, 0, &status);
-	return r ? r : status;
+	return r ? r : status ? status : unread;
 }
 
 static int submit(struct ctl *c, const struct call *call, struct typed *t, struct directives *d, struct job_options *o)
@@ -237,6 +237,10 @@ static int submit(struct ctl *c, const struct call *call, struct typed *t, struc
 	if (!t->file && !t->argv_n && !o->wrap) {
 		try_next(c, "sluisctl submit [OPTIONS] SCRIPT, or sluisctl submit [OPTIONS] -- COMMAND");
 		return usage_fault(c, "submit: neither a script nor a command");
+	}
+	if (o->follow && o->array.first != JOB_UNSET) {
+		try_next(c, "--wait, and sluisctl logs ARRAY_INDEX");
+		return usage_fault(c, "--follow: each job of an array has an output of its own");
 	}
 	c->quiet |= o->quiet || o->parsable;
 	c->dry_run |= o->test_only;

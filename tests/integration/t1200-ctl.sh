@@ -228,6 +228,15 @@ ends"
 	ok "signal" "$CTL" -q job signal "$long" --signal CONT
 	sweep=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --array 3-4 --hold -- true)
 	says "logs of an array" 5 "is an array" "sluisctl logs ${sweep}_3" "$CTL" logs "$sweep"
+	says "nor can it be followed" 2 "--follow: each job of an array" "--wait" "$CTL" submit -A lungnet --gpus 1 --array 0-1 --follow -- true
+	"$CTL" submit -A lungnet --gpus 1 -t 1m --hold --follow -- true >"$T/out" 2>"$T/err" &
+	following=$!
+	started "$following"
+	ok "a job is followed before it starts" wait_for 10 grep -q '^submitted job' "$T/err"
+	ok "and cancelled" "$CTL" -q cancel "$(sed -n 's/^submitted job \([0-9]*\) .*/\1/p' "$T/err")"
+	ok "following it ends with it" wait_for 10 sh -c '! kill -0 "$0" 2>/dev/null' "$following"
+	wait "$following"
+	is "with its status" "$?$(grep -c 'ended before it started' "$T/err")" 11
 	ok "its end is told once" sh -c '"$0" -q cancel "$1" && "$0" wait "$1" 2>&1 | grep -c "job $1 cancelled" | grep -qx 1' "$CTL" "$sweep"
 	ok "checkpointed" "$CTL" -q job checkpointed "$long" --step 210
 	is "noted" "$("$CTL" job show "$long" --json | json 'o["item"]["checkpoint_step"]')" 210

@@ -32,6 +32,10 @@ static struct job_view jobs[4];
 static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
 static bool flow_has_ended;
+static bool huge_was_cancelled; /* before it ever started */
+static int output_code;	        /* whoever has the output answers so; 0: nobody is asked for any */
+static uint64_t told_id = 77;
+static unsigned told;
 static struct node_ref flow_ran[2] = {{6}, {7}};
 static struct lease_view leases[2];
 static struct replica_view replicas[2];
@@ -67,6 +71,10 @@ static void fill_jobs(void)
 	jobs[0].reason = REASON_STAGE;
 	snprintf(jobs[0].reason_text, sizeof jobs[0].reason_text, "stage pilot opens on 1 Dec");
 	jobs[0].order = 2;
+	if (huge_was_cancelled) {
+		job(&jobs[0], 1044, "huge", "ann", 16, JOB_CANCELLED);
+		jobs[0].job.attempt = 0;
+	}
 	job(&jobs[1], 1043, "sweep", "tom", 1, JOB_PENDING);
 	jobs[1].job.spec.array_last = 63;
 	jobs[1].job.spec.array_step = 1;
@@ -192,6 +200,10 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 			.seq = 48213, .t_ms = NOW, .jobs_n = 1, .jobs = &jobs[1], .reasons_n = 2, .reasons = reasons, .ahead = 2,
 			.ahead_first = 1040, .changes_n = 1, .changes = changes, .kept_n = 1, .kept = kept};
 		return 0;
+	case QUERY_OUTPUT:
+		if (output_code)
+			return err_set(err, output_code, "no output for now");
+		/* fall through */
 	default: return err_set(err, ERR_DENIED, "the fake daemon knows no %s", query_name(q->type));
 	}
 }
@@ -205,7 +217,8 @@ static int agree(struct ctl *c, uint16_t type, const void *body, struct bytes pa
 	(void)body;
 	(void)payload;
 	(void)err;
-	*reply = (struct client_reply){.seq = 48214, .message = "", .result = {.id = 77}};
+	told++;
+	*reply = (struct client_reply){.seq = 48214, .message = "", .result = {.id = told_id}};
 	return 0;
 }
 
@@ -322,6 +335,44 @@ static void test_where_a_job_ran(void **state)
 	      "  charged 0.0 GPU-hours guaranteed, 0.0 on loan, 0.0 refunded\n");
 	shows("queue 1036 --plain --columns id,nodes", "1036\tn006,...\n");
 	flow_has_ended = false;
+}
+
+/* Following ends when there is nothing to follow any more, and never will be. */
+static void test_following_ends(void **state)
+{
+	static const char sub[] = "submit -A gridopt --flavor h100-80g --gpus 1 --follow %s -- true";
+	char line[128];
+	struct run r;
+
+	(void)state;
+	told = 0;
+	snprintf(line, sizeof line, sub, "--array 0-3");
+	assert_int_equal(run_line(&r, line), EXIT_USAGE);
+	assert_non_null(strstr(r.errs, "each job of an array has an output of its own"));
+	assert_non_null(strstr(r.errs, "--wait"));
+	assert_int_equal(told, 0); /* nothing was submitted */
+	run_close(&r);
+	/* a job that ended before it started */
+	huge_was_cancelled = true;
+	output_code = ERR_STATE;
+	assert_int_equal(run_line(&r, "logs -f 1044"), EXIT_CONFLICT);
+	assert_non_null(strstr(r.errs, "job 1044 ended before it started"));
+	run_close(&r);
+	told_id = 1044;
+	snprintf(line, sizeof line, sub, "");
+	assert_int_equal(run_line(&r, line), EXIT_OTHER);
+	assert_non_null(strstr(r.out, "job 1044 cancelled, exit 1"));
+	run_close(&r);
+	told_id = 77;
+	huge_was_cancelled = false;
+	/* a job that has ended, on a node that does not come back */
+	flow_has_ended = true;
+	output_code = ERR_UNREACHABLE;
+	assert_int_equal(run_line(&r, "logs -f 1036 --timeout 10ms"), EXIT_UNKNOWN);
+	assert_non_null(strstr(r.errs, "no output for now"));
+	run_close(&r);
+	flow_has_ended = false;
+	output_code = 0;
 }
 
 static void test_a_drain_shows_its_deadline(void **state)
@@ -726,6 +777,7 @@ int main(void)
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
 		cmocka_unit_test(test_where_a_job_ran),
+		cmocka_unit_test(test_following_ends),
 		cmocka_unit_test(test_a_drain_shows_its_deadline),
 		cmocka_unit_test(test_explain_screen),
 		cmocka_unit_test(test_lease_screens),
