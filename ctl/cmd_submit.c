@@ -102,7 +102,7 @@ static int make(struct ctl *c, const struct typed *t, const struct job_options *
 		return r;
 	if (!getcwd(cwd, sizeof cwd))
 		snprintf(cwd, sizeof cwd, "/");
-	if (o->wrap && !script)
+	if (o->wrap)
 		script = text_f(c, "#!/bin/sh\n%s\n", o->wrap);
 	if (submission_fill(o, script, t->file, t->argv, t->argv_n, environ,
 			    arena_copy(&c->arena, cwd, strlen(cwd) + 1), ask_division ? &division : NULL, &c->arena, sub,
@@ -237,6 +237,10 @@ static int submit(struct ctl *c, const struct call *call, struct typed *t, struc
 	if (!t->file && !t->argv_n && !o->wrap) {
 		try_next(c, "sluisctl submit [OPTIONS] SCRIPT, or sluisctl submit [OPTIONS] -- COMMAND");
 		return usage_fault(c, "submit: neither a script nor a command");
+	}
+	if (o->wrap && (t->file || t->argv_n)) {
+		try_next(c, "one of them: sluisctl submit [OPTIONS] --wrap 'COMMAND', or [OPTIONS] SCRIPT, or [OPTIONS] -- COMMAND");
+		return usage_fault(c, "--wrap is the script: %s cannot be another", t->file ? t->file : t->argv[0]);
 	}
 	if (o->follow && o->array.first != JOB_UNSET) {
 		try_next(c, "--wait, and sluisctl logs ARRAY_INDEX");

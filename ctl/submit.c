@@ -398,7 +398,7 @@ static void fill_terms(const struct job_options *o, struct job_spec *s)
 	s->retries_infra = (uint8_t)(set(o->retries) && o->retries < UINT8_MAX ? o->retries : RETRIES_INFRA);
 	s->no_requeue = o->requeue == 0;
 	s->stop_on_disconnect = o->stop_on_disconnect;
-	s->slurm_env = o->slurm_env;
+	s->slurm_env = o->slurm_env || o->wrap; /* Slurm's idioms find Slurm's variables: #SBATCH lines set it, too */
 	s->hold = o->hold;
 	if (set(o->array.first)) {
 		s->array_first = (uint32_t)o->array.first;

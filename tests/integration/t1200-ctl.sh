@@ -195,6 +195,10 @@ ends"
 	"$CTL" submit -A lungnet --gpus 2 --tasks-per-gpu 1 --follow -t 1m -- sh -c 'echo "rank $RANK of $WORLD_SIZE"' >"$T/out" 2>/dev/null
 	is "a command runs in every task, followed" "$(head -n1 "$T/out")" "rank 0 of 2"
 	is "the other task" "$("$CTL" logs 2.1)" "rank 1 of 2"
+	id=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --wait --wrap 'echo "$SLURM_JOB_ID is $SLUIS_JOB_ID"' 2>/dev/null | head -n1)
+	is "--wrap finds SLURM_*, as #SBATCH lines do" "$("$CTL" logs "$id")" "$id is $id"
+	id=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --wait -- sh -c 'echo "${SLURM_JOB_ID-none}"' 2>/dev/null | head -n1)
+	is "a command does not" "$("$CTL" logs "$id")" none
 	long=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
 	again=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
 	is "the same idempotency key never acts twice" "$again" "$long"

@@ -337,6 +337,26 @@ static void test_where_a_job_ran(void **state)
 	flow_has_ended = false;
 }
 
+/* Of a command in --wrap and a script beside it, one would be dropped without a word. */
+static void test_wrap_is_the_script(void **state)
+{
+	static const char *const lines[] = {"submit -A gridopt --flavor h100-80g --wrap hostname -- true",
+					    "submit -A gridopt --flavor h100-80g --wrap hostname tests/integration/t0001-runner.sh"};
+	struct run r;
+
+	(void)state;
+	told = 0;
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(run_line(&r, lines[i]), EXIT_USAGE);
+		assert_non_null(strstr(r.errs, "--wrap is the script"));
+		run_close(&r);
+	}
+	assert_int_equal(told, 0);
+	assert_int_equal(run_line(&r, "submit -A gridopt --flavor h100-80g --wrap hostname"), 0);
+	assert_int_equal(told, 1);
+	run_close(&r);
+}
+
 /* Following ends when there is nothing to follow any more, and never will be. */
 static void test_following_ends(void **state)
 {
@@ -777,6 +797,7 @@ int main(void)
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
 		cmocka_unit_test(test_where_a_job_ran),
+		cmocka_unit_test(test_wrap_is_the_script),
 		cmocka_unit_test(test_following_ends),
 		cmocka_unit_test(test_a_drain_shows_its_deadline),
 		cmocka_unit_test(test_explain_screen),

@@ -310,6 +310,28 @@ static void test_environment_by_export(void **state)
 		free(env[i]);
 }
 
+/* SLURM_* steers software: it is for who wrote to Slurm, in #SBATCH lines or as --wrap, and for who asks. */
+static void test_who_came_from_slurm_finds_its_variables(void **state)
+{
+	static const struct { const char *line, *script; bool found; } ways[] = {
+		{"-A x --flavor f", NULL, false},
+		{"-A x --flavor f", "#!/bin/sh\nhostname\n", false},
+		{"-A x --flavor f --slurm-env", NULL, true},
+		{"-A x --flavor f --wrap hostname", "#!/bin/sh\nhostname\n", true}, /* the script that sluisctl makes of it */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		struct made m;
+
+		make_env(&m, ways[i].line, ways[i].script, NULL);
+		assert_int_equal(m.code, 0);
+		if (m.sub.cmd.spec.slurm_env != ways[i].found)
+			fail_msg("'%s'%s: SLURM_* %d", ways[i].line, ways[i].script ? " and a script" : "", !ways[i].found);
+		done(&m);
+	}
+}
+
 static void test_script_once_command_everywhere(void **state)
 {
 	struct made m;
@@ -347,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_how_close_the_nodes_must_be),
 		cmocka_unit_test(test_what_cannot_be_kept_is_refused_with_a_way_out),
 		cmocka_unit_test(test_environment_by_export),
+		cmocka_unit_test(test_who_came_from_slurm_finds_its_variables),
 		cmocka_unit_test(test_script_once_command_everywhere),
 	};
 
