@@ -266,6 +266,16 @@ int cmd_user_list(struct ctl *c, const struct call *call)
 	return table_print(t);
 }
 
+/* "valid", "until 14:02:00" after it was rotated, "ended" then; "disabled" is its owner. */
+static const char *key_state(struct ctl *c, const struct principal_view *v)
+{
+	if (v->revoked)
+		return v->not_after_ms && v->not_after_ms <= c->now_ms ? "ended" : "revoked";
+	if (v->principal.disabled)
+		return "disabled";
+	return v->not_after_ms ? text_f(c, "until %s", text_time(c, v->not_after_ms)) : "valid";
+}
+
 int cmd_key_list(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
@@ -289,7 +299,7 @@ int cmd_key_list(struct ctl *c, const struct call *call)
 		table_cell(t, "%s", v.items[i].role);
 		table_cell(t, "%s", v.items[i].key);
 		table_cell(t, "%s", text_time(c, v.items[i].created_ms));
-		table_cell(t, "%s", v.items[i].revoked ? "revoked" : v.items[i].principal.disabled ? "disabled" : "valid");
+		table_cell(t, "%s", key_state(c, &v.items[i]));
 	}
 	return table_print(t);
 }

@@ -199,6 +199,7 @@ int core_may_query(const struct core *c, uint32_t principal, const struct query 
 	case QUERY_STATUS:
 	case QUERY_JOBS:
 	case QUERY_LEASES: /* rows of others are left out by the view */
+	case QUERY_PRINCIPALS: /* likewise */
 	case QUERY_NODES:
 	case QUERY_DIVISION:
 	case QUERY_USAGE:
@@ -208,7 +209,6 @@ int core_may_query(const struct core *c, uint32_t principal, const struct query 
 	case QUERY_RESERVATIONS:
 	case QUERY_ENDPOINTS: ok = (USERS & R(p->role)) != 0; break;
 	case QUERY_PAYLOAD: ok = (USERS & R(p->role)) || p->role == ROLE_NODE; break;
-	case QUERY_PRINCIPALS:
 	case QUERY_TOKENS:
 	case QUERY_LOG:
 	case QUERY_EVENTS:

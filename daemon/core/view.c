@@ -1062,20 +1062,29 @@ static void key_text(const struct cred *cr, char out[48])
 	out[32] = '\0';
 }
 
-static void view_principals_fill(const struct core *c, struct view_principals *v, struct arena *arena)
+/* Admins and auditors see all keys, everybody else those of his own. */
+static void view_principals_fill(const struct core *c, int64_t t, uint32_t principal, struct view_principals *v,
+				 struct arena *arena)
 {
+	const struct principal *who = core_principal(c, principal);
+	bool all = who && (who->role == ROLE_ADMIN || who->role == ROLE_AUDITOR);
+
 	v->items = arena_alloc(arena, c->creds.count * sizeof *v->items);
 	EACH(c, creds, cred, cr) {
 		const struct principal *p = core_principal(c, cr->principal);
-		struct principal_view *pv = &v->items[v->items_n++];
+		struct principal_view *pv = &v->items[v->items_n];
 
+		if (!all && cr->principal != principal)
+			continue;
+		v->items_n++;
 		if (p)
 			pv->principal = *p;
 		TEXT_SET(pv->role, role_name(pv->principal.role));
 		pv->cred = cr->id;
 		key_text(cr, pv->key);
-		pv->revoked = cr->state == CRED_REVOKED;
+		pv->revoked = cr->state == CRED_REVOKED || (cr->not_after_ms && cr->not_after_ms <= t);
 		pv->created_ms = cr->created_ms;
+		pv->not_after_ms = cr->not_after_ms;
 	}
 }
 
@@ -1128,7 +1137,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 	case QUERY_DIVISION: FILL(view_division, view_division_fill(c, v, arena))
 	case QUERY_USAGE: FILL(view_usage, view_usage_fill(c, t, principal, q, v, arena))
 	case QUERY_ENDPOINTS: FILL(view_endpoints, view_endpoints_fill(c, t, principal, q, v, arena))
-	case QUERY_PRINCIPALS: FILL(view_principals, view_principals_fill(c, v, arena))
+	case QUERY_PRINCIPALS: FILL(view_principals, view_principals_fill(c, t, principal, v, arena))
 	case QUERY_TOKENS: FILL(view_tokens, view_tokens_fill(c, v, arena))
 	case QUERY_CLAIMS: FILL(view_claims, view_claims_fill(c, t, v, arena))
 	case QUERY_APPROVALS: FILL(view_approvals, view_approvals_fill(c, t, v, arena))

@@ -228,7 +228,15 @@ struct view_explain {
 
 struct view_endpoints { uint64_t seq; uint32_t items_n; struct replica_view *items; };
 
-struct principal_view { struct principal principal; char role[16]; uint64_t cred; char key[48]; bool revoked; int64_t created_ms; };
+struct principal_view { /* a key, and whose it is */
+	struct principal principal;
+	char role[16];
+	uint64_t cred;
+	char key[48];
+	bool revoked; /* or it has ended */
+	int64_t created_ms;
+	int64_t not_after_ms; /* it was rotated; 0: no end */
+};
 struct view_principals { uint64_t seq; uint32_t items_n; struct principal_view *items; };
 struct token_view { struct token token; char role[16]; };
 struct view_tokens { uint64_t seq; uint32_t items_n; struct token_view *items; };

@@ -195,7 +195,7 @@ SCHEMA(view_endpoints);
 #define T struct principal_view
 FIELDS(principal_view) = {
 	SUB(1, principal, principal), F(2, role), F(3, cred), F(4, key), F(5, revoked),
-	F(6, created_ms),
+	F(6, created_ms), F(7, not_after_ms),
 };
 #undef T
 SCHEMA(principal_view);

@@ -127,10 +127,13 @@ is "and gone from the list" "$(ctl token list --plain)" ""
 says "a token works once" 3 "the token is unknown, used up or expired" "token create" "$CTL" --key "$T/second.key" user accept "$token" --name eva
 is "the context is in use" "$("$CTL" cluster info --json | json 'o["item"]["principal"]+" "+o["item"]["role"]')" "eva member"
 says "eva is no admin" 3 "eva may not" "ask an admin" "$CTL" node drain n1 --reason x
-says "and reads no keys" 3 "eva may not read this" "ask an admin" "$CTL" key list
+says "and reads no tokens" 3 "eva may not read this" "ask an admin" "$CTL" token list
+is "but her own key, and no other" "$("$CTL" key list --plain --columns name,role,state)" "eva	member	valid"
+is "of the two there are" "$(ctl key list --plain | wc -l)" 2
 says "a key that nobody knows" 3 "" "try" "$CTL" --key "$T/server.key" status
 ok "-v says where it looked" sh -c '"$0" -v cluster info 2>&1 | grep -q "^endpoint .*context t of"' "$CTL"
 ok "rotate the key" "$CTL" key rotate
+is "the old one has an end" "$("$CTL" key list --plain --columns state | cut -d ' ' -f 1 | sort | tr '\n' ' ')" "until valid "
 is "the new one works" "$("$CTL" cluster info --json | json 'o["item"]["principal"]')" eva
 chmod 644 "$HOME/.config/sluis/keys/eva.key"
 says "a key that others may read" 3 "" "chmod" "$CTL" status

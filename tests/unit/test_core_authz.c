@@ -283,11 +283,31 @@ static void revocation_is_immediate(void **state)
 	assert_int_equal(cw_renew(w, w->acme, renewable, 1).code, 0);
 }
 
+/* What `who` is told of the key it speaks with: 0, or ERR_NOTFOUND. */
+static int key_view(const struct core_world *w, struct cw_who who, struct principal_view *ret)
+{
+	struct query q = {.type = QUERY_PRINCIPALS};
+	struct view_principals v;
+	struct arena arena = {0};
+	struct err err;
+	int rc = ERR_NOTFOUND;
+
+	assert_int_equal(core_view(w->core, w->t, who.principal, &q, &v, &arena, &err), 0);
+	for (uint32_t i = 0; i < v.items_n; i++)
+		if (v.items[i].cred == who.cred) {
+			*ret = v.items[i];
+			rc = 0;
+		}
+	arena_done(&arena);
+	return rc;
+}
+
 /* A rotated key goes on for a day, so that nobody is cut off in the middle, and then ends. */
 static void a_rotated_key_ends_after_its_overlap(void **state)
 {
 	struct core_world *w = *state;
 	struct command rotate = cw_cmd(w, w->alice, CMD_KEY_ROTATE), run;
+	struct principal_view key;
 	uint64_t fresh;
 
 	rotate.key_rotate.key[0] = 200;
@@ -297,9 +317,13 @@ static void a_rotated_key_ends_after_its_overlap(void **state)
 	rotate.cred = fresh;
 	assert_int_equal(cw_do(w, &rotate), ERR_EXISTS); /* the same key twice */
 	run = cw_submit_cmd(w, w->alice, "lung", 1, MS_PER_HOUR);
+	assert_int_equal(key_view(w, w->alice, &key), 0);
+	assert_int_equal(key.not_after_ms, w->t + MS_PER_DAY);
 	cw_advance(w, MS_PER_DAY - 1);
 	assert_int_equal(cw_do(w, &run), 0);
 	cw_advance(w, 1);
+	assert_int_equal(key_view(w, w->alice, &key), 0);
+	assert_true(key.revoked);
 	assert_int_equal(cw_do(w, &run), ERR_REVOKED);
 	run.cred = fresh;
 	assert_int_equal(cw_do(w, &run), 0);
@@ -437,6 +461,23 @@ static void local_admins_have_names_of_their_own(void **state)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* How many keys of others it is shown; its own it always is. */
+static uint32_t keys_of_others(const struct core_world *w, uint32_t principal)
+{
+	struct query q = {.type = QUERY_PRINCIPALS};
+	struct view_principals v;
+	struct arena arena = {0};
+	struct err err;
+	uint32_t own = 0, others = 0;
+
+	assert_int_equal(core_view(w->core, w->t, principal, &q, &v, &arena, &err), 0);
+	for (uint32_t i = 0; i < v.items_n; i++)
+		*(v.items[i].principal.id == principal ? &own : &others) += 1;
+	assert_int_equal(own, 1);
+	arena_done(&arena);
+	return others;
+}
+
 static void reading_has_its_rules_too(void **state)
 {
 	struct core_world *w = *state;
@@ -449,7 +490,7 @@ static void reading_has_its_rules_too(void **state)
 	struct cw_who who[ROLES] = {w->admin,	w->operator, w->gatekeeper,   w->reviewer, w->alice,
 				    w->acme,	w->auditor,  w->node[1].agent, world};
 	static const char *const may[] = {"yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn",
-					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "ynnnnnynn", "ynnnnnynn",
+					  "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyynn", "yyyyyyyyn", "yoooooynn", "ynnnnnynn",
 					  "ynnnnnynn", "ynnnnnynn", "ynnnnnynn", "ynnnnnnnn", "ynynnnynn",
 					  "yyyyyyynn"};
 	struct err err;
@@ -459,7 +500,9 @@ static void reading_has_its_rules_too(void **state)
 		for (int r = 0; r < ROLES; r++) {
 			struct query q = {.type = type[i]};
 
-			assert_int_equal(core_may_query(w->core, who[r].principal, &q, &err) == 0, may[i][r] == 'y');
+			assert_int_equal(core_may_query(w->core, who[r].principal, &q, &err) == 0, may[i][r] != 'n');
+			if (type[i] == QUERY_PRINCIPALS && may[i][r] != 'n')
+				assert_int_equal(keys_of_others(w, who[r].principal) > 0, may[i][r] == 'y');
 		}
 	printf("reading_cells: %zu cells\n", ARRAY_LEN(type) * ROLES);
 	{
