@@ -25,19 +25,21 @@
 
 enum {
 	LEFT_LOOK_MS = 250, /* between looks at what SIGKILL has yet to end */
-	LEFT_LOOKS = 40,
+	LEFT_LOOKS = 40, /* then it has failed; it is looked at all the same, for nothing is released before it is gone */
+	LEFT_LATER_MS = 1000, /* between those */
 	OUTPUT_READ_BYTES = 262144,
 };
 
 static const char *const hook_names[] = {[HOOK_PROLOG] = "prolog", [HOOK_EPILOG] = "epilog"};
 
-/* One that the core waits for, or has no more use for while processes of it are left. */
+/* One that the core waits for, or of which processes are left. */
 struct hook_run {
 	struct shell *shell;
 	uint64_t alloc;
 	uint16_t part;
 	enum hook hook;
-	bool forget;
+	bool told;   /* the core knows what it came to, or has not asked */
+	bool forget; /* the core has no more use for it */
 	int looks;
 	struct loop_timer timer;
 	struct hook_run *next;
@@ -105,20 +107,24 @@ static void end_rest(struct shell *s, const char *name)
 
 /* ---- its end --------------------------------------------------------------------------------------------- */
 
-static void answer(struct hook_run *h, bool ok, const char *why)
+/* What it came to, once. */
+static void tell(struct hook_run *h, bool ok, const char *why)
 {
-	struct shell *s = h->shell;
-	uint64_t alloc = h->alloc;
-	uint16_t part = h->part;
-	enum hook hook = h->hook;
 	char text[TEXT_BYTES];
 
-	(void)snprintf(text, sizeof text, "%s %.100s", hook_names[hook], why);
+	(void)snprintf(text, sizeof text, "%s %.100s", hook_names[h->hook], why);
 	log_event(ok ? LOG_INFO : LOG_ERR, ok ? "hook_done" : "hook_failed", "hook=%s alloc=%" PRIu64 " part=%u error=%s",
-		  hook_names[hook], alloc, (unsigned)part, log_quote(ok ? "" : why));
-	drop(h);
+		  hook_names[h->hook], h->alloc, (unsigned)h->part, log_quote(ok ? "" : why));
+	h->told = true;
 	FAILPOINT("agent.hook.ended");
-	agent_hooked(s->agent, shell_now(), alloc, part, hook, ok, text);
+	agent_hooked(h->shell->agent, shell_now(), h->alloc, h->part, h->hook, ok, text);
+}
+
+static void answer(struct hook_run *h, bool ok, const char *why)
+{
+	if (!h->told && !h->forget)
+		tell(h, ok, why);
+	drop(h);
 }
 
 static void log_output(const struct hook_run *h, const char *name)
@@ -159,22 +165,29 @@ static void verdict(const struct hook_run *h, const char *name, const struct exe
 		(void)snprintf(ret, TEXT_BYTES, "exited with %d", st->exit_code);
 }
 
-/* It has ended, or is out of sight. Nothing of it may be left when the core hears so. */
+/* Of a unit that is gone; or an epilog, where there is none any more. */
+static bool unwanted(const struct shell *s, uint64_t alloc, uint16_t part, enum hook hook)
+{
+	return !agent_unit(s->agent, alloc, part) || (hook == HOOK_EPILOG && !folder_of(s, hook));
+}
+
+/* It has ended, is out of sight, or is to end. What is left of it is ended, and looked at until it is gone. */
 static void has_ended(struct hook_run *h, const char *name, const struct exec_status *st)
 {
+	bool useless = h->forget || unwanted(h->shell, h->alloc, h->part, h->hook);
 	char why[TEXT_BYTES];
 
+	agent_hook_left(h->shell->agent, shell_now(), h->alloc, h->part, h->hook, !st->empty);
 	if (!st->empty) {
 		end_rest(h->shell, name);
-		if (!h->forget && h->looks++ == LEFT_LOOKS) {
-			answer(h, false, "left processes that SIGKILL does not end");
-			return;
-		}
-		loop_timer_after(h->shell->loop, &h->timer, LEFT_LOOK_MS);
+		if (!h->told && !h->forget && h->looks++ == LEFT_LOOKS)
+			tell(h, false, "left processes that SIGKILL does not end");
+		loop_timer_after(h->shell->loop, &h->timer, h->told ? LEFT_LATER_MS : LEFT_LOOK_MS);
 		return;
 	}
-	if (h->forget) {
-		release(h->shell, name);
+	if (h->told || useless) {
+		if (useless)
+			release(h->shell, name);
 		drop(h);
 		return;
 	}
@@ -210,10 +223,17 @@ static void look_again(struct loop *loop, struct loop_timer *timer, void *arg)
 	look(arg);
 }
 
-/* Of a unit that is gone; or an epilog, where there is none any more. */
-static bool unwanted(const struct shell *s, uint64_t alloc, uint16_t part, enum hook hook)
+static struct hook_run *find_or_make(struct shell *s, uint64_t alloc, uint16_t part, enum hook hook)
 {
-	return !agent_unit(s->agent, alloc, part) || (hook == HOOK_EPILOG && !folder_of(s, hook));
+	struct hook_run *h = find(s, alloc, part, hook);
+
+	if (h)
+		return h;
+	h = xcalloc(1, sizeof *h);
+	*h = (struct hook_run){.shell = s, .alloc = alloc, .part = part, .hook = hook, .timer = LOOP_TIMER_INIT(look_again, h),
+			       .next = s->hooks};
+	s->hooks = h;
+	return h;
 }
 
 bool hook_changed(struct shell *s, const char *name, const struct exec_status *st)
@@ -222,37 +242,25 @@ bool hook_changed(struct shell *s, const char *name, const struct exec_status *s
 	uint64_t alloc;
 	uint16_t part;
 	enum hook hook;
+	bool useless, over;
 
 	if (!name_parse(name, &alloc, &part, &hook))
 		return false;
-	h = s->hooks_open ? find(s, alloc, part, hook) : NULL;
+	h = find(s, alloc, part, hook);
 	if (h && st->state == EXEC_NONE) { /* its files were removed by somebody */
-		if (h->forget)
-			drop(h);
-		else
-			answer(h, false, "is not known any more");
-	} else if (h && (st->state == EXEC_EXITED || st->state == EXEC_LOST)) {
-		has_ended(h, name, st);
-	} else if (!h && s->hooks_open && unwanted(s, alloc, part, hook) && st->state != EXEC_NONE) {
-		if (st->empty)
-			release(s, name);
-		else
-			end_rest(s, name);
+		agent_hook_left(s->agent, shell_now(), alloc, part, hook, false);
+		answer(h, false, "is not known any more");
+		return true;
 	}
+	useless = st->state != EXEC_NONE && unwanted(s, alloc, part, hook);
+	over = st->state == EXEC_EXITED || st->state == EXEC_LOST || useless || (h && h->forget);
+	if (!h && over && (!st->empty || (useless && s->hooks_open))) {
+		h = find_or_make(s, alloc, part, hook);
+		h->told = true;
+	}
+	if (h && over)
+		has_ended(h, name, st);
 	return true;
-}
-
-static struct hook_run *find_or_make(struct shell *s, const struct action *act)
-{
-	struct hook_run *h = find(s, act->alloc, act->part, act->hook);
-
-	if (h)
-		return h;
-	h = xcalloc(1, sizeof *h);
-	*h = (struct hook_run){.shell = s, .alloc = act->alloc, .part = act->part, .hook = act->hook,
-			       .timer = LOOP_TIMER_INIT(look_again, h), .next = s->hooks};
-	s->hooks = h;
-	return h;
 }
 
 /* ---- its start ------------------------------------------------------------------------------------------- */
@@ -302,13 +310,13 @@ static int start(struct hook_run *h, struct err *err)
 
 void hook_start(struct shell *s, const struct action *act)
 {
-	struct hook_run *h = find_or_make(s, act);
+	struct hook_run *h = find_or_make(s, act->alloc, act->part, act->hook);
 	char name[EXEC_NAME_BYTES];
 	struct exec_status st;
 	struct err err = {0};
 	bool again, begun;
 
-	h->forget = false;
+	h->told = h->forget = false;
 	h->looks = 0;
 	name_of(h, name);
 	if (exec_status(s->exec, name, &st, &err) != 0) {
@@ -337,7 +345,7 @@ void hook_start(struct shell *s, const struct action *act)
 
 void hook_forget(struct shell *s, const struct action *act)
 {
-	struct hook_run *h = find_or_make(s, act);
+	struct hook_run *h = find_or_make(s, act->alloc, act->part, act->hook);
 	char name[EXEC_NAME_BYTES];
 	struct exec_status st;
 	struct err err = {0};

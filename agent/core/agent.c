@@ -689,13 +689,14 @@ static int first_signal(const struct row *r)
 	return r->unit.kind == UNIT_SERVICE && r->service.stop_signal ? r->service.stop_signal : SIG_TERM;
 }
 
-/* Do `what` to everything of the unit that still has processes; returns how many those are. */
+/* Do `what` to everything of the unit that still has processes; returns how many those are. What a hook left is counted,
+ * and ended by the shell. */
 static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, enum stop_do what)
 {
 	int signo = what == STOP_TERM ? SIG_TERM : first_signal(r);
 	bool custom = signo != SIG_TERM && r->unit.kind != UNIT_SERVICE;
 	char name[AGENT_NAME_BYTES];
-	uint32_t live = 0, steps = 0;
+	uint32_t live = r->prolog_left + r->epilog_left, steps = 0;
 
 	for (uint32_t i = 0; i < r->extras_n; i++)
 		steps += task_live(&r->extras[i].st);
@@ -825,7 +826,8 @@ static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 	if (!r->killed_ms)
 		r->killed_ms = now.ms;
 	if (now.ms - r->killed_ms >= a->cfg.unkillable_ms && r->state != UNIT_UNKILLABLE) {
-		(void)snprintf(r->text, sizeof r->text, "processes are left after SIGKILL");
+		(void)snprintf(r->text, sizeof r->text, "processes%s are left after SIGKILL",
+			       r->prolog_left ? " of its prolog" : r->epilog_left ? " of its epilog" : "");
 		set_state(a, now, r, UNIT_UNKILLABLE);
 	}
 }
@@ -1308,6 +1310,18 @@ void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
 	row_step(a, now, r);
 }
 
+void agent_hook_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool left)
+{
+	struct row *r = row_find(a, alloc, part);
+	bool *kept = r ? hook == HOOK_PROLOG ? &r->prolog_left : &r->epilog_left : NULL;
+
+	if (!kept || *kept == left)
+		return;
+	*kept = left;
+	if (a->ready)
+		row_step(a, now, r);
+}
+
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step)
 {
 	struct row *r = row_find(a, alloc, part);
@@ -1575,8 +1589,8 @@ static int64_t row_next(const struct agent *a, const struct row *r)
 	next = sooner(next, r->look_ms);
 	if (r->prolog == HOOK_RUNS || r->epilog == HOOK_RUNS)
 		return next; /* nothing moves before it has ended */
-	if (r->epilog == HOOK_FAILED)
-		return sooner(next, r->epilog_at_ms);
+	if (r->epilog == HOOK_FAILED) /* not again on top of what it left */
+		return r->epilog_left ? next : sooner(next, r->epilog_at_ms);
 	if (r->scrub_begin_ms) /* all has ended; only its devices are waited for */
 		return r->scrubbing || r->scrubbed ? next : sooner(next, r->scrub_at_ms);
 	if (r->unit.phase == UNIT_STOP && r->stop_at_ms) {

@@ -19,8 +19,8 @@
  *  - RELEASED is said of devices only when they were proven idle; one that is broken is told as such with it.
  *  - Nothing of a unit starts before its prolog has succeeded, and what a prolog or a task may have touched is not
  *    RELEASED before the epilog has succeeded. A prolog is begun once per unit, after the row that says so was synced.
- *  - RELEASED is said when no process is left (by a unit that is alone without being told to stop), after it was synced; a row stays until it was
- *    acknowledged in its last state. (R6)
+ *  - RELEASED is said when no process is left, of its prolog and epilog neither (by a unit that is alone without being
+ *    told to stop), after it was synced; a row stays until it was acknowledged in its last state. (R6)
  *  - After a reboot every unit that was not released is LOST.
  *
  * Source: level-triggered reconciliation as in Kubernetes' kubelet; intent first as in ARIES.
@@ -169,6 +169,9 @@ void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
  * the shell has marked them so for the next greeting. */
 enum scrub { SCRUB_CLEAN, SCRUB_BUSY, SCRUB_BROKEN };
 void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum scrub found, const char *text);
+/* Are processes of a prolog or epilog left that has ended, or that nobody wants? The shell is ending them; while there
+ * are any nothing is RELEASED. Also at start-up, before agent_ready. */
+void agent_hook_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool left);
 /* What a prolog or epilog came to; `text` says how it failed. */
 void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool ok, const char *text);
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step);

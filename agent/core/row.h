@@ -66,6 +66,7 @@ struct row {
 	bool scrubbing, scrubbed;
 	int64_t scrub_begin_ms, scrub_at_ms, scrub_every_ms; /* 0: none */
 	uint8_t prolog, epilog; /* enum hook_step */
+	bool prolog_left, epilog_left; /* processes of it, which are being ended */
 	int64_t epilog_at_ms, epilog_every_ms; /* the next try of one that failed */
 	struct service service;
 	uint32_t tasks_n;

@@ -1,4 +1,4 @@
-"""unkillable_story.py - a task that SIGKILL does not end, as t1340-unkillable.sh tells it; prints TAP
+"""unkillable_story.py - a task, a prolog and an epilog that SIGKILL does not end, as t1340-unkillable.sh tells it; prints TAP
 
 Environment: as story.py, and FREEZER, a cgroup1 freezer of ours: what is frozen there feels no signal until it is
 thawed, as a process in the hands of a dead file system or driver does.
@@ -6,8 +6,8 @@ thawed, as a process in the hands of a dead file system or driver does.
 import os
 import signal
 
-from story import (Agent, Daemon, division, ended, equal, job, ok, output, ready_nodes, running, submit, tell, token,
-                   wait_for)
+from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, submit, tell,
+                   token, wait_for)
 
 FREEZER = os.environ["FREEZER"]
 
@@ -17,20 +17,11 @@ def freeze(state):
         f.write(state)
 
 
-def main():
-    d = Daemon().start()
-    admin = d.admin()
-    admin.command("division_apply", division(4))
-    a = Agent("n1", token(d, admin), "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "4xH100", "--set",
-              "exec.unkillable=3s").start()
-    ready_nodes(admin, 1)
+def task(admin, a, node):
     n = submit(admin, {"argv": ["sh", "-c", "echo $$; exec sleep 600"]})
     pid = wait_for(20, lambda: running(admin, n) and output(admin, n).strip())
     if not ok(pid, "a job runs"):
         return
-
-    def node():
-        return admin.query("nodes")["items"][0]
     with open(os.path.join(FREEZER, "cgroup.procs"), "w", encoding="ascii") as f:
         f.write(pid)
     freeze("FROZEN")
@@ -53,6 +44,79 @@ def main():
     freeze("THAWED")
     ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, its device is free", node())
     equal(ended(admin, n)["state"], "CA", "and the job is over")
+
+
+UNDONE = os.path.join(T, "undone")
+# a child that is frozen before the program ends well
+STUCK = f"""sleep {LONG} & echo $! >{FREEZER}/cgroup.procs; echo FROZEN >{FREEZER}/freezer.state
+until grep -q FROZEN {FREEZER}/freezer.state; do sleep 0.05; done"""
+
+
+def put(phase, text):
+    os.makedirs(os.path.join(T, phase), 0o755, exist_ok=True)
+    path = os.path.join(T, phase, "10-it")
+    with open(path + ".part", "w", encoding="ascii") as f:
+        f.write(f"#!/bin/sh\n{text}\n")
+    os.chmod(path + ".part", 0o755)
+    os.rename(path + ".part", path)
+
+
+def restart(a, args, sig=signal.SIGTERM):
+    a.end(sig)
+    a.args = args
+    a.start()
+    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+
+
+def prolog(admin, a, node):
+    n = submit(admin, {"argv": ["true"]})
+    ok(wait_for(40, lambda: node()["node"]["admin"] == "draining"), "a prolog that leaves such a process has failed", node())
+    equal(node()["node"]["admin_reason"], f"job-{n} could not start: prolog left processes that SIGKILL does not end",
+          "its node says so")
+    equal((node()["used"], read(UNDONE)), (1, ""), "the device is kept, and no epilog has run on top of it")
+    equal(job(admin, n)["state"], "PD", "the job waits for another node")
+    restart(a, a.args, signal.SIGKILL)
+    ok(not wait_for(1.5, lambda: node()["used"] != 1), "also after the agent has died and come back", node())
+    freeze("THAWED")
+    ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
+    equal(read(UNDONE), "undone\n", "after the epilog, which has run once")
+    admin.command("job_cancel", {"job": n, "now": True})
+
+
+def epilog(admin, a, node, without):
+    admin.command("node_uncordon", {"node": "n1"})
+    n = submit(admin, {"argv": ["true"]})
+    ok(wait_for(40, lambda: node()["node"]["admin"] == "draining"), "so has an epilog", node())
+    equal(node()["node"]["admin_reason"], f"job-{n} cannot be ended: processes of its epilog are left after SIGKILL",
+          "its node says so")
+    restart(a, without)
+    ok(not wait_for(4.5, lambda: node()["used"] != 1), "an agent without an epilog gives no device back before its time", node())
+    freeze("THAWED")
+    ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
+    equal(ended(admin, n)["state"], "CD", "and the job is over")
+    units = os.path.join(a.dir, "exec", "units")
+    ok(wait_for(10, lambda: all(x.startswith(".") for x in os.listdir(units))), "nothing of it is left", os.listdir(units))
+
+
+def main():
+    d = Daemon().start()
+    admin = d.admin()
+    admin.command("division_apply", division(4))
+    a = Agent("n1", token(d, admin), "--synthetic", "package:1 numanode:1 core:8 pu:1", "--gpus", "4xH100", "--set",
+              "exec.unkillable=3s").start()
+    ready_nodes(admin, 1)
+
+    def node():
+        return admin.query("nodes")["items"][0]
+    task(admin, a, node)
+    without = a.args
+    put("prolog", STUCK)
+    put("epilog", f"echo undone >>{UNDONE}")
+    restart(a, without + ["--set", f"exec.prolog={T}/prolog", "--set", f"exec.epilog={T}/epilog"])
+    prolog(admin, a, node)
+    put("prolog", "true")
+    put("epilog", STUCK)
+    epilog(admin, a, node, without)
     equal(a.end(), 0, "the agent ends")
 
 

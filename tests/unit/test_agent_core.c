@@ -54,7 +54,8 @@ struct world {
 	int checks; /* health commands asked for */
 	int scrubs; /* looks at devices, likewise */
 	/* by enum hook: programs of the site, which the execution layer keeps as it keeps tasks; and the last answer to each */
-	struct { bool known, ended, ok; int starts, forgets; } hooks[2];
+	struct { bool known, ended, ok, left; int starts, forgets; } hooks[2];
+	uint64_t hooks_alloc; /* whose they are */
 };
 
 /* ---- the world ---------------------------------------------------------------------------------- */
@@ -275,6 +276,9 @@ static void load(struct world *w)
 	for (size_t i = 0; i < w->fakes_n; i++)
 		if (w->fakes[i].known)
 			agent_task(w->agent, w->now, w->fakes[i].name, &w->fakes[i].st);
+	for (int i = 0; i < 2; i++)
+		if (w->hooks[i].left)
+			agent_hook_left(w->agent, w->now, w->hooks_alloc, 0, (enum hook)i, true);
 	agent_ready(w->agent, w->now);
 	drain(w);
 }
@@ -1849,6 +1853,91 @@ static void test_a_prolog_that_fails_while_stopping_is_told(void **st)
 	assert_true(told(w, 42)->unfit);
 }
 
+static void hook_left(struct world *w, uint64_t alloc, enum hook hook, bool left)
+{
+	w->hooks[hook].left = left;
+	w->hooks_alloc = alloc;
+	agent_hook_left(w->agent, w->now, alloc, 0, hook, left);
+	drain(w);
+}
+
+/* As a task's: until they are gone the devices stay, the epilog waits, and there is an alarm; also for the next agent. */
+static void test_what_a_prolog_leaves_keeps_the_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1), v = job_unit(43, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = v.devices = &device;
+	u.devices_n = v.devices_n = 1;
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	hook_left(w, 42, HOOK_PROLOG, true);
+	assert_int_equal(state(w, 42), UNIT_ABSENT);
+	hook_ends(w, 42, HOOK_PROLOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
+	assert_true(told(w, 42)->unfit);
+	pass(w, 1000000);
+	assert_int_equal(state(w, 42), UNIT_FAILED);
+	for (int life = 0; life < 2; life++) {
+		stop(w, u, 0);
+		assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+		pass(w, 59000);
+		assert_int_equal(state(w, 42), UNIT_FAILED);
+		pass(w, 1000);
+		assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+		assert_string_equal(told(w, 42)->text, "processes of its prolog are left after SIGKILL");
+		want_phase(w, v, UNIT_PREPARE); /* of the same device */
+		assert_string_equal(told(w, 43)->text, "device 0000:17:00.0/0 is still held by allocation 42");
+		pass(w, 1000000); /* without a busy loop */
+		assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+		assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+		crash(w);
+		greet(w);
+	}
+	stop(w, u, 0);
+	pass(w, 1000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
+	hook_left(w, 42, HOOK_PROLOG, false);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	hook_ends(w, 42, HOOK_EPILOG, true);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_int_equal(w->hooks[HOOK_PROLOG].starts, 1);
+	assert_int_equal(count(w, ACTION_START), 0);
+}
+
+/* It is not run again on top of what it left; and a site that has none any more still has those processes. */
+static void test_what_an_epilog_leaves_keeps_the_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1);
+	struct unit_host host = {.name = "n1", .slots = 1};
+
+	u.hosts = &host; /* alone: it is over without being told to stop */
+	u.hosts_n = 1;
+	with_hooks(w);
+	want_phase(w, u, UNIT_PREPARE);
+	hook_ends(w, 42, HOOK_PROLOG, true);
+	want_phase(w, u, UNIT_RUN);
+	ends(w, "a42-p0-t0", 0);
+	hook_left(w, 42, HOOK_EPILOG, true);
+	hook_ends(w, 42, HOOK_EPILOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+	pass(w, 1000000);
+	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
+	w->cfg.epilog = false;
+	crash(w);
+	greet(w);
+	pass(w, 1000000);
+	assert_int_equal(told(w, 42)->state, UNIT_EXITED);
+	stop(w, u, 0);
+	pass(w, 60000);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+	assert_string_equal(told(w, 42)->text, "processes of its epilog are left after SIGKILL");
+	hook_left(w, 42, HOOK_EPILOG, false);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+}
+
 /* The machine restarted: there is nothing to undo, and nobody waits. */
 static void test_no_epilog_after_a_reboot(void **st)
 {
@@ -2436,6 +2525,8 @@ int main(void)
 		STORY(test_hooks_after_a_crash),
 		STORY(test_a_stop_during_the_prolog),
 		STORY(test_a_prolog_that_fails_while_stopping_is_told),
+		STORY(test_what_a_prolog_leaves_keeps_the_devices),
+		STORY(test_what_an_epilog_leaves_keeps_the_devices),
 		STORY(test_no_epilog_after_a_reboot),
 		STORY(test_half_prepared_survives_a_restart),
 		STORY(test_devices_are_proven_idle_before_they_are_released),
