@@ -9,7 +9,7 @@
  *     ▼  └─ planned anew ──┐              a node of it was lost, or a victim at the deadline is behind a node that
  *   parked (no parts) ─────┘              cannot be reached or cannot be killed: others go, the soonest back first;
  *                                         with nobody left to go it waits for hardware, before everybody else, as
- *                                         long as its quota is still there
+ *                                         long as its quota is still there and enough to have it
  *
  * The instant that was promised stays the same however often it is planned. Whoever is in the way then is written
  * into the claim, and how late it came into the usage record of who waited.
@@ -159,6 +159,13 @@ static bool in_quota(const struct core *c, const struct claim *m)
 	return t && (m->klass == CLASS_GUARANTEED ? quota_path_in_order(t, at) : quota_fits(t, at, 0, NULL));
 }
 
+/* Is its quota enough to have it again, once the hardware is back? A job that asks how its devices lie may find that
+ * guaranteed work has settled between them meanwhile: it waits in line, where others may use the quota. */
+static bool assured(const struct core *c, const struct claim *m)
+{
+	return m->owner_kind == OWNER_LEASE || job_promisable(core_job(c, m->owner));
+}
+
 static bool claim_replan(const struct core *c, struct decision *d, int64_t t, const struct claim *old)
 {
 	/* the soonest back first, whatever is lost by it: within what is left, or little more */
@@ -203,7 +210,7 @@ bool claim_unpark(const struct core *c, struct decision *d, int64_t t, const str
 {
 	if (claim_replan(c, d, t, m))
 		return true;
-	if (in_quota(c, m))
+	if (in_quota(c, m) && assured(c, m))
 		return false; /* asked again whenever something is freed: so once is enough */
 	claim_drop(c, d, t, m->id);
 	return true;

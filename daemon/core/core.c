@@ -647,6 +647,8 @@ void quota_count(struct core *c, uint32_t qnode, uint16_t flavor, uint8_t shape,
 		certify_path(c, flavor, shape, qnode_of(c, qnode)->at, 1);
 		note_path(c, flavor, shape, qnode_of(c, qnode)->at, 1);
 	}
+	if (units > 0)
+		needs_wake_barred(c, flavor);
 }
 
 int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, uint8_t klass)
@@ -1330,8 +1332,8 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	note_alloc(c, a, true);
 	timer_set(&c->timers, &a->timer, RECORD_ALLOC, f->id, alloc_due(c, &a->r));
 	victim_cost_note(c, a);
-	if (a->r.extra && a->r.state != state)
-		work_grow(c); /* its job may have another instead */
+	if (fresh || (a->r.extra && a->r.state != state))
+		work_grow(c); /* fewer lack what is kept for others; its job may have another instead */
 	if (c->reservations.count)
 		c->scratch->work |= WORK_RESERVE; /* one that is short may find what this gives back sooner */
 	if (!fresh && (a->r.parts_n < parts_n || a->r.klass != klass)) {
@@ -1541,6 +1543,8 @@ void core_apply(struct core *c, const struct fact *f)
 
 /* ---- deciding ------------------------------------------------------------------------------------ */
 
+static int64_t or_never(int64_t at_ms) { return at_ms ? at_ms : T_NEVER; }
+
 int64_t core_next_tick(const struct core *c, int64_t t_ms)
 {
 	const struct timer *first = timer_first(&c->timers), *live = timer_first(&c->live_timers);
@@ -1560,11 +1564,8 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 		if (at < due)
 			due = at;
 	}
-	if (c->scratch->wake_ms && c->scratch->wake_ms < due)
-		due = c->scratch->wake_ms;
-	if (c->scratch->grow_ms && c->scratch->grow_ms < due)
-		due = c->scratch->grow_ms;
-	due = min64(due, headroom_next(c, t_ms));
+	due = min64(due, min64(or_never(c->scratch->wake_ms), or_never(c->scratch->lease_ms)));
+	due = min64(due, min64(or_never(c->scratch->grow_ms), headroom_next(c, t_ms)));
 	return due < t_ms ? t_ms : due;
 }
 

@@ -137,8 +137,7 @@ static bool resized_lately(const struct core *c, int64_t t, const struct job *j)
 
 	if (!j->resized_ms || due <= t)
 		return false;
-	if (!c->scratch->grow_ms || due < c->scratch->grow_ms)
-		c->scratch->grow_ms = due;
+	wake_at(&c->scratch->grow_ms, due);
 	return true;
 }
 

@@ -66,9 +66,8 @@ int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, u
 		const struct stage *s = &q->stages[i];
 		int64_t left = stage_left(s);
 
-		if (s->state == STAGE_RELEASED && s->from_ms > t &&
-		    (!c->scratch->wake_ms || s->from_ms < c->scratch->wake_ms))
-			c->scratch->wake_ms = s->from_ms; /* time alone opens it */
+		if (s->state == STAGE_RELEASED && s->from_ms > t)
+			wake_at(&c->scratch->wake_ms, s->from_ms); /* time alone opens it */
 		if (!stage_open(s, t))
 			continue;
 		open = true;
@@ -164,6 +163,14 @@ static int64_t holds_until(const struct core *c, int64_t t, const struct job_spe
 	return until;
 }
 
+bool job_promisable(const struct job *j)
+{
+	const struct job_spec *s = &j->spec;
+
+	return !s->per_node && !s->requires_n && !s->cpus_per_task && !s->memory_mib && !s->topology &&
+	       !s->reservation && !j->excluded_n;
+}
+
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask)
 {
 	const struct job_spec *s = &j->spec;
@@ -187,9 +194,8 @@ void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t
 	};
 	if (c->reservations.count && !s->reservation)
 		ask->magnet = reservation_magnet(c, s->project, ask->until_ms);
-	if (ask->topology_required && !s->topology_required && job_waits(j) &&
-	    (!c->scratch->wake_ms || s->topology_wait_ms + j->submit_ms < c->scratch->wake_ms))
-		c->scratch->wake_ms = s->topology_wait_ms + j->submit_ms; /* time alone relaxes it */
+	if (ask->topology_required && !s->topology_required && job_waits(j))
+		wake_at(&c->scratch->wake_ms, s->topology_wait_ms + j->submit_ms); /* time alone relaxes it */
 	if (j->excluded_n && !others_hold(c, ask))
 		ask->excluded_n = 0;
 	if (s->cpus_per_task) {

@@ -303,6 +303,8 @@ static bool sched_requested(const struct core *c, int64_t t, struct decision *d,
 	if (!rc && l->spec.klass == LEASE_FIRM &&
 	    !plan_may_lease(c, t, l, l->spec.units, holds_until(c, t, l), &ls->low))
 		rc = reservation_low_reason(c, &ls->low);
+	if (ls->low.devices) /* time alone may lift it */
+		wake_at(&c->scratch->lease_ms, plan_changes(c, t, l->spec.provider, l->spec.flavor, l->spec.shape));
 	if (rc) {
 		lease_reason(ls, t, rc);
 		return false;

@@ -17,6 +17,7 @@
  * it has one; a line that is not empty is in the need of its jobs; lines and needs are found by the hash of
  * the fields compared; a need is in its group exactly while it has lines and is not parked.
  */
+#include "daemon/core/reservation.h"
 #include "daemon/core/state.h"
 
 #include <stdlib.h>
@@ -258,6 +259,20 @@ void needs_wake_project(struct core *c, struct qnode_s *q, bool (*of)(int reason
 		for (uint32_t k = 0; k < q->group[i]->n; k++)
 			if (of(q->group[i]->need[k]->reason))
 				need_fresh(c, q->group[i]->need[k]);
+}
+
+void needs_wake_barred(struct core *c, uint16_t flavor)
+{
+	if (!(c->scratch->barred >> flavor & 1))
+		return;
+	EACH(c, qnodes, qnode_s, q)
+		for (uint32_t i = 0; i < q->groups_n; i++)
+			for (uint32_t k = 0; q->group[i]->flavor == flavor && k < q->group[i]->n; k++) {
+				struct need *n = q->group[i]->need[k];
+
+				if (reservation_reason(n->reason))
+					need_fresh(c, n);
+			}
 }
 
 /* ---- joining and leaving ------------------------------------------------------------------------------------------ */

@@ -396,16 +396,6 @@ static bool raise_claim(const struct core *c, struct decision *d, int64_t t, con
 	return true;
 }
 
-/* Asks it for devices and nothing else? Then its quota is all that a promise has to be made from: how its
- * devices lie, what else is on their nodes and which nodes those are does not matter. */
-static bool promisable(const struct job *j)
-{
-	const struct job_spec *s = &j->spec;
-
-	return !s->per_node && !s->requires_n && !s->cpus_per_task && !s->memory_mib && !s->topology &&
-	       !s->reservation && !j->excluded_n;
-}
-
 /* What a job asks of the plan, to be there for span_ms; id 0: one that has no place in it. */
 static struct plan_ask plan_ask_of(const struct core *c, const struct job_spec *s, uint64_t id, int64_t span_ms)
 {
@@ -445,7 +435,7 @@ static enum verdict reserve(struct look *k, bool devices, bool barred)
 	e = EDIT(c, k->d, RECORD_JOB, job, j->id);
 	e->reserved_ms = at;
 	e->reserved_devices = devices;
-	if (!devices && promisable(j))
+	if (!devices && job_promisable(j))
 		e->promised_ms = at + qnode_recall_slo(c, s->project);
 	budget_hold(c, k->d, k->t, e);
 	return ACTED;
@@ -455,11 +445,8 @@ static enum verdict reserve(struct look *k, bool devices, bool barred)
 static void would_delay(const struct look *k, uint8_t shape)
 {
 	const struct job_spec *s = &k->spec;
-	struct scratch *scratch = k->c->scratch;
-	int64_t at = plan_changes(k->c, k->t, s->project, s->flavor, shape);
 
-	if (at != T_NEVER && (!scratch->wake_ms || at < scratch->wake_ms))
-		scratch->wake_ms = at;
+	wake_at(&k->c->scratch->wake_ms, plan_changes(k->c, k->t, s->project, s->flavor, shape));
 }
 
 /* As guaranteed work, or for a place in the plan. */
@@ -512,6 +499,7 @@ static enum verdict try_guaranteed(struct look *k)
 	if (reservation_reason(rc)) { /* it waits for an instant; the plan goes around the calendar */
 		const struct reservation *r = reservation_in_way(c, &ask);
 
+		c->scratch->barred |= UINT64_C(1) << s->flavor;
 		reason_set(k->need, k->t, rc, r ? r->id : 0);
 		return reserve(k, false, true);
 	}
@@ -641,6 +629,16 @@ static int loan_gate(const struct look *k, uint64_t *ret_other)
 			  ret_other);
 }
 
+/* Could it borrow, if somebody gave devices back? What is kept for leases it could not have either. */
+static bool lacks_loan(const struct look *k, int loan)
+{
+	const struct core *c = k->c;
+	const struct job_spec *s = &k->spec;
+
+	return lacks_devices(loan) && (plan_ask_of(c, s, 0, 0).inside ||
+				       headroom_may(c, s->flavor, in_devices(c, s->flavor, s->shape, s->units), headroom_length_ms(s)));
+}
+
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */
 static enum verdict try_loan(struct look *k, int quota)
 {
@@ -666,7 +664,7 @@ static enum verdict try_loan(struct look *k, int quota)
 		started(c, k->d, k->t, look_job(k), CLASS_LOAN, false, parts, n);
 		return ACTED;
 	}
-	k->need->lacks = lacks_devices(loan);
+	k->need->lacks = lacks_loan(k, loan);
 	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
 	    loan == REASON_DEFICIT || loan == REASON_HEADROOM)
 		reason_set(k->need, k->t, loan, other);
@@ -752,11 +750,13 @@ bool sched_lacks(const struct core *c, int64_t t, struct need *n)
 
 	if (!n->lacks || project_gates(c, n->project))
 		return false;
+	look_at(&k, line_by_limit(timer_first(&n->lines)));
+	if (!n->plain && gates(c, t, look_job(&k), &other))
+		return false; /* what it depends on was requeued since */
 	if (in_quota(c, n))
 		return true;
-	look_at(&k, line_by_limit(timer_first(&n->lines)));
 	loan = n->loan_ok ? loan_gate(&k, &other) : REASON_LEAF_FULL;
-	return !loan || lacks_devices(loan);
+	return !loan || lacks_loan(&k, loan);
 }
 
 /* ---- walks ---------------------------------------------------------------------------------------------- */
@@ -774,6 +774,7 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	struct scratch *s = c->scratch;
 
 	s->freed &= ~(UINT64_C(1) << flavor);
+	s->barred &= ~(UINT64_C(1) << flavor);
 	s->walk++;
 	s->walk_flavor = flavor;
 	s->walk_klass = JOB_SYSTEM;
@@ -786,13 +787,14 @@ static void walk_begin(const struct core *c, int64_t t, uint16_t flavor)
 	s->work |= WORK_WALK;
 }
 
-/* It can be told beforehand that there are too few devices for it as a loan, and no place in the plan either. */
+/* It can be told beforehand that there are too few devices for it as a loan, and no place in the plan either. Not of one
+ * that waited for something else until now: whether it still does is seen by looking. */
 static bool hopeless(const struct core *c, const struct need *n)
 {
 	const struct scratch *s = c->scratch;
 
 	return s->walk_loans && n->shape == SHAPE_GPU && n->units > s->walk_free &&
-	       (n->loan_only || c->plan[n->flavor].holds >= plan_reservations_max(c)) && n->reason;
+	       (n->loan_only || c->plan[n->flavor].holds >= plan_reservations_max(c)) && reason_tier(n->reason) >= 4;
 }
 
 /* The needs of a group that this part of the walk is about, in order. */
@@ -1053,6 +1055,10 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if (s->wake_ms && s->wake_ms <= t) {
 		s->wake_ms = 0;
 		s->work |= WORK_JOBS;
+	}
+	if (s->lease_ms && s->lease_ms <= t) {
+		s->lease_ms = 0;
+		s->work |= WORK_LEASES;
 	}
 	if (s->grow_ms && s->grow_ms <= t) {
 		s->grow_ms = 0;

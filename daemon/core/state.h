@@ -398,6 +398,7 @@ struct scratch {
 	uint64_t walk; /* number of the walk, from 1 */
 	uint16_t walk_flavor;
 	uint8_t walk_klass, walk_loans;
+	uint64_t barred;    /* flavors of which somebody in quota waits for the calendar: bit f, see needs_wake_barred() */
 	uint64_t walk_free; /* devices that were free for loans when one did not fit; UINT64_MAX: all did */
 	uint32_t walk_project, walk_pick;
 	struct pick *pick;
@@ -414,6 +415,7 @@ struct scratch {
 	uint64_t headroom_due;  /* flavors, by bit, whose forecast has to be written */
 	int64_t headroom_ms;    /* then; 0: at the end of this span */
 	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
+	int64_t lease_ms; /* the plan changes then, for which a lease waits; 0: none */
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
 	uint64_t promises_given, promises_kept, promises_broken;
@@ -421,6 +423,12 @@ struct scratch {
 	int64_t estimate_error_ms;        /* sum of |start - p50| */
 	int64_t run_sum_s, limit_sum_s;   /* of jobs that have ended */
 };
+/* Look again then, if not before; T_NEVER: time alone changes nothing. */
+static inline void wake_at(int64_t *wake_ms, int64_t at_ms)
+{
+	if (at_ms != T_NEVER && (!*wake_ms || at_ms < *wake_ms))
+		*wake_ms = at_ms;
+}
 
 /* ---- lookups (wrappers) ------------------------------------------------------------------- */
 static inline struct node_s *node_of(const struct core *c, uint64_t id) { return idtab_get(&c->nodes, id); }
@@ -867,6 +875,9 @@ static inline int64_t stage_left(const struct stage *s) { return s->amount_rums 
 int job_stage(const struct core *c, int64_t t, uint32_t project, int64_t hold, uint32_t *ret_stage, int64_t *ret_left);
 /* Spend RU·ms of the open stages of a project, in order; what they have not is not asked for. O(stages). */
 void stage_spend(const struct core *c, struct decision *d, int64_t t, uint32_t project, int64_t rums);
+/* Asks it for devices and nothing else? Then its quota is all that it needs: how its devices lie, what else is on their
+ * nodes and which nodes those are does not matter. */
+bool job_promisable(const struct job *j);
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
 void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, bool carried,
 	      struct part *parts, uint32_t parts_n);
@@ -965,6 +976,9 @@ void needs_unpark(struct core *c);
 void needs_wake_job(struct core *c, uint64_t job);
 /* Look again at what waits in this project for a reason that `of` accepts. */
 void needs_wake_project(struct core *c, struct qnode_s *q, bool (*of)(int reason));
+/* Units of a flavor were charged: who waits within its quota for the calendar, and is in quota no more, may borrow from
+ * now on. O(needs of the flavor) while somebody waits so. */
+void needs_wake_barred(struct core *c, uint16_t flavor);
 /* A job that never has a guarantee: asked for so, or of a class that may only use what is idle. */
 static inline bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }
 uint64_t hash_bytes(uint64_t h, const void *data, size_t n);

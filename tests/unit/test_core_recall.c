@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "daemon/core/state.h"
 #include "proto/base/ensure.h"
 #include "tests/lib/core_world.h"
 
@@ -494,6 +495,38 @@ static void a_parked_claim_ends_with_its_quota(void **state)
 	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->klass, CLASS_LOAN);
 }
 
+/* A job that asks how its devices lie has no promise of that: without a plan it waits in line, and its quota serves others
+ * meanwhile. */
+static void a_claim_for_more_than_devices_is_not_parked(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 8, HOUR);
+	uint64_t job;
+
+	loans_everywhere(w, 8, 2 * MIN);
+	manner(w, CW_STUBBORN);
+	cmd.job_submit.spec.per_node = 4;
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	job = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_EARMARKED);
+	for (uint32_t i = 2; i <= 4; i++) { /* one is left: two times four on two nodes cannot be had any more */
+		w->node[i].manner = CW_MUTE;
+		assert_int_equal(cw_liveness(w, i, NODE_UNREACHABLE), 0);
+	}
+	cw_settle(w);
+	assert_int_equal(cw_claims(w), 0);
+	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+	assert_int_equal(quota_ask(w->core, cw_id(w, "lung"), 1, SHAPE_GPU, 8, CLASS_GUARANTEED), 0);
+	for (uint32_t i = 1; i <= 4; i++) {
+		w->node[i].manner = CW_OBEY;
+		assert_int_equal(cw_liveness(w, i, NODE_READY), 0);
+	}
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+}
+
 /* ---- less alive than promised ------------------------------------------------------------------------------- */
 
 static bool previewed(const struct core_world *w, const char *lost, const char *step, const char *who, const char *effect)
@@ -740,6 +773,7 @@ int main(void)
 		STORY(a_notice_longer_than_promised_is_named),
 		STORY(lost_hardware_is_named),
 		STORY(a_parked_claim_ends_with_its_quota),
+		STORY(a_claim_for_more_than_devices_is_not_parked),
 		STORY(a_deficit_gives_in_the_declared_order),
 		STORY(no_new_loans_while_somebody_lacks_its_own),
 		STORY(a_lease_avoids_the_node_that_failed_it),
