@@ -309,6 +309,11 @@ fi
 # ---- what is remembered
 ok "log export" ctl -q log export "$T/log"
 says "never over another file" 5 "exists already" "another name" ctl log export "$T/log"
+no_progress() { [ -s "$T/err" ] && ! grep -q '^record ' "$T/err" && [ -z "$(ls "$T" | grep '^nolog')" ]; }
+says "nor beyond its end" 2 "there is no record 999999: the log ends at " "--to " ctl log export "$T/nolog" --to 999999
+ok "no record is told as fetched, and no file is left" no_progress
+says "nor for a member" 3 "eva may not read this" "ask an admin" "$CTL" log export "$T/nolog"
+ok "no record is told as fetched then, either" no_progress
 ok "log verify, offline" "$CTL" log verify "$T/log"
 ctl log verify --json >"$T/daemon.json"
 is "the daemon says the same head" "$(json 'o["item"]["hash"]' <"$T/daemon.json")" "$("$CTL" log verify "$T/log" --json | json 'o["item"]["head"]')"
