@@ -207,6 +207,9 @@ static const char *job_size(struct ctl *c, const struct job_view *v)
 
 static const char *job_starts(struct ctl *c, const struct job_view *v)
 {
+	if (waits(v) && !v->start_p50_ms && v->reason != REASON_HELD_USER && v->reason != REASON_HELD_ADMIN &&
+	    v->job.eligible_ms > c->now_ms)
+		return text_f(c, "from %s", text_time(c, v->job.eligible_ms)); /* a begin time, or a pause after a failure */
 	if (!waits(v) || !v->start_p50_ms)
 		return "-";
 	if (v->start_p90_ms > v->start_p50_ms)
@@ -577,6 +580,31 @@ static void print_spans(struct ctl *c, const struct view_explain *v)
 	fprintf(c->out, "  so far  %s  %s\n", buf_cstr(&bar), text_safe(c, buf_cstr(&words)));
 }
 
+/* Nobody can tell when it starts: what has to happen first, of what is sure. */
+static const char *starts_when(struct ctl *c, const struct job_view *v)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	const struct job_spec *s = &v->job.spec;
+
+	switch (v->reason) {
+	case REASON_HELD_USER: return text_f(c, "once it is released: sluisctl job release %" PRIu64, v->job.id);
+	case REASON_HELD_ADMIN: return "once an admin releases it";
+	case REASON_FROZEN: return text_f(c, "once its project goes on: sluisctl project show %s", text_path_last(v->project));
+	case REASON_STAGE:
+	case REASON_STAGE_EXHAUSTED:
+	case REASON_HOLD_TOO_LARGE:
+		return text_f(c, "once an open stage of its grant covers it: sluisctl project show %s", text_path_last(v->project));
+	case REASON_DEPENDENCY:
+		for (uint32_t i = 0; i < s->deps_n; i++)
+			if (s->deps[i].type != DEP_SINGLETON)
+				buf_addf(&b, "%s %" PRIu64, b.len ? "" : ": sluisctl queue --all", s->deps[i].job);
+		return text_f(c, "once the jobs it depends on have come so far%s", b.len ? buf_cstr(&b) : "");
+	case REASON_NODES_OUT: return "once nodes are back: sluisctl node list";
+	case REASON_SAFE_MODE: return "once safe mode is left: sluisctl cluster health";
+	default: return "no estimate: nothing whose end is known lets it start";
+	}
+}
+
 static void explain_waiting(struct ctl *c, const struct view_explain *v, const struct job_view *j)
 {
 	for (uint32_t i = 0; i < v->reasons_n; i++)
@@ -593,10 +621,7 @@ static void explain_waiting(struct ctl *c, const struct view_explain *v, const s
 	if (j->job.promise_broken)
 		fprintf(c->out, "  broken  %u  the promise before: %s\n", j->job.promise_broken,
 			reason_text(j->job.promise_broken));
-	if (j->start_p50_ms)
-		fprintf(c->out, "  starts  %s\n", job_starts(c, j));
-	else
-		fputs("  starts  no estimate: nothing that ends makes room for it\n", c->out);
+	fprintf(c->out, "  starts  %s\n", strcmp(job_starts(c, j), "-") != 0 ? job_starts(c, j) : text_safe(c, starts_when(c, j)));
 	if (v->changes_n)
 		fputs("\n  would start it now (each checked against the live state):\n", c->out);
 	for (uint32_t i = 0; i < v->changes_n; i++)

@@ -232,6 +232,12 @@ ends"
 	ok "release" "$CTL" -q job release "$waiting"
 	ok "update" "$CTL" -q job update "$waiting" --time 5m --name later
 	is "updated" "$("$CTL" job show "$waiting" --json | json 'str(o["item"]["time_limit_ms"])+o["item"]["name"]')" 300000later
+	later=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --begin now+1h -- true)
+	begins() { "$CTL" queue "$later" --plain --columns starts,why | grep -qE '^from 20[^	]*	301 '; }
+	ok "a begin time is where it starts from" wait_for 10 begins
+	after=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --dependency "afterok:$later" -- true)
+	depends() { "$CTL" explain "$after" | grep -qx "  starts  once the jobs it depends on have come so far: sluisctl queue --all $later"; }
+	ok "what has to come first is told" wait_for 10 depends
 	ok "signal" "$CTL" -q job signal "$long" --signal CONT
 	sweep=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --array 3-4 --hold -- true)
 	says "logs of an array" 5 "is an array" "sluisctl logs ${sweep}_3" "$CTL" logs "$sweep"
@@ -309,7 +315,7 @@ fi
 # ---- what is remembered
 ok "log export" ctl -q log export "$T/log"
 says "never over another file" 5 "exists already" "another name" ctl log export "$T/log"
-no_progress() { [ -s "$T/err" ] && ! grep -q '^record ' "$T/err" && [ -z "$(ls "$T" | grep '^nolog')" ]; }
+no_progress() { [ -s "$T/err" ] && ! grep -q '^record ' "$T/err" && ! compgen -G "$T/nolog*"; }
 says "nor beyond its end" 2 "there is no record 999999: the log ends at " "--to " ctl log export "$T/nolog" --to 999999
 ok "no record is told as fetched, and no file is left" no_progress
 says "nor for a member" 3 "eva may not read this" "ask an admin" "$CTL" log export "$T/nolog"

@@ -33,6 +33,9 @@ static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
 static bool flow_has_ended;
 static bool huge_was_cancelled; /* before it ever started */
+static uint16_t huge_waits_for = REASON_STAGE;
+static struct dependency huge_deps[2] = {{DEP_AFTEROK, 12}, {DEP_AFTERANY, 13}};
+static int64_t huge_eligible_ms;
 static int output_code;	        /* whoever has the output answers so; 0: nobody is asked for any */
 static uint64_t told_id = 77;
 static unsigned told;
@@ -68,7 +71,10 @@ static void job(struct job_view *v, uint64_t id, const char *name, const char *u
 static void fill_jobs(void)
 {
 	job(&jobs[0], 1044, "huge", "ann", 16, JOB_PENDING);
-	jobs[0].reason = REASON_STAGE;
+	jobs[0].reason = huge_waits_for;
+	jobs[0].job.eligible_ms = huge_eligible_ms;
+	jobs[0].job.spec.deps_n = 2;
+	jobs[0].job.spec.deps = huge_deps;
 	snprintf(jobs[0].reason_text, sizeof jobs[0].reason_text, "stage pilot opens on 1 Dec");
 	jobs[0].order = 2;
 	if (huge_was_cancelled) {
@@ -192,8 +198,9 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 		*(struct view_endpoints *)view = (struct view_endpoints){.seq = 48213, .items_n = 2, .items = replicas};
 		return 0;
 	case QUERY_EXPLAIN:
-		if (q->id == 1036) {
-			*(struct view_explain *)view = (struct view_explain){.seq = 48213, .t_ms = NOW, .jobs_n = 1, .jobs = &jobs[2]};
+		if (q->id != 1043) {
+			*(struct view_explain *)view = (struct view_explain){.seq = 48213, .t_ms = NOW, .jobs_n = 1,
+									     .jobs = &jobs[q->id == 1036 ? 2 : 0]};
 			return 0;
 		}
 		*(struct view_explain *)view = (struct view_explain){
@@ -420,6 +427,42 @@ static void test_explain_screen(void **state)
 	      "    --flavor mi250x                    free now\n"
 	      "\n"
 	      "  kept but without effect: train.sh:6: --mail-type=END\n");
+}
+
+/* Where nobody can tell when a job starts, it says what has to happen first, as far as that is sure. */
+static void test_what_a_start_waits_for(void **state)
+{
+	static const struct { uint16_t reason; int64_t eligible_ms; const char *text; } waits[] = {
+		{REASON_STAGE, 0, "once an open stage of its grant covers it: sluisctl project show gridopt"},
+		{REASON_HELD_USER, NOW + MIN, "once it is released: sluisctl job release 1044"},
+		{REASON_HELD_ADMIN, 0, "once an admin releases it"},
+		{REASON_FROZEN, 0, "once its project goes on: sluisctl project show gridopt"},
+		{REASON_DEPENDENCY, 0, "once the jobs it depends on have come so far: sluisctl queue --all 12 13"},
+		{REASON_NODES_OUT, 0, "once nodes are back: sluisctl node list"},
+		{REASON_SAFE_MODE, 0, "once safe mode is left: sluisctl cluster health"},
+		{REASON_BEGIN, NOW + MIN, "from 14:03:00"},
+		{REASON_BEGIN, NOW - MIN, "no estimate: nothing whose end is known lets it start"},
+		{REASON_LENDERS_BUSY, 0, "no estimate: nothing whose end is known lets it start"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
+		char line[160];
+		struct run r;
+
+		huge_waits_for = waits[i].reason;
+		huge_eligible_ms = waits[i].eligible_ms;
+		snprintf(line, sizeof line, "  starts  %s\n", waits[i].text);
+		assert_int_equal(run_line(&r, "explain 1044"), 0);
+		if (!strstr(r.out, line))
+			fail_msg("%u: no '%s' in\n%s", waits[i].reason, waits[i].text, r.out);
+		run_close(&r);
+	}
+	huge_waits_for = REASON_BEGIN;
+	huge_eligible_ms = NOW + MIN;
+	shows("queue 1044 --plain --columns id,starts", "1044\tfrom 2026-11-24T14:03:00Z\n");
+	huge_waits_for = REASON_STAGE;
+	huge_eligible_ms = 0;
 }
 
 static void test_lease_screens(void **state)
@@ -801,6 +844,7 @@ int main(void)
 		cmocka_unit_test(test_following_ends),
 		cmocka_unit_test(test_a_drain_shows_its_deadline),
 		cmocka_unit_test(test_explain_screen),
+		cmocka_unit_test(test_what_a_start_waits_for),
 		cmocka_unit_test(test_lease_screens),
 		cmocka_unit_test(test_an_extension_tells_the_end_there_is),
 		cmocka_unit_test(test_every_turn_of_watch_has_its_own_now),
