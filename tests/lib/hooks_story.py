@@ -39,15 +39,23 @@ def alive(pid):
         return False
 
 
+def documented():
+    """What sluis-agent(8) says that they find."""
+    page = read(os.path.join(os.path.dirname(__file__), "..", "..", "agent", "sluis-agent.8"))
+    section = page.split(".Sh PROLOG AND EPILOG", 1)[1].split("\n.Sh ", 1)[0]
+    return {name for line in section.splitlines() if line.startswith(".It Ev ") for name in line[7:].split(" , ")}
+
+
 def order_and_environment(admin, a):
+    keep = f"tr '\\0' '\\n' </proc/$$/environ >{T}/env.$SLUIS_PHASE"  # as it was started with
     say = f'echo "{{}} $SLUIS_PHASE $SLUIS_JOB_ID" >>{SEEN}'
     put("prolog", "20-second", say.format("second") + "; echo hello from second")
-    put("prolog", "10-first", say.format("first") + f"; env >{T}/env.$SLUIS_PHASE")
+    put("prolog", "10-first", say.format("first") + "; " + keep)
     put("prolog", "30-data", say.format("data"), mode=0o644)
     put("prolog", ".hidden", say.format("hidden"))
     put("prolog", "10-first~", say.format("backup"))
     put("prolog", "15-loud", "yes | head -c 1000000")
-    put("epilog", "10-undo", say.format("undo") + f"; env >{T}/env.$SLUIS_PHASE; sleep 0.3; echo done >>{SEEN}")
+    put("epilog", "10-undo", say.format("undo") + f"; {keep}; sleep 0.3; echo done >>{SEEN}")
     n = submit(admin, {"argv": ["sh", "-c", f"echo task - $SLUIS_JOB_ID >>{SEEN}; exit 4"], "env": ["RUDE=1"]})
     j = ended(admin, n)
     equal((j["state"], j["job"]["exit_code"], j["job"]["attempt"]), ("F", 4, 1), "the job ran, once")
@@ -65,6 +73,7 @@ def order_and_environment(admin, a):
               f"the {phase} knows whom it is for, and nothing of the user's")
         ok(env.get("SLUIS_DEVICES", "") and env.get("CUDA_VISIBLE_DEVICES") == env["SLUIS_DEVICES"] and env.get("SLUIS_USER") is not None
            and "MASTER_ADDR" not in env, "and which devices", env)
+        equal(sorted(set(env) - documented()), [], "and nothing that sluis-agent(8) does not list")
         equal(env.get("SLUIS_UID"), str(os.geteuid()), "and as whom the work runs: as the agent, where it cannot switch users")
 
 
