@@ -90,32 +90,38 @@ static bool day_wanted(const char *repeat, const struct tm *tm)
 	return !strcmp(repeat, "weekdays") ? !weekend : !strcmp(repeat, "weekends") ? weekend : true;
 }
 
-/* The same hour of the clock on the days that follow. */
+/* The same hour of the clock on the days that follow, or on that day of the months that follow. */
 static int windows_repeat(struct ctl *c, const char *repeat, int64_t times, struct reservation_spec *s)
 {
-	static const char *const words[] = {"daily", "weekly", "weekdays", "weekends", NULL};
+	static const char *const words[] = {"daily", "weekly", "weekdays", "weekends", "monthly", NULL};
 	struct window first = s->windows[0];
 	time_t at = (time_t)(first.from_ms / 1000);
 	struct tm start;
 	int step = !strcmp(repeat, "weekly") ? 7 : 1;
-	bool known = false, even = true;
+	bool monthly = !strcmp(repeat, "monthly"), known = false, even = true;
 	uint32_t n = 0;
 
 	for (size_t i = 0; words[i]; i++)
 		known |= !strcmp(words[i], repeat);
 	if (!known) {
-		try_next(c, "--repeat daily, weekly, weekdays or weekends");
+		try_next(c, "--repeat daily, weekly, weekdays, weekends or monthly");
 		return usage_fault(c, "--repeat: '%s' is none of them", repeat);
 	}
 	s->windows = arena_alloc(&c->arena, WINDOWS_MAX * sizeof *s->windows);
 	(void)localtime_r(&at, &start);
-	for (int day = 0; day < HORIZON_DAYS && n < WINDOWS_MAX && (!times || n < times); day += step) {
+	if (monthly && start.tm_mday > 28) {
+		try_next(c, "--from the 28th or before");
+		return usage_fault(c, "--repeat: not every month has a day %d", start.tm_mday);
+	}
+	for (int i = 0; i * step < HORIZON_DAYS && n < WINDOWS_MAX && (!times || n < times); i++) {
 		struct tm tm = start;
 		time_t t;
 
-		tm.tm_mday += day;
+		*(monthly ? &tm.tm_mon : &tm.tm_mday) += i * step;
 		tm.tm_isdst = -1; /* whichever holds on that day */
 		t = mktime(&tm);
+		if (monthly && t - at >= HORIZON_DAYS * (time_t)(MS_PER_DAY / MS_PER_S))
+			break;
 		if (t == (time_t)-1 || !day_wanted(repeat, &tm))
 			continue;
 		s->windows[n].from_ms = (int64_t)t * 1000 + first.from_ms % 1000;

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -39,6 +40,8 @@ static int64_t huge_eligible_ms;
 static int output_code;	        /* whoever has the output answers so; 0: nobody is asked for any */
 static uint64_t told_id = 77;
 static unsigned told;
+static uint32_t reserved_n; /* windows of the last reservation that was asked for */
+static int64_t reserved_from_ms[WINDOWS_MAX], reserved_for_ms[WINDOWS_MAX], reserved_repeat_ms;
 static struct node_ref flow_ran[2] = {{6}, {7}};
 static struct lease_view leases[2];
 static struct replica_view replicas[2];
@@ -220,11 +223,19 @@ static int agree(struct ctl *c, uint16_t type, const void *body, struct bytes pa
 		 struct err *err)
 {
 	(void)c;
-	(void)type;
-	(void)body;
 	(void)payload;
 	(void)err;
 	told++;
+	if (type == CMD_RESERVATION_CREATE) {
+		const struct reservation_spec *s = &((const struct cmd_reservation_create *)body)->spec;
+
+		reserved_n = s->windows_n;
+		reserved_repeat_ms = s->repeat_ms;
+		for (uint32_t i = 0; i < s->windows_n; i++) {
+			reserved_from_ms[i] = s->windows[i].from_ms;
+			reserved_for_ms[i] = s->windows[i].to_ms - s->windows[i].from_ms;
+		}
+	}
 	*reply = (struct client_reply){.seq = 48214, .message = "", .result = {.id = told_id}};
 	return 0;
 }
@@ -342,6 +353,51 @@ static void test_where_a_job_ran(void **state)
 	      "  charged 0.0 GPU-hours guaranteed, 0.0 on loan, 0.0 refunded\n");
 	shows("queue 1036 --plain --columns id,nodes", "1036\tn006,...\n");
 	flow_has_ended = false;
+}
+
+/* The same day and hour of the clock, month after month, through clock changes and short months. */
+static void test_windows_that_repeat_monthly(void **state)
+{
+	static const char line[] = "reservation create patch --nodes n1 --flags maint --from 2027-%s --duration 4h --repeat monthly%s";
+	char text[160];
+	struct run r;
+
+	(void)state;
+	setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+	tzset();
+	snprintf(text, sizeof text, line, "01-28T08:00", "");
+	assert_int_equal(run_line(&r, text), 0);
+	run_close(&r);
+	assert_int_equal(reserved_n, 14); /* the last one 396 days from the first */
+	assert_int_equal(reserved_repeat_ms, 0);
+	for (uint32_t i = 0; i < reserved_n; i++) {
+		time_t t = (time_t)(reserved_from_ms[i] / 1000);
+		struct tm tm;
+
+		(void)localtime_r(&t, &tm);
+		assert_int_equal(tm.tm_mday, 28);
+		assert_int_equal(tm.tm_hour, 8);
+		assert_int_equal(tm.tm_mon, i % 12);
+		assert_int_equal(reserved_for_ms[i], 4 * 60 * MIN);
+	}
+	setenv("TZ", "UTC", 1); /* where other windows go on for good, by equal steps */
+	tzset();
+	snprintf(text, sizeof text, line, "02-05T08:00", "");
+	assert_int_equal(run_line(&r, text), 0);
+	run_close(&r);
+	assert_int_equal(reserved_n, 14);
+	assert_int_equal(reserved_from_ms[1] - reserved_from_ms[0], 28 * INT64_C(86400000));
+	assert_int_equal(reserved_repeat_ms, 0);
+	snprintf(text, sizeof text, line, "02-05T08:00", " --times 3");
+	assert_int_equal(run_line(&r, text), 0);
+	run_close(&r);
+	assert_int_equal(reserved_n, 3);
+	told = 0;
+	snprintf(text, sizeof text, line, "01-29T08:00", "");
+	assert_int_equal(run_line(&r, text), EXIT_USAGE);
+	assert_non_null(strstr(r.errs, "not every month has a day 29"));
+	assert_int_equal(told, 0);
+	run_close(&r);
 }
 
 /* Of a command in --wrap and a script beside it, one would be dropped without a word. */
@@ -840,6 +896,7 @@ int main(void)
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
 		cmocka_unit_test(test_where_a_job_ran),
+		cmocka_unit_test(test_windows_that_repeat_monthly),
 		cmocka_unit_test(test_wrap_is_the_script),
 		cmocka_unit_test(test_following_ends),
 		cmocka_unit_test(test_a_drain_shows_its_deadline),
