@@ -83,13 +83,6 @@ void carrier_again(struct core *c, struct node_s *n)
 	}
 	if (is.flavor)
 		plan_carrier(c, n, 1);
-	if (is.flavor && (!same || is.until_ms > was.until_ms))
-		work_freed(c, is.flavor); /* there is room for others of its owner, or for longer */
-}
-
-struct part carrier_part(const struct node_s *n)
-{
-	return (struct part){.node = n->r.id, .devices = n->carrier.devices, .units = 1};
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------ */

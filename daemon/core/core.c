@@ -1138,6 +1138,13 @@ static void victim_cost_note(struct core *c, struct alloc_s *a)
 		c->loan_keys[a->loan_at - 1] = loan_key_of(a);
 }
 
+/* The piece of a broken node says until when that is broken. */
+static void carried_again(struct core *c, const struct alloc_s *a)
+{
+	if (a->r.carried)
+		carrier_again(c, node_of(c, a->r.parts[0].node));
+}
+
 static void apply_job(struct core *c, const struct fact *f)
 {
 	struct scratch *s = c->scratch;
@@ -1178,6 +1185,8 @@ static void apply_job(struct core *c, const struct fact *f)
 	own(RECORD_JOB, &r, f->job);
 	job_keep(c, j, &r);
 	plan_job(c, &r);
+	if (r.alloc && alloc_of(c, r.alloc))
+		carried_again(c, alloc_of(c, r.alloc));
 	plan_hold(c, &r);
 	job_count(c, &r, true);
 	pending_track(c, j, f->id, job_waits(&r));
@@ -1309,8 +1318,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 		note_alloc(c, a, false);
 	}
 	if (!f->alloc) {
-		if (a->r.carried)
-			carrier_again(c, node_of(c, a->r.parts[0].node));
+		carried_again(c, a);
 		c->scratch->work |= WORK_DEVICES;
 		work_freed(c, a->r.flavor);
 		loan_track(c, a, false);
@@ -1327,6 +1335,7 @@ static void apply_alloc(struct core *c, const struct fact *f)
 	loan_track(c, a, true);
 	alloc_account(c, &a->r, true);
 	plan_alloc(c, a, true);
+	carried_again(c, a);
 	if (fresh && a->r.owner_kind == OWNER_JOB && job_of(c, a->r.owner))
 		estimate_score(c->scratch, job_of(c, a->r.owner), a->r.created_ms);
 	note_alloc(c, a, true);

@@ -515,11 +515,8 @@ void plan_alloc(struct core *c, struct alloc_s *a, bool add)
 
 	if (add)
 		a->until_ms = alloc_until(c, &a->r);
-	if (a->r.carried) {
-		if (add)
-			carrier_again(c, node_of(c, a->r.parts[0].node));
-		return;
-	}
+	if (a->r.carried)
+		return; /* its node is taken (plan_carrier) */
 	alloc_take(c->plan, a, sign);
 	if (a->r.klass == CLASS_GUARANTEED)
 		(void)pool_take(c, a->r.qnode, a->r.flavor, a->r.shape, 0, a->until_ms, sign * alloc_units(&a->r));

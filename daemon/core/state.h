@@ -839,7 +839,10 @@ void certify_text(const struct core *c, const struct lease *l, const struct cert
 /* For core_apply: what lies on the node, or until when, has changed. O(what is there). */
 void carrier_again(struct core *c, struct node_s *n);
 /* The node as a part. */
-struct part carrier_part(const struct node_s *n);
+static inline struct part carrier_part(const struct node_s *n)
+{
+	return (struct part){.node = n->r.id, .devices = n->carrier.devices, .units = 1};
+}
 /* Work that may be carried: single devices of one node, and nothing that only the plan could arrange. */
 bool carrier_suits(const struct core *c, const struct job_spec *s);
 /* What such work asks for where a node has to be broken for it. */

@@ -135,6 +135,16 @@ static void settle(struct core_world *w, struct seen *seen)
 	while (cw_agents(w));
 }
 
+/* A whole look at everything finds nothing that the ticks have not. */
+static void nobody_is_left_behind(struct core_world *w)
+{
+	struct command tick = cw_cmd(w, (struct cw_who){.via = VIA_INTERNAL}, CMD_TICK);
+
+	w->core->scratch->work |= WORK_ALL;
+	assert_int_equal(cw_do(w, &tick), 0);
+	assert_int_equal(w->d.facts_n, 0);
+}
+
 static void submit(struct core_world *w, struct prng *prng)
 {
 	static const char *const PROJECT[] = {"lung", "heart"};
@@ -210,6 +220,7 @@ static void nodes_count_as_the_model_says(void **state)
 		for (int i = 0; i < EVENTS; i++) {
 			something(w, &prng, &seen);
 			nobody_else_is_there(w->core);
+			nobody_is_left_behind(w);
 			for (int k = 0; k < 2; k++) {
 				const struct quota_tree *t = tree_of(w->core, 1, SHAPE_NODE);
 				const struct quota_cell *cell = &t->cell[qnode_of(w->core, owner[k])->at];
@@ -324,12 +335,61 @@ static void the_calendar_takes_it_as_a_whole(void **state)
 	assert_int_equal(cw_job_state(w, piece), JOB_RUNNING);
 }
 
+/* A piece beside what is reserved on its node cannot stay for longer either: the node would be lung's still. */
+static void a_piece_beside_a_reservation_cannot_stay(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t piece[2];
+	struct command cmd;
+	uint64_t pin;
+
+	one_is_lungs(w, 2, 8);
+	for (int i = 0; i < 2; i++) {
+		piece[i] = cw_submit(w, w->alice, "lung", i ? 1 : 4, HOUR);
+		cw_settle(w);
+		assert_int_equal(cw_job_state(w, piece[i]), JOB_RUNNING);
+	}
+	assert_int_equal(reserve(w, 2 * HOUR, 2), 0);
+	pin = ((const struct reservation *)core_record(w->core, RECORD_RESERVATION, w->core->cluster.next_reservation - 1))
+		      ->parts->devices;
+	assert_int_equal(pinned(w), cw_alloc_of(w, OWNER_JOB, piece[1])->parts->node);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, piece[1])->parts->devices & pin, 0);
+	cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
+	cmd.job_update.job = piece[1];
+	cmd.job_update.time_limit_ms = 4 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), ERR_CONFLICT);
+	cmd.job_update.time_limit_ms = 3 * HOUR / 2;
+	assert_int_equal(cw_do(w, &cmd), 0);
+}
+
+/* Its last piece may leave while others of its owner wait for longer than it would have stayed: they are looked at. */
+static void who_waits_for_room_is_looked_at(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t whole, waits, node;
+
+	one_is_lungs(w, 2, 8);
+	whole = cw_submit(w, w->alice, "lung", 6, HOUR);
+	cw_settle(w);
+	assert_true(cw_alloc_of(w, OWNER_JOB, whole)->carried);
+	node = cw_alloc_of(w, OWNER_JOB, whole)->parts->node;
+	waits = cw_submit(w, w->alice, "lung", 4, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, waits), JOB_PENDING);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, whole), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, waits), JOB_RUNNING);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, waits)->parts->node, node);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(nodes_count_as_the_model_says),
 		STORY(a_broken_node_frees_nothing_for_others),
 		STORY(the_calendar_takes_it_as_a_whole),
+		STORY(a_piece_beside_a_reservation_cannot_stay),
+		STORY(who_waits_for_room_is_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
