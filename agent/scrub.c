@@ -21,7 +21,12 @@
 #include "proto/base/ensure.h"
 #include "proto/link/log.h"
 
-enum { CHECK_MS = 30000, ANSWER_BYTES_MAX = 16384 };
+enum {
+	CHECK_MS = 30000,
+	ANSWER_BYTES_MAX = 16384,
+	WHY_BYTES = TEXT_BYTES - INV_PCI_BYTES - 1, /* what is left of a text behind "PCI: " */
+};
+_Static_assert(WHY_BYTES == 111, "judge() reads so much of a line, less the NUL");
 
 extern char **environ;
 
@@ -118,11 +123,11 @@ static enum scrub judge(struct shell *s, const struct unit *u, char *answer, cha
 
 	(void)snprintf(text, TEXT_BYTES, "its devices could not be looked at");
 	for (char *line = strtok_r(answer, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char pci[INV_PCI_BYTES], verdict[8], why[112] = "";
+		char pci[INV_PCI_BYTES], verdict[8], why[WHY_BYTES] = "";
 		unsigned partition;
 		int at;
 
-		if (sscanf(line, "%15[^/]/%u %7s %111[^\n]", pci, &partition, verdict, why) < 3)
+		if (sscanf(line, "%15[^/]/%u %7s %110[^\n]", pci, &partition, verdict, why) < 3)
 			continue;
 		at = device_index(s, pci, partition);
 		if (at < 0)
