@@ -68,6 +68,19 @@ static void show_flavors(struct ctl *c, const struct view_division *v, const str
 	fputc('\n', c->out);
 }
 
+/* Rules that are no column: they are said in words. */
+static void show_rules(struct ctl *c, const struct snapshot *s)
+{
+	for (uint32_t i = 0; i < s->nodes_n; i++) {
+		const struct qnode *q = s->nodes[i].qnode;
+		char share[UNITS_TEXT_BYTES];
+
+		if (q->concentration_cap_ppm)
+			fprintf(c->out, "%s: one tenant may lease %s of what is promised to the private side\n", text_safe(c, q->name),
+				units_share_print(share, q->concentration_cap_ppm));
+	}
+}
+
 int cmd_division_show(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
@@ -110,7 +123,10 @@ int cmd_division_show(struct ctl *c, const struct call *call)
 		table_cell(t, "%s", q->recall_slo_ms ? text_age(c, q->recall_slo_ms) : "-");
 		table_cell(t, "%s", q->pi[0] ? q->pi : q->tenant);
 	}
-	return table_print(t);
+	r = table_print(t);
+	if (!r && !c->plain && !c->no_header && !c->column_list)
+		show_rules(c, &s);
+	return r;
 }
 
 /* ---- diff and apply -------------------------------------------------------------------------- */

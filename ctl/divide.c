@@ -185,6 +185,7 @@ static int node_of_file(const struct division *d, size_t at, struct arena *arena
 	q->time_ms_max = n->limits.time_max_ms;
 	q->leases_max = u32(n->limits.leases);
 	q->term_ms_max = n->limits.term_max_ms;
+	q->concentration_cap_ppm = u32(n->concentration_cap_ppm);
 	if (n->members.count > MEMBERS_PER_QNODE_MAX) {
 		(void)err_set(err, ERR_RANGE, "%s has %zu members", n->name, n->members.count);
 		return err_hint(err, "at most %d", MEMBERS_PER_QNODE_MAX);
@@ -240,8 +241,6 @@ void divide_notes(const struct division *d, struct buf *out)
 
 		if (n->windows.count)
 			buf_addf(out, "line %u: windows of %s are kept in the file, not enforced\n", n->line, n->name);
-		if (n->concentration_cap_ppm)
-			buf_addf(out, "line %u: concentration_cap of %s is kept in the file, not enforced\n", n->line, n->name);
 		if (n->grant.approve_k > 1)
 			buf_addf(out, "line %u: one gatekeeper releases stages of %s; approve.k is kept in the file\n", n->line,
 				 n->name);
@@ -423,6 +422,13 @@ static void diff_text(struct changes *c, const char *path, const char *what, con
 		add(c, CHANGE_OTHER, path, what, was[0] ? was : "none", is[0] ? is : "none", "");
 }
 
+static const char *share(struct arena *arena, uint32_t ppm)
+{
+	char out[UNITS_TEXT_BYTES];
+
+	return ppm ? textf(arena, "%s", units_share_print(out, ppm)) : "";
+}
+
 static bool has_member(const struct qnode *q, const char *name)
 {
 	for (uint32_t i = 0; i < q->members_n; i++)
@@ -495,6 +501,8 @@ static void diff_node(struct changes *c, const struct snapshot *ws, const struct
 	diff_number(c, is->path, "limits.time_max", a->time_ms_max, b->time_ms_max, true);
 	diff_number(c, is->path, "limits.leases", a->leases_max, b->leases_max, false);
 	diff_number(c, is->path, "limits.term_max", a->term_ms_max, b->term_ms_max, true);
+	diff_text(c, is->path, "concentration_cap", share(c->arena, a->concentration_cap_ppm),
+		  share(c->arena, b->concentration_cap_ppm));
 	diff_text(c, is->path, "pi", a->pi, b->pi);
 	diff_text(c, is->path, "tenant", a->tenant, b->tenant);
 	diff_lists(c, is->path, a, b);

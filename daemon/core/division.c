@@ -63,6 +63,8 @@ static int tree_check(const struct cmd_division_apply *a, struct err *err)
 				return err_set(err, ERR_EXISTS, "'%s' stands twice under the same parent", q->name);
 		if (q->recall_slo_ms < 0 || q->recall_slo_ms > SPAN_MAX_MS || q->time_ms_max < 0 || q->term_ms_max < 0)
 			return err_set(err, ERR_RANGE, "a time of '%s' is below zero or beyond all bounds", q->name);
+		if (q->concentration_cap_ppm > 1000000)
+			return err_set(err, ERR_RANGE, "the concentration cap of '%s' is more than all", q->name);
 		for (uint32_t k = 0; k < q->stages_n; k++)
 			if (q->stages[k].amount_rums < 0 || q->stages[k].amount_rums > AMOUNT_MAX_RUMS)
 				return err_set(err, ERR_RANGE, "stage '%s' of '%s' has an amount below zero or beyond all bounds",

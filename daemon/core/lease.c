@@ -500,6 +500,69 @@ static int spread_installed(const struct core *c, struct decision *d, const stru
 	return err_reason(err, REASON_SHAPE);
 }
 
+/* ---- concentration -------------------------------------------------------------------------------------- */
+
+/* What the lease keeps from others, in units: what it asks for, or, if that is more, what it has not given back yet.
+ * A claim or a shrink under way makes no difference, so that no order of commands gets a tenant more. */
+static int64_t lease_keeps(const struct lease_s *l)
+{
+	bool going = lease_terminal(l->r.state) || l->r.state == LEASE_RELEASING || l->r.state == LEASE_REVOKING;
+	int64_t held = 0;
+
+	for (const struct alloc_s *a = l->allocs; a; a = a->lease_next)
+		held += alloc_units(&a->r);
+	return max64(going ? 0 : l->r.spec.units, held);
+}
+
+/* Devices of `flavor` that the tenant of `q` keeps below `top`, by all its providers there. O(leases). */
+static int64_t tenant_keeps(const struct core *c, const struct qnode *q, uint32_t top, uint16_t flavor)
+{
+	int64_t sum = 0;
+
+	EACH(c, leases, lease_s, l) {
+		const struct lease_spec *s = &l->r.spec;
+		const struct qnode *of = s->flavor == flavor ? core_qnode(c, s->provider) : NULL;
+
+		if (of && (of == q || (q->tenant[0] && !strcmp(of->tenant, q->tenant))) && qnode_under(c, of->id, top))
+			sum += in_devices(c, flavor, s->shape, lease_keeps(l));
+	}
+	return sum;
+}
+
+/* ppm of v >= 0, rounded down. */
+static int64_t share_of(int64_t v, uint32_t ppm) { return v / 1000000 * ppm + v % 1000000 * ppm / 1000000; }
+
+/* May the provider of `s` ask for `units` more? Every cap on its way up is of the private side's nominal, as it is
+ * now: one that was lowered below what is held takes nothing away. 0; ERR_NEVER: not even alone; ERR_QUOTA. */
+static int concentration_check(const struct core *c, const struct lease_spec *s, int64_t units, struct err *err)
+{
+	const struct qnode *q = core_qnode(c, s->provider);
+
+	(void)tree_of(c, s->flavor, s->shape); /* the sums are made with the trees */
+	for (const struct qnode *top = q;; top = core_qnode(c, top->parent)) {
+		int64_t most = share_of(c->promised_private[s->flavor], top->concentration_cap_ppm);
+		int64_t asked = in_devices(c, s->flavor, s->shape, units), kept;
+
+		if (top->concentration_cap_ppm) {
+			kept = tenant_keeps(c, q, top->id, s->flavor);
+			if (asked > most - kept) {
+				err_set(err, asked > most ? ERR_NEVER : ERR_QUOTA,
+					"%.32s holds %" PRId64 " devices of %s and asks for %" PRId64
+					" more; the cap of %.32s allows %" PRId64, q->tenant[0] ? q->tenant : q->name, kept,
+					flavor_of(c, s->flavor)->name, asked, top->name, most);
+				if (most > kept)
+					err_hint(err, "at most %" PRId64 " more; or release or shrink a lease: sluisctl lease list",
+						 most - kept);
+				else
+					err_hint(err, "release or shrink a lease first: sluisctl lease list");
+				return err_reason(err, REASON_CONCENTRATION);
+			}
+		}
+		if (top->kind == QNODE_ROOT)
+			return 0;
+	}
+}
+
 static int decide_request(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			  struct err *err)
 {
@@ -577,6 +640,9 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 			return err_reason(err, REASON_OVER_LIMIT);
 		}
 	}
+	rc = concentration_check(c, s, s->units, err);
+	if (rc)
+		return rc;
 	cl = edit_cluster(c, d);
 	l = create(d, RECORD_LEASE, cl->next_lease);
 	*l = draft;
@@ -860,6 +926,8 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 				l->spec.klass == LEASE_FIRM ? cover : all);
 			return err_reason(err, REASON_OVER_LIMIT);
 		}
+		if (concentration_check(c, &l->spec, growth, err))
+			return err->code;
 		if (!rc && l->spec.klass == LEASE_FIRM && !certify_firm(c, t, l, growth, holds_until(c, t, l), &tight)) {
 			char why[TEXT_BYTES];
 

@@ -708,6 +708,56 @@ static void check_committed(struct conf_walk *walk, const struct builder *b, siz
 				 "promise less, or commit more");
 }
 
+static int64_t in_devices(const struct division_flavor *f, const struct division_amount *a)
+{
+	return a->nodes * f->devices_per_node + (f->unit == DIVISION_UNIT_CORE ? a->cores : a->gpus);
+}
+
+static int by_tenant(const void *va, const void *vb)
+{
+	const struct division_node *a = *(struct division_node *const *)va, *b = *(struct division_node *const *)vb;
+	int d = strcmp(a->tenant, b->tenant);
+
+	if (d)
+		return d;
+	return a < b ? -1 : a > b;
+}
+
+/* What is promised to one tenant below a class must be within its cap, or the promise could not be used. */
+static void check_concentration(struct conf_walk *walk, const struct builder *b, size_t f,
+				const struct division_amount *totals, size_t top)
+{
+	const struct division_flavor *fl = &b->d->flavors.items[f];
+	const struct division_node *n = &b->nodes[top];
+	const struct doc_node *at = doc_get(b->docs[top], "concentration_cap");
+	struct division_node **sorted = xcalloc(b->count + 1, sizeof(struct division_node *));
+	int64_t all = in_devices(fl, &totals[n->parent]), most, sum = 0;
+	size_t providers = 0;
+
+	ENSURE(at);
+	most = all / UNITS_PPM_ALL * n->concentration_cap_ppm + all % UNITS_PPM_ALL * n->concentration_cap_ppm / UNITS_PPM_ALL;
+	for (size_t i = top + 1; i < b->count; i++)
+		if (b->nodes[i].parent == top)
+			sorted[providers++] = &b->nodes[i];
+	qsort(sorted, providers, sizeof(struct division_node *), by_tenant);
+	for (size_t i = 0; i < providers; i++) {
+		const char *tenant = sorted[i]->tenant;
+		char share[UNITS_TEXT_BYTES];
+
+		sum = (i && strcmp(sorted[i - 1]->tenant, tenant) == 0 ? sum : 0) +
+		      in_devices(fl, &totals[sorted[i] - b->nodes]);
+		if (sum <= most || (i + 1 < providers && strcmp(sorted[i + 1]->tenant, tenant) == 0))
+			continue;
+		config_error_try(config_errors_add(walk->errs, walk->doc->file, at->key_line, at->key_col,
+						   "tenant '%s' is promised %" PRId64 " %s of %s below '%s'; the cap of %s of the "
+						   "private side's %" PRId64 " is %" PRId64, tenant, sum,
+						   fl->unit == DIVISION_UNIT_CORE ? "cores" : "devices", fl->head.name, n->name,
+						   units_share_print(share, n->concentration_cap_ppm), all, most),
+				 "raise the cap, or lower a nominal of its providers");
+	}
+	free(sorted);
+}
+
 static int by_name(const void *va, const void *vb)
 {
 	const struct division_node *a = *(struct division_node *const *)va, *b = *(struct division_node *const *)vb;
@@ -755,6 +805,9 @@ static void set_tree(struct conf_walk *walk, const struct conf_row *row, struct 
 		sum_flavor(walk, b, f, totals, children);
 		if (walk->errs->count + walk->errs->dropped == before)
 			check_committed(walk, b, f, &totals[0]);
+		for (size_t i = 0; i < b->count && walk->errs->count + walk->errs->dropped == before; i++)
+			if (b->nodes[i].concentration_cap_ppm)
+				check_concentration(walk, b, f, totals, i);
 	}
 	free(totals);
 	free(children);

@@ -7,7 +7,7 @@
  * or leases that is left out is 0: sluisd's own setting holds.
  *
  * What the file alone can decide is checked here, with line and column: children within their parent,
- * public + private within committed, known flavors and predicates, stages in order and within the award.
+ * public + private within committed, each tenant within its class's concentration cap, known flavors and predicates, stages in order and within the award.
  * Instants without a zone are UTC, so the file means the same wherever it is read.
  */
 #ifndef SLUIS_PROTO_CONFIG_DIVISION_H
@@ -94,7 +94,7 @@ struct division_node {
 		struct conf_items stages; /* struct division_stage */
 	} grant;
 	struct conf_items windows; /* struct division_window */
-	int64_t concentration_cap_ppm; /* 0: none */
+	int64_t concentration_cap_ppm; /* class: of the private side's nominal, for one tenant's leases; 0: no limit */
 };
 
 struct division {

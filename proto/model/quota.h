@@ -67,6 +67,7 @@ struct qnode {
 	struct stage *stages; /* none: the project has no budget limit */
 	uint32_t requires_n;
 	struct require *requires;
+	uint32_t concentration_cap_ppm; /* what one tenant may lease below it, of the private side's nominal; 0: no limit */
 };
 
 /* What was delivered to one leaf, in RU·ms; never decays. */

@@ -15,6 +15,7 @@
 	X(REASON_NO_ATTESTED, 105, "no attested capacity can satisfy the predicates")              \
 	X(REASON_DEPENDENCY_NEVER, 106, "its dependency can never be met")                         \
 	X(REASON_DEADLINE, 107, "the deadline is impossible")                                      \
+	X(REASON_CONCENTRATION, 108, "over the concentration cap of its tenant")                   \
 	X(REASON_HELD_USER, 201, "held by its user")                                               \
 	X(REASON_HELD_ADMIN, 202, "held by an admin")                                              \
 	X(REASON_FROZEN, 203, "the project is frozen")                                             \

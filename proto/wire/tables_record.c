@@ -50,6 +50,7 @@ FIELDS(qnode) = {
 	F(14, frozen), F(15, retired), LIST(16, quotas, QUOTAS_PER_QNODE_MAX, quota),
 	LIST(17, members, MEMBERS_PER_QNODE_MAX, member),
 	LIST(18, stages, STAGES_PER_GRANT_MAX, stage), LIST(19, requires, REQUIRES_MAX, require),
+	F(20, concentration_cap_ppm),
 };
 #undef T
 SCHEMA(qnode);

@@ -83,6 +83,7 @@ tree:
     recall_slo: 30s
     classes:
       company:
+        concentration_cap: 100 %
         providers:
           chat: {tenant: chat-bv, nominal: {h100-80g: {gpus: 4}}}
 Y
@@ -97,6 +98,12 @@ ok "apply" ctl division apply -f "$T/division.yaml"
 ctl division diff --exit-code -f "$T/division.yaml" >/dev/null
 is "then nothing differs" $? 0
 ctl division export >"$T/export.yaml"
+ok "export keeps the concentration cap" grep -qx ' *concentration_cap: 100 %' "$T/export.yaml"
+ctl division show >"$T/show"
+ok "show says the cap" grep -qxF 'company: one tenant may lease 100 % of what is promised to the private side' "$T/show"
+sed 's/concentration_cap: 100 %/concentration_cap: 99 %/' "$T/division.yaml" >"$T/capped.yaml"
+says "a tenant promised more than its cap" 2 "tenant 'chat-bv' is promised 4 devices of h100-80g" "raise the cap" \
+	ctl division diff -f "$T/capped.yaml"
 is "export writes the version of now" "$(head -n1 "$T/export.yaml")" "version: 1"
 ok "export can be applied again" ctl division apply -f "$T/export.yaml"
 sed 's/^version: 0/version: 1/' "$T/division.yaml" >"$T/old.yaml"

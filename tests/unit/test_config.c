@@ -749,6 +749,30 @@ static void sums_that_do_not_fit_are_refused(void **state)
 	buf_done(&out);
 }
 
+/* Over both shapes and all its providers in the class; 60 % of 81 devices, rounded down, are 48. */
+static void one_tenant_is_promised_no_more_than_the_cap(void **state)
+{
+#define CAPPED(of_t, of_u)                                                                                             \
+	HEAD "tree:\n  private:\n    nominal: {h100-80g: {nodes: 9, gpus: 9}}\n    classes:\n      big:\n"               \
+	     "        concentration_cap: 60 %\n        providers:\n          a: {tenant: t, nominal: {h100-80g: {nodes: 5}}}\n" \
+	     "          b: {tenant: u, nominal: {h100-80g: {gpus: " of_u "}}}\n"                                          \
+	     "          c: {tenant: t, nominal: {h100-80g: {gpus: " of_t "}}}\n"                                          \
+	     "      sme: {providers: {d: {tenant: t, nominal: {h100-80g: {nodes: 1}}}}}\n"
+	struct buf out = BUF_INIT;
+	struct division *d = division_of(CAPPED("8", "1"), &out);
+
+	(void)state;
+	if (!d)
+		fail_msg("%s", buf_cstr(&out));
+	assert_int_equal(d->nodes[node_at(d, "private/big")].concentration_cap_ppm, 600000);
+	division_free(d);
+	division_refused(CAPPED("9", "0"),
+			 "division.yaml:12:9: error: tenant 't' is promised 49 devices of h100-80g below 'big'; the cap of 60 % of the "
+			 "private side's 81 is 48\n  try     raise the cap, or lower a nominal of its providers\n");
+#undef CAPPED
+	buf_done(&out);
+}
+
 static void names_in_the_division_must_be_known_and_unique(void **state)
 {
 	(void)state;
@@ -802,6 +826,7 @@ int main(void)
 		cmocka_unit_test(the_documented_division_is_read),
 		cmocka_unit_test(what_is_written_reads_back_as_itself),
 		cmocka_unit_test(sums_that_do_not_fit_are_refused),
+		cmocka_unit_test(one_tenant_is_promised_no_more_than_the_cap),
 		cmocka_unit_test(names_in_the_division_must_be_known_and_unique),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

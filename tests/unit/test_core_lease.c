@@ -1110,6 +1110,113 @@ static void a_service_is_spread_over_leaves(void **state)
 	assert_string_equal(w->err.msg, "there are too few leaves to hold 3 with at most 1 in each");
 }
 
+/* ---- concentration -------------------------------------------------------------------------------------- */
+
+/* acme and beta belong to one tenant, which may have 12 of the private side's 16 devices. */
+static void capped(struct core_world *w, uint32_t ppm)
+{
+	(void)snprintf(w->qnode[CW_ACME].tenant, NAME_BYTES, "holding");
+	(void)snprintf(w->qnode[CW_BETA].tenant, NAME_BYTES, "holding");
+	w->qnode[CW_SME].concentration_cap_ppm = ppm;
+	cw_apply(w);
+}
+
+static int asked(struct core_world *w, struct cw_who who, const char *provider, uint32_t units, uint8_t klass)
+{
+	struct command cmd = cw_lease_cmd(w, who, provider, units, klass);
+
+	return cw_do(w, &cmd);
+}
+
+static void one_tenant_has_no_more_than_the_cap(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t firm, loan;
+
+	capped(w, 799999); /* 12.799984 of 16 devices */
+	assert_int_equal(asked(w, w->acme, "acme", 13, LEASE_LOAN), ERR_NEVER);
+	assert_int_equal(w->err.reason, REASON_CONCENTRATION);
+	assert_string_equal(w->err.msg, "holding holds 0 devices of h100 and asks for 13 more; the cap of sme allows 12");
+	firm = active_lease(w, 8);
+	/* over both its providers, firm and on loan; what is only asked for counts */
+	manner(w, CW_MUTE);
+	loan = cw_lease(w, w->beta, "beta", 3, LEASE_LOAN);
+	assert_int_equal(cw_lease_state(w, loan), LEASE_REQUESTED);
+	assert_int_equal(asked(w, w->beta, "beta", 2, LEASE_FIRM), ERR_QUOTA);
+	assert_int_equal(w->err.reason, REASON_CONCENTRATION);
+	assert_string_equal(w->err.msg, "holding holds 11 devices of h100 and asks for 2 more; the cap of sme allows 12");
+	assert_string_equal(w->err.hint, "at most 1 more; or release or shrink a lease: sluisctl lease list");
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_FIRM), 0);
+	assert_int_equal(asked(w, w->acme, "acme", 1, LEASE_LOAN), ERR_QUOTA);
+	manner(w, CW_OBEY);
+	cw_settle(w);
+	/* what an agent has not given back is still held, whatever the lease asks for now */
+	manner(w, CW_STUBBORN);
+	assert_int_equal(cw_resize(w, w->acme, firm, 4), 0);
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_LOAN), ERR_QUOTA);
+	assert_int_equal(cw_lease_op(w, w->beta, CMD_LEASE_RELEASE, loan), 0);
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_LOAN), ERR_QUOTA);
+	manner(w, CW_OBEY);
+	cw_settle(w);
+	assert_int_equal(asked(w, w->acme, "acme", 8, LEASE_LOAN), ERR_QUOTA);
+	assert_int_equal(asked(w, w->acme, "acme", 7, LEASE_LOAN), 0);
+}
+
+static void the_cap_is_each_tenants_own_and_counts_devices(void **state)
+{
+	struct core_world *w = *state;
+
+	cw_quota(w, CW_ACME, 0, SHAPE_NODE, 1, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	capped(w, 750000);
+	(void)cw_lease(w, w->beta, "beta", 4, LEASE_FIRM);
+	cw_settle(w);
+	{
+		struct command cmd = cw_lease_cmd(w, w->acme, "acme", 1, LEASE_FIRM);
+
+		cmd.lease_request.spec.shape = SHAPE_NODE;
+		assert_int_equal(cw_do(w, &cmd), 0); /* a node are eight devices */
+		cw_settle(w);
+		cmd.lease_request.spec.klass = LEASE_LOAN;
+		assert_int_equal(cw_do(w, &cmd), ERR_QUOTA);
+		assert_string_equal(w->err.msg, "holding holds 12 devices of h100 and asks for 8 more; the cap of sme allows 12");
+		assert_string_equal(w->err.hint, "release or shrink a lease first: sluisctl lease list");
+	}
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_FIRM), ERR_QUOTA);
+	(void)snprintf(w->qnode[CW_BETA].tenant, NAME_BYTES, "other");
+	cw_apply(w);
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_FIRM), 0);
+}
+
+static void growth_is_capped_and_a_lowered_cap_takes_nothing(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t firm, seq = 0;
+
+	capped(w, 750000);
+	firm = active_lease(w, 6);
+	(void)cw_lease(w, w->beta, "beta", 5, LEASE_FIRM);
+	cw_settle(w);
+	assert_int_equal(cw_resize(w, w->acme, firm, 8), ERR_QUOTA);
+	assert_int_equal(w->err.reason, REASON_CONCENTRATION);
+	assert_int_equal(cw_resize(w, w->acme, firm, 7), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, firm), 7);
+	capped(w, 250000); /* 4: nobody loses anything, nothing is admitted */
+	renewing(w, firm, 30 * MIN, &seq);
+	assert_int_equal(cw_held(w, OWNER_LEASE, firm), 7);
+	assert_int_equal(asked(w, w->beta, "beta", 1, LEASE_FIRM), ERR_QUOTA);
+	assert_int_equal(cw_resize(w, w->acme, firm, 8), ERR_QUOTA);
+	assert_int_equal(cw_resize(w, w->acme, firm, 3), 0);
+	w->qnode[CW_SME].concentration_cap_ppm = 1000001;
+	{
+		struct command cmd = cw_cmd(w, w->admin, CMD_DIVISION_APPLY);
+
+		cmd.division_apply = w->div;
+		assert_int_equal(cw_do(w, &cmd), ERR_RANGE);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1151,6 +1258,9 @@ int main(void)
 		STORY(refusals_name_their_reason),
 		STORY(a_loan_lease_with_a_long_notice_waits_with_506),
 		STORY(a_service_is_spread_over_leaves),
+		STORY(one_tenant_has_no_more_than_the_cap),
+		STORY(the_cap_is_each_tenants_own_and_counts_devices),
+		STORY(growth_is_capped_and_a_lowered_cap_takes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,9 +202,10 @@ static void test_rules_that_cannot_be_enforced_are_refused_or_told(void **state)
 	assert_non_null(strstr(m.err.msg, "one of several values of jurisdiction cannot be enforced"));
 	assert_true(m.err.hint[0] != '\0');
 	done(&m);
-	make(&m, "        nominal: {h100: {nodes: 12}}\n", "        nominal: {h100: {nodes: 12}}\n        concentration_cap: 60 %\n");
+	make(&m, "                  awarded: 4000 gpuh\n",
+	     "                  awarded: 4000 gpuh\n                  approve: {k: 2, of: [gatekeeper, reviewer]}\n");
 	divide_notes(m.d, &notes);
-	assert_non_null(strstr(buf_cstr(&notes), "concentration_cap of company is kept in the file, not enforced"));
+	assert_non_null(strstr(buf_cstr(&notes), "one gatekeeper releases stages of lungnet; approve.k is kept in the file"));
 	done(&m);
 }
 
@@ -329,6 +330,15 @@ static void test_new_gone_and_changed_rows(void **state)
 	assert_int_equal(n, 2);
 	assert_string_equal(change_of(list, n, "tree/public/health/lung/lungnet", "borrowing_limit h100")->is, "no limit");
 	assert_string_equal(change_of(list, n, "tree/public/health/lung/lungnet", "weight")->is, "3");
+	done(&is);
+	make(&is, "      company:\n", "      company:\n        concentration_cap: 62.5 %\n");
+	assert_int_equal(named(&is.cmd, "company")->concentration_cap_ppm, 625000);
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].path, "tree/private/company");
+	assert_string_equal(list[0].field, "concentration_cap");
+	assert_string_equal(list[0].was, "none");
+	assert_string_equal(list[0].is, "62.5 %");
 	done(&is);
 	make(&is, "recall_slo: 15m", "recall_slo: 5m");
 	n = diff(&was, &is, &list);
