@@ -414,13 +414,16 @@ void certify_text(const struct core *c, const struct lease *l, const struct cert
 	const struct cert_levels *levels = &c->certify.flavor[l->spec.flavor].levels;
 	uint32_t each = l->spec.shape == SHAPE_GPU ? l->spec.units_per_replica : 0;
 	uint32_t cell = levels->size[cert_level_of(levels, each)];
-	char aside[48] = "";
+	int n = snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s%s", tight->cells,
+			 levels->size[tight->level], flavor_of(c, l->spec.flavor)->name,
+			 c->certify.class_ms[tight->class] / MS_PER_S, tight->calendar ? ": reservations have them" : "");
+	char aside[48];
 
-	if (each > 1 && cell != each)
-		(void)snprintf(aside, sizeof aside, "; %u are set aside as %u", each, cell);
-	(void)snprintf(out, TEXT_BYTES, "%" PRId64 " more of %u %s on one node cannot be freed within %" PRId64 " s%s%s",
-		       tight->cells, levels->size[tight->level], flavor_of(c, l->spec.flavor)->name,
-		       c->certify.class_ms[tight->class] / MS_PER_S, tight->calendar ? ": reservations have them" : "", aside);
+	if (each <= 1 || cell == each)
+		return;
+	(void)snprintf(aside, sizeof aside, "; %u are set aside as %u", each, cell);
+	if ((size_t)n + strlen(aside) < TEXT_BYTES) /* it explains; the rest says it */
+		memcpy(out + n, aside, strlen(aside) + 1);
 }
 
 int certify_check(const struct core *c, struct err *err)

@@ -224,6 +224,21 @@ static void bar_part(const struct part *p, uint64_t *devices, uint64_t cores[COR
 	mask_andnot(cores, p->cores);
 }
 
+/* Of `devices`, those that a claim fetches for work that would stay beyond from_ms. One that comes too late for that is
+ * planned anew. */
+static uint64_t fetched_beyond(const struct core *c, const struct node_s *n, uint64_t devices, int64_t from_ms)
+{
+	uint64_t beyond = 0;
+
+	for (devices &= n->claimed; devices; devices &= devices - 1) {
+		int i = __builtin_ctzll(devices);
+
+		if (claim_of(c, n->claimant[i])->until_ms > from_ms)
+			beyond |= UINT64_C(1) << i;
+	}
+	return beyond;
+}
+
 /* What of a node cannot be pinned for these windows: others' pins, and work that stays into the first. */
 static void bar_calendar(const struct core *c, const struct node_s *n, const struct calendar_ask *ask,
 			 uint64_t *devices, uint64_t cores[CORE_WORDS])
@@ -235,7 +250,7 @@ static void bar_calendar(const struct core *c, const struct node_s *n, const str
 		if (windows_meet(r->spec.windows, r->spec.windows_n, ask->windows, ask->windows_n))
 			bar_part(p, devices, cores);
 	}
-	*devices &= ~n->claimed;
+	*devices &= ~fetched_beyond(c, n, *devices, ask->windows[0].from_ms);
 	mask_andnot(cores, n->cores_claimed);
 	for (uint32_t i = 0; i < n->units_n && !ask->ignore_jobs; i++) {
 		const struct alloc *a = core_alloc(c, n->units[i].alloc);
@@ -564,6 +579,7 @@ static bool in_way(const struct core *c, int64_t t, const struct reservation_spe
 		   size_t size)
 {
 	const struct node_s *n = node_of(c, p->node);
+	uint64_t fetched;
 	char when[24];
 
 	for (uint32_t i = 0; i < n->pins_n; i++) {
@@ -590,13 +606,15 @@ static bool in_way(const struct core *c, int64_t t, const struct reservation_spe
 				return true;
 			}
 	}
-	for (uint32_t i = 0; i < DEVICES_PER_NODE_MAX && !s->ignore_jobs; i++)
-		if ((p->devices >> i & 1) && n->claimant[i]) {
-			(void)snprintf(out, size, "claim %" PRIu64 " is fetching devices of %.40s: try again when it is done",
-				       n->claimant[i], n->r.name);
-			return true;
-		}
-	return false;
+	fetched = s->ignore_jobs ? 0 : fetched_beyond(c, n, p->devices, s->windows[0].from_ms);
+	if (fetched) {
+		const struct claim_s *m = claim_of(c, n->claimant[__builtin_ctzll(fetched)]);
+
+		(void)snprintf(out, size, "claim %" PRIu64 " fetches devices of %.40s for %s %" PRIu64 ", which has them until %s",
+			       m->r.id, n->r.name, m->r.owner_kind == OWNER_JOB ? "job" : "lease", m->r.owner,
+			       m->until_ms == T_NEVER ? "it is given back" : utc_text(m->until_ms, when));
+	}
+	return fetched != 0;
 }
 
 static int pin_refused(const char *text, const struct reservation_spec *s, struct err *err)

@@ -529,6 +529,43 @@ static void what_leases_are_owed_is_not_reserved(void **state)
 }
 
 /* What a lease has until its term ends is free for the calendar after it; with its next term for granted it is not. */
+/* A claim that is under way keeps its devices until its job would end, and no longer: days away they can be reserved. */
+static void what_a_claim_fetches_is_reserved_for_later(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+	struct order o;
+	uint64_t job;
+
+	for (int i = 0; i < 4; i++) {
+		cmd = cw_submit_cmd(w, w->bob, "heart", 8, 24 * HOUR);
+		cmd.job_submit.spec.loan = LOAN_ONLY;
+		assert_int_equal(cw_do(w, &cmd), 0);
+	}
+	cw_settle(w);
+	for (uint32_t n = 1; n <= 4; n++)
+		w->node[n].manner = CW_STUBBORN;
+	job = cw_submit(w, w->alice, "lung", 8, HOUR);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_EARMARKED);
+	order(w, &o, w->operator, "all", w->t + HOUR, w->t + 2 * HOUR);
+	o.cmd.reservation_create.spec.maint = true;
+	for (uint32_t n = 1; n <= 4; n++)
+		with_node(&o, n);
+	assert_int_equal(cw_do(w, &o.cmd), ERR_CONFLICT);
+	assert_non_null(strstr(w->err.msg, "fetches devices of "));
+	assert_non_null(strstr(w->err.msg, " for job "));
+	order(w, &o, w->operator, "all", w->t + 10 * HOUR, w->t + 11 * HOUR);
+	o.cmd.reservation_create.spec.maint = true;
+	for (uint32_t n = 1; n <= 4; n++)
+		with_node(&o, n);
+	assert_int_equal(cw_do(w, &o.cmd), 0);
+	for (uint32_t n = 1; n <= 4; n++)
+		w->node[n].manner = CW_OBEY;
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+}
+
 static void what_ends_before_is_reserved(void **state)
 {
 	struct core_world *w = *state;
@@ -1469,6 +1506,7 @@ int main(void)
 		STORY(a_lease_is_not_granted_past_what_maintenance_takes),
 		STORY(replicas_do_not_fit_around_what_is_reserved),
 		STORY(what_leases_are_owed_is_not_reserved),
+		STORY(what_a_claim_fetches_is_reserved_for_later),
 		STORY(what_ends_before_is_reserved),
 		STORY(granted_is_what_can_stand),
 		STORY(inside_only_members_run),
