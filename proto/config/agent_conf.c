@@ -130,12 +130,12 @@ static const struct conf_row exec_rows[] = {
 	 .doc = "processes and threads that one task may have; 0: no limit"},
 	{.key = "devices", .type = CONF_TEXT_LIST, .offset = AT(exec.devices),
 	 .doc = "device nodes that every task may open besides its own; fast networks and FUSE if left out"},
-	{.key = "unkillable", .type = CONF_DURATION, .offset = AT(exec.unkillable_ms), .preset = "45s", .min = 100,
+	{.key = "unkillable", .type = CONF_DURATION, .offset = AT(exec.unkillable_ms), .preset = "60s", .min = 100,
 	 .max = MS_PER_HOUR, .doc = "after SIGKILL, or with a device still in use after the end of the work: time until alarm"},
 	{.key = "prolog", .type = CONF_PATH, .offset = AT(exec.prolog), .doc = "folder of programs run before an attempt"},
 	{.key = "epilog", .type = CONF_PATH, .offset = AT(exec.epilog), .doc = "folder of programs run after one"},
 	{.key = "prolog_timeout", .type = CONF_DURATION, .offset = AT(exec.prolog_timeout_ms), .preset = "45s", .min = 100,
-	 .max = MS_PER_HOUR, .doc = "longest run of each; longer makes the node suspect"},
+	 .max = MS_PER_HOUR, .doc = "longest run of each; longer is a failure, which drains the node"},
 	{.key = "runtimes", .type = CONF_CUSTOM, .set = set_runtimes, .doc = "commands behind --container"},
 };
 
