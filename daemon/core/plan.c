@@ -770,7 +770,7 @@ void plan_hold(struct core *c, const struct job *j)
 		bars_again(c, h->flavor, h->from_ms, h->to_ms);
 		if (!wanted) {
 			work_freed(c, h->flavor);
-			c->scratch->work |= WORK_PROMOTE; /* loans that it stood against */
+			c->scratch->work |= WORK_PROMOTE | WORK_RESERVE; /* it stood against loans, and devices for others */
 			free(h);
 		}
 	}

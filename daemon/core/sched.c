@@ -629,14 +629,17 @@ static int loan_gate(const struct look *k, uint64_t *ret_other)
 			  ret_other);
 }
 
-/* Could it borrow, if somebody gave devices back? What is kept for leases it could not have either. */
+/* Could it borrow, if somebody gave devices back? Not if its notice is too long for whoever lends, nor what is kept for
+ * leases. */
 static bool lacks_loan(const struct look *k, int loan)
 {
 	const struct core *c = k->c;
 	const struct job_spec *s = &k->spec;
 
-	return lacks_devices(loan) && (plan_ask_of(c, s, 0, 0).inside ||
-				       headroom_may(c, s->flavor, in_devices(c, s->flavor, s->shape, s->units), headroom_length_ms(s)));
+	return lacks_devices(loan) &&
+	       loan_in_time(c, s->project, s->flavor, s->shape, s->units, spec_back_ms(c, s, k->need->back_ms)) &&
+	       (plan_ask_of(c, s, 0, 0).inside ||
+		headroom_may(c, s->flavor, in_devices(c, s->flavor, s->shape, s->units), headroom_length_ms(s)));
 }
 
 /* As a loan. `quota`: why not as guaranteed work, which is what people can do something about. */

@@ -179,24 +179,32 @@ static void anything_happens(struct core_world *w, struct prng *prng, bool calen
 	}
 }
 
-static void no_job_is_left_behind(void **state)
+static void story(struct core_world *w, uint64_t seed)
 {
-	struct core_world *w = *state;
 	struct prng prng;
 
-	for (uint64_t seed = 1; seed <= 1600; seed++) {
-		if (seed > 1) {
-			cw_close(w);
-			memset(w, 0, sizeof *w);
-			cw_start(w);
-		}
-		prng_seed(&prng, seed);
-		for (int i = 0; i < 150; i++) {
-			anything_happens(w, &prng, seed % 2);
-			if (prng_below(&prng, 2))
-				quiet(w, seed);
-		}
+	prng_seed(&prng, seed);
+	for (int i = 0; i < 150; i++) {
+		anything_happens(w, &prng, seed % 2);
+		if (prng_below(&prng, 2))
+			quiet(w, seed);
 	}
+	cw_close(w);
+	memset(w, 0, sizeof *w);
+	cw_start(w);
+}
+
+static void no_job_is_left_behind(void **state)
+{
+	/* beyond the first, stories that once found somebody: a lease that time alone let in, one whose dependency was passed
+	 * over, a reservation that was short, surplus kept for a job with too long a notice */
+	static const uint64_t found[] = {2167, 2265, 3387, 7117, 9023, 9145, 9505, 15764};
+	struct core_world *w = *state;
+
+	for (uint64_t seed = 1; seed <= 1600; seed++)
+		story(w, seed);
+	for (size_t i = 0; i < ARRAY_LEN(found); i++)
+		story(w, found[i]);
 }
 
 static void alike_jobs_share_a_line(void **state)
