@@ -68,6 +68,16 @@ static void show_flavors(struct ctl *c, const struct view_division *v, const str
 	fputc('\n', c->out);
 }
 
+/* When the last window ends that was counted out; 0: none is left. */
+static int64_t windows_until(const struct qnode *q)
+{
+	int64_t until = 0;
+
+	for (uint32_t i = 0; i < q->window_spans_n; i++)
+		until = q->window_spans[i].to_ms > until ? q->window_spans[i].to_ms : until;
+	return until;
+}
+
 /* Rules that are no column: they are said in words. */
 static void show_rules(struct ctl *c, const struct snapshot *s)
 {
@@ -75,6 +85,9 @@ static void show_rules(struct ctl *c, const struct snapshot *s)
 		const struct qnode *q = s->nodes[i].qnode;
 		char share[UNITS_TEXT_BYTES];
 
+		if (q->windows_n)
+			fprintf(c->out, "%s: its windows are counted out until %s; apply the file again before\n",
+				text_safe(c, q->name), text_date(c, windows_until(q)));
 		if (q->concentration_cap_ppm)
 			fprintf(c->out, "%s: one tenant may lease %s of what is promised to the private side\n", text_safe(c, q->name),
 				units_share_print(share, q->concentration_cap_ppm));
@@ -134,6 +147,7 @@ int cmd_division_show(struct ctl *c, const struct call *call)
 struct plan {
 	struct division *file;
 	struct buf text; /* of the file */
+	struct buf notes; /* on its windows */
 	struct cmd_division_apply cmd;
 	struct view_division now;
 	struct snapshot was, is;
@@ -145,6 +159,7 @@ static void plan_done(struct plan *p)
 {
 	division_free(p->file);
 	buf_done(&p->text);
+	buf_done(&p->notes);
 }
 
 static int plan_make(struct ctl *c, const struct call *call, struct plan *p)
@@ -163,7 +178,8 @@ static int plan_make(struct ctl *c, const struct call *call, struct plan *p)
 	if (division_read_bytes(!strcmp(path, "-") ? "stdin" : path, p->text.data ? (const void *)p->text.data : "",
 				p->text.len, &p->file, &errs))
 		return config_fault(c, &errs);
-	if (divide_command(p->file, &c->arena, &p->cmd, &err)) {
+	if (divide_command(p->file, &c->arena, &p->cmd, &err) ||
+	    divide_windows(p->file, c->now_ms, &c->arena, &p->cmd, &p->notes, &err)) {
 		(void)fault(c, &err, "%s", path);
 		return EXIT_USAGE;
 	}
@@ -233,13 +249,13 @@ static void print_diff(struct ctl *c, const struct plan *p)
 		n[CHANGE_OTHER], n[CHANGE_NEW], n[CHANGE_GONE]);
 }
 
-static void print_notes(struct ctl *c, const struct plan *p)
+static void print_notes(struct ctl *c, struct plan *p)
 {
 	CLEANUP(buf_done) struct buf b = BUF_INIT;
 
 	divide_notes(p->file, &b);
 	if (!c->quiet && !c->json)
-		fputs(buf_cstr(&b), c->errs);
+		fprintf(c->errs, "%s%s", buf_cstr(&b), buf_cstr(&p->notes));
 }
 
 static json_t *json_changes(const struct plan *p)
@@ -517,6 +533,33 @@ static void print_quotas(struct ctl *c, const struct view_division *v, const str
 	}
 }
 
+static const char *flavor_by_id(const void *ctx, uint16_t id)
+{
+	const struct view_division *v = ctx;
+
+	for (uint32_t f = 0; f < v->flavors_n; f++)
+		if (v->flavors[f].id == id)
+			return v->flavors[f].name;
+	return "?";
+}
+
+static void print_windows(struct ctl *c, const struct view_division *v, const struct qnode *q)
+{
+	for (uint32_t i = 0; i < q->windows_n; i++) {
+		const struct window_span *next = NULL;
+		bool open = q->windows_open >> i & 1;
+
+		for (uint32_t k = 0; !next && k < q->window_spans_n; k++)
+			if (q->window_spans[k].window == i)
+				next = &q->window_spans[k];
+		fprintf(c->out, "  %-10smay borrow on %s: %s\n", i ? "" : "windows",
+			text_safe(c, divide_window_text(&c->arena, q, i, flavor_by_id, v)),
+			!next ? "none is left; apply the division again" :
+			open  ? text_f(c, "open until %s", text_time(c, next->to_ms)) :
+				text_f(c, "from %s on", text_time(c, next->from_ms)));
+	}
+}
+
 static void print_people(struct ctl *c, const struct qnode *q)
 {
 	if (q->pi[0])
@@ -580,6 +623,7 @@ static int show_kind(struct ctl *c, const struct call *call, uint8_t kind)
 		n->qnode.frozen ? "   frozen" : "");
 	print_people(c, &n->qnode);
 	print_quotas(c, &v, n);
+	print_windows(c, &v, &n->qnode);
 	print_limits(c, &n->qnode);
 	print_stages(c, &n->qnode);
 	next_line(c, kind == QNODE_PROJECT ? "sluisctl queue --project %s; sluisctl usage --of %s"

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "ctl/cmd.h"
+#include "ctl/zone.h"
 #include "proto/base/ensure.h"
 #include "proto/config/hostlist.h"
 
@@ -67,22 +68,6 @@ static const char *flags_text(struct ctl *c, const struct reservation_spec *spec
 
 /* ---- windows ----------------------------------------------------------------------------------- */
 
-/* "Europe/Amsterdam tzdata 2024a", as far as the machine says. */
-static void zone_name(char out[NAME_BYTES])
-{
-	const char *tz = getenv("TZ");
-	char version[16] = "", line[64];
-	FILE *f = fopen("/usr/share/zoneinfo/tzdata.zi", "r");
-
-	if (f) {
-		if (fgets(line, sizeof line, f))
-			(void)sscanf(line, "# version %15s", version);
-		(void)fclose(f);
-	}
-	tzset();
-	(void)snprintf(out, NAME_BYTES, "%.30s%s%.15s", tz && *tz ? tz : tzname[0], version[0] ? " tzdata " : "", version);
-}
-
 static bool day_wanted(const char *repeat, const struct tm *tm)
 {
 	bool weekend = tm->tm_wday == 0 || tm->tm_wday == 6;
@@ -115,16 +100,22 @@ static int windows_repeat(struct ctl *c, const char *repeat, int64_t times, stru
 	}
 	for (int i = 0; i * step < HORIZON_DAYS && n < WINDOWS_MAX && (!times || n < times); i++) {
 		struct tm tm = start;
-		time_t t;
+		enum zone_fit fit = ZONE_ONCE;
+		int64_t clock_s, t = at;
 
 		*(monthly ? &tm.tm_mon : &tm.tm_mday) += i * step;
-		tm.tm_isdst = -1; /* whichever holds on that day */
-		t = mktime(&tm);
+		clock_s = timegm(&tm); /* as the clock counts; brings the day of the week along */
+		if (i)
+			fit = zone_instant(clock_s, false, &t);
 		if (monthly && t - at >= HORIZON_DAYS * (time_t)(MS_PER_DAY / MS_PER_S))
 			break;
-		if (t == (time_t)-1 || !day_wanted(repeat, &tm))
+		if (!day_wanted(repeat, &tm))
 			continue;
-		s->windows[n].from_ms = (int64_t)t * 1000 + first.from_ms % 1000;
+		if (fit != ZONE_ONCE)
+			fprintf(c->errs, "note: the clock %s %02d:%02d on %s: that window begins at %s\n",
+				fit == ZONE_NEVER ? "skips" : "shows twice", tm.tm_hour, tm.tm_min, text_date(c, t * 1000),
+				text_time(c, t * 1000));
+		s->windows[n].from_ms = t * 1000 + first.from_ms % 1000;
 		s->windows[n].to_ms = s->windows[n].from_ms + (first.to_ms - first.from_ms);
 		if (n > 1)
 			even &= s->windows[n].from_ms - s->windows[n - 1].from_ms ==
@@ -167,7 +158,8 @@ static int windows_fill(struct ctl *c, const struct call *call, struct reservati
 	}
 	if (!call_has(call, "repeat"))
 		return 0;
-	zone_name(s->zone);
+	tzset();
+	zone_name(getenv("TZ") && *getenv("TZ") ? getenv("TZ") : tzname[0], s->zone);
 	return windows_repeat(c, call_get(call, "repeat"), times, s);
 }
 

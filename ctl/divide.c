@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/zone.h"
 #include "proto/base/ensure.h"
 #include "proto/config/units.h"
 #include "proto/model/names.h"
@@ -234,13 +235,143 @@ int divide_command(const struct division *d, struct arena *arena, struct cmd_div
 	return 0;
 }
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+/* The day that a clock shows whose seconds since 1970-01-01 are `s`, and its day of the week, 0 Sunday. */
+static int64_t day_of(int64_t s) { return s / (24 * 3600); }
+static int weekday(int64_t day) { return (int)((day + 4) % 7); }
+
+static bool day_wanted(int every, int64_t day)
+{
+	bool weekend = weekday(day) == 0 || weekday(day) == 6;
+
+	return every == EVERY_DAY || weekend == (every == EVERY_WEEKEND);
+}
+
+/* One edge of a window on `day`; what the clock does then is told once for each such day. */
+static int64_t edge_ms(int64_t day, int64_t min, bool last, const char *who, const char *zone, struct buf *notes)
+{
+	int64_t s = 0, clock_s = day * 24 * 3600 + min * 60;
+	enum zone_fit fit = zone_instant(clock_s, last, &s);
+	char at[UNITS_TEXT_BYTES], is[UNITS_TEXT_BYTES];
+
+	if (fit != ZONE_ONCE) {
+		char *z;
+
+		units_instant_print(at, clock_s * 1000); /* as the clock shows it: without the Z of UTC */
+		units_instant_print(is, s * 1000);
+		z = strrchr(at, 'Z');
+		if (z)
+			*z = '\0';
+		buf_addf(notes, "windows of %s: the clock of %s %s %s: %s counts\n", who, zone,
+			 fit == ZONE_NEVER ? "skips" : "shows twice", at, is);
+	}
+	return s * 1000;
+}
+
+static void spans_of_window(const struct division_node *n, const struct division_window *w, const char *zone, int64_t now_ms,
+			    uint8_t at, struct qnode *q, struct buf *notes)
+{
+	struct zone_was was;
+	int64_t today;
+
+	zone_enter(zone, &was);
+	today = day_of(now_ms / 1000 + zone_offset_s(now_ms / 1000));
+	for (int64_t day = today; day <= today + WINDOW_DAYS_AHEAD; day++) {
+		struct window_span s = {.window = at};
+
+		if (!day_wanted(w->every, day))
+			continue;
+		s.from_ms = edge_ms(day, w->from_min, false, n->name, zone, notes);
+		s.to_ms = edge_ms(day, w->to_min, true, n->name, zone, notes);
+		if (s.to_ms <= now_ms || s.to_ms <= s.from_ms) /* over, or all of it skipped */
+			continue;
+		ENSURE(q->window_spans_n < WINDOW_SPANS_MAX);
+		q->window_spans[q->window_spans_n++] = s;
+	}
+	zone_leave(&was);
+}
+
+static void limits_of_window(const struct division *d, const struct division_node *n, const struct division_window *w,
+			     uint8_t at, struct qnode *q, struct buf *notes)
+{
+	for (size_t f = 0; f < d->flavors.count; f++)
+		for (uint8_t shape = 0; shape < SHAPE_COUNT; shape++) {
+			bool cores = d->flavors.items[f].unit == DIVISION_UNIT_CORE;
+			int64_t v = of_shape(&w->borrowing[f], cores, shape);
+
+			if (v == DIVISION_UNSET)
+				continue;
+			q->window_limits[q->window_limits_n++] = (struct window_limit){
+				.window = at, .flavor = (uint16_t)(f + 1), .shape = shape, .borrowing = v};
+			if (of_shape(&n->borrowing[f], cores, shape) == DIVISION_UNSET)
+				buf_addf(notes, "line %u: %s borrows %s of %s without limit outside this window: its "
+						"borrowing_limit says nothing of them\n", w->head.line, n->name,
+					 shape == SHAPE_NODE ? "nodes" : cores ? "cores" : "gpus",
+					 d->flavors.items[f].head.name);
+		}
+}
+
+int divide_windows(const struct division *d, int64_t now_ms, struct arena *arena, struct cmd_division_apply *a,
+		   struct buf *notes, struct err *err)
+{
+	for (size_t i = 0; i < d->nodes_count; i++) {
+		const struct division_node *n = &d->nodes[i];
+		const struct division_window *windows = n->windows.items;
+		struct qnode *q = &a->qnodes[i];
+
+		if (!n->windows.count)
+			continue;
+		ENSURE(n->windows.count <= QUOTA_WINDOWS_MAX); /* the reader has checked it */
+		q->windows = arena_alloc(arena, n->windows.count * sizeof *q->windows);
+		q->window_limits = arena_alloc(arena, (size_t)WINDOW_LIMITS_MAX * sizeof *q->window_limits);
+		q->window_spans = arena_alloc(arena, n->windows.count * (WINDOW_DAYS_AHEAD + 1) * sizeof *q->window_spans);
+		for (; q->windows_n < n->windows.count; q->windows_n++) {
+			const struct division_window *w = &windows[q->windows_n];
+			const char *zone = w->zone ? w->zone : "UTC";
+			struct quota_window *to = &q->windows[q->windows_n];
+
+			if (!zone_known(zone)) {
+				(void)err_set(err, ERR_NOTFOUND, "line %u: this machine knows no time zone '%.60s'",
+					      w->head.line, zone);
+				return err_hint(err, "as in Europe/Amsterdam; their rules come with the package tzdata");
+			}
+			to->days = (uint8_t)w->every; /* the same order */
+			to->from_min = (uint16_t)w->from_min;
+			to->to_min = (uint16_t)w->to_min;
+			zone_name(zone, to->zone);
+			limits_of_window(d, n, w, (uint8_t)q->windows_n, q, notes);
+			spans_of_window(n, w, zone, now_ms, (uint8_t)q->windows_n, q, notes);
+		}
+	}
+	return 0;
+}
+
+const char *divide_window_text(struct arena *arena, const struct qnode *q, uint32_t window,
+			       const char *(*flavor)(const void *, uint16_t), const void *ctx)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	const struct quota_window *w = &q->windows[window];
+
+	buf_addf(&b, "%s %02u:%02u-%02u:%02u %s", window_days_name(w->days), w->from_min / 60U, w->from_min % 60U,
+		 w->to_min / 60U, w->to_min % 60U, w->zone);
+	if (strstr(buf_cstr(&b), " tzdata "))
+		b.len = (size_t)(strstr(buf_cstr(&b), " tzdata ") - buf_cstr(&b));
+	for (uint32_t i = 0; i < q->window_limits_n; i++) {
+		const struct window_limit *l = &q->window_limits[i];
+
+		if (l->window == window)
+			buf_addf(&b, ", %" PRId64 "%s %s", l->borrowing, l->shape == SHAPE_NODE ? " nodes" : "",
+				 flavor(ctx, l->flavor));
+	}
+	return arena_copy(arena, buf_cstr(&b), b.len + 1);
+}
+
 void divide_notes(const struct division *d, struct buf *out)
 {
 	for (size_t i = 0; i < d->nodes_count; i++) {
 		const struct division_node *n = &d->nodes[i];
 
-		if (n->windows.count)
-			buf_addf(out, "line %u: windows of %s are kept in the file, not enforced\n", n->line, n->name);
 		if (n->grant.approve_k > 1)
 			buf_addf(out, "line %u: one gatekeeper releases stages of %s; approve.k is kept in the file\n", n->line,
 				 n->name);
@@ -274,8 +405,31 @@ static void add_up(struct snapshot *s)
 				s->nodes[s->nodes[i].parent].qty[f][sh].nominal += s->nodes[i].qty[f][sh].nominal;
 }
 
+struct flavor_names { const struct flavor *flavors; uint32_t n; bool by_id; };
+
+static const char *flavor_named(const void *ctx, uint16_t flavor)
+{
+	const struct flavor_names *s = ctx;
+
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->by_id ? s->flavors[i].id == flavor : i + 1 == flavor)
+			return s->flavors[i].name;
+	return "?";
+}
+
+static const char *windows_text(struct arena *arena, const struct qnode *q, const struct flavor_names *names)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	for (uint32_t i = 0; i < q->windows_n; i++)
+		buf_addf(&b, "%s%s", i ? "; " : "", divide_window_text(arena, q, i, flavor_named, names));
+	return b.len ? arena_copy(arena, buf_cstr(&b), b.len + 1) : "";
+}
+
 void snapshot_of_command(const struct cmd_division_apply *a, struct arena *arena, struct snapshot *ret)
 {
+	const struct flavor_names names = {a->flavors, a->flavors_n, false};
+
 	*ret = (struct snapshot){.flavors = a->flavors, .flavors_n = a->flavors_n, .nodes_n = a->qnodes_n,
 				 .nodes = arena_alloc(arena, (a->qnodes_n + 1) * sizeof *ret->nodes)};
 	for (uint32_t i = 0; i < a->qnodes_n; i++) {
@@ -285,6 +439,7 @@ void snapshot_of_command(const struct cmd_division_apply *a, struct arena *arena
 		n->qnode = &a->qnodes[i];
 		n->parent = i ? n->qnode->parent - 1 : 0;
 		n->path = i ? textf(arena, "%s/%s", ret->nodes[n->parent].path, n->qnode->name) : "tree";
+		n->windows = windows_text(arena, n->qnode, &names);
 		for (uint32_t k = 0; k < n->qnode->quotas_n; k++)
 			fill_qty(n, n->qnode->quotas[k].flavor - 1U, &n->qnode->quotas[k]);
 	}
@@ -301,6 +456,7 @@ static uint32_t flavor_index(const struct view_division *v, uint16_t id)
 
 void snapshot_of_view(const struct view_division *v, struct arena *arena, struct snapshot *ret)
 {
+	const struct flavor_names names = {v->flavors, v->flavors_n, true};
 	bool *placed = arena_alloc(arena, v->items_n + 1);
 	bool more = true;
 
@@ -323,6 +479,7 @@ void snapshot_of_view(const struct view_division *v, struct arena *arena, struct
 			fill_empty(n);
 			n->qnode = q;
 			n->parent = q->kind == QNODE_ROOT ? 0 : parent;
+			n->windows = windows_text(arena, q, &names);
 			n->path = q->kind == QNODE_ROOT ? "tree" : textf(arena, "%s/%s", ret->nodes[parent].path, q->name);
 			for (uint32_t k = 0; k < q->quotas_n; k++) {
 				uint32_t f = flavor_index(v, q->quotas[k].flavor);
@@ -503,6 +660,7 @@ static void diff_node(struct changes *c, const struct snapshot *ws, const struct
 	diff_number(c, is->path, "limits.term_max", a->term_ms_max, b->term_ms_max, true);
 	diff_text(c, is->path, "concentration_cap", share(c->arena, a->concentration_cap_ppm),
 		  share(c->arena, b->concentration_cap_ppm));
+	diff_text(c, is->path, "windows", was->windows, is->windows);
 	diff_text(c, is->path, "pi", a->pi, b->pi);
 	diff_text(c, is->path, "tenant", a->tenant, b->tenant);
 	diff_lists(c, is->path, a, b);

@@ -1,7 +1,7 @@
 /* divide.h - division.yaml as a command, and what it would change
  *
- * Pure. A snapshot is a division made comparable: one row per tree node, nominals as the file says them
- * (totals over the node and all below it), whether it came from a file or from the daemon.
+ * Pure, but for the time zones of the machine. A snapshot is a division made comparable: one row per tree node,
+ * nominals as the file says them (totals over the node and all below it), whether it came from a file or from the daemon.
  */
 #ifndef SLUIS_CTL_DIVIDE_H
 #define SLUIS_CTL_DIVIDE_H
@@ -16,6 +16,15 @@
  * must be (a predicate with several values). */
 int divide_command(const struct division *d, struct arena *arena, struct cmd_division_apply *ret,
 		   struct err *err) NODISCARD;
+/* The windows of the file, counted out from now_ms (wall clock) for WINDOW_DAYS_AHEAD days with the time zones of this
+ * machine, added to what divide_command() made of it. To `notes` goes, a line each, what the file may not mean: times that
+ * a clock skips or shows twice, windows of what has no limit otherwise. ERR_NOTFOUND: a zone that is not known here.
+ * Cost: O(windows * days). */
+int divide_windows(const struct division *d, int64_t now_ms, struct arena *arena, struct cmd_division_apply *a,
+		   struct buf *notes, struct err *err) NODISCARD;
+/* "weekday 18:00-24:00 Europe/Amsterdam, 2 nodes h100"; `flavor` names a flavor by the number it has in the record. */
+const char *divide_window_text(struct arena *arena, const struct qnode *q, uint32_t window,
+			       const char *(*flavor)(const void *ctx, uint16_t), const void *ctx);
 /* Rules of the file that the daemon keeps but does not enforce; one line each, appended to `out`. */
 void divide_notes(const struct division *d, struct buf *out);
 
@@ -23,6 +32,7 @@ struct snap_node {
 	const char *path; /* "tree/public/health" */
 	const struct qnode *qnode;
 	uint32_t parent; /* index */
+	const char *windows; /* in words; "" */
 	/* [flavor][shape] */
 	struct snap_qty { int64_t nominal, borrowing, lending, in_use; } qty[FLAVORS_MAX][SHAPE_COUNT];
 };

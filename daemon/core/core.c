@@ -19,15 +19,18 @@
 /* ---- owned copies --------------------------------------------------------------------------- */
 
 struct list_field { uint16_t ptr, count, elem; bool mutable; };
-struct kind_info { uint32_t size; uint8_t lists_n; struct list_field list[4]; };
+enum { LISTS_MAX = 7 };
+struct kind_info { uint32_t size; uint8_t lists_n; struct list_field list[LISTS_MAX]; };
 #define L(type, p, n, m) {offsetof(struct type, p), offsetof(struct type, n), sizeof(*((struct type *)0)->p), m}
 
 static const struct kind_info KIND[RECORD_KINDS] = {
 	[RECORD_CLUSTER] = {sizeof(struct cluster), 0, {{0}}},
 	[RECORD_FLAVOR] = {sizeof(struct flavor), 0, {{0}}},
-	[RECORD_QNODE] = {sizeof(struct qnode), 4,
+	[RECORD_QNODE] = {sizeof(struct qnode), 7,
 			  {L(qnode, quotas, quotas_n, false), L(qnode, members, members_n, false),
-			   L(qnode, stages, stages_n, true), L(qnode, requires, requires_n, false)}},
+			   L(qnode, stages, stages_n, true), L(qnode, requires, requires_n, false),
+			   L(qnode, windows, windows_n, false), L(qnode, window_limits, window_limits_n, false),
+			   L(qnode, window_spans, window_spans_n, false)}},
 	[RECORD_NODE] = {sizeof(struct node), 2,
 			 {L(node, labels, labels_n, false), L(node, devices, devices_n, true)}},
 	[RECORD_PRINCIPAL] = {sizeof(struct principal), 0, {{0}}},
@@ -69,7 +72,7 @@ static uint32_t list_count(const void *rec, const struct list_field *l)
 static void own(uint8_t kind, void *dst, const void *src)
 {
 	const struct kind_info *k = &KIND[kind];
-	void *fresh[4], *stale[4];
+	void *fresh[LISTS_MAX], *stale[LISTS_MAX];
 
 	for (int i = 0; i < k->lists_n; i++) {
 		const struct list_field *l = &k->list[i];
@@ -524,6 +527,25 @@ int64_t qnode_recall_slo(const struct core *c, uint32_t id)
 
 /* ---- quota trees ------------------------------------------------------------------------------ */
 
+/* Its borrowing limit of one resource over its windows: now, the least and the most there will be. */
+static void cell_windows(const struct qnode *q, uint16_t flavor, uint8_t shape, struct quota_cell *cell)
+{
+	int64_t open = -1;
+
+	for (uint32_t i = 0; i < q->window_limits_n; i++) {
+		const struct window_limit *l = &q->window_limits[i];
+
+		if (l->flavor != flavor || l->shape != shape)
+			continue;
+		cell->borrowing_firm = min64(cell->borrowing_firm, l->borrowing);
+		cell->borrowing_most = max64(cell->borrowing_most, l->borrowing);
+		if (q->windows_open >> l->window & 1)
+			open = max64(open, l->borrowing);
+	}
+	if (open >= 0)
+		cell->borrowing = open;
+}
+
 static void trees_rebuild(struct core *c)
 {
 	uint32_t n = (uint32_t)c->qnodes.count, at = 0;
@@ -556,15 +578,25 @@ static void trees_rebuild(struct core *c)
 				t->cell = xcalloc(n, sizeof *t->cell);
 				t->nodes_n = n;
 				for (uint32_t k = 0; k < n; k++)
-					t->cell[k].borrowing = t->cell[k].lending = QTY_UNLIMITED;
+					t->cell[k].borrowing = t->cell[k].borrowing_firm = t->cell[k].borrowing_most =
+						t->cell[k].lending = QTY_UNLIMITED;
 			}
 			t->cell[q->at].own = u->nominal;
 			if (u->shape == SHAPE_NODE)
 				c->promised_whole[u->flavor] += u->nominal;
 			t->cell[q->at].borrowing = u->borrowing;
+			t->cell[q->at].borrowing_firm = t->cell[q->at].borrowing_most = u->borrowing;
 			t->cell[q->at].lending = u->lending;
 		}
 	}
+	EACH(c, qnodes, qnode_s, q)
+		for (uint32_t i = 0; !q->r.retired && i < q->r.window_limits_n; i++) {
+			const struct window_limit *l = &q->r.window_limits[i];
+			struct quota_tree *t = &c->tree[resource_index(l->flavor, l->shape)];
+
+			if (t->cell)
+				cell_windows(&q->r, l->flavor, l->shape, &t->cell[q->at]);
+		}
 	for (int r = 0; r < RESOURCES_MAX; r++)
 		c->tree[r].parent = c->tree_parent;
 	c->tree_stale = false;
@@ -666,7 +698,7 @@ int quota_ask(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shap
 	}
 	if (quota_covers(t, q->at, units, &at))
 		return 0;
-	if (at == q->at && t->cell[at].borrowing)
+	if (at == q->at && t->cell[at].borrowing_firm)
 		return REASON_BORROWING;
 	for (uint32_t i = q->at; i; i = t->parent[i])
 		if (t->cell[t->parent[i]].own)
@@ -979,11 +1011,25 @@ static void job_count(struct core *c, const struct job *j, bool add)
 
 /* ---- apply -------------------------------------------------------------------------------------- */
 
+static bool window_limits_same(const struct qnode *a, const struct qnode *b)
+{
+	bool same = a->window_limits_n == b->window_limits_n;
+
+	for (uint32_t i = 0; same && i < a->window_limits_n; i++) {
+		const struct window_limit *x = &a->window_limits[i], *y = &b->window_limits[i];
+
+		same = x->window == y->window && x->flavor == y->flavor && x->shape == y->shape &&
+		       x->borrowing == y->borrowing;
+	}
+	return same;
+}
+
 static bool qnode_same_quota(const struct qnode *a, const struct qnode *b)
 {
 	return a->parent == b->parent && a->kind == b->kind && a->retired == b->retired &&
 	       a->recall_slo_ms == b->recall_slo_ms && a->quotas_n == b->quotas_n &&
-	       (!a->quotas_n || !memcmp(a->quotas, b->quotas, a->quotas_n * sizeof *a->quotas));
+	       (!a->quotas_n || !memcmp(a->quotas, b->quotas, a->quotas_n * sizeof *a->quotas)) &&
+	       a->windows_open == b->windows_open && window_limits_same(a, b);
 }
 
 static void plain_put(struct idtab *t, const struct fact *f, size_t size)
@@ -1065,6 +1111,7 @@ static void apply_qnode(struct core *c, const struct fact *f)
 	stale = fresh || !qnode_same_quota(&q->r, f->qnode);
 	less = !fresh && qnode_only_less(&q->r, f->qnode);
 	c->tree_stale |= stale;
+	c->scratch->deficit_look |= stale; /* the trees are made again before that, and no later in the tick */
 	c->scratch->order_stale = true;
 	if (fresh || !qnode_same_but_budget(&q->r, f->qnode)) {
 		if (c->scratch->names_kept)
@@ -1076,6 +1123,7 @@ static void apply_qnode(struct core *c, const struct fact *f)
 		needs_wake_project(c, q, lacks_budget);
 	}
 	own(RECORD_QNODE, &q->r, f->qnode);
+	timer_set(&c->timers, &q->timer, RECORD_QNODE, f->id, qnode_due(&q->r));
 	if (stale && !fresh)
 		plan_lengths_again(c); /* a recall time is part of it, of all below as well */
 }

@@ -2,6 +2,11 @@
  *
  * Identity is the path: what keeps its path keeps its id, its usage and what its stages have spent.
  * What is gone from the file is retired: nothing new starts there, nothing running is touched.
+ *
+ * A window of a borrowing limit comes as the UTC spans it stands for. Which windows are open is a field of the record,
+ * written here and by the tick at each edge, never a question to the clock: so it replays, and the trees follow from
+ * records alone. A window that closes stops nobody; nothing more is admitted above what holds then.
+ *
  * Σ nominal <= committed is checked here, when quotas are set; from then on a request within quota can
  * always be met, at once from free devices or within recall_slo by recalling loans.
  */
@@ -39,8 +44,32 @@ static bool may_have_parent(uint8_t kind, uint8_t parent)
 	return false;
 }
 
+static int windows_check(const struct qnode *q, uint16_t flavors_n, struct err *err)
+{
+	if (q->windows_n > QUOTA_WINDOWS_MAX || q->window_limits_n > WINDOW_LIMITS_MAX || q->window_spans_n > WINDOW_SPANS_MAX)
+		return err_set(err, ERR_RANGE, "'%s' has more than %d windows", q->name, QUOTA_WINDOWS_MAX);
+	for (uint32_t i = 0; i < q->window_limits_n; i++) {
+		const struct window_limit *l = &q->window_limits[i];
+
+		if (l->window >= q->windows_n || !l->flavor || l->flavor > flavors_n || l->shape >= SHAPE_COUNT ||
+		    l->borrowing < 0)
+			return err_set(err, ERR_INVAL, "'%s' has a window's limit of an unknown flavor or below zero", q->name);
+	}
+	for (uint32_t i = 0; i < q->window_spans_n; i++) {
+		const struct window_span *s = &q->window_spans[i], *before = i ? s - 1 : NULL;
+
+		if (s->window >= q->windows_n || s->from_ms < 0 || s->to_ms <= s->from_ms ||
+		    (before && (s->window < before->window ||
+				(s->window == before->window && s->from_ms < before->to_ms))))
+			return err_set(err, ERR_INVAL, "the windows of '%s' run into each other", q->name);
+	}
+	return 0;
+}
+
 static int tree_check(const struct cmd_division_apply *a, struct err *err)
 {
+	uint32_t windows = 0;
+
 	if (!a->qnodes_n || a->qnodes_n > QNODES_MAX || !a->flavors_n || a->flavors_n > FLAVORS_MAX)
 		return err_set(err, ERR_RANGE, "a division has 1 to %d flavors and 1 to %d tree nodes", FLAVORS_MAX,
 			       QNODES_MAX);
@@ -49,6 +78,13 @@ static int tree_check(const struct cmd_division_apply *a, struct err *err)
 	for (uint32_t i = 0; i < a->qnodes_n; i++) {
 		const struct qnode *q = &a->qnodes[i];
 		uint32_t depth = 0;
+		int rc = windows_check(q, (uint16_t)a->flavors_n, err);
+
+		if (rc)
+			return rc;
+		windows += q->windows_n;
+		if (windows > DIVISION_WINDOWS_MAX)
+			return err_set(err, ERR_RANGE, "a division has at most %d windows", DIVISION_WINDOWS_MAX);
 
 		if (!name_ok(q->name))
 			return err_set(err, ERR_INVAL, "'%s' is no name: letters, digits, '-', '_' and '.'", q->name);
@@ -161,6 +197,82 @@ static uint32_t child_named(const struct core *c, uint32_t parent, const char *n
 	return 0;
 }
 
+/* ---- windows ------------------------------------------------------------------------------------------- */
+
+int64_t qnode_due(const struct qnode *q)
+{
+	int64_t due = T_NEVER;
+
+	for (uint32_t i = 0; !q->retired && i < q->window_spans_n; i++) {
+		const struct window_span *s = &q->window_spans[i];
+
+		if (i && s[-1].window == s->window)
+			continue; /* the first of each that has not passed */
+		due = min64(due, q->windows_open >> s->window & 1 ? s->to_ms : s->from_ms);
+	}
+	return due;
+}
+
+/* Drop what has passed at `t`; say what is open. The list is a new one. */
+static void windows_at(struct decision *d, struct qnode *q, int64_t t)
+{
+	struct window_span *left = arena_alloc(&d->arena, (q->window_spans_n + 1) * sizeof *left);
+	uint32_t n = 0;
+
+	q->windows_open = 0;
+	for (uint32_t i = 0; i < q->window_spans_n; i++) {
+		const struct window_span *s = &q->window_spans[i];
+
+		if (s->to_ms <= t)
+			continue;
+		left[n++] = *s;
+		if (s->from_ms <= t)
+			q->windows_open |= UINT32_C(1) << s->window;
+	}
+	q->window_spans = left;
+	q->window_spans_n = n;
+}
+
+bool tick_qnode_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
+{
+	windows_at(d, EDIT(c, d, RECORD_QNODE, qnode, id), t);
+	return true;
+}
+
+bool windows_raise_text(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
+			char out[TEXT_BYTES])
+{
+	const struct quota_tree *t = tree_of(c, flavor, shape);
+	const struct window_span *first = NULL;
+	const struct qnode *q;
+	int64_t raised = 0;
+	uint32_t at = 0;
+	char when[24];
+
+	if (!t || quota_fits(t, qnode_of(c, leaf)->at, units, &at) || !at)
+		return false;
+	q = core_qnode(c, c->tree_id[at]);
+	for (uint32_t i = 0; i < q->window_limits_n; i++) {
+		const struct window_limit *l = &q->window_limits[i];
+		const struct window_span *s = q->window_spans, *end = s + q->window_spans_n;
+
+		if (l->flavor != flavor || l->shape != shape || q->windows_open >> l->window & 1 ||
+		    l->borrowing <= t->cell[at].borrowing)
+			continue;
+		while (s < end && s->window != l->window)
+			s++;
+		if (s < end && (!first || s->from_ms < first->from_ms)) {
+			first = s;
+			raised = l->borrowing;
+		}
+	}
+	if (!first)
+		return false;
+	(void)snprintf(out, TEXT_BYTES, "%.32s borrows at most %" PRId64 " now, %" PRId64 " from %s on", q->name,
+		       t->cell[at].borrowing, raised, utc_text(first->from_ms, when));
+	return true;
+}
+
 /* Running jobs name the stage they draw on by its place: it must not be taken from under them. */
 static int stages_check(const struct qnode *old, const struct qnode *q, struct err *err)
 {
@@ -197,7 +309,7 @@ static int defaults_check(const struct division_defaults *f, struct err *err)
 	return 0;
 }
 
-static int apply_division(const struct core *c, const struct command *cmd, struct decision *d, struct err *err)
+static int apply_division(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
 {
 	const struct cmd_division_apply *a = &cmd->division_apply;
 	uint16_t flavor_id[FLAVORS_MAX];
@@ -245,6 +357,10 @@ static int apply_division(const struct core *c, const struct command *cmd, struc
 		q->quotas = arena_copy(&d->arena, in->quotas, in->quotas_n * sizeof *in->quotas);
 		for (uint32_t k = 0; k < q->quotas_n; k++)
 			q->quotas[k].flavor = flavor_id[in->quotas[k].flavor - 1];
+		q->window_limits = arena_copy(&d->arena, in->window_limits, in->window_limits_n * sizeof *in->window_limits);
+		for (uint32_t k = 0; k < q->window_limits_n; k++)
+			q->window_limits[k].flavor = flavor_id[in->window_limits[k].flavor - 1];
+		windows_at(d, q, t);
 		q->stages = arena_copy(&d->arena, in->stages, in->stages_n * sizeof *in->stages);
 		stages_keep(old, q);
 	}
@@ -295,6 +411,5 @@ static int set_stage(const struct core *c, const struct command *cmd, struct dec
 
 int decide_division(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err)
 {
-	(void)t;
-	return cmd->type == CMD_DIVISION_APPLY ? apply_division(c, cmd, d, err) : set_stage(c, cmd, d, err);
+	return cmd->type == CMD_DIVISION_APPLY ? apply_division(c, t, cmd, d, err) : set_stage(c, cmd, d, err);
 }

@@ -713,8 +713,8 @@ void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t sh
 			limit -= own < limit ? own : limit;
 		if (!i)
 			break;
-		if (t->cell[i].borrowing < limit)
-			limit = t->cell[i].borrowing;
+		if (t->cell[i].borrowing_firm < limit)
+			limit = t->cell[i].borrowing_firm;
 	}
 	*ret_cover = cover;
 	{
@@ -722,8 +722,10 @@ void quota_most(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t sh
 		struct quota_cell *cell = xmalloc(t->nodes_n * sizeof *cell);
 
 		memcpy(cell, t->cell, t->nodes_n * sizeof *cell);
-		for (uint32_t i = 0; i < t->nodes_n; i++)
+		for (uint32_t i = 0; i < t->nodes_n; i++) {
 			cell[i].usage_at = cell[i].guaranteed_at = 0;
+			cell[i].borrowing = cell[i].borrowing_most; /* a window may open */
+		}
 		empty.cell = cell;
 		quota_rebuild(&empty);
 		*ret_all = quota_headroom(&empty, qnode_of(c, leaf)->at);

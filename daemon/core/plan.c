@@ -141,7 +141,7 @@ static void pools_of_tree(const struct quota_tree *t, struct plan_pools *p)
 			mine->own = t->cell[i].own;
 			profile_init(&mine->firm, 0, CHANGES_MAX);
 			p->of[i] = mine;
-		} else if (i > 0 && t->cell[i].borrowing == QTY_UNLIMITED) {
+		} else if (i > 0 && t->cell[i].borrowing_firm == QTY_UNLIMITED) {
 			struct pool *above = p->of[t->parent[i]];
 
 			p->of[i] = above && !below[above->at] ? above : NULL;

@@ -55,7 +55,7 @@ bool quota_legal(const struct quota_tree *t)
 bool quota_in_order(const struct quota_tree *t)
 {
 	for (uint32_t i = 0; i < t->nodes_n; i++)
-		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing : 0))
+		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing_firm : 0))
 			return false;
 	return true;
 }
@@ -63,7 +63,7 @@ bool quota_in_order(const struct quota_tree *t)
 bool quota_path_in_order(const struct quota_tree *t, uint32_t leaf)
 {
 	for (uint32_t i = leaf;; i = t->parent[i]) {
-		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing : 0))
+		if (cell_up(&t->cell[i]) > (i ? t->cell[i].borrowing_firm : 0))
 			return false;
 		if (!i)
 			return true;
@@ -97,7 +97,7 @@ bool quota_covers(const struct quota_tree *t, uint32_t leaf, int64_t units, uint
 		const struct quota_cell *c = &t->cell[i];
 		int64_t now = max64(0, c->guaranteed_at + c->up_sum + delta - c->own);
 
-		if (now > (i ? c->borrowing : 0)) {
+		if (now > (i ? c->borrowing_firm : 0)) {
 			if (ret_at)
 				*ret_at = i;
 			return false;

@@ -5,7 +5,7 @@
  *   slack     s(c)  = own(c) - usage_at(c) + Σ over children k of min(lending(k), s(k))
  *             legal ⇔ s(root) >= 0 and s(c) >= -borrowing(c) for every other c
  *   charging  up(c) = max(0, guaranteed_at(c) + Σ over children k of up(k) - own(c))
- *             in quota ⇔ up(root) = 0 and up(c) <= borrowing(c) for every other c
+ *             in quota ⇔ up(root) = 0 and up(c) <= borrowing_firm(c) for every other c
  *
  * `usage` counts everything, `guaranteed` what is not a loan. up(c) is what c's subtree charges to the
  * own nominals of its ancestors: guaranteed units are charged leaf first, then upwards, and are
@@ -22,9 +22,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One node's numbers for one resource. The caller sets own, borrowing and lending. */
+/* One node's numbers for one resource. The caller sets own, borrowing and lending. Borrowing may change with the time of
+ * day: loans go by what holds now; what is guaranteed must fit at all times, so it goes by the strictest there will be. */
 struct quota_cell {
 	int64_t own, borrowing, lending;
+	int64_t borrowing_firm; /* <= borrowing */
+	int64_t borrowing_most; /* >= borrowing: nothing above it will ever fit */
 	int64_t usage_at, guaranteed_at; /* charged to this very node (leaves) */
 	int64_t lent_sum; /* Σ min(lending(k), s(k)) */
 	int64_t up_sum;   /* Σ up(k) */

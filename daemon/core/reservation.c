@@ -38,7 +38,7 @@ static const int64_t ROLL_TRIES = 8;
 /* ---- small questions -------------------------------------------------------------------------------- */
 
 /* 2026-11-28 15:00 UTC. Days to date: Howard Hinnant, "chrono-compatible low-level date algorithms". */
-static const char *utc_text(int64_t ms, char out[24])
+const char *utc_text(int64_t ms, char out[24])
 {
 	int64_t days = ms / MS_PER_DAY, min = ms % MS_PER_DAY / MS_PER_MIN;
 	int64_t z = days + 719468, era = z / 146097, doe = z % 146097;

@@ -1028,6 +1028,7 @@ static bool tick_timers(const struct core *c, int64_t t, struct decision *d)
 		return false;
 	switch (due->kind) {
 	case RECORD_NODE: return tick_node_timer(c, t, d, due->id);
+	case RECORD_QNODE: return tick_qnode_timer(c, t, d, due->id);
 	case RECORD_JOB: return tick_job_timer(c, t, d, due->id);
 	case RECORD_ALLOC: return tick_alloc_timer(c, t, d, due->id);
 	case RECORD_LEASE: return tick_lease_timer(c, t, d, due->id);

@@ -201,6 +201,7 @@ struct reservation_s {
 struct loan_class { uint32_t resource, units; struct timers by_end; };
 struct qnode_s {
 	struct qnode r;
+	struct timer timer; /* the next edge of its windows */
 	uint32_t at; /* index in the quota trees */
 	uint32_t running, pending; /* jobs */
 	uint32_t leases;           /* that have not ended */
@@ -589,6 +590,12 @@ int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *
 int decide_init(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_recover(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_enrolment(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
+const char *utc_text(int64_t ms, char out[24]); /* "2027-01-15 17:00 UTC"; returns out */
+/* Why `units` more cannot be lent to `leaf`, when a window will raise the limit that stops it: else false. */
+bool windows_raise_text(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
+			char out[TEXT_BYTES]);
+int64_t qnode_due(const struct qnode *q); /* the next edge of its windows, or T_NEVER */
+bool tick_qnode_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id);
 int decide_division(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_node(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);
 int decide_job(const struct core *c, int64_t t, const struct command *cmd, struct decision *d, struct err *err);

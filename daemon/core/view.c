@@ -200,6 +200,9 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 			certify_text(c, l, &ls->tight, v->reason_text);
 		else if (ls->low.devices)
 			reservation_low_text(c, l->spec.flavor, &ls->low, v->reason_text);
+		else if (v->reason == REASON_BORROWING && l->spec.klass == LEASE_LOAN)
+			(void)windows_raise_text(c, l->spec.provider, l->spec.flavor, l->spec.shape,
+						 (int64_t)l->spec.units - ls->units_held, v->reason_text);
 	}
 	replicas_fill(c, l, v, arena);
 }

@@ -24,6 +24,11 @@ enum {
 	MEMBERS_PER_QNODE_MAX = 256,
 	STAGES_PER_GRANT_MAX = 16,
 	REQUIRES_MAX = 8,
+	QUOTA_WINDOWS_MAX = 8, /* of one tree node; a bit each in qnode.windows_open */
+	DIVISION_WINDOWS_MAX = 48, /* of all, so that a division that two people have to agree on can be kept meanwhile */
+	WINDOW_LIMITS_MAX = QUOTA_WINDOWS_MAX * QUOTAS_PER_QNODE_MAX,
+	WINDOW_DAYS_AHEAD = 400, /* so far they are counted out when the division is applied */
+	WINDOW_SPANS_MAX = QUOTA_WINDOWS_MAX * (WINDOW_DAYS_AHEAD + 2),
 
 	/* allocations */
 	PARTS_PER_ALLOC_MAX = 2048,

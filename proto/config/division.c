@@ -30,6 +30,7 @@ struct builder {
 	size_t count, cap;
 	size_t parent; /* whose children are being read */
 	struct doc_node **docs; /* the map each node came from */
+	size_t windows; /* of all nodes so far */
 	size_t errors_before;	/* the walk's first error would be the next */
 };
 
@@ -577,6 +578,12 @@ static void set_windows(struct conf_walk *walk, const struct conf_row *row, stru
 	(void)row;
 	if (node->kind != DOC_SEQ) {
 		config_error_try(conf_error(walk, node, "a list belongs here"), "- {every: weekday, from: \"18:00\", ...}");
+		return;
+	}
+	b->windows += node->count;
+	if (node->count > QUOTA_WINDOWS_MAX || b->windows > DIVISION_WINDOWS_MAX) {
+		(void)conf_error(walk, node, "more than %d windows of one node, or %d of all", QUOTA_WINDOWS_MAX,
+				 DIVISION_WINDOWS_MAX);
 		return;
 	}
 	items = arena_alloc(walk->arena, (node->count + 1) * sizeof(*items));

@@ -54,6 +54,8 @@ struct division_stage {
 	int64_t carry_over_ppm;
 };
 
+/* While the clock of that zone is between the two, the limits said here hold in place of borrowing_limit; a shape that is
+ * left out keeps what it has. Of several open windows the largest limit holds. */
 struct division_window {
 	struct conf_head head;
 	int every; /* enum division_every */

@@ -53,6 +53,7 @@ LAST(node_admin, NODE_DRAINING);
 LAST(device_health, DEVICE_FAILED);
 LAST(qnode_kind, QNODE_PROVIDER);
 LAST(stage_state, STAGE_LAPSED);
+LAST(window_days, DAYS_WEEKEND);
 LAST(job_class, JOB_SYSTEM);
 LAST(job_loan, LOAN_ONLY);
 LAST(topology, TOPOLOGY_POD);

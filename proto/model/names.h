@@ -27,6 +27,7 @@
 	X(qnode_kind, "root", "public", "sector", "challenge", "project", "private", "class",      \
 	  "provider")                                                                              \
 	X(stage_state, "locked", "released", "frozen", "lapsed")                                   \
+	X(window_days, "day", "weekday", "weekend")                                                \
 	X(job_class, "scavenger", "standby", "normal", "urgent", "system")                         \
 	X(job_loan, "never", "ok", "only")                                                         \
 	X(topology, "any", "leaf", "pod")                                                          \

@@ -28,6 +28,27 @@ struct quota {
 	int64_t lending;    /* QTY_UNLIMITED or the most slack the parent may see */
 };
 
+/* A borrowing limit of the times between two readings of a clock. The rule is kept as it was written, for people; what
+ * counts are its spans. A row of windows, limits or spans that names a window does so by its place in the list. */
+enum window_days { DAYS_ALL = 0, DAYS_WEEKDAY, DAYS_WEEKEND };
+struct quota_window {
+	uint8_t days;      /* enum window_days */
+	uint16_t from_min; /* minutes of the day */
+	uint16_t to_min;
+	char zone[NAME_BYTES]; /* whose clock, with the version of its rules */
+};
+struct window_limit {
+	uint8_t window;
+	uint8_t shape; /* enum shape */
+	uint16_t flavor;
+	int64_t borrowing;
+};
+struct window_span {
+	uint8_t window;
+	int64_t from_ms; /* UTC */
+	int64_t to_ms;
+};
+
 /* A part of a grant, opened gate by gate. Amounts in RU·ms (one reference GPU for one ms). */
 enum stage_state { STAGE_LOCKED = 0, STAGE_RELEASED, STAGE_FROZEN, STAGE_LAPSED };
 struct stage {
@@ -68,6 +89,13 @@ struct qnode {
 	uint32_t requires_n;
 	struct require *requires;
 	uint32_t concentration_cap_ppm; /* what one tenant may lease below it, of the private side's nominal; 0: no limit */
+	uint32_t windows_n;
+	struct quota_window *windows;
+	uint32_t window_limits_n;
+	struct window_limit *window_limits;
+	uint32_t window_spans_n;
+	struct window_span *window_spans; /* that have not passed; by window, in it ascending and apart */
+	uint32_t windows_open; /* bit i: window i is open, its limits hold in place of the borrowing above */
 };
 
 /* What was delivered to one leaf, in RU·ms; never decays. */

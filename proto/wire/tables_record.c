@@ -42,6 +42,27 @@ FIELDS(require) = {
 #undef T
 SCHEMA(require);
 
+#define T struct quota_window
+FIELDS(quota_window) = {
+	ENUM(1, days, window_days_names), F(2, from_min), F(3, to_min), F(4, zone),
+};
+#undef T
+SCHEMA(quota_window);
+
+#define T struct window_limit
+FIELDS(window_limit) = {
+	F(1, window), F(2, flavor), ENUM(3, shape, shape_names), F(4, borrowing),
+};
+#undef T
+SCHEMA(window_limit);
+
+#define T struct window_span
+FIELDS(window_span) = {
+	F(1, window), F(2, from_ms), F(3, to_ms),
+};
+#undef T
+SCHEMA(window_span);
+
 #define T struct qnode
 FIELDS(qnode) = {
 	F(1, id), F(2, parent), ENUM(3, kind, qnode_kind_names), F(4, name), F(5, weight),
@@ -50,7 +71,9 @@ FIELDS(qnode) = {
 	F(14, frozen), F(15, retired), LIST(16, quotas, QUOTAS_PER_QNODE_MAX, quota),
 	LIST(17, members, MEMBERS_PER_QNODE_MAX, member),
 	LIST(18, stages, STAGES_PER_GRANT_MAX, stage), LIST(19, requires, REQUIRES_MAX, require),
-	F(20, concentration_cap_ppm),
+	F(20, concentration_cap_ppm), LIST(21, windows, QUOTA_WINDOWS_MAX, quota_window),
+	LIST(22, window_limits, WINDOW_LIMITS_MAX, window_limit),
+	LIST(23, window_spans, WINDOW_SPANS_MAX, window_span), F(24, windows_open),
 };
 #undef T
 SCHEMA(qnode);

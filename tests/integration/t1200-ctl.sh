@@ -85,7 +85,11 @@ tree:
       company:
         concentration_cap: 100 %
         providers:
-          chat: {tenant: chat-bv, nominal: {h100-80g: {gpus: 4}}}
+          chat:
+            tenant: chat-bv
+            nominal: {h100-80g: {gpus: 4}}
+            borrowing_limit: {h100-80g: {gpus: 1}}
+            windows: [{every: day, from: "00:00", to: "24:00", borrowing_limit: {h100-80g: {gpus: 3}}}]
 Y
 ctl division diff -f "$T/division.yaml" >"$T/diff"
 ok "diff shows what is new" grep -qE '^\+ tree/public/health/lung/lungnet +nominal h100-80g 4 gpus$' "$T/diff"
@@ -101,6 +105,11 @@ ctl division export >"$T/export.yaml"
 ok "export keeps the concentration cap" grep -qx ' *concentration_cap: 100 %' "$T/export.yaml"
 ctl division show >"$T/show"
 ok "show says the cap" grep -qxF 'company: one tenant may lease 100 % of what is promised to the private side' "$T/show"
+ok "show says until when windows are counted out" grep -qE '^chat: its windows are counted out until 20[0-9-]+; apply the file again before$' "$T/show"
+ok "provider show has the window, open" grep -qE '^  windows   may borrow on day 00:00-24:00 UTC, 3 h100-80g: open until ' <(ctl provider show chat)
+ok "export keeps the window" grep -qF -- '- {every: day, from: "00:00", to: "24:00", borrowing_limit: {h100-80g: {gpus: 3}}}' "$T/export.yaml"
+sed 's/from: "00:00", to/zone: Mars\/Olympus, from: "00:00", to/' "$T/division.yaml" >"$T/mars.yaml"
+says "a zone that there is not" 2 "this machine knows no time zone 'Mars/Olympus'" "tzdata" ctl division apply -f "$T/mars.yaml"
 sed 's/concentration_cap: 100 %/concentration_cap: 99 %/' "$T/division.yaml" >"$T/capped.yaml"
 says "a tenant promised more than its cap" 2 "tenant 'chat-bv' is promised 4 devices of h100-80g" "raise the cap" \
 	ctl division diff -f "$T/capped.yaml"
@@ -274,7 +283,7 @@ ends"
 	ctl lease exec 1 -- sh -c 'echo inside; exit 5' >"$T/out" 2>&1
 	is "lease exec exits as the command did" $? 5
 	is "and prints what it printed" "$(cat "$T/out")" inside
-	says "more than its provider can have" 6 "can ever hold: 4" "--class loan could have up to 8" ctl lease request --provider chat --flavor h100-80g --gpus 5
+	says "more than its provider can have" 6 "can ever hold: 4" "--class loan could have up to 7" ctl lease request --provider chat --flavor h100-80g --gpus 5
 	says "who is that" 4 "" "division show" ctl lease request --provider chta --flavor h100-80g --gpus 1
 	ctl lease keep 1 --state-file "$T/lease.json" --on-change 'echo "$SLUIS_LEASE $SLUIS_LEASE_STATE $SLUIS_LEASE_UNITS" >>'"$T/hook" >"$T/keep" 2>"$T/keep.err" &
 	keeper=$!

@@ -621,6 +621,7 @@ uint64_t cw_digest(const struct core_world *w)
 		const struct qnode *q = core_qnode(w->core, (uint32_t)id);
 
 		h = mix(h, &q->id, sizeof q->id);
+		h = mix(h, &q->windows_open, sizeof q->windows_open);
 		for (uint32_t i = 0; i < q->stages_n; i++) {
 			h = mix(h, &q->stages[i].held_rums, sizeof q->stages[i].held_rums);
 			h = mix(h, &q->stages[i].spent_rums, sizeof q->stages[i].spent_rums);

@@ -43,6 +43,50 @@ static void deal(struct sim *s, int64_t total, int64_t *out, uint32_t n)
 	}
 }
 
+/* In a quarter of the seeds borrowing limits have windows, in another the private side has a concentration cap. Drawn from
+ * a generator of their own: what else a seed does stays what it was. */
+static void division_rules(const struct sim *s, struct cmd_division_apply *a, struct arena *arena)
+{
+	enum { WINDOWS = 2, SPANS = 40 };
+	struct prng r;
+
+	prng_seed(&r, s->seed ^ UINT64_C(0x77696e646f777321) ^ s->division_n);
+	for (uint32_t i = 1; (s->seed >> 40) % 4 == 0 && i < a->qnodes_n; i++) {
+		struct qnode *q = &a->qnodes[i];
+
+		if (prng_below(&r, 2))
+			continue;
+		q->windows = arena_alloc(arena, WINDOWS * sizeof *q->windows);
+		q->window_limits = arena_alloc(arena, (size_t)WINDOWS * q->quotas_n * sizeof *q->window_limits);
+		q->window_spans = arena_alloc(arena, WINDOWS * SPANS * sizeof *q->window_spans);
+		for (; q->windows_n < WINDOWS; q->windows_n++) {
+			int64_t at = daemon_t(s) + (int64_t)prng_below(&r, 20) * MS_PER_MIN - 10 * MS_PER_MIN;
+
+			for (uint32_t k = 0; k < q->quotas_n; k++)
+				if (prng_below(&r, 2))
+					q->window_limits[q->window_limits_n++] = (struct window_limit){
+						.window = (uint8_t)q->windows_n, .flavor = q->quotas[k].flavor,
+						.shape = q->quotas[k].shape, .borrowing = (int64_t)prng_below(&r, 9)};
+			for (int k = 0; k < SPANS; k++) {
+				struct window_span *span = &q->window_spans[q->window_spans_n++];
+
+				span->window = (uint8_t)q->windows_n;
+				span->from_ms = at;
+				span->to_ms = at + 1 + (int64_t)prng_below(&r, 15 * MS_PER_MIN);
+				at = span->to_ms + (int64_t)prng_below(&r, 15 * MS_PER_MIN);
+			}
+		}
+	}
+	for (uint32_t i = 1; (s->seed >> 40) % 4 == 1 && i < a->qnodes_n; i++) {
+		struct qnode *q = &a->qnodes[i];
+
+		if (q->kind == QNODE_PRIVATE)
+			q->concentration_cap_ppm = 1 + (uint32_t)prng_below(&r, 1000000);
+		else if (q->kind == QNODE_PROVIDER)
+			(void)snprintf(q->tenant, NAME_BYTES, "tenant%u", i % 2);
+	}
+}
+
 void division_fill(struct sim *s, struct cmd_division_apply *a, struct arena *arena)
 {
 	uint32_t projects = s->k.projects, n = 0, public_at, sector_at, private_at;
@@ -118,6 +162,7 @@ void division_fill(struct sim *s, struct cmd_division_apply *a, struct arena *ar
 					.lending = sim_chance(s, 700000) ? QTY_UNLIMITED : sim_span(s, 0, 8)};
 		}
 	}
+	division_rules(s, a, arena);
 }
 
 /* ---- setting up ---------------------------------------------------------------------------------------- */

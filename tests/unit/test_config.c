@@ -16,6 +16,7 @@
 #include "proto/config/agent_conf.h"
 #include "proto/config/ctl_conf.h"
 #include "proto/config/daemon_conf.h"
+#include "proto/base/limits.h"
 #include "proto/config/division.h"
 #include "proto/config/service_conf.h"
 #include "proto/config/units.h"
@@ -773,6 +774,40 @@ static void one_tenant_is_promised_no_more_than_the_cap(void **state)
 	buf_done(&out);
 }
 
+/* Each is counted out over more than a year, and all of them are kept until a second person agrees. */
+static void windows_are_bounded(void **state)
+{
+	CLEANUP(buf_done) struct buf text = BUF_INIT;
+	struct buf out = BUF_INIT;
+	struct division *d;
+
+	(void)state;
+	for (int most = QUOTA_WINDOWS_MAX; most <= QUOTA_WINDOWS_MAX + 1; most++) {
+		buf_done(&text);
+		buf_addf(&text, HEAD "tree:\n  private:\n    classes:\n      c:\n        providers:\n          a:\n            tenant: t\n"
+				     "            windows:\n");
+		for (int i = 0; i < most; i++)
+			buf_addf(&text, "              - {every: day, from: \"01:00\", to: \"02:00\", borrowing_limit: {h100-80g: {gpus: %d}}}\n", i);
+		if (most > QUOTA_WINDOWS_MAX) {
+			division_refused(buf_cstr(&text), "division.yaml:15:15: error: more than 8 windows of one node, or 48 of all in "
+							  "tree/private/c/a/windows\n");
+			break;
+		}
+		d = division_of(buf_cstr(&text), &out);
+		if (!d)
+			fail_msg("%s", buf_cstr(&out));
+		assert_int_equal(d->nodes[node_at(d, "private/c/a")].windows.count, QUOTA_WINDOWS_MAX);
+		division_free(d);
+	}
+	buf_done(&text);
+	buf_addf(&text, HEAD "tree:\n  private:\n    classes:\n      c:\n        providers:\n");
+	for (int i = 0; i <= DIVISION_WINDOWS_MAX; i++)
+		buf_addf(&text, "          a%d: {tenant: t, windows: [{every: day, from: \"01:00\", to: \"02:00\", borrowing_limit: {}}]}\n", i);
+	division_refused(buf_cstr(&text), "division.yaml:60:37: error: more than 8 windows of one node, or 48 of all in "
+					  "tree/private/c/a48/windows\n");
+	buf_done(&out);
+}
+
 static void names_in_the_division_must_be_known_and_unique(void **state)
 {
 	(void)state;
@@ -826,6 +861,7 @@ int main(void)
 		cmocka_unit_test(the_documented_division_is_read),
 		cmocka_unit_test(what_is_written_reads_back_as_itself),
 		cmocka_unit_test(sums_that_do_not_fit_are_refused),
+		cmocka_unit_test(windows_are_bounded),
 		cmocka_unit_test(one_tenant_is_promised_no_more_than_the_cap),
 		cmocka_unit_test(names_in_the_division_must_be_known_and_unique),
 	};

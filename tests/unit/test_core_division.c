@@ -421,6 +421,223 @@ static void a_quota_of_nodes_says_so(void **state)
 	assert_non_null(strstr(w->err.hint, "its quota is of single devices, up to 8: --gpus N"));
 }
 
+/* ---- windows -------------------------------------------------------------------------------------------- */
+
+static struct quota_window windows[2];
+static struct window_limit limits[2];
+static struct window_span spans[4];
+
+/* beta owns nothing and borrows 2, but `in_0` while window 0 is open: 18:00 to 24:00, tomorrow and the day after. */
+static void windowed(struct core_world *w, int64_t in_0)
+{
+	struct qnode *q = &w->qnode[CW_BETA];
+	int64_t day = (w->t / MS_PER_DAY + 1) * MS_PER_DAY;
+
+	memset(windows, 0, sizeof windows);
+	memset(limits, 0, sizeof limits);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, 2, QTY_UNLIMITED);
+	windows[0] = (struct quota_window){.from_min = 18 * 60, .to_min = 24 * 60};
+	(void)snprintf(windows[0].zone, NAME_BYTES, "UTC");
+	limits[0] = (struct window_limit){.window = 0, .flavor = 1, .borrowing = in_0};
+	for (int i = 0; i < 2; i++)
+		spans[i] = (struct window_span){0, day + i * MS_PER_DAY + 18 * HOUR, day + (i + 1) * MS_PER_DAY};
+	q->windows = windows;
+	q->window_limits = limits;
+	q->window_spans = spans;
+	q->windows_n = q->window_limits_n = 1;
+	q->window_spans_n = 2;
+}
+
+static const struct qnode *beta(const struct core_world *w) { return core_qnode(w->core, cw_id(w, "beta")); }
+
+static int loan(struct core_world *w, uint32_t units)
+{
+	struct command cmd = cw_lease_cmd(w, w->beta, "beta", units, LEASE_LOAN);
+
+	cmd.lease_request.spec.ttl_ms = 10 * MS_PER_DAY; /* nobody renews here */
+	return cw_do(w, &cmd);
+}
+
+static const struct lease_view *seen(struct core_world *w, uint64_t lease, struct arena *arena)
+{
+	struct query q = {.type = QUERY_LEASES, .id = lease};
+	struct view_leases *v = arena_alloc(arena, sizeof *v);
+	struct err err;
+
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, v, arena, &err), 0);
+	assert_int_equal(v->items_n, 1);
+	return &v->items[0];
+}
+
+/* To the millisecond, once each; nothing but the record says what is open, so a restart changes nothing. */
+static void a_window_opens_and_closes(void **state)
+{
+	struct core_world *w = *state;
+	struct arena arena = {0};
+	uint64_t small, large, third;
+
+	windowed(w, 6);
+	cw_apply(w);
+	assert_int_equal(beta(w)->windows_open, 0);
+	assert_int_equal(loan(w, 2), 0);
+	small = w->d.result.id;
+	assert_int_equal(loan(w, 7), ERR_NEVER); /* no window lets it have that */
+	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
+	assert_int_equal(loan(w, 4), 0); /* one will let it have these: it waits */
+	large = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, small), LEASE_ACTIVE);
+	assert_int_equal(cw_lease_state(w, large), LEASE_REQUESTED);
+	assert_int_equal(seen(w, large, &arena)->reason, REASON_BORROWING);
+	assert_string_equal(seen(w, large, &arena)->reason_text, "beta borrows at most 2 now, 6 from 2027-01-16 18:00 UTC on");
+	assert_int_equal(core_next_tick(w->core, w->t) <= spans[0].from_ms, 1);
+	w->t = spans[0].from_ms - 1;
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 0);
+	assert_int_equal(core_next_tick(w->core, w->t), spans[0].from_ms);
+	w->t = spans[0].from_ms;
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 1);
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, large), LEASE_ACTIVE);
+	cw_reload(w, 0); /* in the middle of it */
+	assert_int_equal(beta(w)->windows_open, 1);
+	assert_int_equal(loan(w, 1), 0); /* full: it waits, and no window will help it */
+	third = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(seen(w, third, &arena)->reason, REASON_BORROWING);
+	assert_string_equal(seen(w, third, &arena)->reason_text, reason_text(REASON_BORROWING));
+	/* it closes over 6 borrowed devices: nobody is stopped, nothing new comes */
+	w->t = spans[0].to_ms - 1;
+	cw_settle(w);
+	assert_int_equal(beta(w)->windows_open, 1);
+	w->t = spans[0].to_ms;
+	cw_settle(w);
+	assert_int_equal(beta(w)->windows_open, 0);
+	assert_int_equal(beta(w)->window_spans_n, 1);
+	assert_int_equal(cw_lease_op(w, w->beta, CMD_LEASE_RELEASE, small), 0);
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, third), LEASE_REQUESTED);
+	assert_int_equal(cw_held(w, OWNER_LEASE, large), 4);
+	assert_int_equal(cw_resize(w, w->beta, large, 5), ERR_QUOTA);
+	assert_int_equal(w->err.reason, REASON_BORROWING);
+	arena_done(&arena);
+}
+
+/* Down over both edges: what is in force afterwards is what the clock says then, in one tick. */
+static void edges_that_were_missed_are_made_up(void **state)
+{
+	struct core_world *w = *state;
+
+	windowed(w, 6);
+	cw_apply(w);
+	w->t = spans[0].from_ms - HOUR;
+	cw_reload(w, 0);
+	w->t = spans[0].to_ms + HOUR;
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 0);
+	assert_int_equal(beta(w)->window_spans_n, 1);
+	w->t = spans[1].from_ms + HOUR;
+	cw_reload(w, 0);
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 1);
+	w->t = spans[1].to_ms;
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 0);
+	assert_int_equal(beta(w)->window_spans_n, 0);
+	assert_int_equal(beta(w)->windows_n, 1);
+	/* applied inside a window it is open at once; what has passed is not kept */
+	windowed(w, 6);
+	spans[0].from_ms -= 3 * MS_PER_DAY;
+	spans[0].to_ms -= 3 * MS_PER_DAY;
+	spans[1].from_ms = w->t - 1;
+	spans[1].to_ms = w->t + 1;
+	cw_apply(w);
+	assert_int_equal(beta(w)->windows_open, 1);
+	assert_int_equal(beta(w)->window_spans_n, 1);
+	/* gone from the file: no edge of it is waited for */
+	w->div.qnodes_n = CW_QNODES - 1;
+	cw_apply(w);
+	cw_tick(w);
+	assert_int_equal(core_next_tick(w->core, w->t) > w->t + 1, 1);
+}
+
+/* What is guaranteed outlasts every window, so it gets what the strictest leaves. */
+static void what_is_guaranteed_fits_at_all_times(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd;
+
+	cw_quota(w, CW_SME, 0, SHAPE_GPU, 8, QTY_UNLIMITED, QTY_UNLIMITED);
+	windowed(w, 6);
+	cw_apply(w);
+	cmd = cw_lease_cmd(w, w->beta, "beta", 3, LEASE_FIRM);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	w->t = spans[0].from_ms;
+	cw_tick(w);
+	assert_int_equal(beta(w)->windows_open, 1);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER); /* open or not */
+	cmd.lease_request.spec.units = 2;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	assert_int_equal(cw_lease_state(w, 1), LEASE_ACTIVE);
+	/* and one that is stricter than the rest of the day holds for it all day long */
+	windowed(w, 1);
+	cw_apply(w);
+	w->t += MIN;
+	cmd = cw_lease_cmd(w, w->beta, "beta", 2, LEASE_FIRM);
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	/* with two open, the larger holds */
+	windowed(w, 4);
+	spans[0] = (struct window_span){0, w->t, w->t + 5 * MIN};
+	spans[1] = (struct window_span){1, w->t, w->t + 2 * HOUR};
+	windows[1] = windows[0];
+	limits[1] = (struct window_limit){.window = 1, .flavor = 1, .borrowing = 3};
+	w->qnode[CW_BETA].windows_n = w->qnode[CW_BETA].window_limits_n = 2;
+	cw_apply(w);
+	assert_int_equal(beta(w)->windows_open, 3);
+	assert_int_equal(loan(w, 2), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, 2), 2); /* 2 + 2 of 4 */
+	assert_int_equal(cw_lease_op(w, w->beta, CMD_LEASE_RELEASE, 2), 0);
+	cw_advance(w, 5 * MIN);
+	assert_int_equal(beta(w)->windows_open, 2);
+	assert_int_equal(loan(w, 2), 0);
+	cw_settle(w);
+	assert_int_equal(cw_held(w, OWNER_LEASE, 3), 0); /* 2 + 2 of 3 */
+}
+
+static void wrong_windows_are_refused(void **state)
+{
+	struct core_world *w = *state;
+	struct qnode *q = &w->qnode[CW_BETA];
+	uint64_t before = cw_digest(w);
+
+#define REFUSED(change, code)                                                                      \
+	do {                                                                                       \
+		windowed(w, 6);                                                                    \
+		change;                                                                            \
+		assert_int_equal(apply(w), (code));                                                \
+		assert_true(w->err.msg[0]);                                                        \
+		assert_int_equal(cw_digest(w), before);                                            \
+	} while (0)
+	REFUSED(limits[0].window = 1, ERR_INVAL);
+	REFUSED(limits[0].flavor = 2, ERR_INVAL);
+	REFUSED(limits[0].flavor = 0, ERR_INVAL);
+	REFUSED(limits[0].shape = SHAPE_COUNT, ERR_INVAL);
+	REFUSED(limits[0].borrowing = -1, ERR_INVAL);
+	REFUSED(spans[1].window = 1, ERR_INVAL);
+	REFUSED(spans[0].to_ms = spans[0].from_ms, ERR_INVAL);
+	REFUSED(spans[1].from_ms = spans[0].to_ms - 1, ERR_INVAL);
+	REFUSED(spans[0].from_ms = -1, ERR_INVAL);
+	REFUSED(q->windows_n = QUOTA_WINDOWS_MAX + 1, ERR_RANGE);
+#undef REFUSED
+	windowed(w, 6);
+	q->windows_open = 1; /* the file does not say what is open */
+	assert_int_equal(apply(w), 0);
+	assert_int_equal(beta(w)->windows_open, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -436,6 +653,10 @@ int main(void)
 		STORY(names_and_paths),
 		STORY(gates_open_stage_by_stage),
 		STORY(the_division_names_defaults),
+		STORY(a_window_opens_and_closes),
+		STORY(edges_that_were_missed_are_made_up),
+		STORY(what_is_guaranteed_fits_at_all_times),
+		STORY(wrong_windows_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,14 +4,19 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "ctl/divide.h"
+#include "ctl/zone.h"
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
+#include "proto/config/units.h"
+#include "proto/model/approval.h"
+#include "proto/wire/tables.h"
 
 static const char base_text[] =
 	"version: 12\n"
@@ -56,8 +61,11 @@ static const char base_text[] =
 	"        providers:\n"
 	"          bluecloud: {tenant: b, nominal: {h100: {nodes: 8}}}\n";
 
+static const int64_t NOW_MS = INT64_C(1800000000000); /* Friday 2027-01-15T08:00Z */
+
 struct made {
 	struct division *d;
+	struct buf notes;
 	struct cmd_division_apply cmd;
 	struct snapshot snap;
 	struct arena arena;
@@ -86,6 +94,8 @@ static void make(struct made *m, const char *from, const char *to)
 	buf_done(&b);
 	m->code = divide_command(m->d, &m->arena, &m->cmd, &m->err);
 	if (!m->code)
+		m->code = divide_windows(m->d, NOW_MS, &m->arena, &m->cmd, &m->notes, &m->err);
+	if (!m->code)
 		snapshot_of_command(&m->cmd, &m->arena, &m->snap);
 }
 
@@ -93,6 +103,7 @@ static void done(struct made *m)
 {
 	division_free(m->d);
 	arena_done(&m->arena);
+	buf_done(&m->notes);
 }
 
 static const struct qnode *named(const struct cmd_division_apply *a, const char *name)
@@ -209,6 +220,153 @@ static void test_rules_that_cannot_be_enforced_are_refused_or_told(void **state)
 	done(&m);
 }
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+#define BLUECLOUD "          bluecloud: {tenant: b, nominal: {h100: {nodes: 8}}}\n"
+#define WINDOWED(limit, rows) "          bluecloud:\n            tenant: b\n            nominal: {h100: {nodes: 8}}\n" limit \
+			      "            windows:\n" rows
+
+#define EVENING(nodes) "              - {every: weekday, from: \"18:00\", to: \"24:00\", borrowing_limit: {h100: {nodes: " nodes "}}}\n"
+
+static int64_t ms_of(const char *text)
+{
+	int64_t ms = 0;
+	struct err err;
+
+	assert_int_equal(units_instant(text, 0, UNITS_UTC, &ms, &err), 0);
+	return ms;
+}
+
+/* The span of a window that begins on that day of UTC. */
+static const struct window_span *span_on(const struct qnode *q, uint8_t window, const char *day)
+{
+	for (uint32_t i = 0; i < q->window_spans_n; i++)
+		if (q->window_spans[i].window == window && q->window_spans[i].from_ms / MS_PER_DAY == ms_of(day) / MS_PER_DAY)
+			return &q->window_spans[i];
+	return NULL;
+}
+
+#define SPAN_IS(s, from, to)                                                                                           \
+	do {                                                                                                           \
+		assert_non_null(s);                                                                                    \
+		assert_int_equal((s)->from_ms, ms_of(from));                                                           \
+		assert_int_equal((s)->to_ms, ms_of(to));                                                               \
+	} while (0)
+
+static void test_windows_follow_their_clock(void **state)
+{
+	const struct qnode *q;
+	struct made m;
+
+	(void)state;
+	if (!zone_known("Europe/Amsterdam")) {
+		printf("skip: there are no rules of time zones here (tzdata)\n");
+		skip();
+	}
+	make(&m, BLUECLOUD,
+	     WINDOWED("            borrowing_limit: {h100: {nodes: 1}}\n",
+		      "              - {every: weekday, from: \"18:00\", to: \"24:00\", zone: Europe/Amsterdam, borrowing_limit: {h100: {nodes: 2}}}\n"
+		      "              - {every: day, from: \"02:30\", to: \"03:30\", zone: Europe/Amsterdam, borrowing_limit: {h100: {nodes: 3}}}\n"
+		      "              - {every: weekend, from: \"00:00\", to: \"08:00\", borrowing_limit: {h100: {nodes: 4}}}\n"));
+	assert_int_equal(m.code, 0);
+	q = named(&m.cmd, "bluecloud");
+	assert_int_equal(q->windows_n, 3);
+	assert_int_equal(q->window_limits_n, 3);
+	assert_int_equal(q->window_limits[1].window, 1);
+	assert_int_equal(q->window_limits[1].shape, SHAPE_NODE);
+	assert_int_equal(q->window_limits[1].borrowing, 3);
+	assert_int_equal(strncmp(q->windows[0].zone, "Europe/Amsterdam", 16), 0);
+	/* an hour earlier from the last Sunday of March on */
+	SPAN_IS(span_on(q, 0, "2027-01-15"), "2027-01-15T17:00Z", "2027-01-15T23:00Z");
+	assert_null(span_on(q, 0, "2027-01-16")); /* a Saturday */
+	SPAN_IS(span_on(q, 0, "2027-03-26"), "2027-03-26T17:00Z", "2027-03-26T23:00Z");
+	SPAN_IS(span_on(q, 0, "2027-03-29"), "2027-03-29T16:00Z", "2027-03-29T22:00Z");
+	/* what the clock skips begins when it jumps; what it shows twice begins the first time */
+	SPAN_IS(span_on(q, 1, "2027-03-28"), "2027-03-28T01:00Z", "2027-03-28T01:30Z");
+	SPAN_IS(span_on(q, 1, "2027-10-31"), "2027-10-31T00:30Z", "2027-10-31T02:30Z");
+	assert_non_null(strstr(buf_cstr(&m.notes), "windows of bluecloud: the clock of Europe/Amsterdam skips 2027-03-28T02:30"));
+	assert_non_null(strstr(buf_cstr(&m.notes), ": 2027-03-28T01:00"));
+	assert_non_null(strstr(buf_cstr(&m.notes), "the clock of Europe/Amsterdam shows twice 2027-10-31T02:30"));
+	/* without a zone: UTC. What is over is not there; the last is 400 days ahead */
+	assert_string_equal(q->windows[2].zone[0] == 'U' ? "UTC" : q->windows[2].zone, "UTC");
+	assert_null(span_on(q, 2, "2027-01-15"));
+	SPAN_IS(span_on(q, 2, "2027-01-16"), "2027-01-16T00:00Z", "2027-01-16T08:00Z");
+	assert_null(span_on(q, 1, "2027-01-15")); /* over: it was 9 there */
+	assert_int_equal(q->window_spans[q->window_spans_n - 1].from_ms, ms_of("2028-02-19")); /* the last weekend day in it */
+	done(&m);
+}
+
+/* The second reading of a clock that is set back ends a window, the first begins it; a window that is skipped is none. */
+static void test_a_clock_that_jumps(void **state)
+{
+	struct zone_was was;
+	int64_t s = 0;
+
+	(void)state;
+	if (!zone_known("Europe/Amsterdam")) {
+		printf("skip: there are no rules of time zones here (tzdata)\n");
+		skip();
+	}
+	zone_enter("Europe/Amsterdam", &was);
+	assert_int_equal(zone_instant(ms_of("2027-10-31T02:30Z") / 1000, false, &s), ZONE_TWICE);
+	assert_int_equal(s * 1000, ms_of("2027-10-31T00:30Z"));
+	assert_int_equal(zone_instant(ms_of("2027-10-31T02:30Z") / 1000, true, &s), ZONE_TWICE);
+	assert_int_equal(s * 1000, ms_of("2027-10-31T01:30Z"));
+	assert_int_equal(zone_instant(ms_of("2027-03-28T02:00Z") / 1000, true, &s), ZONE_NEVER);
+	assert_int_equal(s * 1000, ms_of("2027-03-28T01:00Z"));
+	assert_int_equal(zone_instant(ms_of("2027-03-28T02:59Z") / 1000, false, &s), ZONE_NEVER);
+	assert_int_equal(s * 1000, ms_of("2027-03-28T01:00Z"));
+	assert_int_equal(zone_instant(ms_of("2027-03-28T03:00Z") / 1000, false, &s), ZONE_ONCE);
+	assert_int_equal(s * 1000, ms_of("2027-03-28T01:00Z"));
+	assert_int_equal(zone_instant(ms_of("2027-03-28T01:59Z") / 1000, false, &s), ZONE_ONCE);
+	assert_int_equal(s * 1000, ms_of("2027-03-28T00:59Z"));
+	zone_leave(&was);
+	assert_false(zone_known("Europe/Amsterdan"));
+	assert_false(zone_known("../../etc/passwd"));
+	assert_false(zone_known("/etc/passwd"));
+	assert_false(zone_known(""));
+	assert_true(zone_known("UTC"));
+}
+
+static void test_windows_that_cannot_be_meant_are_said(void **state)
+{
+	struct made m;
+
+	(void)state;
+	make(&m, BLUECLOUD, WINDOWED("", "              - {every: day, from: \"18:00\", to: \"24:00\", zone: Mars/Olympus, borrowing_limit: {h100: {nodes: 2}}}\n"));
+	assert_int_equal(m.code, ERR_NOTFOUND);
+	assert_string_equal(m.err.msg, "line 45: this machine knows no time zone 'Mars/Olympus'");
+	done(&m);
+	/* nothing to raise: what a window allows, everything else allows, too */
+	make(&m, BLUECLOUD, WINDOWED("", "              - {every: day, from: \"18:00\", to: \"24:00\", borrowing_limit: {h100: {nodes: 2}}}\n"));
+	assert_int_equal(m.code, 0);
+	assert_string_equal(buf_cstr(&m.notes), "line 45: bluecloud borrows nodes of h100 without limit outside this window: its "
+						"borrowing_limit says nothing of them\n");
+	done(&m);
+}
+
+/* As many as there may be, on every day: a second person can still be asked. */
+static void test_all_windows_fit_a_proposal(void **state)
+{
+	CLEANUP(buf_done) struct buf rows = BUF_INIT;
+	CLEANUP(buf_done) struct buf body = BUF_INIT;
+	struct made m;
+
+	(void)state;
+	for (int p = 0; p < DIVISION_WINDOWS_MAX / QUOTA_WINDOWS_MAX; p++) {
+		buf_addf(&rows, "          w%d:\n            tenant: w\n            windows:\n", p);
+		for (int i = 0; i < QUOTA_WINDOWS_MAX; i++)
+			buf_addf(&rows, "              - {every: day, from: \"1%d:00\", to: \"1%d:30\", borrowing_limit: {h100: {gpus: 9}}}\n",
+				 i, i);
+	}
+	make(&m, BLUECLOUD, buf_cstr(&rows));
+	assert_int_equal(m.code, 0);
+	assert_int_equal(m.cmd.qnodes[m.cmd.qnodes_n - 1].window_spans_n, QUOTA_WINDOWS_MAX * (WINDOW_DAYS_AHEAD + 1));
+	schema_encode(&schema_cmd_division_apply, &m.cmd, &body);
+	assert_true(body.len > 100000 && body.len < APPROVAL_BODY_BYTES_MAX);
+	done(&m);
+}
+
 /* ---- diff ------------------------------------------------------------------------------------ */
 
 /* What the daemon would show after `a` was applied: ids, and use of one node. */
@@ -227,6 +385,11 @@ static void as_view(const struct cmd_division_apply *a, struct arena *arena, str
 		n->qnode.id = i + 1;
 		if (!i)
 			n->qnode.parent = 1;
+		if (n->qnode.window_limits_n)
+			n->qnode.window_limits = arena_copy(arena, a->qnodes[i].window_limits,
+							    n->qnode.window_limits_n * sizeof(struct window_limit));
+		for (uint32_t k = 0; k < n->qnode.window_limits_n; k++)
+			n->qnode.window_limits[k].flavor = (uint16_t)(n->qnode.window_limits[k].flavor + 9);
 		n->qnode.quotas = arena_copy(arena, a->qnodes[i].quotas, (a->qnodes[i].quotas_n + 1) * sizeof(struct quota));
 		n->uses = arena_alloc(arena, (a->qnodes[i].quotas_n + 1) * sizeof *n->uses);
 		n->uses_n = a->qnodes[i].quotas_n;
@@ -340,6 +503,23 @@ static void test_new_gone_and_changed_rows(void **state)
 	assert_string_equal(list[0].was, "none");
 	assert_string_equal(list[0].is, "62.5 %");
 	done(&is);
+	make(&is, BLUECLOUD, WINDOWED("", EVENING("2")));
+	n = diff(&was, &is, &list);
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].path, "tree/private/company/bluecloud");
+	assert_string_equal(list[0].field, "windows");
+	assert_string_equal(list[0].was, "none");
+	assert_string_equal(list[0].is, "weekday 18:00-24:00 UTC, 2 nodes h100");
+	done(&was);
+	make(&was, BLUECLOUD, WINDOWED("", EVENING("2")));
+	was.cmd.qnodes[was.cmd.qnodes_n - 1].window_spans_n = 3; /* those that have passed are no difference */
+	assert_int_equal(diff(&was, &is, &list), 0);
+	done(&is);
+	make(&is, BLUECLOUD, WINDOWED("", EVENING("3")));
+	assert_int_equal(diff(&was, &is, &list), 1);
+	done(&is);
+	done(&was);
+	make(&was, NULL, NULL);
 	make(&is, "recall_slo: 15m", "recall_slo: 5m");
 	n = diff(&was, &is, &list);
 	assert_int_equal(n, 1);
@@ -374,6 +554,10 @@ int main(void)
 		cmocka_unit_test(test_totals_come_back),
 		cmocka_unit_test(test_flavors_and_grants),
 		cmocka_unit_test(test_rules_that_cannot_be_enforced_are_refused_or_told),
+		cmocka_unit_test(test_windows_follow_their_clock),
+		cmocka_unit_test(test_a_clock_that_jumps),
+		cmocka_unit_test(test_windows_that_cannot_be_meant_are_said),
+		cmocka_unit_test(test_all_windows_fit_a_proposal),
 		cmocka_unit_test(test_what_was_applied_differs_in_nothing),
 		cmocka_unit_test(test_a_lowered_nominal_says_who_is_touched),
 		cmocka_unit_test(test_new_gone_and_changed_rows),

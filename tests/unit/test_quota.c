@@ -21,7 +21,7 @@
 
 enum { NODES_MAX = 40 };
 
-struct node { int64_t own, borrowing, lending, usage, guaranteed; };
+struct node { int64_t own, borrowing, firm, lending, usage, guaranteed; }; /* firm: the strictest borrowing there will be */
 struct model {
 	uint32_t n;
 	uint32_t parent[NODES_MAX];
@@ -72,7 +72,7 @@ static bool model_legal(const struct model *m)
 
 static bool model_order_at(const struct model *m, uint32_t c)
 {
-	return model_up(m, c) <= (c ? m->node[c].borrowing : 0);
+	return model_up(m, c) <= (c ? m->node[c].firm : 0);
 }
 
 static bool model_in_order(const struct model *m)
@@ -104,6 +104,7 @@ static struct quota_tree tree_from(const struct model *m, struct quota_cell *cel
 	for (uint32_t i = 0; i < m->n; i++) {
 		cell[i].own = m->node[i].own;
 		cell[i].borrowing = m->node[i].borrowing;
+		cell[i].borrowing_firm = m->node[i].firm;
 		cell[i].lending = m->node[i].lending;
 		cell[i].usage_at = m->node[i].usage;
 		cell[i].guaranteed_at = m->node[i].guaranteed;
@@ -298,7 +299,8 @@ static void every_node_value(struct model *m, uint32_t at)
 	for (int64_t own = 0; own < OWN_N; own++)
 		for (int b = 0; b < (at ? LIMITS_N : 1); b++)
 			for (int l = 0; l < (at ? LIMITS_N : 1); l++) {
-				m->node[at] = (struct node){.own = own, .borrowing = LIMITS[b], .lending = LIMITS[l]};
+				m->node[at] = (struct node){.own = own, .borrowing = LIMITS[b], .firm = LIMITS[b],
+						       .lending = LIMITS[l]};
 				every_node_value(m, at + 1);
 			}
 }
@@ -339,6 +341,7 @@ static void four_nodes_are_enumerated(void **state)
 			for (uint32_t c = 0; c < 4; c++)
 				m.node[c] = (struct node){.own = 2 * (bits >> c & 1),
 							  .borrowing = two[c ? bits >> (3 + c) & 1 : 1],
+							  .firm = two[c ? bits >> (3 + c) & 1 : 1],
 							  .lending = two[c ? bits >> (6 + c) & 1 : 1]};
 			every_use(&m);
 		}
@@ -362,6 +365,9 @@ static void tree_random(struct model *m, struct prng *r)
 		m->node[c].own = (int64_t)prng_below(r, 9);
 		m->node[c].borrowing = prng_below(r, 2) ? (int64_t)prng_below(r, 6) : QTY_UNLIMITED;
 		m->node[c].lending = prng_below(r, 2) ? (int64_t)prng_below(r, 6) : QTY_UNLIMITED;
+		m->node[c].firm = m->node[c].borrowing;
+		if (prng_below(r, 2)) /* a window is open that allows more, or one is to come that allows less */
+			m->node[c].firm = (int64_t)prng_below(r, m->node[c].borrowing < 6 ? (uint64_t)m->node[c].borrowing + 1 : 6);
 	}
 }
 
@@ -435,9 +441,9 @@ static void random_trees_random_steps(void **state)
 static void lent_capacity_still_covers_its_owner(void **state)
 {
 	uint32_t parent[] = {0, 0, 0};
-	struct quota_cell cell[3] = {{.borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
-				     {.own = 8, .borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
-				     {.own = 8, .borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED}};
+	struct quota_cell cell[3] = {{.borrowing = QTY_UNLIMITED, .borrowing_firm = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
+				     {.own = 8, .borrowing = QTY_UNLIMITED, .borrowing_firm = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
+				     {.own = 8, .borrowing = QTY_UNLIMITED, .borrowing_firm = QTY_UNLIMITED, .lending = QTY_UNLIMITED}};
 	struct quota_tree t = {3, parent, cell};
 	uint32_t at = 9, node[4], n = 0;
 	int64_t units[4];
@@ -470,9 +476,9 @@ static void lent_capacity_still_covers_its_owner(void **state)
 static void limits_bind_where_they_stand(void **state)
 {
 	uint32_t parent[] = {0, 0, 0};
-	struct quota_cell cell[3] = {{.borrowing = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
-				     {.own = 8, .borrowing = 2, .lending = QTY_UNLIMITED},
-				     {.own = 8, .borrowing = QTY_UNLIMITED, .lending = 3}};
+	struct quota_cell cell[3] = {{.borrowing = QTY_UNLIMITED, .borrowing_firm = QTY_UNLIMITED, .lending = QTY_UNLIMITED},
+				     {.own = 8, .borrowing = 2, .borrowing_firm = 1, .lending = QTY_UNLIMITED},
+				     {.own = 8, .borrowing = QTY_UNLIMITED, .borrowing_firm = QTY_UNLIMITED, .lending = 3}};
 	struct quota_tree t = {3, parent, cell};
 	uint32_t at = 9;
 
@@ -480,6 +486,9 @@ static void limits_bind_where_they_stand(void **state)
 	quota_rebuild(&t);
 	assert_int_equal(quota_slack(&t, 0), 11);
 	assert_int_equal(quota_headroom(&t, 1), 10);
+	cell[0].own = 8;
+	assert_int_equal(quota_cover_left(&t, 1), 9); /* what is guaranteed has to fit when the window is closed, too */
+	cell[0].own = 0;
 	assert_false(quota_fits(&t, 1, 11, &at));
 	assert_int_equal(at, 1);
 	cell[1].borrowing = QTY_UNLIMITED;
