@@ -31,6 +31,7 @@ enum {
 };
 
 static const char *const hook_names[] = {[HOOK_PROLOG] = "prolog", [HOOK_EPILOG] = "epilog"};
+static const enum left hook_lefts[] = {[HOOK_PROLOG] = LEFT_PROLOG, [HOOK_EPILOG] = LEFT_EPILOG};
 
 /* One that the core waits for, or of which processes are left. */
 struct hook_run {
@@ -177,7 +178,7 @@ static void has_ended(struct hook_run *h, const char *name, const struct exec_st
 	bool useless = h->forget || unwanted(h->shell, h->alloc, h->part, h->hook);
 	char why[TEXT_BYTES];
 
-	agent_hook_left(h->shell->agent, shell_now(), h->alloc, h->part, h->hook, !st->empty);
+	agent_left(h->shell->agent, shell_now(), h->alloc, h->part, hook_lefts[h->hook], !st->empty);
 	if (!st->empty) {
 		end_rest(h->shell, name);
 		if (!h->told && !h->forget && h->looks++ == LEFT_LOOKS)
@@ -248,7 +249,7 @@ bool hook_changed(struct shell *s, const char *name, const struct exec_status *s
 		return false;
 	h = find(s, alloc, part, hook);
 	if (h && st->state == EXEC_NONE) { /* its files were removed by somebody */
-		agent_hook_left(s->agent, shell_now(), alloc, part, hook, false);
+		agent_left(s->agent, shell_now(), alloc, part, hook_lefts[hook], false);
 		answer(h, false, "is not known any more");
 		return true;
 	}

@@ -1,4 +1,4 @@
-/* launch.c - from a payload to running tasks: files, environment, binding, health commands, ports
+/* launch.c - from a payload to running tasks: files, environment, binding, ports
  *
  *   state_dir/payloads/HEX        payloads of units that are here, named by their SHA-256
  *   state_dir/hosts/N             the host file of a unit alone on this node with N slots, for all of them
@@ -614,6 +614,33 @@ void launch_flush(struct shell *s)
 	arena_reset(&s->starts_arena);
 }
 
+int launch_health(struct shell *s, uint64_t alloc, uint16_t part, const char *name, struct err *err)
+{
+	const struct unit *u = agent_unit(s->agent, alloc, part);
+	const struct pay *p = u ? launch_payload(s, u->payload) : NULL;
+	struct arena arena = {0};
+	struct making m;
+	struct exec_task t;
+	const char **argv;
+	int code;
+
+	if (!p)
+		return err_set(err, ERR_STATE, "its payload is not at hand");
+	code = make_common(s, u, &p->payload, ENVIRON_TASK, 0, &m, &arena, err);
+	if (!code) {
+		argv = arena_alloc(&arena, (p->payload.health_n + 1U) * sizeof *argv);
+		for (uint32_t i = 0; i < p->payload.health_n; i++)
+			argv[i] = environ_port(p->payload.health[i].s ? p->payload.health[i].s : "", m.in.port, &arena);
+		make_task(&m, argv, p->payload.cwd, &t, &arena);
+		t.name = name;
+		t.kill_rest = true;
+		t.stdout_path = t.stderr_path = "/dev/null";
+		code = exec_start(s->exec, &t, err);
+	}
+	arena_done(&arena);
+	return code;
+}
+
 int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *name, uint64_t id,
 		 const struct payload *payload, struct err *err)
 {
@@ -648,134 +675,6 @@ int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *nam
 	}
 	arena_done(&arena);
 	return code;
-}
-
-/* ---- health ------------------------------------------------------------------------------------------ */
-
-/* A health command is a task of its own, named "h" and a number: it runs as the unit's user, under the
- * unit's limits, and a restarted agent finds it and sweeps it away. */
-
-static struct check **check_find(struct shell *s, const char *name)
-{
-	struct check **at = &s->checks;
-
-	while (*at && strcmp((*at)->name, name) != 0)
-		at = &(*at)->next;
-	return at;
-}
-
-static bool is_check(const char *name)
-{
-	return name[0] == 'h' && name[1] >= '0' && name[1] <= '9';
-}
-
-static void check_forget(struct shell *s, const char *name)
-{
-	struct err err;
-
-	if (exec_release(s->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "release_failed", "task=%s error=%s", name, log_quote(err.msg));
-}
-
-/* Tell the core, once; what is left of the command goes its own way. */
-static void check_end(struct shell *s, struct check **at, bool ok)
-{
-	struct check *c = *at;
-
-	*at = c->next;
-	loop_timer_cancel(s->loop, &c->timer);
-	agent_health(s->agent, shell_now(), c->alloc, c->part, ok);
-	free(c);
-}
-
-static void check_kill(struct shell *s, const char *name)
-{
-	struct err err;
-
-	if (exec_kill(s->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "kill_failed", "task=%s error=%s", name, log_quote(err.msg));
-}
-
-static void check_late(struct loop *loop, struct loop_timer *timer, void *arg)
-{
-	struct check *c = arg;
-
-	(void)loop;
-	(void)timer;
-	check_kill(c->shell, c->name); /* its end is reported as that of any other */
-}
-
-bool launch_check_changed(struct shell *s, const char *name, const struct exec_status *st)
-{
-	struct check **at;
-
-	if (!is_check(name))
-		return false;
-	at = check_find(s, name);
-	if (st->state == EXEC_EXITED || st->state == EXEC_LOST || st->state == EXEC_UNSTARTED) {
-		if (*at)
-			check_end(s, at, st->state == EXEC_EXITED && st->exit_code == 0);
-		if (st->empty)
-			check_forget(s, name);
-		else
-			check_kill(s, name);
-	} else if (!*at && st->state != EXEC_NONE) {
-		check_kill(s, name); /* of an earlier life of the agent: nobody waits for its answer */
-	}
-	return true;
-}
-
-void launch_health(struct shell *s, const struct action *action)
-{
-	const struct unit *u = agent_unit(s->agent, action->alloc, action->part);
-	struct pay *p = u ? launch_payload(s, u->payload) : NULL;
-	struct arena arena = {0};
-	struct making m;
-	struct exec_task t;
-	const char **argv;
-	struct check *c;
-	struct err err = {0};
-	int code;
-
-	if (!p || !p->payload.health_n) {
-		agent_health(s->agent, shell_now(), action->alloc, action->part, true);
-		return;
-	}
-	c = xcalloc(1, sizeof *c);
-	*c = (struct check){.shell = s, .alloc = action->alloc, .part = action->part,
-			    .timer = LOOP_TIMER_INIT(check_late, c), .next = s->checks};
-	(void)snprintf(c->name, sizeof c->name, "h%" PRIu64, ++s->checks_made);
-	s->checks = c;
-	code = make_common(s, u, &p->payload, ENVIRON_TASK, 0, &m, &arena, &err);
-	if (!code) {
-		argv = arena_alloc(&arena, (p->payload.health_n + 1U) * sizeof *argv);
-		for (uint32_t i = 0; i < p->payload.health_n; i++)
-			argv[i] = environ_port(p->payload.health[i].s ? p->payload.health[i].s : "", m.in.port, &arena);
-		make_task(&m, argv, p->payload.cwd, &t, &arena);
-		t.name = c->name;
-		t.kill_rest = true;
-		t.stdout_path = t.stderr_path = "/dev/null";
-		code = exec_start(s->exec, &t, &err);
-	}
-	arena_done(&arena);
-	if (code) {
-		log_event(LOG_WARNING, "health_failed", "alloc=%" PRIu64 " error=%s", action->alloc, log_quote(err.msg));
-		check_end(s, check_find(s, c->name), false); /* an unhealthy answer is the safe one */
-		return;
-	}
-	loop_timer_after(s->loop, &c->timer, (int64_t)action->value);
-}
-
-void launch_health_done(struct shell *s)
-{
-	while (s->checks) {
-		struct check *c = s->checks;
-
-		s->checks = c->next;
-		loop_timer_cancel(s->loop, &c->timer);
-		check_kill(s, c->name);
-		free(c);
-	}
 }
 
 /* ---- ports ------------------------------------------------------------------------------------------- */

@@ -99,7 +99,7 @@ void shell_look(struct shell *s, const char *name)
 		log_event(LOG_WARNING, "task_unreadable", "task=%s error=%s", name, log_quote(err.msg));
 		return;
 	}
-	if (launch_check_changed(s, name, &e) || hook_changed(s, name, &e))
+	if (health_changed(s, name, &e) || hook_changed(s, name, &e))
 		return;
 	switch (e.state) {
 	case EXEC_NONE: st.state = TASK_NONE; break;
@@ -214,7 +214,8 @@ static void perform_one(struct shell *s, const struct action *act)
 	case ACTION_FETCH: launch_fetch(s, act->hash); break;
 	case ACTION_FORGET: launch_forget(s, act->hash); break;
 	case ACTION_PORT: launch_port(s, act); break;
-	case ACTION_HEALTH: launch_health(s, act); break;
+	case ACTION_HEALTH: health_start(s, act); break;
+	case ACTION_HEALTH_END: health_end(s, act); break;
 	case ACTION_SCRUB: scrub_start(s, act->alloc, act->part); break;
 	case ACTION_HOOK: hook_start(s, act); break;
 	case ACTION_HOOK_FORGET: hook_forget(s, act); break;
@@ -905,7 +906,7 @@ static int serve(struct shell *s, struct err *err)
 static void shell_done(struct shell *s)
 {
 	if (s->loop) {
-		launch_health_done(s);
+		health_done(s);
 		scrub_done(s);
 		hooks_done(s);
 		loop_timer_cancel(s->loop, &s->tick);

@@ -46,15 +46,6 @@ struct confine {
 	uint32_t tasks_max, cpu_percent;
 };
 
-struct check { /* a health command that runs */
-	struct shell *shell;
-	char name[32];
-	uint64_t alloc;
-	uint16_t part;
-	struct loop_timer timer;
-	struct check *next;
-};
-
 struct reader { /* how far a task's reports were read */
 	char name[AGENT_NAME_BYTES];
 	uint64_t offset;
@@ -98,7 +89,7 @@ struct shell {
 	struct hook_run *hooks;
 	bool hooks_open; /* hooks_open() was called */
 	struct check *checks;
-	uint64_t checks_made; /* names of health commands; above those of earlier lives */
+	uint64_t checks_made; /* numbers of health commands; above those of earlier lives */
 	struct reader *readers;
 	struct start starts[STARTS_MAX];
 	size_t starts_n;
@@ -156,6 +147,13 @@ void hook_forget(struct shell *s, const struct action *action);
 bool hook_changed(struct shell *s, const char *name, const struct exec_status *st) NODISCARD;
 void hooks_done(struct shell *s);
 
+/* ---- health.c: health commands of services ---- */
+void health_start(struct shell *s, const struct action *action);
+void health_end(struct shell *s, const struct action *action);
+/* Was it a health command that changed? Then it has been dealt with. */
+bool health_changed(struct shell *s, const char *name, const struct exec_status *st) NODISCARD;
+void health_done(struct shell *s); /* ends all that run */
+
 /* ---- launch.c: payloads, and making tasks of them ---- */
 struct pay *launch_payload(struct shell *s, const uint8_t hash[32]); /* NULL: not at hand */
 /* Have a payload ready, from memory, disk or sluisd; tells the core at once or later. */
@@ -169,10 +167,8 @@ void launch_flush(struct shell *s);
 /* Start `payload` as command `name` inside a unit. */
 int launch_extra(struct shell *s, uint64_t alloc, uint16_t part, const char *name, uint64_t id,
 		 const struct payload *payload, struct err *err) NODISCARD;
-void launch_health(struct shell *s, const struct action *action);
-void launch_health_done(struct shell *s); /* ends all checks */
-/* Was it a health command that changed? Then it has been dealt with. */
-bool launch_check_changed(struct shell *s, const char *name, const struct exec_status *st) NODISCARD;
+/* Start the health command of a unit as `name`; argv[0] is not looked at if it has none. */
+int launch_health(struct shell *s, uint64_t alloc, uint16_t part, const char *name, struct err *err) NODISCARD;
 void launch_port(struct shell *s, const struct action *action);
 /* Remove what a unit does not need any more; its output stays for a while. */
 void launch_clean(struct shell *s, uint64_t alloc, uint16_t part);

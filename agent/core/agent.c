@@ -49,6 +49,8 @@ enum {
 enum conn { CONN_DOWN, CONN_GREETING, CONN_UP };
 
 struct gone { uint64_t alloc; uint16_t part; };
+/* Beside the rows, for the table may be lost and not what is left. */
+struct leftover { uint64_t alloc; uint16_t part; unsigned what; };
 struct epoch { char device[AGENT_DEVICE_BYTES]; uint64_t value; };
 
 struct agent {
@@ -65,6 +67,8 @@ struct agent {
 	bool flushing, sync_wanted;
 	struct gone *gone;
 	uint32_t gone_n;
+	struct leftover *lefts;
+	uint32_t lefts_n;
 	struct epoch *epochs;
 	uint32_t epochs_n;
 	uint64_t epoch; /* highest seen */
@@ -128,6 +132,7 @@ void agent_free(struct agent *a)
 	free(a->rows);
 	free(a->queue);
 	free(a->gone);
+	free(a->lefts);
 	free(a->epochs);
 	buf_done(&a->bytes);
 	arena_done(&a->scratch);
@@ -335,6 +340,15 @@ static void row_remove(struct agent *a, struct row *r)
 static bool left_over(const struct task_status *st)
 {
 	return (st->state == TASK_ENDED || st->state == TASK_OUT_OF_SIGHT) && !st->empty;
+}
+
+/* What is left of a unit besides its tasks and commands, of enum left. */
+static unsigned left_of(const struct agent *a, const struct row *r)
+{
+	for (uint32_t i = 0; i < a->lefts_n; i++)
+		if (a->lefts[i].alloc == r->unit.alloc && a->lefts[i].part == r->unit.part)
+			return a->lefts[i].what;
+	return 0;
 }
 
 static bool task_live(const struct task_status *st)
@@ -603,33 +617,6 @@ static void health_step(struct agent *a, struct agent_now now, struct row *r)
 	push_unit(a, ACTION_HEALTH, r, (uint64_t)r->service.timeout_ms);
 }
 
-void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, bool ok)
-{
-	struct row *r = row_find(a, alloc, part);
-	char name[AGENT_NAME_BYTES];
-
-	if (!r || !r->health_running)
-		return;
-	r->health_running = false;
-	if (r->state != UNIT_RUNNING || r->stop_at_ms || r->tasks[0].st.state != TASK_LIVE)
-		return;
-	if (ok) {
-		r->health_fails = 0;
-	} else if (r->healthy || now.ms - r->run_ms >= r->service.after_ms) {
-		r->health_fails++;
-	}
-	if (ok != r->healthy && (ok || r->health_fails >= r->service.fail_max)) {
-		r->healthy = ok;
-		want_report(a, now);
-	}
-	if (r->health_fails >= r->service.fail_max && !r->tasks[0].killed) {
-		r->tasks[0].killed = true;
-		a->counts.kills++;
-		task_name(r, 0, run_of(r), name);
-		push_named(a, ACTION_KILL, r, name);
-	}
-}
-
 /* ---- stopping ---------------------------------------------------------------------------------------- */
 
 /* Does command `x` of another unit of the same allocation keep a device of `r`? So it is when a part of a
@@ -689,15 +676,16 @@ static int first_signal(const struct row *r)
 	return r->unit.kind == UNIT_SERVICE && r->service.stop_signal ? r->service.stop_signal : SIG_TERM;
 }
 
-/* Do `what` to everything of the unit that still has processes; returns how many those are. What a hook left is counted,
- * and ended by the shell. */
+/* Do `what` to everything of the unit that still has processes; returns how many those are. What hooks and health commands
+ * left is counted, and ended by the shell; so is a health command that runs. */
 static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, enum stop_do what)
 {
 	int signo = what == STOP_TERM ? SIG_TERM : first_signal(r);
 	bool custom = signo != SIG_TERM && r->unit.kind != UNIT_SERVICE;
 	char name[AGENT_NAME_BYTES];
-	uint32_t live = r->prolog_left + r->epilog_left, steps = 0;
+	uint32_t live = left_of(a, r) != 0, steps = 0;
 
+	live += r->health_running;
 	for (uint32_t i = 0; i < r->extras_n; i++)
 		steps += task_live(&r->extras[i].st);
 	for (uint32_t i = 0; i < r->tasks_n; i++) {
@@ -801,10 +789,19 @@ static void finish(struct agent *a, struct agent_now now, struct row *r)
 
 static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 {
-	if (!stop_each(a, now, r, STOP_COUNT)) {
+	uint32_t live;
+
+	if (r->health_running && !r->health_ends) { /* what it would say is not of interest any more */
+		r->health_ends = true;
+		push_unit(a, ACTION_HEALTH_END, r, 0);
+	}
+	live = stop_each(a, now, r, STOP_COUNT);
+	if (!live) {
 		finish(a, now, r);
 		return;
 	}
+	if (live == 1 && left_of(a, r) && r->stop_at_ms > now.ms)
+		r->stop_at_ms = now.ms; /* nobody to be given notice: it is being killed already */
 	if (!r->noticed && r->stop_at_ms > now.ms) {
 		r->noticed = true;
 		keep(a, r, false);
@@ -826,8 +823,11 @@ static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 	if (!r->killed_ms)
 		r->killed_ms = now.ms;
 	if (now.ms - r->killed_ms >= a->cfg.unkillable_ms && r->state != UNIT_UNKILLABLE) {
+		unsigned left = left_of(a, r);
+
 		(void)snprintf(r->text, sizeof r->text, "processes%s are left after SIGKILL",
-			       r->prolog_left ? " of its prolog" : r->epilog_left ? " of its epilog" : "");
+			       left & LEFT_PROLOG ? " of its prolog" : left & LEFT_EPILOG ? " of its epilog" :
+			       left & LEFT_HEALTH ? " of its health command" : "");
 		set_state(a, now, r, UNIT_UNKILLABLE);
 	}
 }
@@ -1285,6 +1285,35 @@ void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint1
 		agent_greet_again(a, now); /* health travels with the greeting, and `released` in the same one */
 }
 
+void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, bool ok)
+{
+	struct row *r = row_find(a, alloc, part);
+	char name[AGENT_NAME_BYTES];
+
+	if (!r || !r->health_running)
+		return;
+	r->health_running = false;
+	if (r->state != UNIT_RUNNING || r->stop_at_ms || r->tasks[0].st.state != TASK_LIVE) {
+		row_step(a, now, r);
+		return;
+	}
+	if (ok) {
+		r->health_fails = 0;
+	} else if (r->healthy || now.ms - r->run_ms >= r->service.after_ms) {
+		r->health_fails++;
+	}
+	if (ok != r->healthy && (ok || r->health_fails >= r->service.fail_max)) {
+		r->healthy = ok;
+		want_report(a, now);
+	}
+	if (r->health_fails >= r->service.fail_max && !r->tasks[0].killed) {
+		r->tasks[0].killed = true;
+		a->counts.kills++;
+		task_name(r, 0, run_of(r), name);
+		push_named(a, ACTION_KILL, r, name);
+	}
+}
+
 void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool ok, const char *text)
 {
 	struct row *r = row_find(a, alloc, part);
@@ -1310,15 +1339,26 @@ void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
 	row_step(a, now, r);
 }
 
-void agent_hook_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool left)
+void agent_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum left what, bool left)
 {
 	struct row *r = row_find(a, alloc, part);
-	bool *kept = r ? hook == HOOK_PROLOG ? &r->prolog_left : &r->epilog_left : NULL;
+	unsigned was, is;
+	uint32_t i = 0;
 
-	if (!kept || *kept == left)
-		return;
-	*kept = left;
-	if (a->ready)
+	while (i < a->lefts_n && (a->lefts[i].alloc != alloc || a->lefts[i].part != part))
+		i++;
+	if (i == a->lefts_n) {
+		if (!left)
+			return;
+		a->lefts = xrealloc(a->lefts, (i + 1) * sizeof *a->lefts);
+		a->lefts[a->lefts_n++] = (struct leftover){.alloc = alloc, .part = part};
+	}
+	was = a->lefts[i].what;
+	is = left ? was | what : was & ~(unsigned)what;
+	a->lefts[i].what = is;
+	if (!is)
+		a->lefts[i] = a->lefts[--a->lefts_n];
+	if (is != was && r && a->ready)
 		row_step(a, now, r);
 }
 
@@ -1590,7 +1630,7 @@ static int64_t row_next(const struct agent *a, const struct row *r)
 	if (r->prolog == HOOK_RUNS || r->epilog == HOOK_RUNS)
 		return next; /* nothing moves before it has ended */
 	if (r->epilog == HOOK_FAILED) /* not again on top of what it left */
-		return r->epilog_left ? next : sooner(next, r->epilog_at_ms);
+		return left_of(a, r) & LEFT_EPILOG ? next : sooner(next, r->epilog_at_ms);
 	if (r->scrub_begin_ms) /* all has ended; only its devices are waited for */
 		return r->scrubbing || r->scrubbed ? next : sooner(next, r->scrub_at_ms);
 	if (r->unit.phase == UNIT_STOP && r->stop_at_ms) {

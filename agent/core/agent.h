@@ -19,8 +19,8 @@
  *  - RELEASED is said of devices only when they were proven idle; one that is broken is told as such with it.
  *  - Nothing of a unit starts before its prolog has succeeded, and what a prolog or a task may have touched is not
  *    RELEASED before the epilog has succeeded. A prolog is begun once per unit, after the row that says so was synced.
- *  - RELEASED is said when no process is left, of its prolog and epilog neither (by a unit that is alone without being
- *    told to stop), after it was synced; a row stays until it was acknowledged in its last state. (R6)
+ *  - RELEASED is said when no process is left, of its prolog, epilog and health command neither (by a unit that is alone
+ *    without being told to stop), after it was synced; a row stays until it was acknowledged in its last state. (R6)
  *  - After a reboot every unit that was not released is LOST.
  *
  * Source: level-triggered reconciliation as in Kubernetes' kubelet; intent first as in ARIES.
@@ -93,6 +93,7 @@ enum action_type {
 	ACTION_FORGET,  /* hash: no unit needs this payload any more */
 	ACTION_PORT,    /* alloc, part: → agent_port */
 	ACTION_HEALTH,  /* alloc, part, value: time limit in ms: → agent_health */
+	ACTION_HEALTH_END, /* alloc, part: the answer is not needed any more; it comes all the same, at once */
 	ACTION_SCRUB,   /* alloc, part: are its devices idle? → agent_scrubbed */
 	ACTION_HOOK,    /* alloc, part, hook, value (enum hook_how): → agent_hooked */
 	ACTION_HOOK_FORGET, /* alloc, part, hook: what is left of it is not needed any more */
@@ -164,14 +165,16 @@ void agent_payload(struct agent *a, struct agent_now now, const uint8_t hash[32]
 		   const char *text);
 /* A free port, or 0. */
 void agent_port(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint16_t port);
+/* Once for each HEALTH. What is left of the command is told before. */
 void agent_health(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, bool ok);
 /* The devices of a unit are idle; are in use (`text`: by whom), to be asked again later; or `broken`: no use waiting, and
  * the shell has marked them so for the next greeting. */
 enum scrub { SCRUB_CLEAN, SCRUB_BUSY, SCRUB_BROKEN };
 void agent_scrubbed(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum scrub found, const char *text);
-/* Are processes of a prolog or epilog left that has ended, or that nobody wants? The shell is ending them; while there
- * are any nothing is RELEASED. Also at start-up, before agent_ready. */
-void agent_hook_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool left);
+/* Are processes left of a prolog, an epilog or health commands that have ended, or that nobody wants? The shell is ending
+ * them; while there are any the unit is not RELEASED. Also at start-up, before agent_ready, and of a unit without a row. */
+enum left { LEFT_PROLOG = 1, LEFT_EPILOG = 2, LEFT_HEALTH = 4 };
+void agent_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum left what, bool left);
 /* What a prolog or epilog came to; `text` says how it failed. */
 void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool ok, const char *text);
 void agent_checkpoint(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, uint64_t step);

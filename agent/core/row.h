@@ -55,7 +55,8 @@ struct row {
 	char text[TEXT_BYTES];
 	/* not kept */
 	bool kept; /* from the table: an epoch of its own number is its own */
-	bool checked, fetching, fetched, asking_port, termed, healthy, health_running;
+	bool checked, fetching, fetched, asking_port, termed, healthy;
+	bool health_running, health_ends; /* asked for; to be ended */
 	bool begin_rest; /* tasks that never began wait for the payload */
 	bool dirty; /* differs from the table */
 	uint8_t acked_state; /* the state last acknowledged; UINT8_MAX: none */
@@ -66,7 +67,6 @@ struct row {
 	bool scrubbing, scrubbed;
 	int64_t scrub_begin_ms, scrub_at_ms, scrub_every_ms; /* 0: none */
 	uint8_t prolog, epilog; /* enum hook_step */
-	bool prolog_left, epilog_left; /* processes of it, which are being ended */
 	int64_t epilog_at_ms, epilog_every_ms; /* the next try of one that failed */
 	struct service service;
 	uint32_t tasks_n;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A task that cannot be killed keeps its device, drains its node and is an alarm that can be seen; nothing else is
-# handed what it still holds. So does what a prolog or epilog leaves. Without this a hung driver would show up as the failure of the next job.
+# handed what it still holds. So does what a health command, prolog or epilog leaves. Without this a hung driver would show up as the failure of the next job.
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluis-agent bin/sluis-shim
 needs_python_zmq

@@ -261,6 +261,12 @@ static void perform(struct sim *s, uint16_t at, struct sim_agent *a, const struc
 		e.at_ms = s->now_ms + sim_span(s, 1, 2000);
 		errand_add(a, &e);
 		break;
+	case ACTION_HEALTH_END:
+		for (uint32_t i = 0; i < a->errands_n; i++)
+			if (a->errand[i].health && a->errand[i].alloc == act->alloc && a->errand[i].part == act->part)
+				a->errand[i--] = a->errand[--a->errands_n];
+		agent_health(a->core, now, act->alloc, act->part, false);
+		break;
 	case ACTION_SCRUB: case ACTION_HOOK: case ACTION_HOOK_FORGET: break; /* no real devices, no hooks: never asked */
 	case ACTION_HELLO: hello_send(s, at, a); break;
 	case ACTION_REPORT:

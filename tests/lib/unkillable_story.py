@@ -1,4 +1,5 @@
-"""unkillable_story.py - a task, a prolog and an epilog that SIGKILL does not end, as t1340-unkillable.sh tells it; prints TAP
+"""unkillable_story.py - a task, a health command, a prolog and an epilog that SIGKILL does not end, as t1340-unkillable.sh
+tells it; prints TAP
 
 Environment: as story.py, and FREEZER, a cgroup1 freezer of ours: what is frozen there feels no signal until it is
 thawed, as a process in the hands of a dead file system or driver does.
@@ -52,6 +53,36 @@ STUCK = f"""sleep {LONG} & echo $! >{FREEZER}/cgroup.procs; echo FROZEN >{FREEZE
 until grep -q FROZEN {FREEZER}/freezer.state; do sleep 0.05; done"""
 
 
+def health(admin, a, node):
+    admin.command("node_uncordon", {"node": "n1"})
+    once = os.path.join(T, "asked")
+    payload = {"argv": ["sleep", LONG], "cwd": T, "health": ["sh", "-c", f"[ ! -e {once} ] || exit 0\n: >{once}\n{STUCK}"],
+               "health_every_ms": 100, "health_timeout_ms": 20000, "health_fail": 1000}
+    spec = {"shape": "gpu", "klass": "firm", "units": 1, "units_per_replica": 1, "term_ms": 3600000, "ttl_ms": 600000,
+            "grace_ms": 600000, "auto_accept": True, "name": "chat"}
+    n = admin.command("lease_request", {"spec": spec, "provider": "chat", "flavor": "h100"}, payload=payload)["result"]["id"]
+
+    def lease():
+        return admin.query("leases", id=n, all=True)["items"][0]
+    ok(wait_for(30, lambda: lease()["replicas"] and lease()["replicas"][0]["healthy"]),
+       "a service whose health command leaves such a process is healthy", lease())
+    admin.command("lease_release", {"id": n})
+    ok(wait_for(40, lambda: node()["node"]["admin"] == "draining"), "released, its node drains", node())
+    equal(node()["node"]["admin_reason"], f"lease-{n} cannot be ended: processes of its health command are left after SIGKILL",
+          "and says so")
+    equal(node()["used"], 1, "the device is kept")
+    restart(a, a.args, signal.SIGKILL)
+    ok(not wait_for(1.5, lambda: node()["used"] != 1), "also after the agent has died and come back", node())
+    freeze("THAWED")
+    ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
+    ok(wait_for(20, lambda: lease()["state"] in ("released", "ended")), "and the lease is over", lease())
+    ok(wait_for(10, lambda: not left_files(a)), "nothing of it is left", left_files(a))
+
+
+def left_files(a):
+    return [x for x in os.listdir(os.path.join(a.dir, "exec", "units")) if not x.startswith(".")]
+
+
 def put(phase, text):
     os.makedirs(os.path.join(T, phase), 0o755, exist_ok=True)
     path = os.path.join(T, phase, "10-it")
@@ -94,8 +125,7 @@ def epilog(admin, a, node, without):
     freeze("THAWED")
     ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
     equal(ended(admin, n)["state"], "CD", "and the job is over")
-    units = os.path.join(a.dir, "exec", "units")
-    ok(wait_for(10, lambda: all(x.startswith(".") for x in os.listdir(units))), "nothing of it is left", os.listdir(units))
+    ok(wait_for(10, lambda: not left_files(a)), "nothing of it is left", left_files(a))
 
 
 def main():
@@ -109,7 +139,9 @@ def main():
     def node():
         return admin.query("nodes")["items"][0]
     task(admin, a, node)
+    health(admin, a, node)
     without = a.args
+    admin.command("node_uncordon", {"node": "n1"})
     put("prolog", STUCK)
     put("epilog", f"echo undone >>{UNDONE}")
     restart(a, without + ["--set", f"exec.prolog={T}/prolog", "--set", f"exec.epilog={T}/epilog"])

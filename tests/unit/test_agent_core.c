@@ -51,11 +51,12 @@ struct world {
 	struct payload payload;
 	bool payload_late, payload_here; /* here: in this life of the agent */
 	uint64_t rev, session, epoch;
-	int checks; /* health commands asked for */
+	int checks, checks_ended; /* health commands asked for; to be ended */
 	int scrubs; /* looks at devices, likewise */
 	/* by enum hook: programs of the site, which the execution layer keeps as it keeps tasks; and the last answer to each */
-	struct { bool known, ended, ok, left; int starts, forgets; } hooks[2];
-	uint64_t hooks_alloc; /* whose they are */
+	struct { bool known, ended, ok; int starts, forgets; } hooks[2];
+	unsigned left;       /* enum left, of part 0 of `left_alloc` */
+	uint64_t left_alloc;
 };
 
 /* ---- the world ---------------------------------------------------------------------------------- */
@@ -173,6 +174,7 @@ static void perform(struct world *w, const struct action *act)
 		break;
 	case ACTION_PORT: agent_port(w->agent, w->now, act->alloc, act->part, w->next_port); break;
 	case ACTION_HEALTH: w->checks++; break;
+	case ACTION_HEALTH_END: w->checks_ended++; break;
 	case ACTION_SCRUB: w->scrubs++; break;
 	case ACTION_HOOK:
 		if (w->hold_starts)
@@ -276,9 +278,9 @@ static void load(struct world *w)
 	for (size_t i = 0; i < w->fakes_n; i++)
 		if (w->fakes[i].known)
 			agent_task(w->agent, w->now, w->fakes[i].name, &w->fakes[i].st);
-	for (int i = 0; i < 2; i++)
-		if (w->hooks[i].left)
-			agent_hook_left(w->agent, w->now, w->hooks_alloc, 0, (enum hook)i, true);
+	for (unsigned what = LEFT_PROLOG; what <= LEFT_HEALTH; what *= 2)
+		if (w->left & what)
+			agent_left(w->agent, w->now, w->left_alloc, 0, (enum left)what, true);
 	agent_ready(w->agent, w->now);
 	drain(w);
 }
@@ -1383,6 +1385,21 @@ static void test_stop_that_knows_only_the_name(void **st)
 	assert_false(fake(w, "a42-p0-t0-r1")->known);
 }
 
+/* The shell sees processes of something that has ended, or sees that they are gone. */
+static void leaves(struct world *w, uint64_t alloc, enum left what, bool left)
+{
+	w->left = left ? w->left | what : w->left & ~(unsigned)what;
+	w->left_alloc = alloc;
+	agent_left(w->agent, w->now, alloc, 0, what, left);
+	drain(w);
+}
+
+static void answers(struct world *w, uint64_t alloc, bool ok)
+{
+	agent_health(w->agent, w->now, alloc, 0, ok);
+	drain(w);
+}
+
 static void test_leftovers_of_a_replica_go_before_the_next(void **st)
 {
 	struct world *w = *st;
@@ -1458,6 +1475,97 @@ static void test_health(void **st)
 	dies(w, "a42-p0-t0");
 	pass(w, 2000);
 	assert_int_equal(told(w, 42)->restarts, 1);
+}
+
+static void with_health(struct world *w)
+{
+	static struct string command = {"check"};
+
+	w->payload.health = &command;
+	w->payload.health_n = 1;
+	w->payload.health_every_ms = 2000;
+}
+
+/* Its processes may have a device open as those of the service may. */
+static void test_a_health_command_that_runs_keeps_the_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = service_unit(42);
+
+	with_health(w);
+	start(w, u);
+	pass(w, 1100);
+	assert_int_equal(w->checks, 1);
+	stop(w, u, 30000);
+	assert_int_equal(w->checks_ended, 1); /* now, not when its time is over */
+	dies(w, "a42-p0-t0");
+	pass(w, 1000000);
+	assert_int_equal(w->checks_ended, 1);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+	answers(w, 42, false);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	assert_int_equal(w->checks, 1);
+}
+
+static void test_what_a_health_command_leaves_keeps_the_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = service_unit(42), v = job_unit(43, 1);
+	struct unit_device device = gpu(0x17);
+
+	u.devices = v.devices = &device;
+	u.devices_n = v.devices_n = 1;
+	with_health(w);
+	start(w, u);
+	pass(w, 1100);
+	leaves(w, 42, LEFT_HEALTH, true);
+	answers(w, 42, true);
+	assert_true(told(w, 42)->healthy);
+	assert_int_equal(told(w, 42)->state, UNIT_RUNNING);
+	stop(w, u, 100000);
+	assert_int_equal(w->checks_ended, 0); /* none runs */
+	pass(w, 5000);
+	dies(w, "a42-p0-t0"); /* what is left is being killed, without the notice that the service had */
+	for (int life = 0; life < 2; life++) {
+		pass(w, 59000);
+		assert_int_not_equal(state(w, 42), UNIT_RELEASED);
+		pass(w, 1000);
+		assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+		assert_string_equal(told(w, 42)->text, "processes of its health command are left after SIGKILL");
+		want_phase(w, v, UNIT_PREPARE); /* of the same device */
+		assert_string_equal(told(w, 43)->text, "device 0000:17:00.0/0 is still held by allocation 42");
+		pass(w, 1000000); /* without a busy loop */
+		crash(w);
+		greet(w);
+		stop(w, u, 0);
+	}
+	leaves(w, 42, LEFT_HEALTH, false);
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+}
+
+/* As an allocation of which nothing else is known: it is told as stopped when the last process has gone. */
+static void test_what_is_left_outlives_the_table(void **st)
+{
+	struct world *w = *st;
+	struct unit u = service_unit(42);
+
+	with_health(w);
+	start(w, u);
+	for (unsigned what = LEFT_PROLOG; what <= LEFT_HEALTH; what *= 2)
+		leaves(w, 42, (enum left)what, true);
+	fake(w, "a42-p0-t0")->known = false; /* the task has ended, and its files are lost too */
+	w->disk = (struct disk){.incarnation = w->disk.incarnation, .missing = true};
+	crash(w);
+	greet(w);
+	assert_int_equal(agent_rows(w->agent), 0);
+	stop(w, u, 0);
+	pass(w, 1000000);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
+	for (unsigned what = LEFT_PROLOG; what <= LEFT_HEALTH; what *= 2) {
+		assert_int_not_equal(state(w, 42), UNIT_RELEASED);
+		leaves(w, 42, (enum left)what, false);
+	}
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
 }
 
 /* ---- reports ----------------------------------------------------------------------------------------- */
@@ -1853,14 +1961,6 @@ static void test_a_prolog_that_fails_while_stopping_is_told(void **st)
 	assert_true(told(w, 42)->unfit);
 }
 
-static void hook_left(struct world *w, uint64_t alloc, enum hook hook, bool left)
-{
-	w->hooks[hook].left = left;
-	w->hooks_alloc = alloc;
-	agent_hook_left(w->agent, w->now, alloc, 0, hook, left);
-	drain(w);
-}
-
 /* As a task's: until they are gone the devices stay, the epilog waits, and there is an alarm; also for the next agent. */
 static void test_what_a_prolog_leaves_keeps_the_devices(void **st)
 {
@@ -1872,7 +1972,7 @@ static void test_what_a_prolog_leaves_keeps_the_devices(void **st)
 	u.devices_n = v.devices_n = 1;
 	with_hooks(w);
 	want_phase(w, u, UNIT_PREPARE);
-	hook_left(w, 42, HOOK_PROLOG, true);
+	leaves(w, 42, LEFT_PROLOG, true);
 	assert_int_equal(state(w, 42), UNIT_ABSENT);
 	hook_ends(w, 42, HOOK_PROLOG, false);
 	assert_int_equal(told(w, 42)->state, UNIT_FAILED);
@@ -1898,7 +1998,7 @@ static void test_what_a_prolog_leaves_keeps_the_devices(void **st)
 	stop(w, u, 0);
 	pass(w, 1000);
 	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 0);
-	hook_left(w, 42, HOOK_PROLOG, false);
+	leaves(w, 42, LEFT_PROLOG, false);
 	assert_int_equal(w->hooks[HOOK_EPILOG].starts, 1);
 	hook_ends(w, 42, HOOK_EPILOG, true);
 	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
@@ -1920,7 +2020,7 @@ static void test_what_an_epilog_leaves_keeps_the_devices(void **st)
 	hook_ends(w, 42, HOOK_PROLOG, true);
 	want_phase(w, u, UNIT_RUN);
 	ends(w, "a42-p0-t0", 0);
-	hook_left(w, 42, HOOK_EPILOG, true);
+	leaves(w, 42, LEFT_EPILOG, true);
 	hook_ends(w, 42, HOOK_EPILOG, false);
 	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
 	pass(w, 1000000);
@@ -1934,7 +2034,7 @@ static void test_what_an_epilog_leaves_keeps_the_devices(void **st)
 	pass(w, 60000);
 	assert_int_equal(told(w, 42)->state, UNIT_UNKILLABLE);
 	assert_string_equal(told(w, 42)->text, "processes of its epilog are left after SIGKILL");
-	hook_left(w, 42, HOOK_EPILOG, false);
+	leaves(w, 42, LEFT_EPILOG, false);
 	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
 }
 
@@ -2511,6 +2611,9 @@ int main(void)
 		STORY(test_service_is_not_restarted_when_stopping),
 		STORY(test_leftovers_of_a_replica_go_before_the_next),
 		STORY(test_health),
+		STORY(test_a_health_command_that_runs_keeps_the_devices),
+		STORY(test_what_a_health_command_leaves_keeps_the_devices),
+		STORY(test_what_is_left_outlives_the_table),
 		STORY(test_health_has_patience_at_the_start),
 		STORY(test_stop_that_knows_only_the_name),
 		STORY(test_reports_are_gathered),

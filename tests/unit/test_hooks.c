@@ -139,13 +139,14 @@ void agent_hooked(struct agent *a, struct agent_now now, uint64_t alloc, uint16_
 	(void)snprintf(core[hook].text, sizeof core[hook].text, "%s", text);
 }
 
-void agent_hook_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum hook hook, bool left)
+void agent_left(struct agent *a, struct agent_now now, uint64_t alloc, uint16_t part, enum left what, bool left)
 {
 	(void)a;
 	(void)now;
 	(void)part;
 	assert_int_equal(alloc, ALLOC);
-	core[hook].left = left;
+	assert_true(what == LEFT_PROLOG || what == LEFT_EPILOG);
+	core[what == LEFT_PROLOG ? HOOK_PROLOG : HOOK_EPILOG].left = left;
 }
 
 struct agent_now shell_now(void)
