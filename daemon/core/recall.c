@@ -12,8 +12,8 @@
  *   cost    lost work of everything that goes, as little as possible (victims.c), and an interruption for each
  * A lease goes as a whole. place() has the last word: if it cannot use what the count promises (a leaf that is
  * required, a node that must stay whole) the shortest sufficient prefix by cost is found by asking it.
- * A request for a few devices, one by one, is answered from a short list where that suffices, without a look at
- * the nodes.
+ * A request for a few devices, one by one, or for whole nodes is answered from a short list where that suffices,
+ * without a look at all nodes and loans.
  * Complete: if recalling every loan helps, a plan is found. Guaranteed work is not looked at.
  */
 #include "daemon/core/reservation.h"
@@ -59,7 +59,8 @@ void victim_key_set(const struct core *c, struct alloc_s *a)
 struct loan_key loan_key_of(const struct alloc_s *a)
 {
 	return (struct loan_key){.id = a->r.id, .alloc = a, .lost_from_ms = a->lost_from_ms, .units = a->r.units,
-				 .flavor = a->r.flavor, .shape = a->r.shape, .rank = a->rank};
+				 .node = a->r.parts_n == 1 ? a->r.parts->node : 0, .flavor = a->r.flavor, .shape = a->r.shape,
+				 .rank = a->rank};
 }
 
 int64_t loan_back_ms(const struct core *c, const struct alloc *a, int64_t t)
@@ -152,20 +153,27 @@ static void fetch_node(const struct node_s *n)
 	fetch(&n->held, offsetof(struct node_s, timer) - offsetof(struct node_s, held));
 }
 
-static void spots_make(struct planning *p)
+static const struct node_s **nodes_all(const struct planning *p, uint32_t *ret_n)
+{
+	const struct node_s **all = arena_alloc(p->arena, (p->c->nodes.count + 1) * sizeof *all);
+
+	*ret_n = 0;
+	EACH(p->c, nodes, node_s, n)
+		all[(*ret_n)++] = n;
+	return all;
+}
+
+/* Of these nodes, in the order of their ids. */
+static void spots_make(struct planning *p, const struct node_s *const *all, uint32_t all_n)
 {
 	const struct core *c = p->c;
 	const struct flavor *f = flavor_of(c, p->ask.flavor);
-	const struct node_s **all;
-	uint32_t live = 0, broken = 0, all_n = 0;
+	const struct roster *r = roster_of(c, p->ask.flavor);
 	struct victim_need *need = &p->q.need;
 
 	p->spot_of = arena_alloc(p->arena, ((size_t)c->cluster.next_node + 1) * sizeof *p->spot_of);
-	p->q.spots = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->q.spots);
-	p->usable = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *p->usable);
-	all = arena_alloc(p->arena, (c->nodes.count + 1) * sizeof *all);
-	EACH(c, nodes, node_s, n)
-		all[all_n++] = n;
+	p->q.spots = arena_alloc(p->arena, (all_n + 1) * sizeof *p->q.spots);
+	p->usable = arena_alloc(p->arena, (all_n + 1) * sizeof *p->usable);
 	for (uint32_t i = 0; i < all_n; i++) {
 		const struct node_s *n = all[i];
 		uint64_t mask, cores[CORE_WORDS];
@@ -180,8 +188,6 @@ static void spots_make(struct planning *p)
 		memory = node_memory_mib(&n->r);
 		if (n->r.state != NODE_READY || n->r.admin != NODE_ENABLED)
 			continue;
-		live += mask != 0;
-		broken += mask && n->fraction_parts;
 		if (f->unit == UNIT_DEVICE ? !mask || n->carrier.flavor == p->ask.flavor : !node_is_cpu(n))
 			continue;
 		if (p->ask.shape == SHAPE_NODE && popcount64(mask) != f->devices_per_node)
@@ -210,7 +216,7 @@ static void spots_make(struct planning *p)
 	need->memory_mib = p->ask.memory_mib;
 	need->distinct = p->ask.distinct;
 	p->unsure |= p->ask.chunk && p->ask.units % p->ask.chunk; /* the last one may be smaller */
-	need->breakable = place_breakable(c, p->ask.flavor, live, broken);
+	need->breakable = r ? place_breakable(c, p->ask.flavor, r->live[ROSTER_FREE], r->broken) : 0;
 }
 
 /* The first pass in which it may go; PASSES: in none. */
@@ -247,15 +253,22 @@ static int64_t lost(const struct planning *p, const struct loan_key *a)
 	return (s + (a->lost_from_ms == T_NEVER ? 1 : INTERRUPTION_S)) << RANK_SHIFT * a->rank;
 }
 
-/* One walk over the loans; each is looked at once. */
-static void loans_gather(struct planning *p)
+static const struct alloc_s **loans_all(const struct planning *p, uint32_t *ret_n)
 {
-	struct loan *found = arena_alloc(p->arena, (p->c->loans.count + 1) * sizeof *found);
 	const struct alloc_s **all = arena_alloc(p->arena, (p->c->loans.count + 1) * sizeof *all);
-	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0}, n = 0, all_n = 0;
 
+	*ret_n = 0;
 	EACH(p->c, loans, alloc_s, a)
-		all[all_n++] = a;
+		all[(*ret_n)++] = a;
+	return all;
+}
+
+/* Of these loans, in the order of their ids; each is looked at once. */
+static void loans_gather(struct planning *p, const struct alloc_s *const *all, uint32_t all_n)
+{
+	struct loan *found = arena_alloc(p->arena, (all_n + 1) * sizeof *found);
+	uint32_t of_rank[RANKS] = {0}, at[RANKS] = {0}, n = 0;
+
 	for (uint32_t i = 0; i < all_n; i++) {
 		const struct alloc_s *a = all[i];
 		struct loan_key key;
@@ -610,19 +623,182 @@ static bool short_plan(const struct planning *asked, struct recall *ret)
 	return true;
 }
 
+/* ---- whole nodes ---------------------------------------------------------------------------------------
+ * A node comes free as a whole when everything on it is a loan and goes. What that costs is summed up from the keys of the
+ * loans, of a gang the share that is on it. The cheapest nodes, and as many again since a gang gives back others for
+ * nothing, are then looked at as all would be. */
+
+enum { NODES_MORE = 16 };
+
+struct emptied { int64_t cost; uint16_t devices; uint8_t rank; };
+
+static void empty(struct emptied *e, int64_t cost, uint32_t devices, uint8_t rank)
+{
+	e->cost = min64(VICTIM_COST_MAX, e->cost + cost);
+	e->devices = (uint16_t)(e->devices + devices);
+	e->rank = rank > e->rank ? rank : e->rank;
+}
+
+/* By node id: what it costs to empty it of loans. O(loans), with a look at gangs. */
+static const struct emptied *emptied_all(const struct planning *p)
+{
+	struct emptied *of = arena_alloc(p->arena, ((size_t)p->c->cluster.next_node + 1) * sizeof *of);
+
+	for (uint32_t i = 0; i < p->c->loan_keys_n; i++) {
+		const struct loan_key *key = &p->c->loan_keys[i];
+		const struct alloc *a = &key->alloc->r;
+		int64_t devices, cost;
+
+		if (key->flavor != p->ask.flavor)
+			continue;
+		devices = in_devices(p->c, key->flavor, key->shape, key->units);
+		cost = lost(p, key);
+		if (key->node)
+			empty(&of[key->node], cost, (uint32_t)devices, key->rank);
+		for (uint32_t k = 0; !key->node && k < a->parts_n; k++) {
+			uint32_t here = popcount64(a->parts[k].devices);
+
+			empty(&of[a->parts[k].node], cost / max64(devices, 1) * here, here, key->rank);
+		}
+	}
+	return of;
+}
+
+static int node_cmp(const void *pa, const void *pb)
+{
+	const struct node_s *a, *b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	return a->r.id < b->r.id ? -1 : a->r.id > b->r.id;
+}
+
+/* The cheapest to empty, of as few ranks as have to go; ascending by id. None if all loans together are too few. */
+static const struct node_s **nodes_cheapest(const struct planning *p, const struct roster *r, uint32_t want, uint32_t *ret_n)
+{
+	const struct emptied *of = emptied_all(p);
+	struct listed *could = arena_alloc(p->arena, (r->nodes_n + 1) * sizeof *could);
+	struct shelf shelf = {.most = want * 2 + NODES_MORE};
+	uint32_t n = 0, of_rank[RANKS] = {0}, rank = 0, there;
+	const struct node_s **list;
+
+	for (uint32_t at = 0; at < r->nodes_n; at++) {
+		const struct emptied *e = &of[r->node[at]->r.id];
+
+		if (at + AHEAD < r->nodes_n)
+			fetch(&r->node[at + AHEAD]->r, 1);
+		if (r->view[ROSTER_FREE].key[at].free + e->devices < r->per_node || e->rank >= RANK_LEASE)
+			continue;
+		could[n++] = (struct listed){.cost = e->cost, .id = at, .rank = e->rank};
+		of_rank[e->rank]++;
+	}
+	for (there = of_rank[0]; there < want && rank + 1 < RANKS; there += of_rank[rank])
+		rank++;
+	*ret_n = 0;
+	if (there < want)
+		return NULL;
+	shelf.heap = arena_alloc(p->arena, (shelf.most + 1) * sizeof *shelf.heap);
+	for (uint32_t i = 0; i < n; i++)
+		if (could[i].rank <= rank && has_place(&shelf, &could[i]))
+			shelf_put(&shelf, could[i]);
+	list = arena_alloc(p->arena, (shelf.n + 1) * sizeof *list);
+	for (uint32_t i = 0; i < shelf.n; i++)
+		list[i] = r->node[shelf.heap[i].id];
+	if (shelf.n)
+		qsort(list, shelf.n, sizeof *list, node_cmp);
+	*ret_n = shelf.n;
+	return list;
+}
+
+static int alloc_cmp(const void *pa, const void *pb)
+{
+	const struct alloc_s *a, *b;
+
+	memcpy(&a, pa, sizeof a);
+	memcpy(&b, pb, sizeof b);
+	return a->r.id < b->r.id ? -1 : a->r.id > b->r.id;
+}
+
+/* The loans on these nodes, ascending by id, each once. */
+static const struct alloc_s **loans_on(const struct planning *p, const struct node_s *const *node, uint32_t nodes_n,
+				       uint32_t *ret_n)
+{
+	const struct alloc_s **all;
+	uint32_t cap = 0, n = 0, once = 0;
+
+	for (uint32_t i = 0; i < nodes_n; i++)
+		cap += node[i]->units_n;
+	all = arena_alloc(p->arena, (cap + 1) * sizeof *all);
+	for (uint32_t i = 0; i < nodes_n; i++)
+		for (uint32_t k = 0; k < node[i]->units_n; k++) {
+			const struct alloc_s *a = alloc_of(p->c, node[i]->units[k].alloc);
+
+			if (a->r.klass == CLASS_LOAN)
+				all[n++] = a;
+		}
+	if (n)
+		qsort(all, n, sizeof *all, alloc_cmp);
+	for (uint32_t i = 0; i < n; i++)
+		if (!i || all[i] != all[i - 1])
+			all[once++] = all[i];
+	*ret_n = once;
+	return all;
+}
+
+/* Nodes that are wanted as wholes; 0 if that is not what is asked for. */
+static uint32_t wholes(const struct planning *p, const struct roster *r)
+{
+	if (!r || !r->flavor || p->ask.topology_required)
+		return 0;
+	if (p->ask.shape == SHAPE_NODE)
+		return p->ask.units;
+	return p->ask.chunk == r->per_node && p->ask.units % r->per_node == 0 ? p->ask.units / r->per_node : 0;
+}
+
+/* False: that is not what is asked for, or loans that are back in time and no lease's do not suffice. */
+static bool short_nodes(const struct planning *asked, struct recall *ret)
+{
+	const struct roster *r = roster_of(asked->c, asked->ask.flavor);
+	struct planning p = *asked;
+	const struct node_s **nodes;
+	const struct alloc_s **loans;
+	uint32_t want = wholes(&p, r), n, loans_n;
+
+	if (!want || want > r->nodes_n / 4) /* then nearly all are on the list */
+		return false;
+	nodes = nodes_cheapest(&p, r, want, &n);
+	if (n < want)
+		return false;
+	spots_make(&p, nodes, n);
+	loans = loans_on(&p, nodes, n, &loans_n);
+	loans_gather(&p, loans, loans_n);
+	(void)loans_of_pass(&p, 0);
+	cands_make(&p);
+	if (!choose(&p) || !try(&p, p.q.cands_n, NULL))
+		return false;
+	*ret = (struct recall){p.ids, p.ids_n, p.parts, p.parts_n};
+	return true;
+}
+
 bool recall_plan(const struct core *c, int64_t t, const struct place_ask *ask, int64_t within_ms,
 		 bool late_too, struct arena *arena, struct recall *ret)
 {
 	struct planning p = {.c = c, .t = t, .slo_ms = within_ms, .ask = *ask, .arena = arena};
 	int passes = late_too ? PASSES : PASSES - 1;
+	const struct alloc_s **loans;
+	const struct node_s **nodes;
 	bool found = false;
+	uint32_t n;
 
 	p.ask.over = PLACE_OVER_LOANS;
-	if (ask->klass != CLASS_LOAN && short_plan(&p, ret))
+	if (ask->klass != CLASS_LOAN && (short_plan(&p, ret) || short_nodes(&p, ret)))
 		return true;
-	spots_make(&p);
-	if (ask->klass != CLASS_LOAN)
-		loans_gather(&p);
+	nodes = nodes_all(&p, &n);
+	spots_make(&p, nodes, n);
+	if (ask->klass != CLASS_LOAN) {
+		loans = loans_all(&p, &n);
+		loans_gather(&p, loans, n);
+	}
 	for (int pass = ask->klass == CLASS_LOAN ? PASSES : 0; pass < passes && !found; pass++) {
 		if (!loans_of_pass(&p, pass))
 			continue; /* each only adds */

@@ -164,7 +164,7 @@ struct loan_key {
 	uint64_t id;
 	const struct alloc_s *alloc;
 	int64_t lost_from_ms;
-	uint32_t units;
+	uint32_t units, node; /* node: 0 if on several */
 	uint16_t flavor;
 	uint8_t shape, rank;
 };

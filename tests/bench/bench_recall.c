@@ -197,6 +197,7 @@ int main(int argc, char **argv)
 
 	bench("of single-GPU loans", nodes, gpus, false);
 	bench("of mixed loans", nodes, gpus, true);
-	bench("of mixed loans, one node", nodes, DEVICES, true);
+	bench("of single-GPU loans, one node more than are free", nodes, (nodes / 43 + 1) * DEVICES, false);
+	bench("of mixed loans, one node more than are free", nodes, (nodes / 43 + 1) * DEVICES, true);
 	return 0;
 }

@@ -204,10 +204,106 @@ next:
 	arena_done(&arena);
 }
 
+/* A node, or the nodes of a gang: what emptying it costs, and how many suitable nodes that makes free; gives 0: not at all. */
+static struct item node_item(const struct yard *y, uint32_t node, const struct place_ask *ask)
+{
+	const struct node_s *n = node_of(y->core, node);
+	struct item item = {0};
+
+	for (uint32_t i = 0; i < n->units_n; i++) {
+		const struct alloc_s *a = alloc_of(y->core, n->units[i].alloc);
+		struct item one = item_of(y, a, ask);
+
+		if (a->r.state == ALLOC_ACTIVE && a->r.notice_ms > MS_PER_HOUR)
+			return (struct item){0}; /* not back in time */
+		if (a->r.parts_n > 1)
+			return (struct item){one.cost, one.rank, a->r.parts->node == node ? one.gives / YARD_DEVICES : 0};
+		item.cost += one.cost;
+		item.rank = one.rank > item.rank ? one.rank : item.rank;
+	}
+	item.gives = n->r.state == NODE_READY && n->r.admin == NODE_ENABLED && (!ask->requires_n || n->r.labels_n) && !n->claimed;
+	return item;
+}
+
+/* The least that it costs to have `need` whole nodes, by dynamic programming; -1. */
+static int64_t least_nodes(const struct yard *y, const struct place_ask *ask, uint32_t need, uint32_t rank)
+{
+	int64_t least[YARD_NODES + 1];
+
+	for (uint32_t k = 0; k <= need; k++)
+		least[k] = k ? -1 : 0;
+	for (uint32_t i = 1; i <= YARD_NODES; i++) {
+		struct item item = node_item(y, i, ask);
+
+		for (uint32_t k = need; item.gives && item.rank <= rank && k > 0; k--) {
+			int64_t rest = least[k > item.gives ? k - item.gives : 0];
+
+			if (rest >= 0 && (least[k] < 0 || rest + item.cost < least[k]))
+				least[k] = rest + item.cost;
+		}
+	}
+	return least[need];
+}
+
+/* The same of whole nodes, asked for as such or as all devices of one: gangs on several of them go as wholes. */
+static void whole_nodes_cost_the_least(void **state)
+{
+	struct require odd = {.key = "odd", .value = "yes"};
+	struct yard y = {0};
+	struct arena arena = {0};
+	int64_t paid = 0, due = 0;
+	uint32_t plans = 0, exact = 0, gangs = 0;
+
+	(void)state;
+	prng_seed(&y.prng, 11);
+	for (int run = 0; run < 600; run++) {
+		struct place_ask ask = {.flavor = 1, .shape = run % 2 ? SHAPE_NODE : SHAPE_GPU, .klass = CLASS_GUARANTEED,
+					.requires = &odd, .requires_n = run % 8 >= 6};
+		uint32_t need, rank = 0;
+		struct recall plan;
+		int64_t cost = 0, best = -1;
+
+		yard_open(&y);
+		need = 1 + below(&y, 8);
+		ask.units = run % 2 ? need : need * YARD_DEVICES;
+		ask.chunk = run % 2 ? 0 : YARD_DEVICES;
+		for (; rank < 20 && best < 0; rank++)
+			best = least_nodes(&y, &ask, need, rank);
+		if (best < 0)
+			goto next;
+		assert_true(recall_plan(y.core, YARD_T, &ask, 15 * MS_PER_MIN, true, &arena, &plan));
+		assert_int_equal(plan.parts_n, need);
+		for (uint32_t i = 0; i < plan.parts_n; i++)
+			assert_int_equal(plan.parts[i].devices, 0xff);
+		for (uint32_t i = 0; i < plan.ids_n; i++) {
+			struct item item = item_of(&y, alloc_of(y.core, plan.ids[i]), &ask);
+
+			assert_true(item.rank < rank);
+			cost += item.cost;
+			gangs += alloc_of(y.core, plan.ids[i])->r.parts_n > 1;
+		}
+		assert_true(cost >= best);
+		paid += cost / (int64_t)(1 + best / 1000);
+		due += best / (1 + best / 1000);
+		exact += cost == best;
+		plans++;
+next:
+		arena_reset(&arena);
+		core_free(y.core);
+	}
+	printf("%u plans of whole nodes, %u the cheapest, %u gangs go, %" PRId64 " per mille of the optimum\n", plans, exact, gangs,
+	       paid * 1000 / due);
+	assert_true(plans > 400);
+	assert_true(gangs > 100);
+	assert_true(paid * 1000 <= due * 1055); /* as near as a look at all of them comes */
+	arena_done(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(single_devices_cost_the_least),
+		cmocka_unit_test(whole_nodes_cost_the_least),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
