@@ -85,7 +85,9 @@ static void show_rules(struct ctl *c, const struct snapshot *s)
 		const struct qnode *q = s->nodes[i].qnode;
 		char share[UNITS_TEXT_BYTES];
 
-		if (q->windows_n)
+		if (q->windows_n && !windows_until(q))
+			fprintf(c->out, "%s: none of its windows is left: apply the file again\n", text_safe(c, q->name));
+		else if (q->windows_n)
 			fprintf(c->out, "%s: its windows are counted out until %s; apply the file again before\n",
 				text_safe(c, q->name), text_date(c, windows_until(q)));
 		if (q->concentration_cap_ppm)

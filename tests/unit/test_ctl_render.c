@@ -135,6 +135,23 @@ static void fill_leases(void)
 					    .devices = 8, .state = "running", .restarts = 2};
 }
 
+static struct quota_window evening = {.days = DAYS_WEEKDAY, .from_min = 18 * 60, .to_min = 24 * 60, .zone = "UTC tzdata 2024a"};
+static struct window_span evening_span = {.from_ms = NOW - 1000, .to_ms = NOW + 3600000};
+static struct qnode_view tree[] = {
+	{.path = "root", .qnode = {.id = 1, .parent = 1, .kind = QNODE_ROOT, .name = "root"}},
+	{.path = "private", .qnode = {.id = 2, .parent = 1, .kind = QNODE_PRIVATE, .name = "private"}},
+	{.path = "private/company",
+	 .qnode = {.id = 3, .parent = 2, .kind = QNODE_CLASS, .name = "company", .concentration_cap_ppm = 600000}},
+	{.path = "private/company/open",
+	 .qnode = {.id = 4, .parent = 3, .kind = QNODE_PROVIDER, .name = "open", .windows_n = 1, .windows = &evening,
+		   .window_spans_n = 1, .window_spans = &evening_span, .windows_open = 1}},
+	{.path = "private/company/later",
+	 .qnode = {.id = 5, .parent = 3, .kind = QNODE_PROVIDER, .name = "later", .windows_n = 1, .windows = &evening,
+		   .window_spans_n = 1, .window_spans = &evening_span}},
+	{.path = "private/company/over",
+	 .qnode = {.id = 6, .parent = 3, .kind = QNODE_PROVIDER, .name = "over", .windows_n = 1, .windows = &evening}},
+};
+
 static void fill_rest(void)
 {
 	flavors[0] = (struct flavor_view){"h100-80g", 160, 151, 6, 3, 20, 160, 4};
@@ -195,6 +212,10 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 		return 0;
 	case QUERY_USAGE:
 		*(struct view_usage *)view = (struct view_usage){.seq = 48213, .items_n = 2, .items = usages};
+		return 0;
+	case QUERY_DIVISION:
+		*(struct view_division *)view =
+			(struct view_division){.seq = 48213, .version = 13, .items_n = ARRAY_LEN(tree), .items = tree};
 		return 0;
 	case QUERY_DEFICIT: *(struct view_deficit *)view = (struct view_deficit){.seq = 48213}; return 0;
 	case QUERY_ENDPOINTS:
@@ -273,6 +294,34 @@ static void shows(const char *line, const char *text)
 	if (strcmp(r.out, text) != 0)
 		fail_msg("'%s' shows\n%s\nnot\n%s", line, r.out, text);
 	assert_string_equal(r.errs, "");
+	run_close(&r);
+}
+
+/* ---- the division ---------------------------------------------------------------------------- */
+
+/* Of three providers: one window is open, one is to come, and the last one has passed. */
+static void test_windows_of_the_division(void **state)
+{
+	struct run r;
+
+	(void)state;
+	assert_int_equal(run_line(&r, "division show"), 0);
+	assert_non_null(strstr(r.out, "company: one tenant may lease 60 % of what is promised to the private side\n"));
+	assert_non_null(strstr(r.out, "open: its windows are counted out until "));
+	assert_non_null(strstr(r.out, "later: its windows are counted out until "));
+	assert_non_null(strstr(r.out, "over: none of its windows is left: apply the file again\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "division show --plain"), 0);
+	assert_null(strstr(r.out, "windows"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "provider show open"), 0);
+	assert_non_null(strstr(r.out, "  windows   may borrow on weekday 18:00-24:00 UTC: open until "));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "provider show later"), 0);
+	assert_non_null(strstr(r.out, "  windows   may borrow on weekday 18:00-24:00 UTC: from "));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "provider show over"), 0);
+	assert_non_null(strstr(r.out, "  windows   may borrow on weekday 18:00-24:00 UTC: none is left; apply the division again\n"));
 	run_close(&r);
 }
 
@@ -892,6 +941,7 @@ static int settings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_windows_of_the_division),
 		cmocka_unit_test(test_status_screen),
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
