@@ -116,8 +116,8 @@ void shell_look(struct shell *s, const char *name)
 		st.oom = e.oom;
 		st.error = e.error[0] ? e.error : NULL;
 	}
-	if (e.began)
-		relay_reports(s, name);
+	if (e.began && !reports_read(s, name) && (st.state == TASK_ENDED || st.state == TASK_OUT_OF_SIGHT))
+		st = (struct task_status){.state = TASK_LIVE}; /* its end is told behind its last report */
 	agent_task(s->agent, shell_now(), name, &st);
 }
 
@@ -206,7 +206,7 @@ static void perform_one(struct shell *s, const struct action *act)
 		task_problem("kill_failed", act->name, exec_kill(s->exec, act->name, &err), &err);
 		break;
 	case ACTION_RELEASE:
-		relay_reports_forget(s, act->name);
+		reports_forget(s, act->name);
 		task_problem("release_failed", act->name, exec_release(s->exec, act->name, &err), &err);
 		break;
 	case ACTION_LOOK: shell_look(s, act->name); break;
@@ -244,6 +244,7 @@ static void perform(struct loop *loop, void *arg)
 	int64_t next, now;
 
 	(void)loop;
+	reports_turn(s);
 	while (!s->stopping) {
 		bool more = agent_take(s->agent, &act);
 
@@ -909,6 +910,7 @@ static void shell_done(struct shell *s)
 		health_done(s);
 		scrub_done(s);
 		hooks_done(s);
+		reports_done(s);
 		loop_timer_cancel(s->loop, &s->tick);
 		loop_timer_cancel(s->loop, &s->watchdog);
 		loop_timer_cancel(s->loop, &s->sweep);
@@ -918,7 +920,6 @@ static void shell_done(struct shell *s)
 	link_client_free(s->client);
 	link_ctx_free(s->link_ctx);
 	loop_free(s->loop);
-	relay_done(s);
 	while (s->pays) {
 		struct pay *next = s->pays->next;
 

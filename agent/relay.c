@@ -14,10 +14,7 @@
 #include "proto/base/ensure.h"
 #include "proto/link/log.h"
 
-enum {
-	OUTPUT_BYTES_MAX = 128 * 1024, /* of one answer */
-	REPORT_CHUNK = 16384,
-};
+enum { OUTPUT_BYTES_MAX = 128 * 1024 }; /* of one answer */
 
 static void answer(struct shell *s, uint64_t req, int code, const char *text, const struct view_output *view)
 {
@@ -184,93 +181,4 @@ void relay_signal(struct shell *s, uint64_t req, const struct msg_relay *m)
 		reply.code = err_set(&err, ERR_NOTFOUND, "no process of allocation %" PRIu64 " runs on %s", m->alloc, s->node);
 	reply.message = reply.code ? err.msg : NULL;
 	shell_send(s, MSG_REPLY, req, &reply);
-}
-
-/* ---- checkpoint reports ------------------------------------------------------------------------------ */
-
-/* The number behind "step": in a line of JSON; false if there is none. */
-static bool step_of(const char *line, uint64_t *ret)
-{
-	const char *at = strstr(line, "\"step\"");
-	uint64_t v = 0;
-
-	if (!at)
-		return false;
-	at += 6;
-	at += strspn(at, " \t");
-	if (*at++ != ':')
-		return false;
-	at += strspn(at, " \t");
-	if (*at < '0' || *at > '9')
-		return false;
-	for (; *at >= '0' && *at <= '9'; at++) {
-		if (v > (UINT64_MAX - 9) / 10)
-			return false;
-		v = v * 10 + (uint64_t)(*at - '0');
-	}
-	*ret = v;
-	return true;
-}
-
-void relay_reports(struct shell *s, const char *name)
-{
-	struct reader *r = s->readers;
-	uint64_t alloc, index, step;
-	char data[REPORT_CHUNK + 1], kind;
-	uint16_t part;
-	uint32_t run;
-	struct err err;
-	size_t n;
-
-	if (!agent_name_parse(name, &alloc, &part, &kind, &index, &run))
-		return;
-	while (r && strcmp(r->name, name) != 0)
-		r = r->next;
-	for (;;) {
-		char *line = data, *end;
-
-		if (exec_log_read(s->exec, name, EXEC_REPORTS, r ? r->offset : 0, data, REPORT_CHUNK, &n, &err) || !n)
-			return;
-		if (!r) {
-			r = xcalloc(1, sizeof *r);
-			(void)snprintf(r->name, sizeof r->name, "%s", name);
-			r->next = s->readers;
-			s->readers = r;
-		}
-		data[n] = '\0';
-		while ((end = memchr(line, '\n', (size_t)(data + n - line))) != NULL) {
-			*end = '\0';
-			if (step_of(line, &step))
-				agent_checkpoint(s->agent, shell_now(), alloc, part, step);
-			line = end + 1;
-		}
-		if (line == data) { /* an unfinished line; one longer than any report is skipped */
-			if (n == REPORT_CHUNK)
-				r->offset += n;
-			return;
-		}
-		r->offset += (uint64_t)(line - data);
-	}
-}
-
-void relay_reports_forget(struct shell *s, const char *name)
-{
-	for (struct reader **at = &s->readers; *at; at = &(*at)->next)
-		if (strcmp((*at)->name, name) == 0) {
-			struct reader *gone = *at;
-
-			*at = gone->next;
-			free(gone);
-			return;
-		}
-}
-
-void relay_done(struct shell *s)
-{
-	while (s->readers) {
-		struct reader *next = s->readers->next;
-
-		free(s->readers);
-		s->readers = next;
-	}
 }

@@ -46,12 +46,6 @@ struct confine {
 	uint32_t tasks_max, cpu_percent;
 };
 
-struct reader { /* how far a task's reports were read */
-	char name[AGENT_NAME_BYTES];
-	uint64_t offset;
-	struct reader *next;
-};
-
 enum { STARTS_MAX = 64, HOSTS_KNOWN_MAX = 1024 };
 struct start {
 	char name[AGENT_NAME_BYTES];
@@ -91,6 +85,8 @@ struct shell {
 	struct check *checks;
 	uint64_t checks_made; /* numbers of health commands; above those of earlier lives */
 	struct reader *readers;
+	size_t reports_bytes; /* read in this turn */
+	struct loop_timer reports_timer;
 	struct start starts[STARTS_MAX];
 	size_t starts_n;
 	struct arena starts_arena;
@@ -182,9 +178,13 @@ void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, ch
 void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m);
 void relay_exec(struct shell *s, uint64_t req, const struct msg_relay *m);
 void relay_signal(struct shell *s, uint64_t req, const struct msg_relay *m);
-/* Read the new lines of a task's reports. */
-void relay_reports(struct shell *s, const char *name);
-void relay_reports_forget(struct shell *s, const char *name);
-void relay_done(struct shell *s);
+
+/* ---- reports.c: what tasks report ---- */
+/* Read the new lines of a task's reports. False: there are more than this turn has time for; then the task is looked at
+ * again in the next. */
+bool reports_read(struct shell *s, const char *name) NODISCARD;
+void reports_turn(struct shell *s); /* another turn of the loop begins */
+void reports_forget(struct shell *s, const char *name);
+void reports_done(struct shell *s);
 
 #endif

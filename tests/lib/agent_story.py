@@ -109,7 +109,7 @@ def gangs(admin):
        "and nothing of it is left")
 
 
-def notices(admin):
+def notices(admin, agents):
     program = """import json, os, signal, sys
 def asked(number, frame):
     with open(os.environ["SLUIS_NOTICE_FILE"]) as f:
@@ -133,6 +133,27 @@ while True:
     notice = json.loads(line[0][7:]) if line else {}
     ok(notice.get("cause") == "cancel" and 0 < notice.get("seconds", 0) <= 30, "it was told why and until when", line)
     equal(j["job"]["checkpoint_step"], 4200, "what it reported of its checkpoint arrived")
+    program = """import os, sys, time
+print(os.getpid(), flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.02)
+fd = int(os.environ["SLUIS_REPORT_FD"])
+for _ in range(4000):
+    os.write(fd, b'{"loss": 1}' + b" " * 4000 + b"\\n")
+os.write(fd, b'{"step": 77}\\n')
+"""
+    go = os.path.join(T, "report")
+    n = submit(admin, {"argv": [sys.executable, "-c", program, go]})
+    pid = wait_for(20, lambda: running(admin, n) and output(admin, n).strip())
+    for a in agents:
+        a.proc.send_signal(signal.SIGSTOP)
+    with open(go, "w", encoding="ascii"):
+        pass
+    ok(pid and wait_for(30, lambda: not os.path.exists(f"/proc/{pid}")), "a task reports much while its agent stands still")
+    for a in agents:
+        a.proc.send_signal(signal.SIGCONT)
+    j = ended(admin, n)
+    equal((j["state"], j["job"]["checkpoint_step"]), ("CD", 77), "its end is told behind its last report")
     n = submit(admin, {"argv": ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"]})
     ok(wait_for(20, lambda: running(admin, n) and "up" in output(admin, n)), "a stubborn task runs")
     begin = time.monotonic()
@@ -247,7 +268,7 @@ def main():
     environment(admin)
     outcomes(admin)
     gangs(admin)
-    notices(admin)
+    notices(admin, agents)
     inside(admin)
     services(admin)
     admin = deaths(admin, agents, d)
