@@ -29,7 +29,6 @@ struct agent_conf {
 	const char *address; /* what tasks use to meet; NULL: source address towards the daemon */
 	const char *key;     /* this node's own secret key: a path or credential:NAME */
 	const char *state_dir;
-	const char *run_dir; /* sockets of shims */
 	struct conf_pairs labels;
 	struct {
 		const char *interface; /* NULL: not named to NCCL and gloo */

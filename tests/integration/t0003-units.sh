@@ -46,7 +46,7 @@ for u in sluisd sluis-agent; do
 		grep -qx 'RestartPreventExitStatus=2 69 70 78' "systemd/$u.service.in"
 done
 ok "stopping the agent kills no work" grep -qx 'KillMode=process' systemd/sluis-agent.service.in
-ok "nor removes its tasks' sockets" grep -qx 'RuntimeDirectoryPreserve=yes' systemd/sluis-agent.service.in
+ok "nor removes its tasks' sockets" grep -qx 'StateDirectory=sluis-agent' systemd/sluis-agent.service.in
 
 if command -v systemd-sysusers >/dev/null; then
 	ok "sysusers.d is read" bash -c "systemd-sysusers --dry-run '$ROOT/systemd/sluis.sysusers' >/dev/null 2>&1"

@@ -478,6 +478,10 @@ static void agent_conf_as_documented(void **state)
 	assert_string_equal(c.labels.items[2].value, "12:30");
 	assert_int_equal(c.topology.source, TOPOLOGY_SYNTHETIC);
 	agent_conf_done(&c);
+	/* a key that nothing reads is an error, not a wish that goes unheard */
+	assert_int_equal(load_agent("run_dir: /run/sluis-agent\n", NULL, 0, &c, &out), ERR_CONFIG);
+	assert_non_null(strstr(buf_cstr(&out), "FILE:1:1: error: unknown key 'run_dir'\n  try     "));
+	assert_non_null(strstr(buf_cstr(&out), ", state_dir, "));
 	/* a node that joined by a token learnt where sluisd is */
 	assert_int_equal(load_agent("node: n1\n", NULL, 0, &c, &out), 0);
 	assert_null(c.daemon.address);
