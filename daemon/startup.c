@@ -111,6 +111,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	to->resize_ms = s->conf.jobs.resize_interval_ms;
 	to->loan_rate_ppm = (uint32_t)s->conf.loan.rate_ppm;
 	to->urgent_rate_ppm = (uint32_t)s->conf.jobs.urgent_percent * 10000;
+	to->slurm_env = (uint8_t)s->conf.jobs.slurm_env;
 	to->dual_control = dual_control_bits(&s->conf);
 	uids_fill(s, ret, arena);
 	if (!have) {
@@ -139,6 +140,7 @@ bool settings_fill(struct server *s, struct cmd_init *ret, struct arena *arena)
 	same.resize_ms = to->resize_ms;
 	same.loan_rate_ppm = to->loan_rate_ppm;
 	same.urgent_rate_ppm = to->urgent_rate_ppm;
+	same.slurm_env = to->slurm_env;
 	same.dual_control = to->dual_control;
 	return !schema_equal(&schema_cluster, have, &same) || !uids_known(s, ret);
 }

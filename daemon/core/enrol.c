@@ -74,6 +74,7 @@ int decide_init(const struct core *c, int64_t t, const struct command *cmd, stru
 	cl->urgent_rate_ppm = in->urgent_rate_ppm;
 	cl->reservations_max = in->reservations_max;
 	cl->reservations_each = in->reservations_each;
+	cl->slurm_env = in->slurm_env;
 	cl->dual_control = in->dual_control;
 	cl->last_seen_ms = t;
 	for (uint32_t i = 0; i < cmd->init.uids_n; i++) {

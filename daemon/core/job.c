@@ -958,6 +958,8 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 					     draft.spec.time_limit_ms / 2);
 	if (draft.spec.units_max < draft.spec.units)
 		draft.spec.units_max = draft.spec.units;
+	if (c->cluster.slurm_env != SLURM_ENV_COMPAT)
+		draft.spec.slurm_env = c->cluster.slurm_env == SLURM_ENV_ALWAYS;
 	draft.owner = cmd->principal;
 	draft.spec.reservation = 0;
 	if (s->reservation[0]) {

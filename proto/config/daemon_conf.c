@@ -6,12 +6,12 @@
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 #include "proto/model/command.h"
+#include "proto/model/names.h"
 
 #define AT(member) offsetof(struct daemon_conf, member)
 #define PART(member) offsetof(struct partition_conf, member)
 #define LONG_MS (INT64_C(3650) * MS_PER_DAY) /* ten years */
 
-static const char *const slurm_env_names[] = {"never", "compat", "always", NULL};
 static const char *const format_names[] = {"journal", "plain", NULL};
 static const char *const level_names[] = {"error", "warning", "notice", "info", "debug", NULL};
 static const char *const class_names[] = {"none", "urgent", "normal", "standby", "scavenger", NULL};

@@ -7,8 +7,8 @@
 #define SLUIS_PROTO_CONFIG_DAEMON_CONF_H
 
 #include "proto/config/config.h"
+#include "proto/model/job.h"
 
-enum conf_slurm_env { SLURM_ENV_NEVER, SLURM_ENV_COMPAT, SLURM_ENV_ALWAYS };
 enum conf_log_format { LOG_JOURNAL, LOG_PLAIN };
 enum conf_log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_INFO, LEVEL_DEBUG };
 /* What sbatch -p says about class and loan; NONE: nothing. */
@@ -50,7 +50,7 @@ struct daemon_conf {
 	} leases;
 	struct {
 		int64_t notice_default_ms, lost_after_ms, default_time_ms;
-		int slurm_env; /* enum conf_slurm_env */
+		int slurm_env; /* enum slurm_env */
 		int64_t retries_infra, retries_user;
 		int64_t finished_keep_ms; /* how long a finished job is listed */
 		int64_t age_guard_ms; /* waiting longer: by age, not by size */

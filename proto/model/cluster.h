@@ -2,6 +2,7 @@
 #ifndef SLUIS_PROTO_MODEL_CLUSTER_H
 #define SLUIS_PROTO_MODEL_CLUSTER_H
 
+#include "proto/model/job.h"
 #include "proto/model/resource.h"
 
 struct cluster {
@@ -40,6 +41,7 @@ struct cluster {
 	uint32_t loan_rate_ppm, urgent_rate_ppm;
 	uint32_t reservations_max; /* of waiting jobs, per flavor; 0: the default */
 	uint32_t reservations_each; /* of one project; 0: the default */
+	uint8_t slurm_env; /* enum slurm_env, of jobs submitted from now on */
 	uint32_t dual_control; /* bits of DUAL_CONTROL_TABLE: commands that take two */
 };
 

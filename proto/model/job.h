@@ -9,6 +9,8 @@ enum job_loan { LOAN_NEVER = 0, LOAN_OK, LOAN_ONLY };
 enum job_mode { JOB_SCRIPT = 0, JOB_COMMAND = 1 }; /* once on the first node; in every task */
 /* How close the devices of a job must be to one another (nodes' labels: leaf or rack, pod or site). */
 enum topology { TOPOLOGY_ANY = 0, TOPOLOGY_LEAF, TOPOLOGY_POD };
+/* Which jobs find SLURM_* variables: those that ask, as sluisctl does for #SBATCH lines; all; none. */
+enum slurm_env { SLURM_ENV_COMPAT = 0, SLURM_ENV_ALWAYS, SLURM_ENV_NEVER };
 enum signal_target { SIGNAL_TASKS = 0, SIGNAL_BATCH = 1 };
 
 enum job_state { /* Slurm's codes: proto/model/names.c */
@@ -76,7 +78,7 @@ struct job_spec {
 	uint8_t retries_user;
 	bool no_requeue;
 	bool stop_on_disconnect;
-	bool slurm_env;
+	bool slurm_env; /* SLURM_* variables; as the cluster's settings had it when it was submitted */
 	bool hold;
 	uint32_t array_first; /* array when array_step > 0 */
 	uint32_t array_last;

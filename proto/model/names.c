@@ -59,6 +59,7 @@ LAST(job_loan, LOAN_ONLY);
 LAST(topology, TOPOLOGY_POD);
 LAST(job_mode, JOB_COMMAND);
 LAST(signal_target, SIGNAL_BATCH);
+LAST(slurm_env, SLURM_ENV_NEVER);
 LAST(job_state, JOB_REJECTED);
 LAST(end_cause, END_BIND);
 LAST(reservation_state, RESERVATION_CANCELLED);

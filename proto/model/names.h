@@ -33,6 +33,7 @@
 	X(topology, "any", "leaf", "pod")                                                          \
 	X(job_mode, "script", "command")                                                           \
 	X(signal_target, "tasks", "batch")                                                         \
+	X(slurm_env, "compat", "always", "never")                                                  \
 	X(job_state, "held", "pending", "earmarked", "binding", "running", "stopping",             \
 	  "completed", "failed", "timeout", "cancelled", "node_fail", "preempted",                 \
 	  "out_of_memory", "deadline", "rejected")                                                 \

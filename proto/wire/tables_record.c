@@ -368,6 +368,7 @@ FIELDS(cluster) = {
 	F(58, kill_margin_ms), F(59, job_time_ms), F(60, cooldown_ms), F(61, age_guard_ms),
 	F(62, renewals_per_s), F(63, loan_rate_ppm), F(64, urgent_rate_ppm), F(65, dual_control),
 	F(66, resize_ms), F(70, reservations_max), F(71, reservations_each),
+	ENUM(72, slurm_env, slurm_env_names),
 };
 #undef T
 SCHEMA(cluster);

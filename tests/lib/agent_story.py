@@ -200,12 +200,15 @@ def deaths(admin, agents, d):
     port = {k: v for k, v in d.at.items() if k in ("agents", "users", "enrol")}
     for k, v in port.items():
         d.args += ["--set", f"listen.{k}={v}"]
+    d.args += ["--set", "jobs.slurm_env=always"]
     d.start()
     admin = d.admin()
     with open(os.path.join(T, "gone"), "w", encoding="utf-8"):
         pass
     equal(ended(admin, n)["state"], "CD", "sluisd is killed and comes back: the job ends well")
     equal(read(os.path.join(T, "outlives")), "run\n", "started once")
+    n = submit(admin, {"argv": ["sh", "-c", "echo $SLURM_JOB_ID"]})
+    equal((ended(admin, n)["state"], output(admin, n)), ("CD", f"{n}\n"), "jobs.slurm_env: always is for every job")
     return admin
 
 

@@ -1210,6 +1210,32 @@ static void urgent_costs_its_multiple(void **state)
 	assert_int_equal(w->d.result.hold_rums, 8 * HOUR);
 }
 
+/* The site decides which jobs find SLURM_*, from the next submission on. */
+static void slurms_variables_are_for_whom_the_site_says(void **state)
+{
+	struct core_world *w = *state;
+	struct command set = cw_cmd(w, (struct cw_who){0, 0, VIA_INTERNAL}, CMD_INIT), cmd;
+	uint64_t first = 0, last = 0;
+
+	for (uint8_t says = SLURM_ENV_COMPAT; says <= SLURM_ENV_NEVER; says++) {
+		set.init.settings = *core_cluster(w->core);
+		set.init.settings.slurm_env = says;
+		assert_int_equal(cw_do(w, &set), 0);
+		for (int asked = 0; asked < 2; asked++) {
+			cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR);
+			cmd.job_submit.spec.slurm_env = asked;
+			assert_int_equal(cw_do(w, &cmd), 0);
+			last = w->d.result.id;
+			first = first ? first : last;
+			assert_int_equal(core_job(w->core, last)->spec.slurm_env,
+					 says == SLURM_ENV_COMPAT ? asked : says == SLURM_ENV_ALWAYS);
+		}
+	}
+	assert_false(core_job(w->core, first)->spec.slurm_env);
+	assert_true(core_job(w->core, first + 1)->spec.slurm_env); /* it was told so */
+	assert_int_equal(last, first + 5);
+}
+
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint64_t array(struct core_world *w, uint32_t last, uint32_t running_max)
@@ -1818,6 +1844,7 @@ int main(void)
 		STORY(the_hold_of_an_earmarked_job_follows_its_limit),
 		STORY(a_grant_that_arrives_during_a_claim),
 		STORY(urgent_costs_its_multiple),
+		STORY(slurms_variables_are_for_whom_the_site_says),
 		STORY(an_array_respects_its_running_limit),
 		STORY(cancelling_an_array_cancels_all_of_it),
 		STORY(a_finished_child_can_be_requeued),
