@@ -59,6 +59,9 @@ int node_probe(struct shell *s, const char *gpus, struct err *err)
 	s->inventory = xcalloc(1, sizeof *s->inventory);
 	s->local = xcalloc(1, sizeof *s->local);
 	code = probe_run(&opts, s->inventory, s->local, err);
+	/* What was named is no topology: nobody mends that by starting again. */
+	if (code && opts.source != PROBE_LIVE && code != ERR_SYS && code != ERR_NOMEM)
+		code = err->code = ERR_CONFIG;
 	if (code)
 		return code;
 	collect_hcas(s);

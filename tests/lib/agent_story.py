@@ -14,11 +14,29 @@ import sys
 import time
 
 from sluis_client import pack
-from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running,
+from story import (BIN, LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running,
                    submit, tell, token, wait_for)
 
 
 # ---- chapters ------------------------------------------------------------------------------------
+
+def mistakes():
+    """What no other start could mend ends with 2, which the service manager does not restart from."""
+    def put(name, text):
+        path = os.path.join(T, name)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        return path
+    for what, given in (("a topology that is not there", ("--topology", os.path.join(T, "none.xml"))),
+                        ("a folder", ("--topology", T)),
+                        ("an empty file", ("--topology", put("empty.xml", ""))),
+                        ("a file cut short", ("--topology", put("cut.xml", "<topology version=\"2.0\"><object type=\"Machine\""))),
+                        ("one of a newer hwloc", ("--topology", put("newer.xml", "<topology version=\"3.0\"></topology>"))),
+                        ("an invented machine that cannot be", ("--synthetic", "package:2 core:none"))):
+        a = subprocess.run([os.path.join(BIN, "sluis-agent"), "--config", os.devnull, "--set", f"state_dir={T}/mistakes", *given],
+                           stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        ok(a.returncode == 2 and "failed error=" in a.stderr, f"{what} ends the agent with 2", (a.returncode, a.stderr))
+
 
 def joining(d, admin):
     text = token(d, admin)
@@ -264,6 +282,7 @@ def leaving(admin, agents):
 
 
 def main():
+    mistakes()
     d = Daemon().start()
     admin = d.admin()
     admin.command("division_apply", division(4))
