@@ -106,6 +106,7 @@ static int account(const struct shell *s, const struct unit *u, struct arena *ar
 	if (pw->pw_uid != geteuid() && (pw->pw_uid < (uid_t)s->conf.exec.uid_min || pw->pw_uid > (uid_t)s->conf.exec.uid_max))
 		return err_set(err, ERR_DENIED, "account '%.40s' (uid %u) is outside exec.uid_min..uid_max on %s", name,
 			       (unsigned)pw->pw_uid, s->node);
+	ret->account = true;
 	ret->uid = pw->pw_uid;
 	ret->home = arena_copy(arena, pw->pw_dir, strlen(pw->pw_dir) + 1);
 	return 0;

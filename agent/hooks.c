@@ -299,8 +299,8 @@ static int start(struct hook_run *h, struct err *err)
 			.cpuset = confine.cpus,
 			.numa = node_numa(s, u->cores, &arena),
 			.home = s->home,
-			.uid = (uint32_t)(confine.uid || s->run_as_user ? confine.uid : geteuid()),
-			.nobody = s->run_as_user && !confine.uid,
+			.uid = (uint32_t)(confine.account ? confine.uid : geteuid()),
+			.nobody = s->run_as_user && !confine.account,
 		}, &arena),
 		.kill_rest = true,
 	};

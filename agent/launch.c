@@ -393,7 +393,7 @@ static int make_common(struct shell *s, const struct unit *u, const struct paylo
 		.interface = s->conf.fabric.interface,
 		.hcas = u->devices_n || u->hosts_n > 1 ? s->hcas : NULL,
 		.home = m->confine.home,
-		.uid = (uint32_t)(m->confine.uid ? m->confine.uid : geteuid()),
+		.uid = (uint32_t)(m->confine.account ? m->confine.uid : geteuid()),
 	};
 	return make_hostfile(s, m, arena, err);
 }

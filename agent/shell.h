@@ -37,6 +37,7 @@ struct pay {
 
 /* What the tasks of one unit are held to; from an arena. */
 struct confine {
+	bool account;     /* the submitter's is known: `uid`, which may be root's under an agent that is root */
 	uid_t uid;        /* 0: the agent's own */
 	const char *home; /* of that account */
 	const char *const *devices; /* the only ones they may open, NULL at the end; NULL: any that modes allow */

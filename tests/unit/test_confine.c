@@ -41,9 +41,11 @@ unsigned exec_caps(const struct exec *exec)
 	return caps;
 }
 
+static uid_t own_uid; /* the agent's */
+
 uid_t geteuid(void)
 {
-	return OWN_UID;
+	return own_uid;
 }
 
 struct passwd *getpwnam(const char *name)
@@ -124,6 +126,7 @@ static int setup(void **state)
 		return -1;
 	(void)snprintf(w->hosts, sizeof w->hosts, "%s/hosts", w->dir);
 	strcpy(w->home, "/agent");
+	own_uid = OWN_UID;
 	w->inv.numa_count = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		w->inv.numa[i] = (struct inv_numa){.os_index = i * 4, .memory_mib = 1000};
@@ -203,6 +206,7 @@ static void work_runs_as_its_submitter_or_not_at_all(void **state)
 	assert_int_equal(ask_for(w, "els"), ERR_DENIED);
 	assert_non_null(strstr(w->err.msg, "user 'els' has no account 'els' on n1"));
 	assert_int_equal(w->got.uid, 0); /* nor was it made somebody's */
+	assert_false(w->got.account);
 	w->s.conf.exec.users.items = &pair;
 	w->s.conf.exec.users.count = 1;
 	assert_int_equal(ask_for(w, "els"), 0);
@@ -226,6 +230,10 @@ static void accounts_of_the_system_are_nobodys(void **state)
 	assert_int_equal(ask_for(w, "e.jansen"), 0); /* 2000 */
 	assert_int_equal(ask_for(w, "sluis-agent"), 0); /* nothing is gained by that */
 	assert_int_equal(w->got.uid, OWN_UID);
+	own_uid = 0; /* root's work under an agent that is root: 0 is no account that is missing */
+	assert_int_equal(ask_for(w, "root"), 0);
+	assert_true(w->got.account);
+	assert_int_equal(w->got.uid, 0);
 }
 
 /* A directory service that does not answer says nothing about the user. */
@@ -263,6 +271,7 @@ static void who_cannot_switch_does_not_pretend(void **state)
 	assert_false(w->s.run_as_user);
 	assert_true(stat(w->dir, &st) == 0 && (st.st_mode & 0777) == 0700); /* nobody else has to pass */
 	assert_int_equal(ask_for(w, "els"), 0); /* whoever that is */
+	assert_false(w->got.account);
 	assert_int_equal(w->got.uid, 0);
 	assert_string_equal(w->got.home, "/agent");
 	w->s.conf.exec.run_as = RUN_AS_USER;
@@ -331,7 +340,8 @@ static void a_device_that_is_not_here_is_refused(void **state)
 	assert_null(w->got.devices);
 	assert_int_equal(open_it(w), 0);
 	assert_int_equal(ask(w), ERR_STATE);
-	assert_int_equal(w->got.uid, 1000); /* who it is about is known: its epilog wants to know that */
+	assert_true(w->got.account); /* who it is about is known: its epilog wants to know that */
+	assert_int_equal(w->got.uid, 1000);
 	w->inv.devices[7] = w->inv.devices[5];
 	w->inv.devices[7].partition = 1;
 	assert_int_equal(ask(w), 0);

@@ -170,10 +170,9 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 
 int confine_unit(const struct shell *s, const struct unit *u, struct arena *arena, struct confine *ret, struct err *err)
 {
-	(void)s;
 	(void)u;
 	(void)arena;
-	*ret = (struct confine){.uid = account};
+	*ret = (struct confine){.account = s->run_as_user && !no_account, .uid = account};
 	return no_account ? err_set(err, ERR_DENIED, "no account here") : 0;
 }
 
@@ -473,7 +472,8 @@ static void it_learns_whose_account_the_work_has(void **state)
 	s->run_as_user = true;
 	account = 1000;
 	assert_string_equal(uid_told(s), "1000");
-	account = 0;
+	account = 0; /* root's, under an agent that is root: an account like any other */
+	assert_string_equal(uid_told(s), "0");
 	no_account = true;
 	assert_string_equal(uid_told(s), "-");
 	no_account = false;
