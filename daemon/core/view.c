@@ -584,13 +584,30 @@ static void flavor_view_fill(const struct core *c, const struct flavor *f, struc
 	v->free = v->installed - v->used - v->out;
 }
 
+static const int64_t WINDOWS_NOTE_MS = 30 * MS_PER_DAY;
+
 static void note(struct view_status *v, struct arena *arena, const char *text)
 {
 	if (v->notes_n < 16)
 		v->notes[v->notes_n++].s = arena_copy(arena, text, strlen(text) + 1);
 }
 
-static void view_status_fill(const struct core *c, struct view_status *v, struct arena *arena)
+/* The spans that a division was counted out for come to an end: applying it again is somebody's to do. */
+static void windows_note(const struct qnode *q, int64_t t, struct view_status *v, struct arena *arena)
+{
+	int64_t last = 0;
+	char text[256], when[24];
+
+	for (uint32_t i = 0; i < q->window_spans_n; i++)
+		last = max64(last, q->window_spans[i].to_ms);
+	if (!q->windows_n || q->retired || last > t + WINDOWS_NOTE_MS)
+		return;
+	(void)snprintf(text, sizeof text, "windows of %s %s%s: apply the division again, sluisctl division apply", q->name,
+		       last ? "end at " : "are over", last ? utc_text(last, when) : "");
+	note(v, arena, text);
+}
+
+static void view_status_fill(const struct core *c, int64_t t, struct view_status *v, struct arena *arena)
 {
 	char text[256];
 
@@ -619,6 +636,8 @@ static void view_status_fill(const struct core *c, struct view_status *v, struct
 			note(v, arena, text);
 		}
 	}
+	EACH(c, qnodes, qnode_s, q)
+		windows_note(&q->r, t, v, arena);
 	EACH(c, jobs, job_s, j) {
 		uint8_t state = JOB_GET(j, state);
 
@@ -1133,7 +1152,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 		call;                                                                              \
 		return 0;                                                                          \
 	}
-	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, v, arena), v->t_ms = t))
+	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, t, v, arena), v->t_ms = t))
 	case QUERY_JOBS: FILL(view_jobs, (sched_order(c, t), view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
 	case QUERY_LEASES: FILL(view_leases, (view_leases_fill(c, t, principal, q, v, arena), v->t_ms = t))
 	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, t, q, v, arena), v->t_ms = t))

@@ -469,6 +469,44 @@ static const struct lease_view *seen(struct core_world *w, uint64_t lease, struc
 	return &v->items[0];
 }
 
+/* The note about windows in the status; "" if there is none. */
+static const char *windows_noted(struct core_world *w, struct arena *arena)
+{
+	struct query q = {.type = QUERY_STATUS};
+	struct view_status v;
+
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, arena, &w->err), 0);
+	for (uint32_t i = 0; i < v.notes_n; i++)
+		if (strstr(v.notes[i].s, "windows of beta"))
+			return v.notes[i].s;
+	return "";
+}
+
+/* Whoever looks at the status hears a month before that the windows were not counted out for longer. */
+static void windows_that_run_out_are_noted(void **state)
+{
+	struct core_world *w = *state;
+	struct arena arena = {0};
+
+	windowed(w, 6);
+	spans[1].from_ms += 40 * MS_PER_DAY;
+	spans[1].to_ms += 40 * MS_PER_DAY;
+	cw_apply(w);
+	assert_string_equal(windows_noted(w, &arena), "");
+	w->t = spans[1].to_ms - 30 * MS_PER_DAY;
+	cw_tick(w);
+	assert_string_equal(windows_noted(w, &arena), "windows of beta end at 2027-02-27 00:00 UTC: apply the division again, "
+						      "sluisctl division apply");
+	w->t = spans[1].to_ms;
+	cw_tick(w);
+	assert_string_equal(windows_noted(w, &arena), "windows of beta are over: apply the division again, sluisctl division apply");
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, 2, QTY_UNLIMITED);
+	w->qnode[CW_BETA].windows_n = w->qnode[CW_BETA].window_limits_n = w->qnode[CW_BETA].window_spans_n = 0;
+	cw_apply(w);
+	assert_string_equal(windows_noted(w, &arena), "");
+	arena_done(&arena);
+}
+
 /* To the millisecond, once each; nothing but the record says what is open, so a restart changes nothing. */
 static void a_window_opens_and_closes(void **state)
 {
@@ -654,6 +692,7 @@ int main(void)
 		STORY(gates_open_stage_by_stage),
 		STORY(the_division_names_defaults),
 		STORY(a_window_opens_and_closes),
+		STORY(windows_that_run_out_are_noted),
 		STORY(edges_that_were_missed_are_made_up),
 		STORY(what_is_guaranteed_fits_at_all_times),
 		STORY(wrong_windows_are_refused),
