@@ -106,6 +106,49 @@ static void ids_seen(const struct core *c, struct decision *d, uint64_t bound, c
 		edit_cluster(c, d)->next_alloc = newest + ALLOCS_LOST_MAX;
 }
 
+/* One word of `words`, each of which a space follows; its length, or 0 at the end. */
+static size_t word_len(const char *words)
+{
+	return strcspn(words, " ");
+}
+
+static bool twin_known(const struct node *n, const char *boot)
+{
+	const char *w = n->twins_before;
+
+	if (!strcmp(n->twin_boot, boot))
+		return true;
+	for (size_t len; (len = word_len(w)) != 0; w += len + 1)
+		if (len == strlen(boot) && !memcmp(w, boot, len))
+			return true;
+	return false;
+}
+
+/* The one noticed before stays known, too, as long as there is room: when each takes the place of the other, none is
+ * ever let in. `boot` is not among them any more. */
+static void twins_before_set(struct node *n, const char *before, const char *boot)
+{
+	char words[sizeof n->twins_before], *end = words;
+	const char *w = n->twins_before;
+	size_t len = strlen(before);
+
+	if (len && strcmp(before, boot) != 0 && !strchr(before, ' ')) {
+		memcpy(end, before, len);
+		end[len] = ' ';
+		end += len + 1;
+	}
+	for (; (len = word_len(w)) != 0; w += len + 1) {
+		if ((len == strlen(boot) && !memcmp(w, boot, len)) || (len == strlen(before) && !memcmp(w, before, len)))
+			continue;
+		if ((size_t)(end - words) + len + 2 > sizeof words)
+			break;
+		memcpy(end, w, len + 1);
+		end += len + 1;
+	}
+	*end = '\0';
+	TEXT_SET(n->twins_before, words);
+}
+
 static int decide_hello(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			struct err *err)
 {
@@ -121,7 +164,7 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	if (!h->boot_id[0])
 		return err_set(err, ERR_INVAL, "a greeting needs a boot id");
 	same_boot = !strcmp(old->r.boot_id, h->boot_id);
-	if (!same_boot && old->r.state != NODE_DOWN && !strcmp(old->r.twin_boot, h->boot_id)) {
+	if (!same_boot && old->r.state != NODE_DOWN && twin_known(&old->r, h->boot_id)) {
 		err_set(err, ERR_CONFLICT, "this machine was heard while %s lived: it has a copy of its key", old->r.name);
 		return err_hint(err, "give it one of its own: sluis-agent --new-key; if %.20s is to be this machine: "
 				     "sluisctl node declare-dead", old->r.name);
@@ -142,8 +185,10 @@ static int decide_hello(const struct core *c, int64_t t, const struct command *c
 	n = EDIT(c, d, RECORD_NODE, node, h->node);
 	changed = memcmp(n->digest, ZERO_DIGEST, 32) != 0 && memcmp(n->digest, h->digest, 32) != 0;
 	TEXT_SET(n->boot_id, h->boot_id);
-	if (!same_boot && !strcmp(n->twin_boot, h->boot_id))
-		n->twin_boot[0] = '\0'; /* it is the node now */
+	if (!same_boot && twin_known(n, h->boot_id)) { /* it is the node now */
+		twins_before_set(n, n->twin_boot, h->boot_id);
+		n->twin_boot[0] = '\0';
+	}
 	n->incarnation = h->incarnation;
 	TEXT_SET(n->address, h->address);
 	n->emulated = h->emulated;
@@ -179,6 +224,7 @@ static void twin_note(const struct core *c, int64_t t, const struct node_s *old,
 	if (!strcmp(old->r.twin_boot, boot) && t - old->r.twin_ms < TWIN_AGAIN_MS)
 		return;
 	n = EDIT(c, d, RECORD_NODE, node, old->r.id);
+	twins_before_set(n, n->twin_boot, boot);
 	TEXT_SET(n->twin_boot, boot);
 	n->twin_ms = t;
 }

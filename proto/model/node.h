@@ -60,6 +60,7 @@ struct node {
 	uint64_t incarnation;
 	char twin_boot[40]; /* of another machine that spoke with the node's key while the node lived; empty: none */
 	int64_t twin_ms;    /* when it was noticed last */
+	char twins_before[160]; /* boot ids of others before it, newest first, each followed by a space */
 	uint32_t principal; /* whose credential the agent uses */
 	char address[NAME_BYTES]; /* data plane */
 	uint8_t digest[32];         /* accepted topology */

@@ -201,6 +201,63 @@ static void a_twin_is_no_reboot(void **state)
 	assert_string_equal(core_node(w->core, w->node[at].id)->twin_boot, "");
 }
 
+/* Two copies that try in turn: the one that is noticed last does not make the other one a reboot. Who takes the node's
+ * place is no copy any more, the other one still is; as many are known as there is room for. */
+static void two_twins_are_no_reboot(void **state)
+{
+	static const char *const boot[] = {"a copy", "another copy", "a copy"};
+	struct core_world *w = *state;
+	uint64_t job = cw_submit(w, w->alice, "lung", 8, HOUR);
+	struct command twin, hello, dead;
+	const struct node *n;
+	uint32_t at;
+
+	cw_settle(w);
+	at = node_of_job(w, job);
+	n = core_node(w->core, w->node[at].id);
+	twin = (struct command){.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
+	twin.node_liveness.node = n->id;
+	twin.node_liveness.state = n->state;
+	for (size_t i = 0; i < ARRAY_LEN(boot); i++) {
+		for (char *c = strcpy(twin.node_liveness.twin_boot, boot[i]); *c; c++)
+			*c = *c == ' ' ? '-' : *c;
+		assert_int_equal(cw_do(w, &twin), 0);
+	}
+	n = core_node(w->core, w->node[at].id);
+	assert_string_equal(n->twin_boot, "a-copy");
+	assert_string_equal(n->twins_before, "another-copy ");
+	partition(w, at);
+	hello = cw_cmd(w, w->node[at].agent, CMD_NODE_HELLO);
+	hello.node_hello.node = n->id;
+	hello.node_hello.incarnation = n->incarnation + 1;
+	hello.node_hello.cores_n = n->cores_n;
+	hello.node_hello.devices = n->devices;
+	hello.node_hello.devices_n = n->devices_n;
+	strcpy(hello.node_hello.boot_id, "another-copy");
+	assert_int_equal(cw_do(w, &hello), ERR_CONFLICT);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	for (int i = 0; i < 20; i++) { /* one that reboots again and again */
+		(void)snprintf(twin.node_liveness.twin_boot, sizeof twin.node_liveness.twin_boot,
+			       "00000000-0000-4000-8000-%012d", i);
+		assert_int_equal(cw_do(w, &twin), 0);
+	}
+	n = core_node(w->core, w->node[at].id);
+	assert_string_equal(n->twin_boot, "00000000-0000-4000-8000-000000000019");
+	assert_string_equal(n->twins_before, "00000000-0000-4000-8000-000000000018 00000000-0000-4000-8000-000000000017 "
+					     "00000000-0000-4000-8000-000000000016 00000000-0000-4000-8000-000000000015 ");
+	strcpy(hello.node_hello.boot_id, "00000000-0000-4000-8000-000000000016");
+	assert_int_equal(cw_do(w, &hello), ERR_CONFLICT);
+	dead = cw_cmd(w, w->admin, CMD_NODE_DECLARE_DEAD);
+	strcpy(dead.node_admin.node, n->name);
+	strcpy(dead.node_admin.boot_id, n->boot_id);
+	assert_int_equal(cw_do(w, &dead), 0);
+	assert_int_equal(cw_do(w, &hello), 0);
+	n = core_node(w->core, w->node[at].id);
+	assert_string_equal(n->twin_boot, "");
+	assert_string_equal(n->twins_before, "00000000-0000-4000-8000-000000000019 00000000-0000-4000-8000-000000000018 "
+					     "00000000-0000-4000-8000-000000000017 00000000-0000-4000-8000-000000000015 ");
+}
+
 static void a_reboot_is_evidence(void **state)
 {
 	struct core_world *w = *state;
@@ -724,6 +781,7 @@ int main(void)
 		STORY(an_agent_restart_adopts_what_runs),
 		STORY(a_greeting_too_large_is_refused),
 		STORY(a_twin_is_no_reboot),
+		STORY(two_twins_are_no_reboot),
 		STORY(a_reboot_is_evidence),
 		STORY(a_lost_attempt_costs_nothing),
 		STORY(retries_after_infrastructure_end_some_day),
