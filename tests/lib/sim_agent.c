@@ -141,7 +141,7 @@ static void agent_begin(struct sim *s, uint16_t at, struct sim_agent *a)
 	m->disk.incarnation = a->incarnation; /* synced */
 	memcpy(a->epoch, m->disk.epoch, sizeof a->epoch);
 	agent_cfg_default(&cfg);
-	(void)snprintf(cfg.boot_id, sizeof cfg.boot_id, "%.20s-boot-%u", m->name, m->boot);
+	machine_boot_id(s, m, cfg.boot_id);
 	cfg.incarnation = a->incarnation;
 	cfg.epoch_seen = m->disk.cluster;
 	for (size_t i = 0; i < ARRAY_LEN(a->epoch); i++)
@@ -163,6 +163,13 @@ static void agent_begin(struct sim *s, uint16_t at, struct sim_agent *a)
 	agent_ready(a->core, now);
 	a->connect_at_ms = s->now_ms + sim_span(s, 1, 50);
 	sim_say(s, "%s: agent starts, incarnation %" PRIu64, m->name, a->incarnation);
+}
+
+uint16_t machine_key(const struct sim *s, uint16_t at) { return s->machine[at].twin ? s->machine[at].of : at; }
+
+void machine_boot_id(const struct sim *s, const struct sim_machine *m, char out[40])
+{
+	(void)snprintf(out, 40, "%.20s-boot-%u", m->same_boot ? s->machine[m->of].name : m->name, m->boot);
 }
 
 static void errand_add(struct sim_agent *a, const struct sim_errand *e)
@@ -383,6 +390,20 @@ static void again_after(struct sim *s, struct sim_machine *m, int64_t ms)
 	sim_wake(s, (uint16_t)(m - s->machine), m->agent_at_ms);
 }
 
+/* Off, or once more as another boot. */
+static void twin_again(struct sim *s, uint16_t at)
+{
+	struct sim_machine *m = &s->machine[at];
+
+	if (s->machine[m->of].copies == SIM_COPIES_MAX || prng_below(&s->rng_twins, 2)) {
+		twin_off(s, at);
+		return;
+	}
+	s->machine[m->of].copies++;
+	machine_reboot(s, at, (int64_t)prng_below(&s->rng_twins, 5 * MS_PER_MIN));
+	m->off_at_ms = m->boot_at_ms + (int64_t)prng_below(&s->rng_twins, 30 * MS_PER_MIN) + 1;
+}
+
 void machine_wake(struct sim *s, uint16_t at)
 {
 	struct sim_machine *m = &s->machine[at];
@@ -394,11 +415,16 @@ void machine_wake(struct sim *s, uint16_t at)
 			return;
 		}
 		m->up = true;
+		m->same_boot = m->noted = false;
 		m->boot++;
 		m->booted_ms = s->now_ms;
 		m->rate_ppm = sim_span(s, -(int64_t)s->k.machine_clock_ppm, s->k.machine_clock_ppm);
 		m->agent_at_ms = s->now_ms + sim_span(s, 0, 5000);
 		sim_say(s, "%s: boots (%u)", m->name, m->boot);
+	}
+	if (m->twin && s->now_ms >= m->off_at_ms) {
+		twin_again(s, at);
+		return;
 	}
 	if (s->now_ms < m->paused_until_ms) {
 		sim_wake(s, at, m->paused_until_ms);
@@ -419,6 +445,8 @@ void machine_wake(struct sim *s, uint16_t at)
 	if (m->up && !m->agent.core && m->agent_at_ms == T_NEVER)
 		again_after(s, m, sim_span(s, 1, 5000));
 	next = min64(next, tasks_step(s, m));
+	if (m->twin)
+		next = min64(next, m->off_at_ms);
 	sim_wake(s, at, min64(next, m->agent_at_ms));
 }
 
@@ -500,9 +528,102 @@ void machine_reboot(struct sim *s, uint16_t at, int64_t off_ms)
 	sim_wake(s, at, m->boot_at_ms);
 }
 
+/* ---- twins: copies of a machine that bring its key ------------------------------------------------------------------ */
+
+void twin_off(struct sim *s, uint16_t at)
+{
+	struct sim_machine *m = &s->machine[at];
+
+	sim_say(s, "%s: switched off", m->name);
+	if (m->agent.core)
+		agent_die(s, m, &m->agent);
+	m->task_n = 0;
+	m->up = false;
+	m->boot_at_ms = m->agent_at_ms = m->off_at_ms = T_NEVER;
+}
+
+void twins_off(struct sim *s, uint16_t of)
+{
+	for (uint16_t i = (uint16_t)s->k.machines; i < SIM_MACHINES_MAX; i++)
+		if (s->machine[i].twin && (of == SIM_MACHINES_MAX || s->machine[i].of == of))
+			twin_off(s, i);
+}
+
+static void disk_copy(struct sim_machine *to, const struct sim_machine *from)
+{
+	disk_lose(to);
+	to->disk.lost = from->disk.lost;
+	to->disk.cluster = from->disk.cluster;
+	to->disk.incarnation = from->disk.incarnation;
+	memcpy(to->disk.epoch, from->disk.epoch, sizeof to->disk.epoch);
+	to->disk.row = xrealloc(to->disk.row, (from->disk.n + 1) * sizeof *to->disk.row);
+	to->disk.cap = from->disk.n + 1;
+	for (to->disk.n = 0; to->disk.n < from->disk.n; to->disk.n++) {
+		struct sim_entry *e = &to->disk.row[to->disk.n];
+
+		*e = from->disk.row[to->disk.n];
+		e->data = xmalloc(e->len + 1);
+		memcpy(e->data, from->disk.row[to->disk.n].data, e->len);
+	}
+}
+
+/* What the execution layer keeps in files; with the memory the processes as well. */
+static void tasks_copy(struct sim_machine *to, const struct sim_machine *from, bool alive)
+{
+	for (uint32_t i = 0; i < from->task_n; i++) {
+		const struct sim_task *t = &from->task[i];
+		struct sim_task *c = task_new(to, t->name, t->alloc, t->part, t->devices);
+
+		*c = *t;
+		if (alive)
+			continue;
+		c->live = false;
+		c->rebooted = c->ended = c->begun;
+		c->end_ms = T_NEVER;
+	}
+}
+
+void twin_make(struct sim *s, uint16_t of, int64_t in_ms)
+{
+	struct sim_machine *o = &s->machine[of], *m;
+	uint64_t kind = prng_below(&s->rng_twins, 10); /* with the memory, with the disk, with the key alone */
+	uint16_t at = (uint16_t)s->k.machines;
+
+	for (uint16_t i = at; i < SIM_MACHINES_MAX; i++) /* rather one more of a machine that has some */
+		if (s->machine[i].twin && s->machine[i].up && prng_below(&s->rng_twins, 2)) {
+			of = s->machine[i].of;
+			o = &s->machine[of];
+		}
+	while (at < SIM_MACHINES_MAX && s->machine[at].twin && (s->machine[at].up || s->machine[at].boot_at_ms != T_NEVER))
+		at++;
+	if (at == SIM_MACHINES_MAX || o->copies == SIM_COPIES_MAX || !o->up || o->dead_wanted || !o->agent.core || s->now_ms < o->paused_until_ms)
+		return;
+	machine_free(s, at);
+	m = &s->machine[at];
+	*m = (struct sim_machine){.node = o->node, .principal = o->principal, .cred = o->cred, .flavor = o->flavor,
+				  .twin = true, .of = of, .rate_ppm = o->rate_ppm, .wall_off_ms = o->wall_off_ms,
+				  .agent_at_ms = T_NEVER, .dies_ms = T_NEVER, .boot_at_ms = s->now_ms + in_ms};
+	(void)snprintf(m->name, sizeof m->name, "%.20s+%u", o->name, ++s->twins_made);
+	if (kind < 7) {
+		disk_copy(m, o);
+		tasks_copy(m, o, kind < 3);
+	}
+	if (kind < 3) {
+		m->same_boot = m->up = true;
+		m->boot = o->boot;
+		m->booted_ms = o->booted_ms;
+		m->boot_at_ms = m->agent_at_ms = s->now_ms;
+	}
+	m->off_at_ms = m->boot_at_ms + (int64_t)prng_below(&s->rng_twins, 30 * MS_PER_MIN) + 1;
+	o->copies++;
+	s->n.twins++;
+	sim_say(s, "%s: a copy of %s, %s", m->name, o->name, kind < 3 ? "with its memory" : kind < 7 ? "with its disk" : "with its key");
+	sim_wake(s, at, m->boot_at_ms);
+}
+
 void machines_cut_off(struct sim *s)
 {
-	for (uint16_t i = 0; i < s->k.machines; i++) {
+	for (uint16_t i = 0; i < SIM_MACHINES_MAX; i++) {
 		struct sim_agent *a = &s->machine[i].agent;
 
 		if (!a->core || !a->connected)
@@ -528,6 +649,7 @@ static void frame_take(struct sim *s, uint16_t at, struct sim_agent *a, const st
 		struct msg_heartbeat hb;
 		struct msg_goodbye goodbye;
 		struct msg_reply reply;
+		struct msg_ping ping;
 	} b;
 	struct err err;
 
@@ -554,6 +676,7 @@ static void frame_take(struct sim *s, uint16_t at, struct sim_agent *a, const st
 			agent_disconnected(a->core, now, true);
 		}
 		break;
+	case MSG_PING: frame_send(s, at, a, MSG_PONG, &b.ping); break;
 	case MSG_REPLY: agent_disconnected(a->core, now, true); break;
 	default: UNREACHABLE();
 	}

@@ -6,6 +6,8 @@
  *   I11 nobody takes what a claim has          an end is final; a renewal gives at most a ttl, and never after an end
  *   a device comes back on evidence alone      nothing is given, and nobody expires, in safe mode
  *   I5  a settled attempt costs what it used, less its refund; what was spent stays spent
+ *   I10 what a stage releases is changed by a division alone
+ *   I14 what is placed is placed on nodes that are ready and enabled, on sound devices of its flavor
  */
 #include "tests/lib/sim_world.h"
 
@@ -90,14 +92,62 @@ static void claims_kept(struct sim *s, const struct alloc *a)
 	}
 }
 
-static void alloc_rules(struct sim *s, uint16_t command, const struct alloc *old, const struct alloc *now)
+static const struct fact *fact_of(const struct decision *d, uint8_t kind, uint64_t id)
+{
+	for (uint32_t i = 0; i < d->facts_n; i++)
+		if (d->facts[i].kind == kind && d->facts[i].id == id)
+			return &d->facts[i];
+	return NULL;
+}
+
+/* Does a claim of the same owner hold these devices? They were chosen when it was raised. */
+static bool claimed(const struct sim *s, const struct alloc *a, const struct part *p)
+{
+	for (uint64_t id = 0; (id = core_next_id(s->d.core, RECORD_CLAIM, id)) != 0;) {
+		const struct claim *m = core_claim(s->d.core, id);
+
+		for (uint32_t i = 0; m->owner_kind == a->owner_kind && m->owner == a->owner && i < m->parts_n; i++)
+			if (m->parts[i].node == p->node && (p->devices & ~m->parts[i].devices) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* What a placement relies on is attested when it is made. */
+static void attested(struct sim *s, const struct decision *d, const struct alloc *a)
+{
+	static const uint8_t none[sizeof ((struct node *)0)->digest_pending];
+
+	for (uint32_t i = 0; i < a->parts_n; i++) {
+		const struct fact *f = fact_of(d, RECORD_NODE, a->parts[i].node);
+		const struct node *n = f ? f->node : core_node(s->d.core, a->parts[i].node);
+
+		if (!n || n->state != NODE_READY || memcmp(n->digest_pending, none, sizeof none) != 0 ||
+		    (n->admin != NODE_ENABLED && !claimed(s, a, &a->parts[i]))) {
+			sim_violation(s, "I14: allocation %" PRIu64 " is placed on node %u, which is in state %u, %u", a->id,
+				      a->parts[i].node, n ? n->state : 0, n ? n->admin : 0);
+			return;
+		}
+		for (uint64_t m = a->parts[i].devices; m; m &= m - 1) {
+			unsigned k = (unsigned)__builtin_ctzll(m);
+
+			if (k >= n->devices_n || n->devices[k].health != DEVICE_OK || n->devices[k].flavor != a->flavor)
+				sim_violation(s, "I14: allocation %" PRIu64 " is given device %u of %s: not sound, or of another flavor",
+					      a->id, k, n->name);
+		}
+	}
+}
+
+static void alloc_rules(struct sim *s, uint16_t command, const struct decision *d, const struct alloc *old, const struct alloc *now)
 {
 	if (!old && now->id <= s->book.alloc_max)
 		sim_violation(s, "I6: allocation %" PRIu64 " comes after %" PRIu64, now->id, s->book.alloc_max);
 	if (!old && core_cluster(s->d.core)->safe_mode)
 		sim_violation(s, "allocation %" PRIu64 " is made in safe mode", now->id);
-	if (!old)
+	if (!old) {
 		claims_kept(s, now);
+		attested(s, d, now);
+	}
 	for (uint32_t i = 0; old && i < old->parts_n; i++)
 		if ((old->parts[i].devices & ~devices_on(now, old->parts[i].node)) && !evidence(command))
 			sim_violation(s, "devices of allocation %" PRIu64 " come back by %s: that is no evidence", old->id,
@@ -145,14 +195,6 @@ static void renewal_rules(struct sim *s, int64_t t, const struct renewal *old, c
 
 /* ---- budgets --------------------------------------------------------------------------------------------- */
 
-static const struct fact *fact_of(const struct decision *d, uint8_t kind, uint64_t id)
-{
-	for (uint32_t i = 0; i < d->facts_n; i++)
-		if (d->facts[i].kind == kind && d->facts[i].id == id)
-			return &d->facts[i];
-	return NULL;
-}
-
 static int64_t spent_of(const struct qnode *q)
 {
 	int64_t sum = 0;
@@ -167,6 +209,12 @@ static void stage_rules(struct sim *s, uint16_t command, const struct qnode *old
 	for (uint32_t i = 0; now && i < now->stages_n; i++)
 		if (now->stages[i].held_rums < 0)
 			sim_violation(s, "I5: stage %s of %s holds less than nothing", now->stages[i].name, now->name);
+	if (old && now && command != CMD_DIVISION_APPLY && old->stages_n != now->stages_n)
+		sim_violation(s, "I10: the stages of %s change by %s", now->name, command_name(command));
+	for (uint32_t i = 0; old && now && command != CMD_DIVISION_APPLY && i < now->stages_n && i < old->stages_n; i++)
+		if (now->stages[i].amount_rums != old->stages[i].amount_rums || now->stages[i].from_ms != old->stages[i].from_ms)
+			sim_violation(s, "I10: what stage %s of %s releases changes by %s", now->stages[i].name, now->name,
+				      command_name(command));
 	if (old && now && command != CMD_DIVISION_APPLY && spent_of(now) < spent_of(old))
 		sim_violation(s, "I5: what %s has spent becomes less", now->name);
 }
@@ -217,7 +265,7 @@ void book_decision(struct sim *s, uint16_t command, int64_t t, const struct deci
 		switch (f->kind) {
 		case RECORD_ALLOC:
 			if (f->alloc || core_alloc(c, f->id))
-				alloc_rules(s, command, core_alloc(c, f->id), f->alloc);
+				alloc_rules(s, command, d, core_alloc(c, f->id), f->alloc);
 			break;
 		case RECORD_LEASE: lease_rules(s, t, core_lease(c, f->id), f->lease); break;
 		case RECORD_RENEWAL: renewal_rules(s, t, core_renewal(c, f->id), f->renewal); break;

@@ -294,6 +294,21 @@ static void told_check(struct sim *s, int64_t t, uint64_t lease)
 			      told->end_ms - t);
 }
 
+/* Whoever was heard beside the machine is known by its boot. */
+static void twin_noted(struct sim *s, const struct node *n)
+{
+	char boot[40];
+
+	for (uint32_t i = s->k.machines; i < SIM_MACHINES_MAX; i++) {
+		struct sim_machine *m = &s->machine[i];
+
+		if (!m->twin || m->node != n->id)
+			continue;
+		machine_boot_id(s, m, boot);
+		m->noted |= !strcmp(boot, n->twin_boot);
+	}
+}
+
 static void committed(struct sim *s, const struct sim_log *r)
 {
 	struct arena arena = {0};
@@ -334,6 +349,11 @@ static void committed(struct sim *s, const struct sim_log *r)
 				holders_check(s, &l);
 				told_check(s, r->t_ms, l.id);
 			}
+		} else if (b->kind == RECORD_NODE && s->twins_made) {
+			struct node n;
+
+			ENSURE(!schema_decode(schema_of_record(b->kind), b->data, b->len, &n, &arena, &err));
+			twin_noted(s, &n);
 		} else if (b->kind == RECORD_CLAIM && !known) {
 			s->n.claims++;
 		} else if (b->kind == RECORD_RESERVATION && !known) {
@@ -632,10 +652,81 @@ static void heard(struct sim *s, uint16_t at)
 	(void)decide_one(s, &cmd, &err); /* refused: nothing changes */
 }
 
+static bool same_peer(const struct sim_session *ses, const struct sim_msg *m)
+{
+	return ses->link == m->link && ses->conn == m->conn && ses->incarnation == m->incarnation;
+}
+
+/* Somebody greets while a session stands: ask there who lives. False if that connection is known to be gone: its
+ * process has ended, and the machine, which is there and can be reached, has said so. */
+static bool rival_ask(struct sim *s, struct sim_session *ses, const char *boot_id)
+{
+	const struct sim_machine *at = &s->machine[ses->link];
+	const struct sim_msg to = {.link = ses->link, .incarnation = ses->incarnation, .conn = ses->conn};
+	bool told = at->up && s->now_ms >= at->paused_until_ms && s->link[ses->link].cut_up_ms <= s->now_ms &&
+		    s->link[ses->link].cut_down_ms <= s->now_ms;
+	struct msg_ping ping = {.nonce = ++s->d.nonce_next};
+
+	if (told && !(at->agent.core && at->agent.connected && at->agent.incarnation == ses->incarnation &&
+		      at->agent.conn == ses->conn))
+		return false;
+	ses->nonce = ping.nonce;
+	ses->asked_link = ses->link;
+	ses->asked_conn = ses->conn;
+	ses->asked_incarnation = ses->incarnation;
+	(void)snprintf(ses->rival, sizeof ses->rival, "%s", boot_id);
+	frame_answer(s, &to, MSG_PING, &ping);
+	return true;
+}
+
+static void on_pong(struct sim *s, const struct sim_msg *m, const struct msg_ping *pong)
+{
+	uint16_t at = machine_key(s, m->link);
+	struct sim_session *ses = &s->d.node[at];
+	struct command cmd = {.type = CMD_NODE_LIVENESS, .via = VIA_INTERNAL, .principal = 1};
+	struct err err;
+
+	if (!ses->nonce || pong->nonce != ses->nonce || ses->asked_link != m->link || ses->asked_conn != m->conn ||
+	    ses->asked_incarnation != m->incarnation)
+		return;
+	ses->nonce = 0;
+	cmd.node_liveness.node = s->machine[at].node;
+	cmd.node_liveness.state = core_node(s->d.core, s->machine[at].node)->state;
+	memcpy(cmd.node_liveness.twin_boot, ses->rival, sizeof cmd.node_liveness.twin_boot);
+	(void)decide_one(s, &cmd, &err); /* refused: nothing changes */
+	s->n.twins_noted++;
+}
+
+/* Is it to be refused because the node lives elsewhere? */
+static bool other_machine(struct sim *s, struct sim_session *ses, const struct sim_msg *m, const char *boot_id)
+{
+	bool same_boot = !strcmp(ses->boot_id, boot_id);
+
+	return ses->live && (ses->link != m->link || s->machine[m->link].twin) && !same_peer(ses, m) &&
+	       (same_boot || s->now_ms - ses->heard_ms <= s->k.suspect_ms) && rival_ask(s, ses, boot_id) && !same_boot;
+}
+
+/* A copy of a machine greets as if that had rebooted, and sluisd cannot know better: it has never heard both at once, or
+ * an operator has declared the machine dead. Whoever started it has been warned, and switches it off again. */
+static bool twin_unseen(struct sim *s, uint16_t link, const struct command *hello)
+{
+	const struct sim_machine *m = &s->machine[link];
+	struct err err;
+
+	if (!m->twin || m->same_boot || (m->noted && core_node(s->d.core, m->node)->state != NODE_DOWN) ||
+	    core_decide(s->d.core, daemon_t(s), hello, &s->d.dec, &err))
+		return false;
+	s->n.twins_unseen += m->up;
+	sim_say(s, "%s: cannot be told from a reboot", m->name);
+	twin_off(s, link);
+	return true;
+}
+
 static void on_hello(struct sim *s, const struct sim_msg *m, const struct msg_hello *hello)
 {
-	const struct sim_machine *mc = &s->machine[m->link];
-	struct sim_session *ses = &s->d.node[m->link];
+	uint16_t at = machine_key(s, m->link);
+	struct sim_machine *mc = &s->machine[at];
+	struct sim_session *ses = &s->d.node[at];
 	struct command cmd = {
 		.type = CMD_NODE_HELLO, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
 	struct msg_welcome welcome = {.version = FRAME_VERSION, .epoch = s->d.store.epoch, .role = ROLE_NODE};
@@ -644,21 +735,43 @@ static void on_hello(struct sim *s, const struct sim_msg *m, const struct msg_he
 
 	ENSURE(!schema_decode(&schema_cmd_node_hello, hello->node.data, hello->node.len, &cmd.node_hello, &s->d.arena, &err));
 	cmd.node_hello.node = mc->node;
+	if (other_machine(s, ses, m, cmd.node_hello.boot_id)) {
+		const struct msg_reply reply = {.code = ERR_CONFLICT};
+
+		s->n.twins_refused += s->machine[m->link].twin;
+		frame_answer(s, m, MSG_REPLY, &reply);
+		return;
+	}
+	if (twin_unseen(s, m->link, &cmd))
+		return;
+	mc->blurred |= s->machine[m->link].same_boot; /* nobody can tell the two apart */
 	if (cmd.node_hello.epoch_seen > s->d.store.epoch && s->d.store.restored) /* as later_sluisd() */
 		welcome.epoch = s->d.store.epoch = cmd.node_hello.epoch_seen + EPOCH_STEP + 1;
 	rc = decide_one(s, &cmd, &err);
 	if (rc) {
 		const struct msg_reply reply = {.code = rc};
 
-		sim_say(s, "hello of %s refused: %s", mc->name, err.msg);
+		sim_say(s, "hello of %s refused: %s", s->machine[m->link].name, err.msg);
+		s->n.twins_refused += s->machine[m->link].twin;
 		if (rc == ERR_SUPERSEDED)
 			goodbye(s, m, rc);
 		else
 			frame_answer(s, m, MSG_REPLY, &reply);
 		return;
 	}
+	if (ses->live && ses->link != m->link) {
+		const struct sim_msg to = {.link = ses->link, .incarnation = ses->incarnation, .conn = ses->conn};
+
+		goodbye(s, &to, ERR_SUPERSEDED);
+	}
+	if (s->machine[m->link].twin) {
+		sim_say(s, "%s passes for %s", s->machine[m->link].name, mc->name);
+		s->n.twins_in++;
+	}
 	ses->live = true;
 	ses->id = ++s->d.session_next;
+	ses->link = m->link;
+	memcpy(ses->boot_id, cmd.node_hello.boot_id, sizeof ses->boot_id);
 	ses->incarnation = m->incarnation;
 	ses->conn = m->conn;
 	ses->heard_ms = s->now_ms;
@@ -668,16 +781,15 @@ static void on_hello(struct sim *s, const struct sim_msg *m, const struct msg_he
 	welcome.hb_ms = welcome.jitter_ms = s->k.heartbeat_ms;
 	welcome.node = mc->node;
 	frame_answer(s, m, MSG_WELCOME, &welcome);
-	(void)stale_note(s, m->link, cmd.node_hello.units, cmd.node_hello.units_n);
+	(void)stale_note(s, at, cmd.node_hello.units, cmd.node_hello.units_n);
 }
 
 /* Does the message belong to the session that stands? */
 static bool current(struct sim *s, const struct sim_msg *m, uint64_t epoch, uint64_t session, uint64_t incarnation)
 {
-	const struct sim_session *ses = &s->d.node[m->link];
+	const struct sim_session *ses = &s->d.node[machine_key(s, m->link)];
 
-	if (ses->live && epoch == s->d.store.epoch && session == ses->id &&
-	    ses->incarnation == m->incarnation && ses->conn == m->conn)
+	if (ses->live && epoch == s->d.store.epoch && session == ses->id && same_peer(ses, m))
 		return true;
 	goodbye(s, m, ses->live && incarnation < ses->incarnation ? ERR_SUPERSEDED : ERR_STALE);
 	return false;
@@ -686,7 +798,7 @@ static bool current(struct sim *s, const struct sim_msg *m, uint64_t epoch, uint
 static void desired_send(struct sim *s, uint16_t at, bool fresh)
 {
 	struct sim_session *ses = &s->d.node[at];
-	const struct sim_msg to = {.link = at, .incarnation = ses->incarnation, .conn = ses->conn};
+	const struct sim_msg to = {.link = ses->link, .incarnation = ses->incarnation, .conn = ses->conn};
 	struct msg_desired msg = {.epoch = s->d.store.epoch, .session = ses->id};
 	struct unit *units, *all;
 	uint32_t n;
@@ -718,7 +830,8 @@ static void desired_again(struct sim *s, uint16_t at)
 
 static void on_report(struct sim *s, const struct sim_msg *m, const struct msg_report *report)
 {
-	const struct sim_machine *mc = &s->machine[m->link];
+	uint16_t at = machine_key(s, m->link);
+	const struct sim_machine *mc = &s->machine[at];
 	struct command cmd = {
 		.type = CMD_NODE_REPORT, .via = VIA_AGENTS, .principal = mc->principal, .cred = mc->cred};
 	struct msg_report_ack ack = {.counter = report->counter};
@@ -727,8 +840,8 @@ static void on_report(struct sim *s, const struct sim_msg *m, const struct msg_r
 
 	if (!current(s, m, report->epoch, report->session, report->incarnation))
 		return;
-	heard(s, m->link);
-	s->d.node[m->link].rev_seen = report->rev_seen;
+	heard(s, at);
+	s->d.node[at].rev_seen = report->rev_seen;
 	cmd.node_report = (struct cmd_node_report){
 		.node = mc->node, .incarnation = report->incarnation, .units = report->units, .units_n = report->units_n};
 	rc = decide_one(s, &cmd, &err);
@@ -738,27 +851,28 @@ static void on_report(struct sim *s, const struct sim_msg *m, const struct msg_r
 	}
 	ack.rows = arena_alloc(&s->d.arena, (report->units_n + 1) * sizeof *ack.rows);
 	for (uint32_t i = 0; i < report->units_n; i++)
-		if (row_done(s, m->link, &report->units[i]))
+		if (row_done(s, at, &report->units[i]))
 			ack.rows[ack.rows_n++] = (struct ack_row){report->units[i].alloc, report->units[i].part,
 								  report->units[i].state};
 	frame_answer(s, m, MSG_REPORT_ACK, &ack);
-	if (stale_note(s, m->link, report->units, report->units_n))
-		s->d.node[m->link].dirty = true;
+	if (stale_note(s, at, report->units, report->units_n))
+		s->d.node[at].dirty = true;
 	else
-		desired_again(s, m->link);
+		desired_again(s, at);
 }
 
 static void on_heartbeat(struct sim *s, const struct sim_msg *m, const struct msg_heartbeat *hb)
 {
 	struct msg_heartbeat ack = *hb;
+	uint16_t at = machine_key(s, m->link);
 
 	if (!current(s, m, hb->epoch, hb->session, hb->incarnation))
 		return;
-	heard(s, m->link);
-	s->d.node[m->link].rev_seen = hb->rev_seen;
-	ack.rev_seen = s->d.node[m->link].rev;
+	heard(s, at);
+	s->d.node[at].rev_seen = hb->rev_seen;
+	ack.rev_seen = s->d.node[at].rev;
 	frame_answer(s, m, MSG_HEARTBEAT_ACK, &ack);
-	desired_again(s, m->link);
+	desired_again(s, at);
 }
 
 static void on_frame(struct sim *s, const struct sim_msg *m)
@@ -768,6 +882,7 @@ static void on_frame(struct sim *s, const struct sim_msg *m)
 		struct msg_report report;
 		struct msg_heartbeat hb;
 		struct msg_goodbye goodbye;
+		struct msg_ping pong;
 	} b;
 	struct frame f;
 	struct err err;
@@ -779,9 +894,10 @@ static void on_frame(struct sim *s, const struct sim_msg *m)
 	case MSG_HELLO: on_hello(s, m, &b.hello); break;
 	case MSG_REPORT: on_report(s, m, &b.report); break;
 	case MSG_HEARTBEAT: on_heartbeat(s, m, &b.hb); break;
+	case MSG_PONG: on_pong(s, m, &b.pong); break;
 	case MSG_GOODBYE:
-		if (s->d.node[m->link].incarnation == m->incarnation && s->d.node[m->link].conn == m->conn)
-			s->d.node[m->link].live = false;
+		if (same_peer(&s->d.node[machine_key(s, m->link)], m))
+			s->d.node[machine_key(s, m->link)].live = false;
 		break;
 	default: UNREACHABLE();
 	}
@@ -1019,6 +1135,8 @@ void daemon_restore(struct sim *s, uint32_t backup)
 		}
 	acks_forget(s, b->seq);
 	s->told_n = 0; /* the copy does not know of it */
+	for (uint32_t i = 0; i < SIM_MACHINES_MAX; i++)
+		s->machine[i].noted = false;
 	s->n.restores++;
 }
 
@@ -1147,6 +1265,29 @@ static void equals_memory(struct sim *s, const struct core *c, const char *what)
 	}
 }
 
+/* I13: nothing is left to do, so whoever waits has been looked at since it came, and since what it waited for changed. */
+static void reasons_check(struct sim *s)
+{
+	const struct query jobs = {.type = QUERY_JOBS};
+	struct arena arena = {0};
+	struct view_jobs v;
+	struct err err;
+
+	ENSURE(!core_view(s->d.core, daemon_t(s), s->user[0].principal, &jobs, &v, &arena, &err));
+	for (uint32_t i = 0; i < v.items_n && !core_cluster(s->d.core)->safe_mode; i++) {
+		const struct job_view *j = &v.items[i];
+
+		if (j->job.state != JOB_PENDING && j->job.state != JOB_HELD && j->job.state != JOB_EARMARKED)
+			continue;
+		s->n.reasons_checked++;
+		if (!j->reason || !j->reason_text[0])
+			sim_violation(s, "I13: job %" PRIu64 " waits without a reason", j->job.id);
+		else if (j->reason_since_ms > daemon_t(s))
+			sim_violation(s, "I13: job %" PRIu64 " waits for a reason of later", j->job.id);
+	}
+	arena_done(&arena);
+}
+
 /* As if the disk were quick for once: nothing is in flight afterwards. */
 static void flush(struct sim *s)
 {
@@ -1171,6 +1312,7 @@ void daemon_compare(struct sim *s)
 	if (s->failed)
 		return;
 	s->n.state_compares++;
+	reasons_check(s);
 	cores_equal(s, s->d.core, s->d.store.table, "memory against store");
 	if (s->failed)
 		return; /* what differs may not even make a state */

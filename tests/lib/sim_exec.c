@@ -137,7 +137,7 @@ void observer_allocated(struct sim *s, const struct alloc *a)
 	for (uint32_t i = 0; i < a->parts_n; i++) {
 		const struct sim_machine *m = machine_of(s, a->parts[i].node);
 
-		for (uint32_t k = 0; m && k < m->task_n; k++)
+		for (uint32_t k = 0; m && !m->blurred && k < m->task_n; k++)
 			if (m->task[k].live && m->task[k].alloc != a->id && (m->task[k].devices & a->parts[i].devices) &&
 			    !lost_future(s, m->task[k].alloc))
 				sim_violation(s, "double allocation: %" PRIu64 " was given devices of %s on which %s still lives",
@@ -159,7 +159,7 @@ static void part_freed(struct sim *s, uint64_t alloc, const struct part *p)
 	const struct sim_machine *m = machine_of(s, p->node);
 
 	s->n.frees++;
-	for (uint32_t k = 0; m && k < m->task_n; k++)
+	for (uint32_t k = 0; m && !m->blurred && k < m->task_n; k++)
 		if (m->task[k].live && m->task[k].alloc == alloc &&
 		    (p->devices ? (m->task[k].devices & p->devices) != 0 : m->task[k].part == p->index))
 			sim_violation(s, "freed without evidence: part %u of allocation %" PRIu64 " on %s, where %s lives",
@@ -171,6 +171,8 @@ static void exit_true(struct sim *s, uint64_t alloc, const struct part *p)
 {
 	bool any = false, zero = false, hidden = false;
 
+	if (machine_of(s, p->node) && machine_of(s, p->node)->blurred)
+		return;
 	for (uint32_t i = 0; i < ARRAY_LEN(s->exit); i++) {
 		const struct sim_exit *e = &s->exit[i];
 
@@ -250,9 +252,13 @@ static bool set_has(const uint64_t *set, uint32_t cap, uint64_t key)
 	return false;
 }
 
-static void started_once(struct sim *s, const char *name)
+static void started_once(struct sim *s, const struct sim_machine *m, const char *name)
 {
-	if (set_put(&s->started, &s->started_n, &s->started_cap, name_hash(name)))
+	uint64_t here = ((uint64_t)(m - s->machine) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	if (set_put(&s->started, &s->started_n, &s->started_cap, name_hash(name) ^ here))
+		sim_violation(s, "double start: %s was started twice on %s", name, m->name);
+	if (!m->twin && !m->blurred && set_put(&s->started, &s->started_n, &s->started_cap, name_hash(name)))
 		sim_violation(s, "double start: %s was started twice", name);
 }
 
@@ -317,7 +323,7 @@ void task_begin(struct sim *s, struct sim_machine *m, struct sim_task *t, const 
 	bool job = u->kind == UNIT_JOB_SCRIPT || u->kind == UNIT_JOB_COMMAND;
 	int64_t most = job && u->time_left_ms != T_NEVER ? u->time_left_ms : 20 * MS_PER_MIN;
 
-	started_once(s, t->name);
+	started_once(s, m, t->name);
 	for (uint32_t i = 0; i < m->task_n; i++)
 		/* after a restore of an older copy both its work and that of the lost future believe in a device, until an
 		 * operator has confirmed the copy */
@@ -411,7 +417,7 @@ void task_kill(struct sim *s, struct sim_machine *m, const char *name)
 	if (!t || !t->live || t->stuck)
 		return;
 	s->n.kills++;
-	if (!t->ended && strstr(name, "-t") && !strstr(name, "-r"))
+	if (!t->ended && strstr(name, "-t") && !strstr(name, "-r") && !m->twin && !m->blurred)
 		kill_wanted(s, m, t);
 	if (!t->ended)
 		t->exit_signal = 9;

@@ -419,6 +419,7 @@ static bool dead_one(struct sim *s, struct sim_user *u)
 		(void)snprintf(b.node, sizeof b.node, "%s", m->name);
 		(void)snprintf(b.reason, sizeof b.reason, "switched off");
 		(void)snprintf(b.boot_id, sizeof b.boot_id, "%.20s-boot-%u", m->name, m->boot);
+		twins_off(s, (uint16_t)i); /* "make sure that machine is off" */
 		ask(s, u, CMD_NODE_DECLARE_DEAD, &b, m->name);
 		return true;
 	}
@@ -484,6 +485,29 @@ static bool all_greeted(const struct sim *s)
 	return true;
 }
 
+/* A machine that rebooted while a copy of it with the same boot had its place passes for the copy since. All copies are
+ * off; the boot that the daemon holds on to is over, and somebody says so. */
+static bool mistaken_one(struct sim *s, struct sim_user *u)
+{
+	for (uint32_t i = 0; i < s->k.machines; i++) {
+		const struct sim_machine *m = &s->machine[i];
+		const struct node *n = core_node(s->d.core, m->node);
+		struct cmd_node_admin b = {0};
+		char boot[40];
+
+		machine_boot_id(s, m, boot);
+		if (!m->up || !m->blurred || n->state == NODE_READY || n->state == NODE_DOWN || !strcmp(n->boot_id, boot) ||
+		    (strcmp(n->twin_boot, boot) != 0 && !strstr(n->twins_before, boot)))
+			continue;
+		(void)snprintf(b.node, sizeof b.node, "%s", m->name);
+		(void)snprintf(b.reason, sizeof b.reason, "it was the copy");
+		memcpy(b.boot_id, n->boot_id, sizeof b.boot_id);
+		ask(s, u, CMD_NODE_DECLARE_DEAD, &b, m->name);
+		return true;
+	}
+	return false;
+}
+
 static void admin(struct sim *s, struct sim_user *u)
 {
 	struct sim_machine *m = &s->machine[sim_below(s, s->k.machines)];
@@ -502,6 +526,8 @@ static void admin(struct sim *s, struct sim_user *u)
 		return;
 	}
 	if (s->healed) {
+		if (s->d.up && mistaken_one(s, u))
+			return;
 		for (uint32_t i = 0; i < s->k.machines && s->d.up; i++)
 			if (core_node(s->d.core, s->machine[i].node)->admin != NODE_ENABLED) {
 				(void)snprintf(b.node, sizeof b.node, "%s", s->machine[i].name);

@@ -23,7 +23,8 @@ enum { EV_MSG, EV_WAKE, STEPS_AT_ONCE_MAX = 100000 };
 enum fault {
 	FAULT_DAEMON_CRASH, FAULT_DAEMON_PAUSE, FAULT_RESTORE, FAULT_BACKUP, FAULT_WALL_STEP,
 	FAULT_AGENT_CRASH, FAULT_REBOOT, FAULT_CUT_ONE, FAULT_CUT_HALF, FAULT_CUT_LONG,
-	FAULT_HOLDER_STALL, FAULT_COMPARE, FAULT_DAEMON_LONG, FAULT_MACHINE_PAUSE, FAULT_CLOCK_STEP, FAULTS,
+	FAULT_HOLDER_STALL, FAULT_COMPARE, FAULT_DAEMON_LONG, FAULT_MACHINE_PAUSE, FAULT_CLOCK_STEP, FAULTS_DRAWN,
+	FAULT_TWIN = FAULTS_DRAWN, FAULTS,
 };
 _Static_assert((int)FAULTS <= (int)ARRAY_LEN(((struct sim_knobs *)0)->weight), "a weight for each class");
 
@@ -153,8 +154,10 @@ struct sim_msg *sim_msg_copy(const struct sim_msg *m)
 
 static int64_t delay(struct sim *s)
 {
-	if (!s->healed && sim_chance(s, (uint32_t)s->k.slow_ppm))
+	if (!s->healed && sim_chance(s, (uint32_t)s->k.slow_ppm)) {
+		s->n.delayed++;
 		return sim_span(s, 1, s->k.slow_max_ms);
+	}
 	return sim_span(s, 1, s->healed ? 5 : s->k.delay_max_ms);
 }
 
@@ -163,6 +166,7 @@ void sim_send(struct sim *s, struct sim_msg *m)
 	const struct sim_link *l = &s->link[m->link];
 
 	m->to_daemon |= m->type == M_COMMAND || m->type == M_LOOK;
+	m->nth = ++s->sent_n;
 	if ((m->to_daemon ? l->cut_up_ms : l->cut_down_ms) > s->now_ms) {
 		s->n.partitioned++;
 		sim_msg_free(m);
@@ -188,7 +192,13 @@ void sim_again(struct sim *s, struct sim_msg *m, int64_t at_ms)
 
 static void deliver(struct sim *s, struct sim_msg *m)
 {
+	uint64_t *latest = m->to_daemon ? &s->link[m->link].nth_up : &s->link[m->link].nth_down;
+
 	s->n.delivered++;
+	if (m->nth < *latest)
+		s->n.reordered++;
+	else
+		*latest = m->nth;
 	sim_trace(s, ((uint64_t)m->type << 32) ^ m->link ^ (uint64_t)s->now_ms << 8);
 	if (m->to_daemon) {
 		daemon_receive(s, m);
@@ -218,14 +228,14 @@ static void draw_knobs(struct sim *s)
 	k->projects = (uint32_t)sim_span(s, 1, SIM_PROJECTS_MAX);
 	k->faults_ms = faults[sim_below(s, ARRAY_LEN(faults))] * MS_PER_MIN;
 	k->heal_ms = heal[sim_below(s, ARRAY_LEN(heal))] * MS_PER_MIN;
-	k->check_every = sim_chance(s, 100000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
+	k->check_every = sim_chance(s, 700000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
 	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
 	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
 	k->slow_ppm = sim_chance(s, 300000) ? (uint32_t)sim_span(s, 0, 50000) : 0;
 	k->slow_max_ms = 2 * MS_PER_MIN;
 	k->fault_every_ms = sim_chance(s, 100000) ? 0 : sim_span(s, 5 * MS_PER_S, sim_chance(s, 500000) ? MS_PER_MIN : 5 * MS_PER_MIN);
-	for (int i = 0; i < FAULTS; i++)
+	for (int i = 0; i < FAULTS_DRAWN; i++)
 		k->weight[i] = sim_chance(s, 600000) ? (uint32_t)sim_span(s, 1, 10) : 0;
 	k->weight[FAULT_COMPARE] = 3;
 	k->sync_max_ms = sim_chance(s, 500000) ? 5 : 500;
@@ -249,6 +259,9 @@ static void draw_knobs(struct sim *s)
 		k->weight[FAULT_RESTORE] = k->weight[FAULT_BACKUP] = 0;
 	else
 		k->weight[FAULT_RESTORE] = 1;
+	prng_seed(&s->rng_twins, s->seed ^ UINT64_C(0x7714));
+	k->twins = prng_below(&s->rng_twins, 4) ? 0 : 1 + (uint32_t)prng_below(&s->rng_twins, 10);
+	k->weight[FAULT_TWIN] = k->twins;
 }
 
 /* ---- faults ----------------------------------------------------------------------------------------------------- */
@@ -261,7 +274,10 @@ static void cut(struct sim *s, uint16_t link, int64_t ms)
 		s->link[link].cut_up_ms = s->now_ms + ms;
 	if (how != 2)
 		s->link[link].cut_down_ms = s->now_ms + ms;
-	s->n.partitions++;
+	if (!how)
+		s->n.partitions_two_way++;
+	else
+		s->n.partitions_one_way++;
 }
 
 static uint16_t any_link(struct sim *s)
@@ -354,6 +370,7 @@ static void fault(struct sim *s)
 	case FAULT_HOLDER_STALL: stall_holder(s); break;
 	case FAULT_MACHINE_PAUSE: machine_pause(s, m, sim_span(s, 100, sim_chance(s, 200000) ? 45 * MS_PER_MIN : MS_PER_MIN)); break;
 	case FAULT_CLOCK_STEP: clock_step(s, m); break;
+	case FAULT_TWIN: twin_make(s, m, (int64_t)prng_below(&s->rng_twins, prng_below(&s->rng_twins, 2) ? 10 * MS_PER_S : 20 * MS_PER_MIN)); break;
 	case FAULT_COMPARE:
 		daemon_compare(s);
 		if (sim_chance(s, 50000))
@@ -450,7 +467,9 @@ static void heal(struct sim *s)
 	s->healed = true;
 	s->healed_ms = s->now_ms;
 	sim_say(s, "heal");
-	memset(s->link, 0, sizeof s->link);
+	for (size_t i = 0; i < ARRAY_LEN(s->link); i++)
+		s->link[i].cut_up_ms = s->link[i].cut_down_ms = 0;
+	twins_off(s, SIM_MACHINES_MAX); /* whoever made them has been found */
 	daemon_continue(s);
 	if (!s->d.up && s->d.start_at_ms > s->now_ms)
 		s->d.start_at_ms = s->now_ms;

@@ -43,6 +43,7 @@ enum {
 	SIM_DEVICES_MAX = 8,
 	SIM_ERRANDS_MAX = 32, /* of an agent: payloads on their way, health commands that run */
 	SIM_STALE_MAX = 64,
+	SIM_COPIES_MAX = 4, /* boots of twins of one machine: as many as sluisd has room for beside the latest */
 };
 
 /* ---- bugs planted in the harness itself: each has to be caught ---------------------------------- */
@@ -69,7 +70,10 @@ extern const char *const sim_canary_name[];
 	X(dropped, "messages")                                                                     \
 	X(duplicated, "messages")                                                                  \
 	X(partitioned, "messages")                                                                 \
-	X(partitions, "partitions")                                                                \
+	X(delayed, "messages") /* much longer than others on their way */                          \
+	X(reordered, "messages") /* behind one that was sent later */                              \
+	X(partitions_two_way, "partitions")                                                        \
+	X(partitions_one_way, "partitions")                                                        \
 	X(daemon_crashes, "crashes")                                                               \
 	X(batches_lost, "batches")                                                                 \
 	X(batches_kept, "batches") /* synced, but the daemon died before it could answer */        \
@@ -83,6 +87,11 @@ extern const char *const sim_canary_name[];
 	X(writes_lost, "records") /* of agents' tables: not synced when they died */               \
 	X(tables_lost, "tables")                                                                   \
 	X(stale_greetings, "messages") /* of an earlier boot, long on their way */                 \
+	X(twins, "machines") /* copies of a machine, with its key: started */                      \
+	X(twins_refused, "greetings")                                                              \
+	X(twins_noted, "times") /* the machine has answered: both are alive */                     \
+	X(twins_unseen, "machines") /* that could not be told from a reboot, and were switched off */ \
+	X(twins_in, "greetings") /* of copies with the memory too: taken for the machine */        \
 	X(machine_pauses, "pauses")                                                                \
 	X(reboots, "reboots")                                                                      \
 	X(shims_lost, "tasks")                                                                     \
@@ -97,6 +106,7 @@ extern const char *const sim_canary_name[];
 	X(replays, "commands")                                                                     \
 	X(commits, "batches")                                                                      \
 	X(state_compares, "compares")                                                              \
+	X(reasons_checked, "jobs")                                                                 \
 	X(redecided, "commands")                                                                   \
 	X(ticks_differ, "commands")                                                                \
 	X(fresh_looks, "looks") /* a rebuilt core is asked what it would do next */                \
@@ -146,6 +156,7 @@ struct sim_knobs {
 	uint32_t hide_ppm;  /* shims that die */
 	bool division_changes, restores, declares_dead;
 	bool calendar; /* reservations and elastic jobs */
+	uint32_t twins; /* weight of copies of machines among the faults */
 };
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
@@ -166,6 +177,7 @@ struct sim_msg {
 	uint64_t id, fence, renew_seq;
 	uint64_t life, incarnation; /* restores before it */
 	uint32_t conn; /* which connection of that agent */
+	uint64_t nth; /* of all that were sent */
 	struct renew_result renewal[SIM_REPLY_RENEWALS_MAX];
 	uint32_t renewals_n;
 	struct buf body; /* owned: an encoded command, or a frame */
@@ -208,7 +220,15 @@ struct sim_session {
 	bool live;
 	uint64_t id; /* names the greeting */
 	uint64_t incarnation, rev, rev_seen;
+	uint16_t link; /* the machine, or a copy of it */
 	uint32_t conn;
+	char boot_id[40];
+	/* somebody else has greeted: does who stands there live? */
+	uint64_t nonce; /* 0: not asked */
+	uint16_t asked_link;
+	uint32_t asked_conn;
+	uint64_t asked_incarnation;
+	char rival[40];
 	int64_t heard_ms, sent_ms;
 	bool dirty; /* what is wanted may have changed */
 	struct sim_stale stale[SIM_STALE_MAX]; /* reported, unknown to the state, ours to stop */
@@ -227,7 +247,7 @@ struct sim_daemon {
 	int64_t t_base_ms, true_base_ms; /* logical = t_base + now - true_base */
 	int64_t leap_at_ms; /* when a start last set it ahead of what its own clock would have shown; 0: never */
 	int64_t wall_off_ms;
-	uint64_t seq, session_next;
+	uint64_t seq, session_next, nonce_next;
 	int64_t turn_ms, paused_at_ms, paused_until_ms, start_at_ms;
 	struct sim_msg **inbox;
 	uint32_t inbox_n, inbox_cap;
@@ -297,6 +317,13 @@ struct sim_machine {
 	int64_t agent_at_ms; /* when the agent starts again; T_NEVER */
 	int64_t dies_ms;     /* when its agent does; T_NEVER */
 	bool dead_wanted;    /* an admin saw to it that it is off */
+	bool twin;           /* a copy of another machine, with its key and devices of its own: beyond knobs.machines */
+	uint16_t of;         /* twin: of which */
+	bool same_boot;      /* twin: its memory was copied, too, and what runs in it */
+	uint32_t copies;     /* boots of its twins: sluisd keeps so many in mind */
+	bool noted;          /* twin: the daemon has made durable that this boot lives beside the machine's */
+	int64_t off_at_ms;   /* twin: when it is switched off; T_NEVER */
+	bool blurred;        /* a twin with the same boot has spoken for it: nobody can tell what ended where */
 };
 
 /* ---- users ------------------------------------------------------------------------------------------------ */
@@ -340,19 +367,22 @@ struct sim_exit { uint64_t alloc; uint16_t part; int32_t code; uint8_t signal; b
 /* ---- the world --------------------------------------------------------------------------------------------- */
 struct sim_event { int64_t at_ms; uint64_t n; uint8_t kind; uint16_t who; struct sim_msg *msg; };
 struct sim_told { uint64_t lease; int64_t end_ms; }; /* the end that answers to its renewals have named, by the daemon's clock */
-struct sim_link { int64_t cut_up_ms, cut_down_ms; }; /* partitioned until, towards and from the daemon */
+struct sim_link {
+	int64_t cut_up_ms, cut_down_ms; /* partitioned until, towards and from the daemon */
+	uint64_t nth_up, nth_down;      /* the latest sent of those that have arrived */
+};
 struct sim {
 	uint64_t seed;
 	enum sim_canary canary;
 	bool verbose;
 	int64_t now_ms;
-	struct prng rng;
+	struct prng rng, rng_twins; /* twins have one of their own: what a seed does without them stays */
 	struct sim_knobs k;
 	struct sim_counts n;
 	bool healed;
 	bool failed;
 	char what[400];
-	uint64_t step, hash, event_n, req_n, same_ms; /* same_ms: steps at this very instant */
+	uint64_t step, hash, event_n, req_n, sent_n, same_ms; /* same_ms: steps at this very instant */
 	struct sim_event *heap;
 	uint32_t heap_n, heap_cap;
 	int64_t wake_ms[SIM_MACHINES_MAX + SIM_USERS_MAX + 2];
@@ -362,6 +392,7 @@ struct sim {
 	struct sim_user user[SIM_USERS_MAX];
 	uint32_t users_n;
 	uint32_t division_n; /* draws of the division so far */
+	uint32_t twins_made;
 	struct sim_ack *ack;
 	uint32_t ack_n, ack_cap;
 	struct sim_told *told;
@@ -440,6 +471,13 @@ void machine_pause(struct sim *s, uint16_t m, int64_t ms);
 void agent_crash(struct sim *s, uint16_t m, int64_t off_ms);
 void agent_upgrade(struct sim *s, uint16_t m);
 void machine_free(struct sim *s, uint16_t m);
+/* Copy a machine, with an empty table or as it is; the copy starts `in_ms` from now, and again after reboots. */
+void twin_make(struct sim *s, uint16_t m, int64_t in_ms);
+void twin_off(struct sim *s, uint16_t twin);
+void twins_off(struct sim *s, uint16_t of); /* of one machine; SIM_MACHINES_MAX: all */
+/* Which machine of the cluster does this one pass for? */
+uint16_t machine_key(const struct sim *s, uint16_t m);
+void machine_boot_id(const struct sim *s, const struct sim_machine *m, char out[40]);
 struct agent_now machine_now(const struct sim *s, const struct sim_machine *m);
 /* A task of this machine has changed: its agents look. */
 void machine_task_changed(struct sim *s, struct sim_machine *m, const char *name);
