@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,130 @@ static void age_counts_between_the_jobs_of_one_user(void **state)
 	assert_true(job_of(w->core, big)->order < job_of(w->core, small)->order);
 }
 
+/* ---- whose turn: sectors and projects by their weights ------------------------------------------------------ */
+
+enum { ENERGY = CW_QNODES, CLIMATE, GRID };
+
+static void below(struct core_world *w, uint32_t at, uint32_t parent, uint8_t kind, const char *name, uint32_t weight)
+{
+	struct qnode *q = &w->qnode[at];
+
+	*q = (struct qnode){.parent = parent + 1, .kind = kind, .weight = weight, .quotas = w->quota[at], .members = w->member[at]};
+	(void)snprintf(q->name, NAME_BYTES, "%s", name);
+	w->div.qnodes_n = at + 1;
+}
+
+/* One node, all of it acme's and lent to whose turn it is: sector health (weight 1) with lung (2) and heart (5), sector
+ * energy (3) with grid. */
+static int start_sectors(void **state)
+{
+	struct core_world *w = xcalloc(1, sizeof *w);
+
+	cw_open(w, 1);
+	for (uint32_t q = CW_LUNG; q <= CW_BETA; q++)
+		if (w->qnode[q].quotas_n)
+			cw_quota(w, q, 0, SHAPE_GPU, q == CW_ACME ? 8 : 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	below(w, ENERGY, CW_PUBLIC, QNODE_SECTOR, "energy", 3);
+	below(w, CLIMATE, ENERGY, QNODE_CHALLENGE, "climate", 1);
+	below(w, GRID, CLIMATE, QNODE_PROJECT, "grid", 1);
+	w->qnode[CW_LUNG].weight = 2;
+	w->qnode[CW_HEART].weight = 5;
+	cw_apply(w);
+	assert_int_equal(cw_hello(w, 1), 0);
+	cw_settle(w);
+	*state = w;
+	return 0;
+}
+
+static uint64_t borrow(struct core_world *w, const char *project)
+{
+	struct command cmd = cw_submit_cmd(w, w->admin, project, 8, DAY);
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	return w->d.result.id;
+}
+
+/* The project has all eight devices for so many hours. */
+static void uses(struct core_world *w, const char *project, int64_t hours)
+{
+	uint64_t job = borrow(w, project);
+
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_advance(w, hours * HOUR);
+	cw_exit(w, job, 0);
+	assert_int_equal(cw_job_state(w, job), JOB_COMPLETED);
+}
+
+/* Both wait for the devices that the provider has and gives back: `first` has them, whoever was submitted first. */
+static void goes_first(struct core_world *w, const char *first, const char *second)
+{
+	for (int turn = 0; turn < 2; turn++) {
+		uint64_t lease = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM), winner = 0, loser;
+
+		cw_settle(w);
+		assert_int_equal(cw_lease_state(w, lease), LEASE_ACTIVE);
+		if (turn)
+			winner = borrow(w, first);
+		loser = borrow(w, second);
+		if (!turn)
+			winner = borrow(w, first);
+		cw_settle(w);
+		assert_int_equal(cw_job_state(w, winner), JOB_PENDING);
+		assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, lease), 0);
+		cw_settle(w);
+		assert_int_equal(cw_job_state(w, winner), JOB_RUNNING);
+		assert_int_equal(cw_job_state(w, loser), JOB_PENDING);
+		assert_int_equal(cw_job(w, w->admin, CMD_JOB_CANCEL, loser), 0);
+		assert_int_equal(cw_job(w, w->admin, CMD_JOB_CANCEL, winner), 0);
+		cw_settle(w);
+	}
+}
+
+/* Health has used 24 of weight 1, energy 48 of weight 3: energy's turn, though grid has used most of all and lung, in
+ * health, nothing. */
+static void sectors_go_by_usage_per_weight(void **state)
+{
+	struct core_world *w = *state;
+
+	uses(w, "heart", 3);
+	uses(w, "grid", 6);
+	goes_first(w, "grid", "lung");
+	goes_first(w, "grid", "heart");
+	uses(w, "grid", 4); /* 80 of 3 */
+	goes_first(w, "lung", "grid");
+	goes_first(w, "heart", "grid");
+}
+
+/* Inside a sector: lung has used 16 of weight 2, heart 32 of weight 5. */
+static void projects_go_by_usage_per_weight(void **state)
+{
+	struct core_world *w = *state;
+
+	uses(w, "lung", 2);
+	uses(w, "heart", 4);
+	goes_first(w, "heart", "lung");
+	uses(w, "heart", 2); /* 48 of 5 */
+	goes_first(w, "lung", "heart");
+}
+
+/* Four weeks halve twice what was used before them: old usage counts as a quarter beside new. */
+static void old_usage_counts_less_between_sectors_and_projects(void **state)
+{
+	struct core_world *w = *state;
+
+	uses(w, "heart", 8);
+	goes_first(w, "grid", "lung");
+	goes_first(w, "lung", "heart");
+	cw_advance(w, 28 * DAY);
+	uses(w, "grid", 7); /* 56 of 3 beside 16 of 1: without the four weeks, 64 of 1 */
+	goes_first(w, "lung", "grid");
+	uses(w, "lung", 1); /* 8 of 2 beside 16 of 5: without them, 64 of 5 */
+	goes_first(w, "heart", "lung");
+	goes_first(w, "grid", "lung"); /* and health has 24 of 1 by now */
+}
+
 /* A project that a thousand people used: whoever had least makes room. */
 static void a_full_list_of_users_drops_the_least(void **state)
 {
@@ -166,6 +291,9 @@ int main(void)
 		cmocka_unit_test(what_is_booked_often_fades_like_what_is_booked_once),
 		cmocka_unit_test_setup_teardown(who_had_less_of_his_project_goes_first, start, cw_teardown),
 		cmocka_unit_test_setup_teardown(age_counts_between_the_jobs_of_one_user, start, cw_teardown),
+		cmocka_unit_test_setup_teardown(sectors_go_by_usage_per_weight, start_sectors, cw_teardown),
+		cmocka_unit_test_setup_teardown(projects_go_by_usage_per_weight, start_sectors, cw_teardown),
+		cmocka_unit_test_setup_teardown(old_usage_counts_less_between_sectors_and_projects, start_sectors, cw_teardown),
 		cmocka_unit_test_setup_teardown(a_full_list_of_users_drops_the_least, start, cw_teardown),
 	};
 
