@@ -379,6 +379,135 @@ static void loans_that_end_in_time_are_promoted(void **state)
 	w->core->scratch->work = 0;
 }
 
+/* ---- classes, and quota before borrowing -------------------------------------------------------------------- */
+
+/* One node; lung, acme and beta own `lung`, `acme` and `beta` of its devices, everybody may borrow. */
+static void small(struct core_world *w, int64_t lung, int64_t acme, int64_t heart)
+{
+	cw_close(w);
+	cw_open(w, 1);
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, lung, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_HEART, 0, SHAPE_GPU, heart, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_ACME, 0, SHAPE_GPU, acme, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_quota(w, CW_BETA, 0, SHAPE_GPU, 0, QTY_UNLIMITED, QTY_UNLIMITED);
+	cw_apply(w);
+	assert_int_equal(cw_hello(w, 1), 0);
+	cw_settle(w);
+}
+
+static uint64_t of_class(struct core_world *w, const char *project, uint32_t units, uint8_t klass, uint8_t loan)
+{
+	struct command cmd = cw_submit_cmd(w, w->admin, project, units, HOUR);
+
+	cmd.job_submit.spec.klass = klass;
+	cmd.job_submit.spec.loan = loan;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	return w->d.result.id;
+}
+
+/* An array of one: no place in the plan keeps the devices for it, and it claims nothing. Only the order helps it. */
+static uint64_t in_line(struct core_world *w, const char *project, uint32_t units)
+{
+	struct command cmd = cw_submit_cmd(w, w->admin, project, units, HOUR);
+
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	cmd.job_submit.spec.array_step = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	return w->d.result.id;
+}
+
+/* Heart's quota comes free: heart's job that waits for it goes before the loan of lung, who has used nothing. */
+static void quota_goes_before_borrowing(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t own, loan, next;
+
+	small(w, 0, 0, 8);
+	own = of_class(w, "heart", 8, JOB_NORMAL, LOAN_NEVER);
+	cw_settle(w);
+	cw_advance(w, HOUR / 2);
+	loan = of_class(w, "lung", 8, JOB_NORMAL, LOAN_ONLY);
+	next = in_line(w, "heart", 8);
+	cw_settle(w);
+	cw_exit(w, own, 0);
+	sched_order(w->core, w->t);
+	assert_true(qnode_of(w->core, cw_id(w, "public/health/cancer/lung"))->rank <
+		    qnode_of(w->core, cw_id(w, "public/health/cancer/heart"))->rank);
+	assert_int_equal(cw_job_state(w, next), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, loan), JOB_PENDING);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, next + 1)->klass, CLASS_GUARANTEED);
+}
+
+/* Four jobs of one project for all devices, the lowest class first in line. */
+static void classes_start_in_order(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t job[JOB_URGENT + 1], lease;
+
+	small(w, 0, 8, 0);
+	lease = cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	for (uint8_t k = 0; k <= JOB_URGENT; k++)
+		job[k] = of_class(w, "lung", 8, k, LOAN_OK);
+	cw_settle(w);
+	sched_order(w->core, w->t);
+	for (uint8_t k = 0; k <= JOB_URGENT; k++)
+		assert_int_equal(job_of(w->core, job[k])->order, 1 + JOB_URGENT - k);
+	assert_int_equal(cw_lease_op(w, w->acme, CMD_LEASE_RELEASE, lease), 0);
+	cw_settle(w);
+	for (uint8_t k = JOB_URGENT + 1; k-- > 0;) {
+		for (uint8_t other = 0; other <= k; other++)
+			assert_int_equal(cw_job_state(w, job[other]), other == k ? JOB_RUNNING : JOB_PENDING);
+		cw_exit(w, job[k], 0);
+	}
+}
+
+/* Class goes before quota: an urgent job that borrows starts before a normal one that would not. */
+static void class_goes_before_quota(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t own, urgent, next;
+
+	small(w, 0, 0, 8);
+	own = of_class(w, "heart", 8, JOB_NORMAL, LOAN_NEVER);
+	cw_settle(w);
+	next = in_line(w, "heart", 8);
+	urgent = of_class(w, "lung", 8, JOB_URGENT, LOAN_OK);
+	cw_settle(w);
+	cw_exit(w, own, 0);
+	assert_int_equal(cw_job_state(w, urgent), JOB_RUNNING);
+	assert_int_equal(cw_job_state(w, next), JOB_PENDING);
+}
+
+/* Standby and scavenger are on loan even in the quota of their own project, whatever they say of loans: nothing is
+ * promised or reserved to them, they become guaranteed by nothing, and go when somebody asks for his own. */
+static void low_classes_hold_no_guarantee(void **state)
+{
+	struct core_world *w = *state;
+
+	for (uint8_t k = JOB_SCAVENGER; k <= JOB_STANDBY; k++)
+		for (uint8_t loan = LOAN_NEVER; loan <= LOAN_ONLY; loan++) {
+			uint64_t low, next, own;
+
+			small(w, 8, 0, 0);
+			low = of_class(w, "lung", 8, k, loan);
+			cw_settle(w);
+			assert_int_equal(cw_job_state(w, low), JOB_RUNNING);
+			assert_int_equal(cw_alloc_of(w, OWNER_JOB, low)->klass, CLASS_LOAN);
+			next = of_class(w, "lung", 8, k, loan);
+			cw_advance(w, HOUR / 4);
+			assert_int_equal(cw_alloc_of(w, OWNER_JOB, low)->klass, CLASS_LOAN);
+			assert_int_equal(core_job(w->core, next)->reserved_ms, 0);
+			assert_int_equal(core_job(w->core, next)->promised_ms, 0);
+			assert_int_equal(cw_claims(w), 0);
+			own = of_class(w, "lung", 8, JOB_NORMAL, LOAN_NEVER);
+			cw_settle(w);
+			assert_int_equal(cw_job_state(w, own), JOB_RUNNING);
+			assert_int_equal(core_job(w->core, low)->recalls, 1);
+			assert_int_equal(cw_job_state(w, low), JOB_PENDING);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +518,10 @@ int main(void)
 		STORY(a_question_changes_no_decision),
 		STORY(what_is_free_later_is_known),
 		STORY(a_profile_that_is_off_is_caught),
+		STORY(quota_goes_before_borrowing),
+		STORY(classes_start_in_order),
+		STORY(class_goes_before_quota),
+		STORY(low_classes_hold_no_guarantee),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
