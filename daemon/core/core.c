@@ -228,6 +228,7 @@ struct core *core_new(void)
 	struct core *c = xcalloc(1, sizeof *c);
 
 	c->scratch = xcalloc(1, sizeof *c->scratch);
+	c->scratch->look_max = SCHED_BUDGET;
 	c->opened = opened_new();
 	plan_init(c);
 	return c;

@@ -143,8 +143,7 @@ void sched_order(const struct core *c, int64_t t)
 	if (!c->pending_n || t - c->scratch->ordered_ms < c->pending_n / 10)
 		return;
 	c->scratch->ordered_ms = t;
-	if (c->scratch->order_stale)
-		usage_order(c, t);
+	usage_order_seen(c, t);
 	all = xmalloc(c->pending_n * sizeof *all);
 	for (uint32_t i = 0; i < c->pending_n; i++) {
 		struct job_s *j = job_of(c, c->pending[i]);
@@ -862,7 +861,16 @@ static bool walk_next(const struct core *c, int64_t t)
 	}
 }
 
-static bool walk_step(const struct core *c, int64_t t, struct decision *d, uint32_t *budget)
+/* One more need is looked at? Not when this look has had its share. */
+static bool look_goes_on(struct scratch *s)
+{
+	if (s->looked == s->look_max)
+		return false;
+	s->looked++;
+	return true;
+}
+
+static bool walk_step(const struct core *c, int64_t t, struct decision *d)
 {
 	struct scratch *s = c->scratch;
 
@@ -870,9 +878,8 @@ static bool walk_step(const struct core *c, int64_t t, struct decision *d, uint3
 		for (; s->walk_pick < s->pick_n; s->walk_pick++) {
 			struct need *n = s->pick[s->walk_pick].need;
 
-			if (!*budget)
+			if (!look_goes_on(s))
 				return false;
-			--*budget;
 			if (!n->at || n->tried == s->walk || hopeless(c, n))
 				continue;
 			if (try_need(c, t, d, n) == ACTED)
@@ -885,16 +892,15 @@ static bool walk_step(const struct core *c, int64_t t, struct decision *d, uint3
 }
 
 /* Needs with a new first job: nothing was freed, so nobody else can start. */
-static bool fresh_step(const struct core *c, int64_t t, struct decision *d, uint32_t *budget)
+static bool fresh_step(const struct core *c, int64_t t, struct decision *d)
 {
 	struct scratch *s = c->scratch;
 
 	for (; s->fresh_at < s->fresh_n; s->fresh_at++) {
 		struct need *n = s->fresh[s->fresh_at];
 
-		if (!*budget)
+		if (!look_goes_on(s))
 			return false;
-		--*budget;
 		if (!n->parked && try_need(c, t, d, n) == ACTED)
 			return true;
 		n->fresh = false;
@@ -904,12 +910,14 @@ static bool fresh_step(const struct core *c, int64_t t, struct decision *d, uint
 	return false;
 }
 
+bool sched_paused(const struct core *c) { return c->scratch->work & (WORK_WALK | WORK_FREED | WORK_FRESH); }
+
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 {
 	struct scratch *s = c->scratch;
-	uint32_t budget = SCHED_BUDGET;
 	struct core *mut;
 
+	s->looked = 0;
 	memcpy(&mut, &c, sizeof mut); /* what ran empty and who is parked is no state */
 	if (s->work & WORK_JOBS) {
 		s->work &= ~(uint32_t)(WORK_JOBS | WORK_WALK);
@@ -923,18 +931,18 @@ bool sched_jobs(const struct core *c, int64_t t, struct decision *d)
 	if ((s->work & WORK_WALK) && (s->freed >> s->walk_flavor & 1))
 		walk_begin(c, t, s->walk_flavor); /* more came free meanwhile */
 	for (;;) {
-		if ((s->work & WORK_WALK) && walk_step(c, t, d, &budget))
+		if ((s->work & WORK_WALK) && walk_step(c, t, d))
 			return true;
-		if (budget && !(s->work & WORK_WALK) && s->freed) {
+		if (s->looked < s->look_max && !(s->work & WORK_WALK) && s->freed) {
 			walk_begin(c, t, (uint16_t)__builtin_ctzll(s->freed));
 			continue;
 		}
 		s->work &= s->freed ? ~UINT32_C(0) : ~(uint32_t)WORK_FREED;
-		if (budget && (s->work & WORK_FRESH) && fresh_step(c, t, d, &budget))
+		if (s->looked < s->look_max && (s->work & WORK_FRESH) && fresh_step(c, t, d))
 			return true;
 		break;
 	}
-	if (s->work & (WORK_WALK | WORK_FREED | WORK_FRESH))
+	if (sched_paused(c))
 		s->pause_ms = t + 1;
 	else
 		lines_sweep(mut);
@@ -1084,8 +1092,8 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	s->work &= ~(uint32_t)WORK_PROMOTE;
 	if (s->work & (WORK_JOBS | WORK_FREED | WORK_WALK | WORK_FRESH)) {
 		s->work |= WORK_GROW; /* who waits for what is known anew */
-		if (sched_jobs(c, t, d))
-			return;
+		if (sched_jobs(c, t, d) || sched_paused(c))
+			return; /* surplus is given and taken when all have been looked at */
 	}
 	if ((s->work & WORK_GROW) && sched_elastic(c, t, d))
 		return;

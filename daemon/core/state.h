@@ -28,7 +28,7 @@
 #define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
-	SCHED_BUDGET = 4096,  /* needs tried in one look */
+	SCHED_BUDGET = 4096,  /* needs tried in one look: scratch->look_max, which tests set lower */
 	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; one of each project */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
 	FINISHED_JOBS_MAX = 200000,
@@ -407,6 +407,7 @@ struct scratch {
 	struct qnode_s **order; /* projects in order */
 	uint32_t order_n, order_cap;
 	bool order_stale;
+	uint32_t look_max, looked; /* needs that one look may try; that the last one tried */
 	int64_t pause_ms; /* the budget of one look is used up: it goes on then */
 	struct failed failed[FAILED_KEPT];
 	struct name_kept names[NAMES_KEPT];
@@ -654,6 +655,7 @@ int64_t usage_of_user(const struct core *c, int64_t t, uint32_t qnode, uint32_t 
 uint32_t usage_sector(const struct core *c, uint32_t project); /* or the root; 0 */
 /* Put the projects in order (scratch->order, their rank). O(projects log projects). */
 void usage_order(const struct core *c, int64_t t);
+void usage_order_seen(const struct core *c, int64_t t); /* for people: not while a walk goes by it */
 
 /* ---- claims (claim.c) -------------------------------------------------------------------------- */
 /* Plan devices over free ones and recallable loans, raise the claim, stop the victims (unless
@@ -946,6 +948,7 @@ void loan_classes_done(struct qnode_s *q);
 /* Would `j` start at once if it were waiting now? Asks what the scheduler asks; emits nothing. */
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena);
 bool sched_jobs(const struct core *c, int64_t t, struct decision *d);
+bool sched_paused(const struct core *c); /* is somebody still to be looked at? */
 /* Does what waits there, and is in its group, lack devices and nothing else? It did when it was looked at; what others
  * took since, or is kept from loans, may stand in its way now. O(tree). */
 bool sched_lacks(const struct core *c, int64_t t, struct need *n);

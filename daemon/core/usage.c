@@ -230,3 +230,9 @@ void usage_order(const struct core *c, int64_t t)
 	free(st);
 	free(sector_usage);
 }
+
+void usage_order_seen(const struct core *c, int64_t t)
+{
+	if (c->scratch->order_stale && !(c->scratch->work & WORK_WALK))
+		usage_order(c, t);
+}

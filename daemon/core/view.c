@@ -470,7 +470,7 @@ static void view_shares_fill(const struct core *c, int64_t t, const struct query
 	const struct scratch *s = c->scratch;
 	uint32_t sector = 0, sectors = 0, projects = 0, rows = 0;
 
-	usage_order(c, t);
+	usage_order_seen(c, t);
 	for (uint32_t i = 0; i < s->order_n; i++)
 		rows += 2 + s->order[i]->usage.users_n;
 	v->items = arena_alloc(arena, (rows + 1) * sizeof *v->items);

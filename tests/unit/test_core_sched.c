@@ -508,6 +508,152 @@ static void low_classes_hold_no_guarantee(void **state)
 		}
 }
 
+/* ---- a look tries so many needs and no more ------------------------------------------------------------------ */
+
+/* A story with looks at so many needs, and what came of each step of it. */
+enum { STORY_STEPS = 150 };
+static void told(struct core_world *w, uint64_t seed, uint32_t look_max, uint64_t digest[STORY_STEPS])
+{
+	struct prng prng;
+
+	prng_seed(&prng, seed);
+	w->core->scratch->look_max = look_max;
+	for (int i = 0; i < STORY_STEPS; i++) {
+		anything_happens(w, &prng, seed % 2);
+		cw_tick(w);
+		digest[i] = cw_digest(w);
+	}
+	cw_close(w);
+	memset(w, 0, sizeof *w);
+	cw_start(w);
+}
+
+/* However little one look may try: the same jobs start in the same order, on the same devices. */
+static void short_looks_decide_the_same(void **state)
+{
+	static const uint32_t look_max[] = {1, 7};
+	uint64_t whole[STORY_STEPS], pieces[STORY_STEPS];
+	struct core_world *w = *state;
+
+	for (uint64_t seed = 1; seed <= 120; seed++) {
+		told(w, seed, SCHED_BUDGET, whole);
+		for (size_t k = 0; k < ARRAY_LEN(look_max); k++) {
+			told(w, seed, look_max[k], pieces);
+			for (int i = 0; i < STORY_STEPS; i++)
+				if (whole[i] != pieces[i]) {
+					print_message("seed %d: step %d differs with looks at %u\n", (int)seed, i, look_max[k]);
+					fail();
+				}
+		}
+	}
+}
+
+/* And what happens between two looks makes nobody be passed over. */
+static void nobody_is_left_behind_by_short_looks(void **state)
+{
+	struct core_world *w = *state;
+
+	for (uint64_t seed = 1; seed <= 150; seed++) {
+		struct prng prng;
+
+		prng_seed(&prng, seed);
+		for (int i = 0; i < 150; i++) {
+			struct command tick = {.type = CMD_TICK};
+
+			w->core->scratch->look_max = 1 + (uint32_t)prng_below(&prng, 3);
+			anything_happens(w, &prng, seed % 2);
+			assert_int_equal(cw_do(w, &tick), 0);
+			if (prng_below(&prng, 3))
+				continue;
+			cw_tick(w);
+			w->core->scratch->look_max = SCHED_BUDGET;
+			quiet(w, seed);
+		}
+		cw_close(w);
+		memset(w, 0, sizeof *w);
+		cw_start(w);
+	}
+}
+
+/* Five thousand that wait, no two of which ask for the same: a look stops after 4096, the next one, a millisecond later,
+ * goes on where it did. */
+static void a_look_tries_no_more_than_its_share(void **state)
+{
+	enum { WAITING = 5000 };
+	struct core_world *w = *state;
+	struct command tick = {.type = CMD_TICK};
+	uint32_t tried = 0;
+	struct job j;
+
+	small(w, 0, 8, 0);
+	(void)cw_lease(w, w->acme, "acme", 8, LEASE_FIRM);
+	cw_settle(w);
+	j = *core_job(w->core, of_class(w, "lung", 8, JOB_NORMAL, LOAN_ONLY));
+	for (uint32_t i = 1; i < WAITING; i++) {
+		j.id++;
+		j.submit_seq++;
+		j.spec.memory_mib = i;
+		core_apply(w->core, &(struct fact){.kind = RECORD_JOB, .id = j.id, .job = &j});
+	}
+	w->core->scratch->work = WORK_JOBS;
+	assert_int_equal(core_decide(w->core, w->t, &tick, &w->d, &w->err), 0);
+	assert_int_equal(w->d.facts_n, 0);
+	for (uint32_t i = 0; i < w->core->needs.n; i++)
+		tried += ((const struct need *)(const void *)w->core->needs.all[i])->reason != 0;
+	assert_int_equal(tried, 4096);
+	assert_int_equal(core_next_tick(w->core, w->t), w->t + 1);
+	w->t++;
+	assert_int_equal(core_decide(w->core, w->t, &tick, &w->d, &w->err), 0);
+	for (uint32_t i = tried = 0; i < w->core->needs.n; i++)
+		tried += ((const struct need *)(const void *)w->core->needs.all[i])->reason != 0;
+	assert_int_equal(tried, WAITING);
+	assert_true(core_next_tick(w->core, w->t) > w->t + 1);
+}
+
+/* Between two looks somebody asks whose turn it is, and that has changed meanwhile: the walk passes over nobody. */
+static void a_question_between_looks_changes_no_decision(void **state)
+{
+	struct core_world *w = *state;
+	struct query q[] = {{.type = QUERY_SHARES}, {.type = QUERY_JOBS}};
+
+	for (size_t i = 0; i < ARRAY_LEN(q); i++) {
+		struct command tick = {.type = CMD_TICK};
+		struct usage used = {.decayed_rums = 100 * HOUR};
+		struct arena arena = {0};
+		union { struct view_shares shares; struct view_jobs jobs; } view;
+		uint64_t lung, heart, skin;
+
+		small(w, 0, 8, 0);
+		cw_stage(w, CW_LUNG, "one", STAGE_LOCKED, 1000);
+		cw_stage(w, CW_HEART, "one", STAGE_LOCKED, 1000);
+		w->qnode[CW_QNODES] = (struct qnode){.parent = CW_CANCER + 1, .kind = QNODE_PROJECT, .name = "skin", .weight = 1};
+		w->div.qnodes_n = CW_QNODES + 1;
+		cw_apply(w);
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, 1, "test"), 0);
+		lung = of_class(w, "lung", 8, JOB_NORMAL, LOAN_ONLY);
+		heart = of_class(w, "heart", 8, JOB_NORMAL, LOAN_ONLY);
+		skin = of_class(w, "skin", 8, JOB_NORMAL, LOAN_ONLY);
+		cw_settle(w);
+		w->core->scratch->look_max = 1;
+		assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, 1, "test"), 0);
+		assert_int_equal(cw_do(w, &tick), 0); /* lung is looked at, and lacks budget */
+		assert_int_equal(w->d.facts_n, 0);
+		assert_true(sched_paused(w->core));
+		used.qnode = cw_id(w, "public/health/cancer/lung");
+		used.decayed_at_ms = w->t;
+		core_apply(w->core, &(struct fact){.kind = RECORD_USAGE, .id = used.qnode, .usage = &used});
+		used.qnode = cw_id(w, "public/health/cancer/heart"); /* skin, who was last, is first now */
+		core_apply(w->core, &(struct fact){.kind = RECORD_USAGE, .id = used.qnode, .usage = &used});
+		w->core->scratch->ordered_ms = 0;
+		assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q[i], &view, &arena, &w->err), 0);
+		cw_tick(w);
+		assert_int_equal(cw_job_state(w, skin), JOB_BINDING);
+		assert_int_equal(cw_job_state(w, lung), JOB_PENDING);
+		assert_int_equal(cw_job_state(w, heart), JOB_PENDING);
+		arena_done(&arena);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -522,6 +668,10 @@ int main(void)
 		STORY(classes_start_in_order),
 		STORY(class_goes_before_quota),
 		STORY(low_classes_hold_no_guarantee),
+		STORY(short_looks_decide_the_same),
+		STORY(nobody_is_left_behind_by_short_looks),
+		STORY(a_look_tries_no_more_than_its_share),
+		STORY(a_question_between_looks_changes_no_decision),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
