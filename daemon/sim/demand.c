@@ -70,8 +70,8 @@ static int number(const char *name, unsigned line, const char *text, double *ret
 
 	errno = 0;
 	*ret = strtod(text, &end);
-	if (end == text || *end || errno || !isfinite(*ret) || *ret < 0 || *ret > 1e12)
-		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no amount", name, line, text);
+	if (end == text || *end || errno || !(*ret >= 0 && *ret <= 1e12))
+		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no amount from 0 to 1000000000000", name, line, text);
 	return 0;
 }
 

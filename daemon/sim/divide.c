@@ -107,11 +107,16 @@ static int philly_line(const char *name, unsigned number, const char *line, size
 	*run++ = *units++ = *work++ = *cluster++ = '\0';
 	errno = 0;
 	run_s = strtod(run, &end);
-	if (!stamp(text, &submit_s) || *end || end == run || !isfinite(run_s) || run_s < 0 || run_s > 1e9)
-		return err_set(err, ERR_FORMAT, "%s:%u: no time stamp or no duration", name, number);
+	if (!stamp(text, &submit_s))
+		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no time stamp like 2017-10-09 07:01:55", name, number, text);
+	if (*end || end == run || !(run_s >= 0 && run_s <= (double)SWF_TIME_MAX_S))
+		return err_set(err, ERR_FORMAT, "%s:%u: the duration '%s' is not from 0 to %" PRId64 " s", name, number, run,
+			       SWF_TIME_MAX_S);
+	errno = 0;
 	gpus = strtol(units, &end, 10);
-	if (*end || end == units || errno)
-		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no number of devices", name, number, units);
+	if (*end || end == units || errno || gpus < 0 || gpus > SWF_PROCS_MAX)
+		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is not a number of devices from 0 to %" PRId64, name, number, units,
+			       SWF_PROCS_MAX);
 	divide_trace_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
 	return 0;
 }
@@ -472,9 +477,13 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 
 	*r = (struct divide_run){.policy = policy};
 	ENSURE(policy < DIVIDE_POLICIES);
-	if ((uint64_t)in->nodes * in->per_node > 1000000 || !in->per_node || in->per_node > DEVICES_PER_NODE_MAX ||
-	    in->public_units + in->private_units > in->nodes * in->per_node)
-		return err_set(err, ERR_RANGE, "the division is larger than the machine, or the machine too large");
+	if (!in->nodes || !in->per_node || in->per_node > DEVICES_PER_NODE_MAX ||
+	    (uint64_t)in->nodes * in->per_node > DIVIDE_UNITS_MAX)
+		return err_set(err, ERR_RANGE, "a machine of %" PRIu32 " nodes of %" PRIu32 " devices: up to %d devices a node and "
+			       "%d in all are simulated", in->nodes, in->per_node, DEVICES_PER_NODE_MAX, DIVIDE_UNITS_MAX);
+	if ((uint64_t)in->public_units + in->private_units > in->nodes * in->per_node)
+		return err_set(err, ERR_RANGE, "the division has %" PRIu64 " devices, the machine %" PRIu32,
+			       (uint64_t)in->public_units + in->private_units, in->nodes * in->per_node);
 	if (in->notice_ms < 0 || in->recall_slo_ms <= 0 || in->checkpoint_ms < 0 || in->restart_ms < 0 || in->save_ms < 0 ||
 	    in->restart_ms > 10 * MS_PER_MIN)
 		return err_set(err, ERR_RANGE, "a time is below zero, or loading takes more than 10 minutes");

@@ -35,6 +35,9 @@
 #include "proto/base/err.h"
 #include "proto/base/limits.h"
 
+/* Devices of the largest machine. */
+enum { DIVIDE_UNITS_MAX = 1000000 };
+
 /* ---- what is asked for ---------------------------------------------------------------------------------- */
 
 struct divide_job {

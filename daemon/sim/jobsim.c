@@ -5,6 +5,7 @@
  */
 #include "daemon/sim/jobsim.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 
-enum { BOUND_S = 10, PROGRESS_EVERY = 4096 };
+enum { BOUND_S = 10, PROGRESS_EVERY = 4096, JOBS_MAX = 1 << 29 };
 
 static const struct jobsim_policy fcfs = {
 	.name = "fcfs", .text = "first come, first served, nobody overtakes",
@@ -373,8 +374,10 @@ int jobsim_run(const struct swf_job *in, size_t n, int64_t procs, const struct j
 
 	if (n == 0)
 		return 0;
-	if (n > UINT32_MAX / 8 || procs < 1 || procs > BACKFILL_UNITS_MAX)
-		return err_set(err, ERR_RANGE, "the trace is too large to simulate");
+	ENSURE(procs >= 1);
+	if (n > JOBS_MAX || procs > SWF_PROCS_MAX)
+		return err_set(err, ERR_RANGE, "%zu jobs on %" PRId64 " processors: up to %d and %" PRId64 " are simulated", n, procs,
+			       JOBS_MAX, SWF_PROCS_MAX);
 	s.jobs = xcalloc(n, sizeof *s.jobs);
 	s.started = xcalloc(n, sizeof *s.started);
 	swf_users(in, n, &users);

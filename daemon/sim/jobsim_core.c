@@ -1,6 +1,7 @@
 /* jobsim_core.c - see jobsim_core.h */
 #include "daemon/sim/jobsim_core.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ static uint32_t per_node(int64_t procs)
 }
 
 /* MEMBERS_PER_QNODE_MAX users to a project. */
-static int trace_of(const struct swf_job *jobs, size_t n, struct divide_trace *t, struct err *err)
+static void trace_of(const struct swf_job *jobs, size_t n, struct divide_trace *t)
 {
 	struct swf_users users;
 	uint32_t most = MEMBERS_PER_QNODE_MAX;
@@ -37,8 +38,7 @@ static int trace_of(const struct swf_job *jobs, size_t n, struct divide_trace *t
 	for (uint32_t i = 0; i < t->tenants_n; i++)
 		(void)snprintf(t->tenants[i], sizeof t->tenants[i], "project-%u", i);
 	for (size_t i = 0; i < n; i++) {
-		if (jobs[i].procs > UINT32_MAX)
-			return err_set(err, ERR_RANGE, "a job is too large to simulate");
+		ENSURE(jobs[i].procs <= DIVIDE_UNITS_MAX); /* filtered: none is larger than the machine */
 		t->jobs[i] = (struct divide_job){
 			.submit_ms = (jobs[i].submit_s - jobs[0].submit_s) * MS_PER_S,
 			.run_ms = jobs[i].run_s * MS_PER_S,
@@ -49,7 +49,6 @@ static int trace_of(const struct swf_job *jobs, size_t n, struct divide_trace *t
 		};
 	}
 	free(users.of);
-	return 0;
 }
 
 int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_progress_fn *progress, void *arg,
@@ -66,13 +65,13 @@ int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_
 
 	if (n == 0)
 		return 0;
-	if (procs > 1000000)
-		return err_set(err, ERR_RANGE, "the machine is too large to simulate");
+	if (procs > DIVIDE_UNITS_MAX)
+		return err_set(err, ERR_RANGE, "%" PRId64 " processors are too many to simulate: policy core takes up to %d",
+			       procs, DIVIDE_UNITS_MAX);
 	in.nodes = (uint32_t)(procs / in.per_node);
 	in.public_units = (uint32_t)procs;
-	r = trace_of(jobs, n, &trace, err);
-	if (r == 0)
-		r = divide_run(&in, DIVIDE_WALLED, progress, arg, &run, err);
+	trace_of(jobs, n, &trace);
+	r = divide_run(&in, DIVIDE_WALLED, progress, arg, &run, err);
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret_start_s[i] = jobs[0].submit_s + (run.done[i].first_start_ms + MS_PER_S - 1) / MS_PER_S;
 	divide_run_done(&run);

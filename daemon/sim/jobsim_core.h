@@ -13,7 +13,7 @@
 
 extern const struct jobsim_policy jobsim_core; /* its name and text; none of jobsim_run()'s */
 
-/* As jobsim_run(). ERR_RANGE also for a machine that is larger than a million devices. */
+/* As jobsim_run(). ERR_RANGE also for a machine of more than DIVIDE_UNITS_MAX devices. */
 int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_progress_fn *progress, void *arg,
 		    int64_t *ret_start_s, struct err *err) NODISCARD;
 

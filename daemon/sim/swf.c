@@ -13,8 +13,8 @@
 #include "proto/base/buf.h"
 #include "proto/base/ckd.h"
 
-enum { FIELDS = 18 };
-/* Beyond this no sum of a submission, a wait and a run can overflow ms in 64 bits. */
+enum { FIELDS = 18, SUBMIT = 1, RUN = 3, REQUEST = 8 };
+/* Of what is counted and of what nobody looks at. */
 #define VALUE_MAX INT64_C(1000000000000)
 
 static const char *const field_names[FIELDS] = {
@@ -26,7 +26,12 @@ static const char *const field_names[FIELDS] = {
 
 static bool blank(char c) { return c == ' ' || c == '\t'; }
 
-/* A decimal integer of [at, end); a fraction behind it is checked and cut. */
+static int64_t most_of(int field)
+{
+	return field == SUBMIT || field == RUN || field == REQUEST ? SWF_TIME_MAX_S : VALUE_MAX;
+}
+
+/* A decimal integer of [at, end), VALUE_MAX + 1 for all beyond; a fraction behind it is checked and cut. */
 static const char *scan_number(const char *at, const char *end, int64_t *ret_value)
 {
 	bool minus = at < end && *at == '-';
@@ -38,7 +43,7 @@ static const char *scan_number(const char *at, const char *end, int64_t *ret_val
 	for (digits = at; at < end && *at >= '0' && *at <= '9'; at++) {
 		v = v * 10 + (*at - '0');
 		if (v > VALUE_MAX)
-			return NULL;
+			v = VALUE_MAX + 1;
 	}
 	if (at == digits)
 		return NULL;
@@ -65,6 +70,10 @@ static int parse_job(const char *name, unsigned number, const char *at, const ch
 		if (!at)
 			return err_set(err, ERR_FORMAT, "%s:%u: field %d (%s) is not a number", name, number,
 				       i + 1, field_names[i]);
+		if (v[i] > most_of(i) || v[i] < -most_of(i))
+			return err_set(err, ERR_FORMAT, "%s:%u: field %d (%s) is beyond %" PRId64 "%s", name, number,
+				       i + 1, field_names[i], most_of(i),
+				       most_of(i) == SWF_TIME_MAX_S ? " s, the longest that is simulated" : "");
 	}
 	while (at < end && blank(*at))
 		at++;
@@ -76,10 +85,12 @@ static int parse_job(const char *name, unsigned number, const char *at, const ch
 }
 
 /* "; MaxProcs: 338 (text)" sets *ret_value, if it is not set yet. */
-static void header_value(const char *line, size_t bytes, const char *key, int64_t *ret_value)
+static void header_value(const char *line, size_t bytes, unsigned number, const char *key, int64_t *ret_value,
+			 unsigned *ret_bad_line)
 {
 	const char *at = line + 1, *end = line + bytes;
 	size_t n = strlen(key);
+	int64_t v;
 
 	while (at < end && blank(*at))
 		at++;
@@ -87,8 +98,12 @@ static void header_value(const char *line, size_t bytes, const char *key, int64_
 		return;
 	for (at += n; at < end && (blank(*at) || *at == ':'); at++)
 		;
-	if (!scan_number(at, end, ret_value) || *ret_value < 1)
-		*ret_value = -1;
+	if (!scan_number(at, end, &v) || v == -1)
+		return; /* a text, or unknown */
+	if (v >= 1 && v <= SWF_PROCS_MAX)
+		*ret_value = v;
+	else if (!*ret_bad_line)
+		*ret_bad_line = number;
 }
 
 static void add_job(struct swf *swf, const struct swf_job *job)
@@ -119,8 +134,10 @@ int swf_parse(const char *name, const char *text, size_t bytes, struct bad_lines
 		if (skip == n)
 			continue;
 		if (line[skip] == ';') {
-			header_value(line + skip, n - skip, "MaxProcs", &ret_swf->max_procs);
-			header_value(line + skip, n - skip, "MaxNodes", &ret_swf->max_nodes);
+			header_value(line + skip, n - skip, lines.number, "MaxProcs", &ret_swf->max_procs,
+				     &ret_swf->bad_size_line);
+			header_value(line + skip, n - skip, lines.number, "MaxNodes", &ret_swf->max_nodes,
+				     &ret_swf->bad_size_line);
 			continue;
 		}
 		if (parse_job(name, lines.number, line, line + n, &job, &why) == 0)

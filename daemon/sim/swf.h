@@ -16,6 +16,11 @@
 #include "daemon/sim/text.h"
 #include "proto/base/err.h"
 
+/* The largest machine, and the longest submission, run and request, 95 years: what the policies and the core of sluisd,
+ * which takes a time limit of a century, add to them stays within their bounds. */
+#define SWF_PROCS_MAX INT64_C(100000000)
+#define SWF_TIME_MAX_S INT64_C(3000000000)
+
 /* Times in s, sizes in processors, -1 unknown. */
 struct swf_job {
 	int64_t id;
@@ -33,10 +38,12 @@ struct swf {
 	size_t jobs_n;
 	int64_t max_procs; /* from the header, -1 if absent */
 	int64_t max_nodes;
+	unsigned bad_size_line; /* the first line of the header whose size is not from 1 to SWF_PROCS_MAX; 0: none */
 };
 
 /* Read `bytes` of `text`; `name` is the file for messages. A line that is no job and no comment is
- * refused with ERR_FORMAT and "name:line: what", or left out and counted in `bad` (text.h).
+ * refused with ERR_FORMAT and "name:line: what", or left out and counted in `bad` (text.h); so is one with a time
+ * beyond SWF_TIME_MAX_S.
  * ret_swf must be zeroed; swf_done() frees it, also after an error. */
 int swf_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad, struct swf *ret_swf,
 	      struct err *err) NODISCARD;

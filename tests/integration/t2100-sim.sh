@@ -24,6 +24,7 @@ job() { echo "$1 $2 -1 $3 $4 -1 -1 $4 $3 -1 1 $5 1 -1 -1 -1 -1 -1"; }
 printf 'sn,cpu_milli,memory_mib,gpu,model\na,64000,262144,8,X\nb,64000,262144,9,X\n' >"$T/nodes.csv"
 printf 'name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np,1000,1024,1,500,\nq,1000,1024,2,500,\n' >"$T/pods.csv"
 printf 'provider,at_s,devices\nchat,0,2\nchat,600,lots\nchat,1200,4\nchat,86400,2\n' >"$T/demand.csv"
+printf 'provider,at_s,devices\nchat,0,2\n' >"$T/one.csv"
 
 # ---- bad input
 says 1 "log.swf:3: field 4 (run time) is not a number" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy
@@ -34,6 +35,20 @@ says 2 "--bad-lines takes refuse or skip, not 'ignore'" "$S" jobs --trace "$T/lo
 says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf, sluis or core" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
 says 2 "--public takes a number from 1 to 99, not '99999999999999999999'" "$S" divide --public 99999999999999999999
 says 2 "--nodes takes NxD" "$S" divide --nodes 4294967297x8
+says 2 "--nodes takes NxD, up to 100000 nodes of up to 64 devices and 1000000 devices in all, not '100000x11'" "$S" divide --nodes 100000x11
+says 2 "--rate-device takes a number above 0 and below 1000000, not '1e30'" "$S" divide --rate-device 1e30
+says 2 "--procs takes a number from 1 to 100000000, not '100000001'" "$S" jobs --procs 100000001
+for size in 9223372036854775807 99999999999 -5; do
+	{ echo "; MaxProcs: $size"; job 1 0 600 3 1; } >"$T/size.swf"
+	says 1 "size.swf:1: the size of the machine is not from 1 to 100000000" "$S" jobs --trace "$T/size.swf" --policy easy
+done
+{ echo "; MaxProcs: 2000000"; job 1 0 600 3 1; } >"$T/size.swf"
+says 1 "2000000 processors are too many to simulate: policy core takes up to 1000000" "$S" jobs --trace "$T/size.swf" --policy core
+{ echo "; MaxProcs: 100"; job 1 9000000000 9000000000 4 1; job 2 0 600 4 1; } >"$T/far.swf"
+for c in "jobs --trace $T/far.swf --policy core" "divide --nodes 2x8 --public 50 --jobs $T/far.swf --demand $T/one.csv --policy sluis"; do
+	says 1 "far.swf:2: field 2 (submit time) is beyond 3000000000 s, the longest that is simulated" "$S" $c
+	ok "and runs without it: ${c%% *}" sh -c '"$@" >/dev/null' "$S" "$S" $c --bad-lines skip
+done
 for c in jobs pack divide golden; do
 	says 2 "sluis-sim: '--frob' is not an option of $c" "$S" $c --frob
 	ok "with the way out" grep -qF "'sluis-sim $c --help' lists its options" "$T/err"

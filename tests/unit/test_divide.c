@@ -136,7 +136,7 @@ static void bad_demand_is_named(void **state)
 		{"a,b,c\n1,2,3\n", "demand.csv:1: this is no demand curve"},
 		{"provider,at_s,devices\n", "nobody wants anything"},
 		{"provider,at_s,devices\na,0\n", "demand.csv:2: provider,at_s,devices is expected"},
-		{"provider,at_s,devices\na,0,1\na,x,1\n", "demand.csv:3: 'x' is no amount"},
+		{"provider,at_s,devices\na,0,1\na,x,1\n", "demand.csv:3: 'x' is no amount from 0 to 1000000000000"},
 		{"provider,at_s,devices\na,0,-1\n", "demand.csv:2: '-1' is no amount"},
 		{"provider,at_s,devices\na,0,nan\n", "demand.csv:2: 'nan' is no amount"},
 		{"client,window_start_s,rate_rps\n1,0\n", "demand.csv:2: client,window_start_s,rate_rps is expected"},
@@ -243,9 +243,13 @@ static void bad_traces_are_named(void **state)
 	static const struct { const char *line, *says; int code; } cases[] = {
 		{"2017-10-08 00:00:00,1,1,1", "jobs.csv:2: five fields", ERR_FORMAT},
 		{"2017-10-08 00:00:00,1,1,1,a,b", "jobs.csv:2: five fields", ERR_FORMAT},
-		{"2017-13-08 00:00:00,1,1,1,a", "jobs.csv:2: no time stamp", ERR_FORMAT},
-		{"2017-10-08 00:00:00,x,1,1,a", "jobs.csv:2: no time stamp or no duration", ERR_FORMAT},
-		{"2017-10-08 00:00:00,1,1.5,1,a", "'1.5' is no number of devices", ERR_FORMAT},
+		{"2017-13-08 00:00:00,1,1,1,a", "jobs.csv:2: '2017-13-08 00:00:00' is no time stamp like", ERR_FORMAT},
+		{"2017-10-08 00:00:00,x,1,1,a", "jobs.csv:2: the duration 'x' is not from 0 to 3000000000 s", ERR_FORMAT},
+		{"2017-10-08 00:00:00,3000000001,1,1,a", "jobs.csv:2: the duration '3000000001' is not from 0 to 3000000000 s",
+		 ERR_FORMAT},
+		{"2017-10-08 00:00:00,1,1.5,1,a", "'1.5' is not a number of devices from 0 to 100000000", ERR_FORMAT},
+		{"2017-10-08 00:00:00,1,9223372036854775807,1,a", "'9223372036854775807' is not a number of devices from 0 to 100000000",
+		 ERR_FORMAT},
 		{"2017-10-08 00:00:00,0,1,1,a", "has no job that can be used", ERR_INVAL},
 	};
 
@@ -302,7 +306,7 @@ static void bad_lines_are_left_out(void **state)
 	assert_int_equal(c.series_n, 1);
 	assert_int_equal(c.series[0].points_n, 2);
 	assert_int_equal(bad.n, 3);
-	assert_string_equal(bad.first.msg, "jobs.csv:3: no time stamp or no duration");
+	assert_string_equal(bad.first.msg, "jobs.csv:3: the duration 'sixty' is not from 0 to 3000000000 s");
 	divide_trace_done(&t);
 	demand_curve_done(&c);
 }
@@ -747,6 +751,12 @@ static void setups_that_cannot_work(void **state)
 	struct err err;
 
 	(void)state;
+	pool_open(&p, one_rise, 4, 8);
+	p.in.nodes = 250001; /* of four */
+	assert_int_equal(divide_run(&p.in, DIVIDE_STATIC, NULL, NULL, &r, &err), ERR_RANGE);
+	assert_non_null(strstr(err.msg, "1000000 in all"));
+	divide_run_done(&r);
+	pool_close(&p);
 	pool_open(&p, one_rise, 4, 8);
 	pool_job(&p, 0, 10, 9); /* larger than the public side */
 	assert_int_equal(divide_run(&p.in, DIVIDE_SLUIS, NULL, NULL, &r, &err), ERR_RANGE);

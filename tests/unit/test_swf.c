@@ -13,6 +13,8 @@
 #include <zlib.h>
 #include <cmocka.h>
 
+#include "daemon/sim/jobsim.h"
+#include "daemon/sim/jobsim_core.h"
 #include "daemon/sim/swf.h"
 #include "daemon/sim/text.h"
 #include "proto/base/ensure.h"
@@ -65,7 +67,13 @@ static void bad_lines_are_named(void **state)
 		{"1 2 3 4s 5 6 7 8 9 10 11 12 13 14 15 16 17 18", "log.swf:2: field 4 (run time) is not a number"},
 		{"1 - 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18", "log.swf:2: field 2 (submit time) is not a number"},
 		{"1 99999999999999999999 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18",
-		 "log.swf:2: field 2 (submit time) is not a number"},
+		 "log.swf:2: field 2 (submit time) is beyond 3000000000 s, the longest that is simulated"},
+		{"1 2 3 3000000001 5 6 7 8 9 10 11 12 13 14 15 16 17 18",
+		 "log.swf:2: field 4 (run time) is beyond 3000000000 s, the longest that is simulated"},
+		{"1 2 3 4 5 6 7 8 -9000000000.5 10 11 12 13 14 15 16 17 18",
+		 "log.swf:2: field 9 (requested time) is beyond 3000000000 s, the longest that is simulated"},
+		{"1 2 3 4 5 6 7 8 9 10 11 9223372036854775807 13 14 15 16 17 18",
+		 "log.swf:2: field 12 (user) is beyond 1000000000000"},
 		{"1 2 3 4 5 6 7 8 9 10 11 .5 13 14 15 16 17 18", "log.swf:2: field 12 (user) is not a number"},
 	};
 	char text[256];
@@ -90,6 +98,55 @@ static void bad_lines_are_named(void **state)
 		assert_string_equal(skip.first.msg, cases[i].says);
 		swf_done(&swf);
 	}
+}
+
+/* A size of the machine that cannot be is told apart from one that is not said. */
+static void sizes_of_the_machine(void **state)
+{
+	static const struct { const char *header; int64_t procs; unsigned bad_line; } cases[] = {
+		{"; MaxProcs: 100000000\n", 100000000, 0},
+		{"; MaxProcs: 100000001\n", -1, 1},
+		{"; x\n; MaxProcs: 9223372036854775807\n", -1, 2},
+		{"; MaxProcs: 0\n; MaxProcs: -5\n; MaxProcs: 7\n", 7, 1},
+		{"; MaxProcs: -1\n; MaxNodes: unknown\n", -1, 0},
+		{"; MaxProcs: 8\n; MaxNodes: -3\n", 8, 2},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct swf swf;
+		struct err err;
+
+		assert_int_equal(parse(cases[i].header, &swf, &err), 0);
+		assert_int_equal(swf.max_procs, cases[i].procs);
+		assert_int_equal(swf.bad_size_line, cases[i].bad_line);
+		swf_done(&swf);
+	}
+}
+
+/* Whatever the reader lets through every policy takes. */
+static void the_longest_times_are_simulated(void **state)
+{
+	static const char text[] = "1 0 -1 3000000000 4 -1 -1 4 3000000000 -1 1 1 1 1 1 1 -1 -1\n"
+				   "2 3000000000 -1 3000000000 4 -1 -1 4 3000000000 -1 1 1 1 1 1 1 -1 -1\n";
+	struct swf_dropped dropped;
+	int64_t start_s[2];
+	struct swf swf;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(parse(text, &swf, &err), 0);
+	swf_filter(&swf, 4, false, &dropped);
+	assert_int_equal(swf.jobs_n, 2);
+	for (size_t i = 0; jobsim_policies[i]; i++) {
+		assert_int_equal(jobsim_run(swf.jobs, 2, 4, jobsim_policies[i], ESTIMATE_REQUESTED, NULL, NULL, start_s, &err), 0);
+		assert_int_equal(start_s[0], 0);
+		assert_int_equal(start_s[1], 3000000000);
+	}
+	if (jobsim_core_run(swf.jobs, 2, 4, NULL, NULL, start_s, &err))
+		fail_msg("%s", err.msg);
+	assert_in_range(start_s[1], 3000000000, 3000000010);
+	swf_done(&swf);
 }
 
 /* Each rule of the filter takes exactly its own job; what is left is in order of submission. */
@@ -197,6 +254,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fields_and_header),
 		cmocka_unit_test(bad_lines_are_named),
+		cmocka_unit_test(sizes_of_the_machine),
+		cmocka_unit_test(the_longest_times_are_simulated),
 		cmocka_unit_test(filter_counts_each_reason),
 		cmocka_unit_test(files_plain_and_packed),
 	};

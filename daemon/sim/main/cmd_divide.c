@@ -63,8 +63,9 @@ static int parse_nodes(const char *text, struct divide_setup *in)
 	n = strtoul(text, &x, 10);
 	per = *x == 'x' ? strtoul(x + 1, &end, 10) : 0;
 	if (errno || x == text || *x != 'x' || *end || !n || n > 100000 || !per || per > DEVICES_PER_NODE_MAX ||
-	    text[0] == '-' || x[1] == '-')
-		return usage("--nodes takes NxD, up to 100000x%d, not '%s'", DEVICES_PER_NODE_MAX, text);
+	    text[0] == '-' || x[1] == '-' || n * per > DIVIDE_UNITS_MAX)
+		return usage("--nodes takes NxD, up to 100000 nodes of up to %d devices and %d devices in all, not '%s'",
+			     DEVICES_PER_NODE_MAX, DIVIDE_UNITS_MAX, text);
 	in->nodes = (uint32_t)n;
 	in->per_node = (uint32_t)per;
 	return 0;
@@ -138,7 +139,7 @@ static int parse_options(int argc, char **argv, struct options *o, bool *ret_don
 			errno = 0;
 			o->rate_device = strtod(optarg, &end);
 			if (errno || *end || !(o->rate_device > 0 && o->rate_device < 1e6))
-				r = usage("--rate-device takes a number above 0, not '%s'", optarg);
+				r = usage("--rate-device takes a number above 0 and below 1000000, not '%s'", optarg);
 			break;
 		case FROM: bad = parse_int("--from", optarg, 0, 10000, &o->from_days, &err); break;
 		case DAYS: bad = parse_int("--days", optarg, 1, 1000, &o->days, &err); break;

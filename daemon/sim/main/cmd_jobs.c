@@ -58,7 +58,7 @@ static int parse_options(int argc, char **argv, struct options *o, struct bad_li
 		case SNAPSHOT: o->snapshot = optarg; break;
 		case FLAVOR: o->flavor = optarg; break;
 		case PROCS:
-			if (parse_int("--procs", optarg, 1, 100000000, &o->procs, &err))
+			if (parse_int("--procs", optarg, 1, SWF_PROCS_MAX, &o->procs, &err))
 				return usage("%s", err.msg);
 			break;
 		case POLICY: o->policy_name = optarg; break;
@@ -115,6 +115,11 @@ static int load(struct options *o, struct jobs_report *run, struct err *err)
 		r = swf_parse(o->trace, (const char *)text.data, text.len, &run->bad, &run->swf, err);
 	if (r)
 		return r;
+	if (!o->procs && run->swf.bad_size_line) {
+		(void)err_set(err, ERR_INVAL, "%s:%u: the size of the machine is not from 1 to %" PRId64, o->trace,
+			      run->swf.bad_size_line, SWF_PROCS_MAX);
+		return err_hint(err, "give it with --procs");
+	}
 	if (!o->procs)
 		o->procs = run->swf.max_procs > 0 ? run->swf.max_procs : run->swf.max_nodes;
 	if (o->procs < 1) {
