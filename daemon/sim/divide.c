@@ -453,12 +453,20 @@ void divide_pass(struct divide_book *b, int64_t *now_ms, int64_t t_ms, const str
 
 /* ---- running ---------------------------------------------------------------------------------------------------------- */
 
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+uint32_t divide_alloc_max(const struct divide_setup *in) { return (uint32_t)PARTS_PER_ALLOC_MAX * in->per_node; }
+
 uint32_t divide_units_max(const struct divide_setup *in, enum divide_policy policy)
 {
-	uint32_t peak = in->demand->peak < in->private_units ? in->demand->peak : in->private_units;
+	uint32_t peak = least(in->demand->peak, in->private_units);
 
-	if (policy == DIVIDE_STATIC || policy == DIVIDE_WALLED)
+	if (policy == DIVIDE_STATIC)
 		return in->public_units;
+	if (policy == DIVIDE_WALLED)
+		return least(in->public_units, divide_alloc_max(in));
+	if (policy == DIVIDE_SLUIS)
+		return least(in->public_units + in->private_units - peak, divide_alloc_max(in));
 	if (policy == DIVIDE_LYRA) { /* lends whole nodes */
 		uint32_t nodes = in->private_units / in->per_node, busy = (peak + in->per_node - 1) / in->per_node;
 
@@ -490,6 +498,13 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 	if (in->demand->peak > in->private_units)
 		return err_set(err, ERR_RANGE, "leases want %" PRIu32 " devices, the private side has %" PRIu32,
 			       in->demand->peak, in->private_units);
+	for (size_t i = 0; i < in->demand->steps_n && (policy == DIVIDE_SLUIS || policy == DIVIDE_WALLED); i++)
+		if (in->demand->steps[i].units > divide_alloc_max(in)) {
+			(void)err_set(err, ERR_RANGE, "a provider leases %" PRIu32 " devices at once, a lease of sluisd has at most %"
+				      PRIu32 " here: it lies on up to %d nodes", in->demand->steps[i].units, divide_alloc_max(in),
+				      PARTS_PER_ALLOC_MAX);
+			return err_hint(err, "divide it among providers, or scale it down: --peak");
+		}
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
 		if (in->trace->jobs[i].units > most)
 			return err_set(err, ERR_RANGE, "a job of %" PRIu32 " devices: %s runs at most %" PRIu32 " beside all leases",

@@ -159,6 +159,8 @@ enum { DIVIDE_SPAN_NODES = 32 };
 
 typedef void divide_progress_fn(void *arg, size_t done, size_t all);
 
+/* The most devices that one job or lease of sluisd has: they lie on up to PARTS_PER_ALLOC_MAX nodes. */
+uint32_t divide_alloc_max(const struct divide_setup *in);
 /* The largest job that comes to run under `policy`, however much is leased: what the public side has and, where the
  * policy lends, what the leases leave at their peak. Uses the division and the demand of `in`. */
 uint32_t divide_units_max(const struct divide_setup *in, enum divide_policy policy);

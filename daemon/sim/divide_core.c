@@ -28,7 +28,7 @@ static const int64_t ZERO_MS = INT64_C(1700000000000); /* the begin of the windo
 static const int64_t AGENT_MS = MS_PER_S;
 static const int64_t DRAIN_MS = 10 * MS_PER_S;
 static const int64_t AGAIN_MS = 30 * MS_PER_S; /* a refused holder asks again */
-enum { CORES = 64, NODES_PER_LEAF = 16 };
+enum { CORES = 64, NODES_PER_LEAF = 16, TOKEN_USES = 10000 /* the most that one has */ };
 
 enum { EVENT_PREPARED = 0, EVENT_ENDS, EVENT_LEAVES, EVENT_PARTS_LEAVE, EVENT_CHECKPOINT, EVENT_RENEW, EVENT_AGAIN,
        EVENT_CHECK };
@@ -238,32 +238,29 @@ static void divide(struct sim *s, bool lend)
 	free(q);
 }
 
-/* Enrol somebody or something with a token, under the number `key`; returns the principal. */
-static uint32_t enrol(struct sim *s, const uint8_t token[32], const char *name, uint32_t key)
+/* Enrol the i-th (from 1) of somebody or something, with a new token whenever the last one is used up; returns the
+ * principal. */
+static uint32_t enrol(struct sim *s, uint8_t role, const char *name, uint32_t i)
 {
-	struct command cmd = {.type = CMD_ENROL, .via = VIA_ENROL};
+	struct command cmd = {.type = CMD_ENROL, .via = VIA_ENROL}, token = of_admin(s, CMD_TOKEN_CREATE);
+	uint32_t nth = (i - 1) / TOKEN_USES;
 
-	memcpy(cmd.enrol.token_hash, token, 32);
+	cmd.enrol.token_hash[0] = (uint8_t)(role + 7);
+	memcpy(cmd.enrol.token_hash + 1, &nth, sizeof nth);
+	if ((i - 1) % TOKEN_USES == 0) {
+		token.token_create = (struct cmd_token_create){.role = role, .uses = TOKEN_USES, .ttl_ms = MS_PER_DAY};
+		memcpy(token.token_create.hash, cmd.enrol.token_hash, sizeof token.token_create.hash);
+		must(s, &token);
+	}
 	(void)snprintf(cmd.enrol.name, sizeof cmd.enrol.name, "%s", name);
-	memcpy(cmd.enrol.key, &key, sizeof key);
-	cmd.enrol.key[30] = token[0];
+	memcpy(cmd.enrol.key, &i, sizeof i);
+	cmd.enrol.key[30] = cmd.enrol.token_hash[0];
 	cmd.enrol.key[31] = 1;
 	must(s, &cmd);
 	return s->rc ? 0 : (uint32_t)s->d.result.version;
 }
 
-static void tokens(struct sim *s, uint8_t role, uint32_t uses, uint8_t ret_token[32])
-{
-	struct command cmd = of_admin(s, CMD_TOKEN_CREATE);
-
-	memset(ret_token, 0, 32);
-	ret_token[0] = (uint8_t)(role + 7);
-	cmd.token_create = (struct cmd_token_create){.role = role, .uses = uses, .ttl_ms = MS_PER_DAY};
-	memcpy(cmd.token_create.hash, ret_token, 32);
-	must(s, &cmd);
-}
-
-static void join(struct sim *s, uint32_t i, const uint8_t token[32])
+static void join(struct sim *s, uint32_t i)
 {
 	struct command cmd;
 	struct device dev[DEVICES_PER_NODE_MAX] = {0};
@@ -272,7 +269,7 @@ static void join(struct sim *s, uint32_t i, const uint8_t token[32])
 	uint32_t principal;
 
 	(void)snprintf(name, sizeof name, "n%05" PRIu32, i);
-	principal = enrol(s, token, name, i);
+	principal = enrol(s, ROLE_NODE, name, i);
 	if (s->rc)
 		return;
 	if (i == 1)
@@ -298,23 +295,19 @@ static void settle(struct sim *s);
 
 static void build(struct sim *s, bool lend)
 {
-	uint8_t token[32];
 	char name[NAME_BYTES];
 
 	init(s);
 	if (s->rc)
 		return;
-	if (s->in->trace->users_n)
-		tokens(s, ROLE_MEMBER, s->in->trace->users_n, token);
 	s->user[0] = s->admin;
 	for (uint32_t u = 1; u <= s->in->trace->users_n && !s->rc; u++) {
 		user_name(name, u);
-		s->user[u] = enrol(s, token, name, u);
+		s->user[u] = enrol(s, ROLE_MEMBER, name, u);
 	}
 	divide(s, lend);
-	tokens(s, ROLE_NODE, s->in->nodes, token);
 	for (uint32_t i = 1; i <= s->in->nodes && !s->rc; i++)
-		join(s, i, token);
+		join(s, i);
 	settle(s);
 }
 

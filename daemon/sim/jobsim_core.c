@@ -68,6 +68,11 @@ int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_
 	if (procs > DIVIDE_UNITS_MAX)
 		return err_set(err, ERR_RANGE, "%" PRId64 " processors are too many to simulate: policy core takes up to %d",
 			       procs, DIVIDE_UNITS_MAX);
+	for (size_t i = 0; i < n; i++)
+		if (jobs[i].procs > divide_alloc_max(&in))
+			return err_set(err, ERR_RANGE, "the job of line %u has %" PRId64 " processors: policy core takes up to %" PRIu32
+				       " on a machine of %" PRId64 ", %d nodes of %" PRIu32, jobs[i].line, jobs[i].procs,
+				       divide_alloc_max(&in), procs, PARTS_PER_ALLOC_MAX, in.per_node);
 	in.nodes = (uint32_t)(procs / in.per_node);
 	in.public_units = (uint32_t)procs;
 	trace_of(jobs, n, &trace);

@@ -13,7 +13,8 @@
 
 extern const struct jobsim_policy jobsim_core; /* its name and text; none of jobsim_run()'s */
 
-/* As jobsim_run(). ERR_RANGE also for a machine of more than DIVIDE_UNITS_MAX devices. */
+/* As jobsim_run(). ERR_RANGE also for a machine of more than DIVIDE_UNITS_MAX devices, and for
+ * a job on more than PARTS_PER_ALLOC_MAX nodes of it: the most devices up to 8 by which it can be divided. */
 int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_progress_fn *progress, void *arg,
 		    int64_t *ret_start_s, struct err *err) NODISCARD;
 

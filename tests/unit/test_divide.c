@@ -176,6 +176,11 @@ static void the_largest_job_is_what_leases_leave(void **state)
 	assert_int_equal(divide_units_max(&in, DIVIDE_SLUIS), 4);
 	demand.peak = 8;
 	assert_int_equal(divide_units_max(&in, DIVIDE_LYRA), 12);
+	in.nodes = 5000; /* a job of sluisd lies on up to 2048 of them */
+	in.public_units = 20000;
+	assert_int_equal(divide_units_max(&in, DIVIDE_WALLED), 2048 * 8);
+	assert_int_equal(divide_units_max(&in, DIVIDE_SLUIS), 2048 * 8);
+	assert_int_equal(divide_units_max(&in, DIVIDE_STATIC), 20000);
 }
 
 static void trace_window_and_limits(void **state)
@@ -601,6 +606,35 @@ static void a_broken_promise_is_reported(void **state)
 	pool_close(&p);
 }
 
+/* As many nodes as the help promises, or more users than one token enrols: the core takes them in. */
+static void a_large_machine_is_set_up(void **state)
+{
+	struct divide_setup in = {.nodes = 10240, .per_node = 8, .public_units = 16384, .private_units = 65536,
+				  .window_ms = MS_PER_DAY, .notice_ms = 2 * MS_PER_MIN, .recall_slo_ms = 5 * MS_PER_MIN,
+				  .ttl_ms = 15 * MS_PER_MIN};
+	struct demand_rule rule = {.per_value = 1, .peak = 65536};
+	struct demand demand = demand_of("provider,at_s,devices\na,0,16000\nb,0,16000\na,60,16384\na,86400,0\n", &rule);
+	struct divide_job wide = {0, 10 * MS_PER_MIN, MS_PER_HOUR, 16384, 0, 0};
+	static char tenant[1][NAME_BYTES] = {"a"};
+	struct divide_trace trace = {.jobs = &wide, .jobs_n = 1, .tenants = tenant, .tenants_n = 1};
+	struct divide_run r;
+	struct err err;
+
+	(void)state;
+	in.trace = &trace;
+	in.demand = &demand;
+	if (divide_run(&in, DIVIDE_SLUIS, NULL, NULL, &r, &err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(r.late + r.refused, 0);
+	assert_int_equal(r.done[0].starts, 1);
+	divide_run_done(&r);
+	demand.steps[0].units = 16385;
+	assert_int_equal(divide_run(&in, DIVIDE_SLUIS, NULL, NULL, &r, &err), ERR_RANGE);
+	assert_non_null(strstr(err.msg, "a provider leases 16385 devices at once, a lease of sluisd has at most 16384 here"));
+	divide_run_done(&r);
+	demand_done(&demand);
+}
+
 /* ---- many ------------------------------------------------------------------------------------------------------- */
 
 static void pool_crowd(struct pool *p, struct buf *text, uint64_t seed)
@@ -797,6 +831,7 @@ int main(void)
 		cmocka_unit_test(a_node_on_its_way_back_is_not_lent_twice),
 		cmocka_unit_test(late_growth_is_seen),
 		cmocka_unit_test(a_broken_promise_is_reported),
+		cmocka_unit_test(a_large_machine_is_set_up),
 		cmocka_unit_test(crowds),
 		cmocka_unit_test(reports),
 		cmocka_unit_test(setups_that_cannot_work),

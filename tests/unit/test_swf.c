@@ -149,6 +149,28 @@ static void the_longest_times_are_simulated(void **state)
 	swf_done(&swf);
 }
 
+/* The log of a large site: more users than one token enrols; and a job that the core would not place is refused. */
+static void many_users_and_wide_jobs(void **state)
+{
+	enum { JOBS = 10001 };
+	struct swf_job *jobs = calloc(JOBS, sizeof *jobs);
+	int64_t *start_s = calloc(JOBS, sizeof *start_s);
+	struct err err;
+
+	(void)state;
+	for (int i = 0; i < JOBS; i++)
+		jobs[i] = (struct swf_job){.submit_s = i, .run_s = 60, .request_s = 60, .procs = 1, .user = i, .line = (unsigned)i + 1};
+	if (jobsim_core_run(jobs, JOBS, 80, NULL, NULL, start_s, &err))
+		fail_msg("%s", err.msg);
+	assert_in_range(start_s[JOBS - 1], JOBS - 1, JOBS + 9);
+	jobs[7].procs = 2049;
+	assert_int_equal(jobsim_core_run(jobs, JOBS, 2053, NULL, NULL, start_s, &err), ERR_RANGE);
+	assert_string_equal(err.msg, "the job of line 8 has 2049 processors: policy core takes up to 2048 on a machine of 2053, 2048 "
+				     "nodes of 1");
+	free(jobs);
+	free(start_s);
+}
+
 /* Each rule of the filter takes exactly its own job; what is left is in order of submission. */
 static void filter_counts_each_reason(void **state)
 {
@@ -256,6 +278,7 @@ int main(void)
 		cmocka_unit_test(bad_lines_are_named),
 		cmocka_unit_test(sizes_of_the_machine),
 		cmocka_unit_test(the_longest_times_are_simulated),
+		cmocka_unit_test(many_users_and_wide_jobs),
 		cmocka_unit_test(filter_counts_each_reason),
 		cmocka_unit_test(files_plain_and_packed),
 	};

@@ -189,14 +189,14 @@ static void divide_units(struct options *o, const struct snapshot *now)
 	o->in.private_units = all - o->in.public_units;
 }
 
-/* The largest job that counts. Of a trace what the public side has, so that all policies do the same work; of a cluster
- * as it stands all that comes to run under the policies that were asked for, on loan too. */
+/* The largest job that counts. Of a trace what the public side has and sluisd takes, so that all policies do the same
+ * work; of a cluster as it stands all that comes to run under the policies that were asked for, on loan too. */
 static uint32_t largest(const struct options *o)
 {
 	uint32_t most = o->in.nodes * o->in.per_node;
 
 	if (o->jobs)
-		return o->in.public_units;
+		return divide_units_max(&o->in, DIVIDE_WALLED);
 	for (size_t k = 0; k < DIVIDE_POLICIES; k++)
 		if (o->policy[k] && divide_units_max(&o->in, (enum divide_policy)k) < most)
 			most = divide_units_max(&o->in, (enum divide_policy)k);
