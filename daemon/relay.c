@@ -132,6 +132,7 @@ static void extra_note(struct place **slot, const struct alloc *a)
 void relays_note(struct server *s, const struct alloc *a)
 {
 	struct place **slot = s->relays->place[a->owner % PLACES];
+	size_t at = 0;
 
 	if (a->owner_kind != OWNER_JOB || !a->parts_n)
 		return;
@@ -147,9 +148,13 @@ void relays_note(struct server *s, const struct alloc *a)
 			}
 			return;
 		}
+	while (at < ATTEMPTS_KEPT && slot[at] && slot[at]->alloc > a->id)
+		at++; /* at a start the old ones come last, from the log: the newest stays first */
+	if (at == ATTEMPTS_KEPT)
+		return;
 	free(slot[ATTEMPTS_KEPT - 1]);
-	memmove(&slot[1], &slot[0], (ATTEMPTS_KEPT - 1) * sizeof(struct place *));
-	slot[0] = place_of(a);
+	memmove(&slot[at + 1], &slot[at], (ATTEMPTS_KEPT - 1 - at) * sizeof(struct place *));
+	slot[at] = place_of(a);
 }
 
 static const struct place *place_find(const struct relays *r, uint64_t job, uint32_t attempt)

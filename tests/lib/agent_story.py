@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from sluis_client import pack
+from sluis_client import Refused, pack
 from story import (BIN, LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running,
                    submit, tell, token, wait_for)
 
@@ -213,6 +213,10 @@ def deaths(admin, agents, d):
     equal(read(os.path.join(T, "survives")), "run\n", "and it was started once")
     n = submit(admin, {"argv": ["sh", "-c", "echo run >> outlives; while [ ! -e gone ]; do sleep 0.05; done"]})
     wait_for(20, lambda: read(os.path.join(T, "outlives")))
+    twice = submit(admin, {"argv": ["sh", "-c", "echo run >> again; wc -l < again; while [ ! -e gone ]; do sleep 0.05; done"]})
+    wait_for(20, lambda: read(os.path.join(T, "again")))
+    admin.command("job_requeue", {"job": twice})
+    wait_for(20, lambda: read(os.path.join(T, "again")) == "run\nrun\n")
     d.proc.kill()
     d.proc.wait()
     port = {k: v for k, v in d.at.items() if k in ("agents", "users", "enrol")}
@@ -221,6 +225,15 @@ def deaths(admin, agents, d):
     d.args += ["--set", "jobs.slurm_env=always"]
     d.start()
     admin = d.admin()
+
+    def said(**which):
+        try:
+            return output(admin, twice, **which)
+        except Refused: # its agent is not back yet
+            return None
+    equal([wait_for(20, said), wait_for(20, lambda: said(attempt=1))], ["2\n", "1\n"],
+          "it knows which attempt of a job was the latest, and where the one before ran")
+    equal(admin.query("signal", id=twice, signal=18)["text"], "delivered to 1 of 1 parts", "and signals reach that one")
     with open(os.path.join(T, "gone"), "w", encoding="utf-8"):
         pass
     equal(ended(admin, n)["state"], "CD", "sluisd is killed and comes back: the job ends well")
