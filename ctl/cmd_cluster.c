@@ -32,13 +32,29 @@ static const char *nodes_out_of_use(struct ctl *c, const struct view_status *v)
 	return v->nodes_cordoned ? text_f(c, "%s, %u cordoned", draining, v->nodes_cordoned) : draining;
 }
 
+/* What is wrong with the cluster as a whole; NULL: nothing. What needs somebody besides is in the notes. */
+static const char *verdict(const struct view_status *v)
+{
+	int64_t promised = 0;
+
+	for (uint32_t i = 0; i < v->sides_n; i++)
+		promised += v->sides[i].nominal;
+	if (v->safe_mode)
+		return "SAFE MODE";
+	if (v->nodes_ready == 0 && (v->nodes || promised))
+		return "no node is ready";
+	if (v->store_limit_bytes && v->store_bytes > v->store_limit_bytes / 10 * 9)
+		return "the store is nearly full";
+	return NULL;
+}
+
 static void print_head(struct ctl *c, const struct view_status *v)
 {
-	const char *dot = c->ascii ? "*" : "●";
+	const char *dot = c->ascii ? "*" : "●", *bad = verdict(v);
 
 	fprintf(c->out, "%s%s%s %s   %s   seq %s   up %s   commit p99 %" PRId64 ".%" PRId64 " ms   division %" PRIu64 "\n",
-		c->colors ? (v->safe_mode ? "\033[31m" : "\033[32m") : "", dot, c->colors ? "\033[0m" : "",
-		text_safe(c, v->cluster), v->safe_mode ? "SAFE MODE" : "healthy", text_count(c, (int64_t)v->seq),
+		c->colors ? (bad ? "\033[31m" : "\033[32m") : "", dot, c->colors ? "\033[0m" : "",
+		text_safe(c, v->cluster), bad ? bad : "healthy", text_count(c, (int64_t)v->seq),
 		text_age(c, v->up_ms), v->commit_p99_us / 1000, v->commit_p99_us % 1000 / 100, v->division_version);
 	for (uint32_t i = 0; i < v->flavors_n; i++) {
 		const struct flavor_view *f = &v->flavors[i];
@@ -596,18 +612,12 @@ int cmd_cluster_health(struct ctl *c, const struct call *call)
 {
 	struct query q = {.type = QUERY_STATUS};
 	struct view_status v = {0};
-	const char *bad = NULL;
 	int r = ask(c, &q, &v, "read the status");
+	const char *bad = r ? NULL : verdict(&v);
 
 	(void)call;
 	if (r)
 		return r;
-	if (v.safe_mode)
-		bad = "safe mode";
-	else if (v.nodes && v.nodes_ready == 0)
-		bad = "no node is ready";
-	else if (v.store_limit_bytes && v.store_bytes > v.store_limit_bytes / 10 * 9)
-		bad = "the store is nearly full";
 	if (c->json) {
 		json_t *item = json_of(&schema_view_status, &v);
 

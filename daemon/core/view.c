@@ -611,6 +611,7 @@ static void view_status_fill(const struct core *c, int64_t t, struct view_status
 {
 	char text[256];
 
+	(void)tree_of(c, 1, SHAPE_GPU); /* what is promised is up to date */
 	v->notes = arena_alloc(arena, 16 * sizeof *v->notes);
 	v->flavors = arena_alloc(arena, FLAVORS_MAX * sizeof *v->flavors);
 	v->sides = arena_alloc(arena, 2 * FLAVORS_MAX * sizeof *v->sides);
@@ -676,6 +677,11 @@ static void view_status_fill(const struct core *c, int64_t t, struct view_status
 
 		if (!f || f->retired)
 			continue;
+		if (c->promised[id] > c->live[id]) {
+			(void)snprintf(text, sizeof text, "%s: %" PRId64 " of %" PRId64 " promised are missing: sluisctl deficit show",
+				       f->name, c->promised[id] - c->live[id], c->promised[id]);
+			note(v, arena, text);
+		}
 		flavor_view_fill(c, f, &v->flavors[v->flavors_n++]);
 		v->flavors[v->flavors_n - 1].kept =
 			min64(headroom_kept(c, id, T_NEVER), v->flavors[v->flavors_n - 1].free);

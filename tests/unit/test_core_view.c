@@ -97,7 +97,9 @@ static void the_sums_of_status_are_those_of_the_records(void **state)
 	assert_int_equal(v.nodes_ready, 3);
 	assert_int_equal(v.flavors[0].used, guaranteed + loan);
 	assert_int_equal(v.flavors[0].free + v.flavors[0].used + v.flavors[0].out, 32);
-	assert_true(v.notes_n > 0);
+	assert_int_equal(v.notes_n, 2);
+	assert_string_equal(v.notes[0].s, "node n1 is unreachable");
+	assert_string_equal(v.notes[1].s, "h100: 8 of 32 promised are missing: sluisctl deficit show"); /* there is no spare */
 	arena_done(&arena);
 }
 

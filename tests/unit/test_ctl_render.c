@@ -33,6 +33,7 @@ static struct job_view jobs[4];
 static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
 static bool flow_has_ended;
+static bool nodes_are_gone;
 static bool huge_was_cancelled; /* before it ever started */
 static uint16_t huge_waits_for = REASON_STAGE;
 static struct dependency huge_deps[2] = {{DEP_AFTEROK, 12}, {DEP_AFTERANY, 13}};
@@ -190,7 +191,7 @@ static int answer(struct ctl *c, const struct query *q, void *view, struct err *
 	case QUERY_STATUS:
 		*(struct view_status *)view = (struct view_status){
 			.cluster = "ai-factory", .seq = 48213, .up_ms = 41 * INT64_C(86400000), .division_version = 13, .nodes = 21,
-			.nodes_ready = 18, .nodes_draining = 2, .jobs_running = 4, .jobs_pending = 3, .leases_live = 5, .claims_running = 1,
+			.nodes_ready = nodes_are_gone ? 0 : 18, .nodes_draining = 2, .jobs_running = 4, .jobs_pending = 3, .leases_live = 5, .claims_running = 1,
 			.claims_done = 412, .renewals = 8640, .commit_p99_us = 1900, .flavors_n = 1, .flavors = flavors,
 			.sides_n = 2, .sides = sides, .notes_n = 1, .notes = notes};
 		return 0;
@@ -326,6 +327,26 @@ static void test_windows_of_the_division(void **state)
 }
 
 /* ---- screens --------------------------------------------------------------------------------- */
+
+/* Both who looks and who watches by machine hear the same of a cluster that cannot do anything. */
+static void test_one_verdict_on_the_cluster(void **state)
+{
+	struct run r;
+
+	(void)state;
+	assert_int_equal(run_line(&r, "cluster health"), 0);
+	assert_non_null(strstr(r.out, "ai-factory: healthy, 18 of 21 nodes ready"));
+	run_close(&r);
+	nodes_are_gone = true;
+	assert_int_equal(run_line(&r, "cluster health"), EXIT_OTHER);
+	assert_non_null(strstr(r.out, "ai-factory: no node is ready, 0 of 21 nodes ready"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "status"), 0);
+	assert_non_null(strstr(r.out, "ai-factory   no node is ready   seq"));
+	assert_null(strstr(r.out, "healthy"));
+	run_close(&r);
+	nodes_are_gone = false;
+}
 
 static void test_status_screen(void **state)
 {
@@ -942,6 +963,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_windows_of_the_division),
+		cmocka_unit_test(test_one_verdict_on_the_cluster),
 		cmocka_unit_test(test_status_screen),
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
