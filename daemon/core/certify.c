@@ -348,8 +348,7 @@ bool loan_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t 
 	       room_for(c, flavor, back_ms, in_devices(c, flavor, shape, units));
 }
 
-bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
-		       int64_t back_ms)
+static bool in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms)
 {
 	int64_t left = -in_devices(c, flavor, shape, units);
 
@@ -367,6 +366,17 @@ bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uin
 				left -= in_devices(c, flavor, s, t->cell[i].own);
 	}
 	return left >= 0;
+}
+
+int loan_ever_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms,
+		      struct err *err)
+{
+	if (in_time_ever(c, leaf, flavor, shape, units, back_ms))
+		return 0;
+	err_set(err, ERR_NEVER, "as a loan it could not be given back in time: notice needs %" PRId64 " s, lenders recall within %" PRId64
+		" s", back_ms / 1000, lender_slo_min(c, leaf, flavor, shape) / 1000);
+	err_hint(err, "a shorter --notice, of a job also --exempt");
+	return err_reason(err, REASON_LOAN_NOTICE);
 }
 
 /* Take out of the supply what reservations have, in a window that [t, until_ms) meets. */

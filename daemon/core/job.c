@@ -915,15 +915,10 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	}
 	if (s->loan == LOAN_ONLY) {
 		struct job draft = {.spec = *s};
-		int64_t need = job_back_ms(c, &draft);
 
-		if (!loan_in_time_ever(c, s->project, s->flavor, s->shape, s->units, need)) {
-			err_set(err, ERR_NEVER, "as a loan it could not be given back in time: notice needs %" PRId64
-				" s, lenders recall within %" PRId64 " s", need / 1000,
-				lender_slo_min(c, s->project, s->flavor, s->shape) / 1000);
-			err_hint(err, "a shorter --notice or --exempt");
-			return err_reason(err, REASON_LOAN_NOTICE);
-		}
+		rc = loan_ever_in_time(c, s->project, s->flavor, s->shape, s->units, job_back_ms(c, &draft), err);
+		if (rc)
+			return rc;
 	}
 	return 0;
 }

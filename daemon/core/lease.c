@@ -641,6 +641,8 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		}
 	}
 	rc = concentration_check(c, s, s->units, err);
+	if (!rc && s->klass == LEASE_LOAN)
+		rc = loan_ever_in_time(c, s->provider, s->flavor, s->shape, s->units, lease_back_ms(c, &draft), err);
 	if (rc)
 		return rc;
 	cl = edit_cluster(c, d);

@@ -834,10 +834,10 @@ int certify_check(const struct core *c, struct err *err);
  * all that was promised. O(parts × classes² × levels). */
 bool certify_loan(const struct core *c, uint16_t flavor, int64_t back_ms, const struct part *parts, uint32_t parts_n);
 /* Before they are placed: back within what every lender was promised, or so many more that nobody needs to have back
- * that soon; now, or at least on an idle cluster. O(tree), O(nodes). */
+ * that soon; now (true), or at least on an idle cluster (0; ERR_NEVER, reason 506). O(tree), O(nodes). */
 bool loan_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms);
-bool loan_in_time_ever(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units,
-		       int64_t back_ms);
+int loan_ever_in_time(const struct core *c, uint32_t leaf, uint16_t flavor, uint8_t shape, int64_t units, int64_t back_ms,
+		      struct err *err) NODISCARD;
 /* May a firm lease have `units` more, from t to until_ms (0: for good)? What reservations take in that time is not
  * counted. On false *ret says where it is tight, certify_text() for people. O(nodes) if there are reservations. */
 bool certify_firm(const struct core *c, int64_t t, const struct lease *l, int64_t units, int64_t until_ms,
