@@ -634,6 +634,21 @@ static void a_forged_routing_id_changes_nothing(void **state)
 }
 
 /* One frame is a message; everything else is dropped and counted, and the next message is heard. */
+/* The ends of TCP connections in this process; returns how many there are. */
+static size_t tcp_ends(int ends[256])
+{
+	size_t n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		struct sockaddr_storage peer;
+		socklen_t len = sizeof(peer);
+
+		if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.ss_family == AF_INET)
+			ends[n++] = fd;
+	}
+	return n;
+}
+
 /* Is each connection of this process watched by the kernel, so that it ends when its peer's machine is gone? */
 static void connections_are_watched_by_the_kernel(void **state)
 {
@@ -641,30 +656,34 @@ static void connections_are_watched_by_the_kernel(void **state)
 	struct link_door *door;
 	struct link_client *c;
 	struct link_msg msg;
-	int ends = 0;
+	int64_t deadline = mono_ms(mono_now()) + WAIT_MS;
+	int ends[256];
+	size_t n;
 
 	(void)state;
+	/* A closed socket's connections end when libzmq comes to them: those of the stories before are not ours. */
+	while (tcp_ends(ends) > 0) {
+		assert_true(mono_ms(mono_now()) < deadline);
+		(void)zmq_poll(NULL, 0, 2);
+	}
 	link_keys_publish(ctx, &key, 1);
 	door = door_open(DOOR_USERS, NULL);
 	c = client_open(door, &anna);
 	client_say(c, "here");
 	door_hear(door, &msg);
 	link_msg_done(&msg);
-	for (int fd = 0; fd < 256; fd++) {
-		struct sockaddr_storage peer;
-		socklen_t len = sizeof(peer), size = sizeof(int);
+	n = tcp_ends(ends);
+	assert_int_equal(n, 2); /* the door's and the client's */
+	for (size_t i = 0; i < n; i++) {
+		socklen_t size = sizeof(int);
 		unsigned int dead_ms = 0;
 		int alive = 0;
 
-		if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 || peer.ss_family != AF_INET)
-			continue;
-		ends++;
-		assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, &size), 0);
-		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, &size), 0);
+		assert_int_equal(getsockopt(ends[i], SOL_SOCKET, SO_KEEPALIVE, &alive, &size), 0);
+		assert_int_equal(getsockopt(ends[i], IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, &size), 0);
 		assert_true(alive);
 		assert_in_range(dead_ms, 1000, 60000);
 	}
-	assert_int_equal(ends, 2); /* the door's and the client's */
 	link_client_free(c);
 	link_door_free(door);
 }
