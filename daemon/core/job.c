@@ -360,8 +360,9 @@ void job_part_exited(const struct core *c, struct decision *d, int64_t t, struct
 
 		j->exit_code = p->exit_code;
 		j->exit_signal = p->exit_signal;
-		end_text(j, "%s on %.40s%s%s", p->oom ? "out of memory" : "ended", n ? n->name : "?",
-			 text[0] ? ": " : p->exit_signal ? " by a signal" : "", text);
+		if (a->state != ALLOC_STOPPING || a->stop_cause != END_CANCEL) /* that says by whom */
+			end_text(j, "%s on %.40s%s%s", p->oom ? "out of memory" : "ended", n ? n->name : "?",
+				 text[0] ? ": " : p->exit_signal ? " by a signal" : "", text);
 	}
 	if (a->state == ALLOC_STOPPING)
 		return;
@@ -817,6 +818,12 @@ int shape_installed(const struct core *c, struct decision *d, const struct place
 		err_hint(err, "sluisctl node show NODE shows the labels");
 		return err_reason(err, REASON_NO_ATTESTED);
 	}
+	if (ask.shape == SHAPE_GPU && ask.chunk > f->devices_per_node && ask.units <= committed) {
+		err_set(err, ERR_NEVER, "%u devices of %s on one node: a node has %u", ask.chunk, f->name,
+			f->devices_per_node);
+		err_hint(err, "at most %u of a node, or more nodes: --nodes N --gpus-per-node M", f->devices_per_node);
+		return err_reason(err, REASON_SHAPE);
+	}
 	err_set(err, ERR_NEVER, "%u %s of %s is more than is installed", ask.units,
 		ask.shape == SHAPE_NODE ? "whole nodes" : "devices", f->name);
 	err_hint(err, "installed: sluisctl node list");
@@ -863,13 +870,29 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		return err_set(err, ERR_RANGE, "an array has 1 to %d children", ARRAY_MAX);
 	if (s->deadline_ms && t + s->time_limit_ms > s->deadline_ms) {
 		err_set(err, ERR_NEVER, "it could not end before its deadline even if it started now");
+		err_hint(err, "--time %" PRId64 "m at most, or a later --deadline",
+			 max64(0, s->deadline_ms - t) / MS_PER_MIN);
 		return err_reason(err, REASON_DEADLINE);
 	}
-	for (uint32_t i = 0; i < s->deps_n; i++)
-		if (s->deps[i].type != DEP_SINGLETON && !job_of(c, s->deps[i].job)) {
+	for (uint32_t i = 0; i < s->deps_n; i++) {
+		const struct job *o = s->deps[i].type == DEP_SINGLETON ? NULL : core_job(c, s->deps[i].job);
+		bool done = o && o->state == JOB_COMPLETED;
+
+		if (s->deps[i].type == DEP_SINGLETON)
+			continue;
+		if (!o) {
 			err_set(err, ERR_NEVER, "it depends on job %" PRIu64 ", which is not known", s->deps[i].job);
+			err_hint(err, "sluisctl queue --all");
 			return err_reason(err, REASON_DEPENDENCY_NEVER);
 		}
+		if (!j->id && job_terminal(o->state) && ((s->deps[i].type == DEP_AFTEROK && !done) ||
+							 (s->deps[i].type == DEP_AFTERNOTOK && done))) {
+			err_set(err, ERR_NEVER, "job %" PRIu64 " %s: %s:%" PRIu64 " can never be met", o->id,
+				done ? "ended well" : job_state_name(o->state), dep_type_name(s->deps[i].type), o->id);
+			err_hint(err, "sluisctl explain %" PRIu64 "; or --dependency afterany:%" PRIu64, o->id, o->id);
+			return err_reason(err, REASON_DEPENDENCY_NEVER);
+		}
+	}
 	if (!j->id && q->r.pending_jobs_max && q->pending >= q->r.pending_jobs_max) {
 		err_set(err, ERR_NOROOM, "%s has %u jobs waiting, its limit", q->r.name, q->pending);
 		return err_reason(err, REASON_JOB_LIMIT);
@@ -885,8 +908,12 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 	if (nodes > 0 && carrier_suits(c, s))
 		cover = max64(cover, flavor_of(c, s->flavor)->devices_per_node);
 	if ((s->loan == LOAN_NEVER ? cover : all > cover ? all : cover) < s->units) {
-		err_set(err, ERR_NEVER, "%u is more than %s can ever have: %" PRId64 " in its quota%s", s->units,
-			q->r.name, cover, s->loan == LOAN_NEVER ? "" : ", on loan included");
+		if (s->loan == LOAN_NEVER)
+			err_set(err, ERR_NEVER, "%u is more than %s can ever have without a loan: %" PRId64, s->units, q->r.name,
+				cover);
+		else
+			err_set(err, ERR_NEVER, "%u is more than %s can ever have: %" PRId64 ", on loan included", s->units,
+				q->r.name, max64(cover, all));
 		err_hint(err, s->loan == LOAN_NEVER && all >= s->units ? "--loan ok: %" PRId64 " with loans" :
 									 "ask for at most %" PRId64,
 			 s->loan == LOAN_NEVER && all >= s->units ? all : cover > all ? cover : all);
@@ -959,6 +986,9 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 	draft.spec.reservation = 0;
 	if (s->reservation[0]) {
 		rc = reservation_for_job(c, s->reservation, &draft, &draft.spec.reservation, err);
+		if (rc == ERR_DENIED) /* the person may well be a member, with another project */
+			err_set(err, ERR_DENIED, "reservation %s is for neither %s nor project %s", s->reservation, p->name,
+				core_qnode(c, draft.spec.project)->name);
 		if (rc)
 			return rc;
 	}
@@ -986,17 +1016,21 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 	return 0;
 }
 
-static void cancel_one(const struct core *c, struct decision *d, int64_t t, uint64_t id, bool now)
+/* `by`: who wants it so. It says so also of a job that waits, and of one that an earlier attempt left with a text. */
+static void cancel_one(const struct core *c, struct decision *d, int64_t t, uint64_t id, bool now, uint32_t by)
 {
 	const struct job *j = peek(c, d, RECORD_JOB, id);
+	const struct principal *p = core_principal(c, by);
 
 	if (!j || job_terminal(j->state))
 		return;
+	end_text(EDIT(c, d, RECORD_JOB, job, id), "cancelled by %s", p ? p->name : "?");
 	if (j->alloc && peek(c, d, RECORD_ALLOC, j->alloc)) {
 		EDIT(c, d, RECORD_JOB, job, id)->requeue_wanted = false;
 		alloc_stop(c, d, t, j->alloc, END_CANCEL, now ? 0 : min64(j->spec.notice_ms, 30 * MS_PER_S), 0);
 		return;
 	}
+	EDIT(c, d, RECORD_JOB, job, id)->end_cause = END_CANCEL;
 	job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, id), JOB_CANCELLED, NULL);
 }
 
@@ -1005,21 +1039,25 @@ static int decide_cancel(const struct core *c, int64_t t, const struct command *
 	const struct job *j = core_job(c, cmd->job_control.job);
 
 	if (j->spec.array_step) {
-		EDIT(c, d, RECORD_JOB, job, j->id)->end_cause = END_CANCEL; /* whichever child ends it */
+		const struct principal *p = core_principal(c, cmd->principal);
+		struct job *array = EDIT(c, d, RECORD_JOB, job, j->id);
+
+		array->end_cause = END_CANCEL; /* whichever child ends it */
+		end_text(array, "cancelled by %s", p ? p->name : "?");
 		EACH(c, jobs, job_s, child)
 			if (JOB_GET(child, array) == j->id)
-				cancel_one(c, d, t, JOB_GET(child, id), cmd->job_control.now);
+				cancel_one(c, d, t, JOB_GET(child, id), cmd->job_control.now, cmd->principal);
 		if (!job_terminal(((const struct job *)peek(c, d, RECORD_JOB, j->id))->state)) {
 			struct job *parent = EDIT(c, d, RECORD_JOB, job, j->id);
 
 			if (parent->array_live) { /* children still stopping: it ends with the last */
 				parent->state = JOB_RUNNING;
 			} else {
-				job_end(c, d, t, parent, JOB_CANCELLED, cmd->job_control.reason);
+				job_end(c, d, t, parent, JOB_CANCELLED, NULL);
 			}
 		}
 	} else {
-		cancel_one(c, d, t, j->id, cmd->job_control.now);
+		cancel_one(c, d, t, j->id, cmd->job_control.now, cmd->principal);
 	}
 	if (cmd->job_control.reason[0])
 		TEXT_SET(EDIT(c, d, RECORD_JOB, job, j->id)->end_text, cmd->job_control.reason);

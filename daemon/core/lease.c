@@ -563,6 +563,34 @@ static int concentration_check(const struct core *c, const struct lease_spec *s,
 	}
 }
 
+/* The longest term that its provider may have, as one would type it. */
+static void term_hint(struct err *err, int64_t most_ms)
+{
+	if (most_ms % MS_PER_DAY)
+		err_hint(err, "--term %" PRId64 "s", most_ms / MS_PER_S);
+	else
+		err_hint(err, "--term %" PRId64 "d", most_ms / MS_PER_DAY);
+}
+
+/* The most that could be asked for; of the other shape when that is nothing: each has a quota of its own. */
+static void most_hint(const struct core *c, const struct lease_spec *s, int64_t most, struct err *err)
+{
+	const char *option = s->shape == SHAPE_NODE ? "--nodes" : "--gpus", *other = s->shape == SHAPE_NODE ? "--gpus" : "--nodes";
+	int64_t cover, all;
+
+	if (most > 0) {
+		err_hint(err, "at most %s %" PRId64, option, most);
+		return;
+	}
+	quota_most(c, s->provider, s->flavor, s->shape == SHAPE_NODE ? SHAPE_GPU : SHAPE_NODE, &cover, &all);
+	most = s->klass == LEASE_FIRM ? cover : all;
+	if (most > 0)
+		err_hint(err, "its quota is of %s: at most %s %" PRId64, s->shape == SHAPE_NODE ? "single devices" : "whole nodes",
+			 other, most);
+	else
+		err_hint(err, "it may hold none of this flavor: sluisctl provider show %s", core_qnode(c, s->provider)->name);
+}
+
 static int decide_request(const struct core *c, int64_t t, const struct command *cmd, struct decision *d,
 			  struct err *err)
 {
@@ -608,6 +636,7 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		return err_set(err, ERR_RANGE, "ttl is at least 1 s, term at least ttl and at most a hundred years");
 	if (q->term_ms_max && s->term_ms > q->term_ms_max) {
 		err_set(err, ERR_NEVER, "the term is over the provider's %" PRId64 " days", q->term_ms_max / MS_PER_DAY);
+		term_hint(err, q->term_ms_max);
 		return err_reason(err, REASON_TIME_LIMIT);
 	}
 	live = qnode_of(c, s->provider)->leases;
@@ -633,10 +662,10 @@ static int decide_request(const struct core *c, int64_t t, const struct command 
 		if ((s->klass == LEASE_FIRM ? cover : all) < s->units) {
 			err_set(err, ERR_NEVER, "%u is more than %s can ever hold: %" PRId64, s->units, q->name,
 				s->klass == LEASE_FIRM ? cover : all);
-			err_hint(err, s->klass == LEASE_FIRM && all >= s->units ?
-					      "--class loan could have up to %" PRId64 :
-					      "ask for at most %" PRId64,
-				 s->klass == LEASE_FIRM && all >= s->units ? all : cover);
+			if (s->klass == LEASE_FIRM && all >= s->units)
+				err_hint(err, "--class loan could have up to %" PRId64, all);
+			else
+				most_hint(c, s, s->klass == LEASE_FIRM ? cover : all, err);
 			return err_reason(err, REASON_OVER_LIMIT);
 		}
 	}
@@ -926,6 +955,7 @@ static int decide_resize(const struct core *c, int64_t t, const struct command *
 		if ((l->spec.klass == LEASE_FIRM ? cover : all) < units) {
 			err_set(err, ERR_NEVER, "%u is more than its provider can ever hold: %" PRId64, units,
 				l->spec.klass == LEASE_FIRM ? cover : all);
+			most_hint(c, &l->spec, l->spec.klass == LEASE_FIRM ? cover : all, err);
 			return err_reason(err, REASON_OVER_LIMIT);
 		}
 		if (concentration_check(c, &l->spec, growth, err))
@@ -1029,7 +1059,10 @@ int decide_lease(const struct core *c, int64_t t, const struct command *cmd, str
 			return err_set(err, ERR_RANGE, "the extension must be positive, and at most a hundred years");
 		if (core_qnode(c, l->spec.provider)->term_ms_max &&
 		    cmd->lease_extend.term_ms > core_qnode(c, l->spec.provider)->term_ms_max) {
-			err_set(err, ERR_NEVER, "the term is over the provider's limit");
+			int64_t most = core_qnode(c, l->spec.provider)->term_ms_max;
+
+			err_set(err, ERR_NEVER, "the term is over the provider's %" PRId64 " days", most / MS_PER_DAY);
+			term_hint(err, most);
 			return err_reason(err, REASON_TIME_LIMIT);
 		}
 		if (l->term_end_ms) {

@@ -127,7 +127,7 @@ ok "the admin does" quiet ctl -q reservation confirm course
 ok "twice is once" quiet ctl -q reservation confirm course
 is "confirmed" "$(state course)" confirmed
 in=$(eva -q submit -A lungnet --flavor h100-80g --gpus 4 -t 15s --reservation course -- sh -c 'trap "echo told; exit 0" TERM; sleep 60 & wait')
-says "bob is no member" 3 "is not for bob" bob submit -A heartnet --flavor h100-80g --gpus 1 --reservation course -- true
+says "bob is no member" 3 "is for neither bob nor project heartnet" bob submit -A heartnet --flavor h100-80g --gpus 1 --reservation course -- true
 loan=$(bob -q submit -A heartnet --flavor h100-80g --gpus 16 -t 1h --loan only --notice 2s -- sh -c 'trap "exit 0" TERM; sleep 600 & wait')
 ok "a loan runs there until then" wait_for 25 job_is "$loan" running
 opens() { ctl queue "$in" --plain --columns why | grep -q '^303 reservation [0-9]* (course) opens at '; }

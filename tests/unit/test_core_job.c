@@ -337,6 +337,104 @@ static void dependencies_of_every_kind(void **state)
 	}
 }
 
+/* What cannot come is refused with what has happened, not taken and cancelled a moment later. */
+static void a_dead_dependency_is_refused(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t bad = cw_submit(w, w->alice, "lung", 1, HOUR), ok = cw_submit(w, w->alice, "lung", 1, HOUR);
+	struct {
+		uint8_t type;
+		uint64_t on;
+		int code;
+		const char *text;
+	} want[] = {{DEP_AFTEROK, bad, ERR_NEVER, "failed: afterok:"}, {DEP_AFTERNOTOK, ok, ERR_NEVER, "ended well: afternotok:"},
+		    {DEP_AFTERNOTOK, bad, 0, ""}, {DEP_AFTEROK, ok, 0, ""}, {DEP_AFTERANY, bad, 0, ""}, {DEP_AFTER, bad, 0, ""}};
+
+	cw_settle(w);
+	cw_exit(w, bad, 1);
+	cw_exit(w, ok, 0);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		struct command cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR);
+		struct dependency dep = {want[i].type, want[i].on};
+
+		cmd.job_submit.spec.deps = &dep;
+		cmd.job_submit.spec.deps_n = 1;
+		assert_int_equal(cw_do(w, &cmd), want[i].code);
+		if (!want[i].code)
+			continue;
+		assert_int_equal(w->err.reason, REASON_DEPENDENCY_NEVER);
+		assert_non_null(strstr(w->err.msg, want[i].text));
+		assert_non_null(strstr(w->err.hint, "explain"));
+	}
+}
+
+/* An earlier attempt that a drain moved has nothing to do with how it ended; who waits is told of, too. */
+static void a_cancelled_job_says_by_whom(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t moved = cw_submit(w, w->alice, "lung", 8, HOUR), waits = cw_submit(w, w->alice, "lung", 8, HOUR);
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 8, HOUR);
+	uint64_t array;
+	uint32_t at = 1;
+
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	cmd.job_submit.spec.array_last = 1;
+	cmd.job_submit.spec.array_step = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	array = w->d.result.id;
+	cw_settle(w);
+	while (w->node[at].id != cw_alloc_of(w, OWNER_JOB, moved)->parts[0].node)
+		at++;
+	cmd = cw_cmd(w, w->operator, CMD_NODE_DRAIN);
+	(void)snprintf(cmd.node_admin.node, NAME_BYTES, "n%u", at);
+	(void)snprintf(cmd.node_admin.reason, TEXT_BYTES, "firmware");
+	cmd.node_admin.deadline_ms = w->t + MIN;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_advance(w, 5 * MIN);
+	assert_int_equal(core_job(w->core, moved)->attempt, 2);
+	assert_string_equal(core_job(w->core, moved)->end_text, "its node was drained");
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, moved), 0);
+	assert_int_equal(cw_job(w, w->paula, CMD_JOB_CANCEL, waits), 0);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, array), 0);
+	cw_advance(w, 5 * MIN);
+	assert_int_equal(cw_job_state(w, moved), JOB_CANCELLED);
+	assert_null(strstr(core_job(w->core, moved)->end_text, "drained"));
+	assert_non_null(strstr(core_job(w->core, moved)->end_text, "cancelled by alice"));
+	assert_int_equal(cw_job_state(w, waits), JOB_CANCELLED);
+	assert_int_equal(core_job(w->core, waits)->end_cause, END_CANCEL);
+	assert_string_equal(core_job(w->core, waits)->end_text, "cancelled by paula");
+	assert_string_equal(core_job(w->core, array)->end_text, "cancelled by alice");
+}
+
+static void a_refusal_says_what_there_is(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 9, HOUR);
+
+	cmd.job_submit.spec.per_node = 9;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.msg, "9 devices of h100 on one node: a node has 8");
+	cw_quota(w, CW_LUNG, 0, SHAPE_GPU, 2, 4, QTY_UNLIMITED);
+	cw_quota(w, CW_CANCER, 0, SHAPE_GPU, 0, 4, QTY_UNLIMITED);
+	cw_quota(w, CW_HEALTH, 0, SHAPE_GPU, 0, 4, QTY_UNLIMITED);
+	cw_quota(w, CW_PUBLIC, 0, SHAPE_GPU, 0, 4, QTY_UNLIMITED);
+	cw_apply(w);
+	cmd.job_submit.spec.per_node = 0;
+	cmd.job_submit.spec.loan = LOAN_OK;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.msg, "9 is more than lung can ever have: 6, on loan included");
+	assert_string_equal(w->err.hint, "ask for at most 6");
+	cmd.job_submit.spec.loan = LOAN_NEVER;
+	cmd.job_submit.spec.units = 6;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.msg, "6 is more than lung can ever have without a loan: 2");
+	assert_string_equal(w->err.hint, "--loan ok: 6 with loans");
+	cmd.job_submit.spec.units = 1;
+	cmd.job_submit.spec.deadline_ms = w->t + 30 * MIN;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_non_null(strstr(w->err.hint, "--time 30m at most"));
+}
+
 static void a_singleton_waits_for_its_namesake(void **state)
 {
 	struct core_world *w = *state;
@@ -1814,6 +1912,9 @@ int main(void)
 		STORY(hold_and_release),
 		STORY(a_deadline_passed_while_waiting_ends_it),
 		STORY(dependencies_of_every_kind),
+		STORY(a_dead_dependency_is_refused),
+		STORY(a_cancelled_job_says_by_whom),
+		STORY(a_refusal_says_what_there_is),
 		STORY(a_singleton_waits_for_its_namesake),
 		STORY(a_gap_takes_the_short_and_not_the_long),
 		STORY(peers_9_impossible_submits_do_not_block_a_possible_one),

@@ -638,6 +638,7 @@ static void growth_within_quota_arrives_within_the_slo(void **state)
 	raised = w->t;
 	assert_int_equal(cw_resize(w, w->acme, id, 8), 0);
 	assert_int_equal(cw_resize(w, w->acme, id, 9), ERR_NEVER); /* 8 is all it has, firm */
+	assert_string_equal(w->err.hint, "at most --gpus 8");
 	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
 	cw_settle(w);
 	assert_int_equal(cw_claim_of(w, OWNER_LEASE, id)->units, 6);
@@ -1037,7 +1038,12 @@ static void refusals_name_their_reason(void **state)
 	cmd = cw_lease_cmd(w, w->acme, "acme", 1, LEASE_FIRM);
 	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
 	assert_int_equal(w->err.reason, REASON_TIME_LIMIT);
+	assert_string_equal(w->err.hint, "--term 1d");
+	cmd.lease_request.spec.shape = SHAPE_NODE; /* it owns single devices only */
 	cmd.lease_request.spec.term_ms = MS_PER_DAY;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.hint, "its quota is of single devices: at most --gpus 8");
+	cmd.lease_request.spec.shape = SHAPE_GPU;
 	assert_int_equal(cw_do(w, &cmd), 0);
 	assert_int_equal(cw_do(w, &cmd), ERR_NOROOM);
 	assert_int_equal(w->err.reason, REASON_JOB_LIMIT);
