@@ -75,11 +75,12 @@ static int read_script(struct ctl *c, struct typed *t, struct directives *d)
 	return 0;
 }
 
-static int resolve(struct ctl *c, const struct typed *t, const struct directives *d, struct job_options *o)
+static int resolve(struct ctl *c, const struct typed *t, struct directives *d, struct job_options *o)
 {
 	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
+	char *const *env = submission_precedence(t->file ? d : NULL, environ, t->options, t->options_n, &c->arena);
 
-	if (directives_resolve(o, t->file ? d : NULL, environ, false, t->options, t->options_n, &errs))
+	if (directives_resolve(o, t->file ? d : NULL, env, false, t->options, t->options_n, &errs))
 		return config_fault(c, &errs);
 	if (!o->project && c->project[0])
 		o->project = c->project;

@@ -169,6 +169,60 @@ static int as_u16(int64_t v, uint16_t *ret, const char *what, struct err *err)
 	return 0;
 }
 
+/* The options that say how many devices, each in its own way. */
+static const struct { const char *name, *variable; } counts[] = {
+	{"gpus", "SLUIS_SUBMIT_GPUS="}, {"gpus-per-node", "SLUIS_SUBMIT_GPUS_PER_NODE="},
+	{"gpus-per-task", "SLUIS_SUBMIT_GPUS_PER_TASK="}, {"gres", "SLUIS_SUBMIT_GRES="},
+};
+
+static unsigned count_bit(const char *name)
+{
+	const struct job_option *row = job_option_find(name);
+
+	for (size_t i = 0; row && i < ARRAY_LEN(counts); i++)
+		if (!strcmp(row->name, counts[i].name))
+			return 1U << i;
+	return 0;
+}
+
+static unsigned variable_bit(const char *entry)
+{
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+		if (!strncmp(entry, counts[i].variable, strlen(counts[i].variable)))
+			return 1U << i;
+	return 0;
+}
+
+char *const *submission_precedence(struct directives *script, char *const *env, const struct directive *options, size_t n,
+				   struct arena *arena)
+{
+	unsigned said = 0;
+	size_t kept = 0, env_n = 0;
+	char **left;
+
+	for (size_t i = 0; i < n; i++)
+		said |= count_bit(options[i].name);
+	while (env && env[env_n])
+		env_n++;
+	left = arena_alloc(arena, (env_n + 1) * sizeof *left);
+	for (size_t i = 0; i < env_n; i++)
+		if (!variable_bit(env[i]) || !(said & ~variable_bit(env[i])))
+			left[kept++] = env[i];
+	left[kept] = NULL;
+	for (size_t i = 0; i < kept; i++)
+		said |= variable_bit(left[i]);
+	kept = 0;
+	for (size_t i = 0; script && i < script->list.count; i++) {
+		unsigned bit = count_bit(script->list.items[i].name);
+
+		if (!bit || !(said & ~bit)) /* the same option again keeps its type of device */
+			script->list.items[kept++] = script->list.items[i];
+	}
+	if (script)
+		script->list.count = kept;
+	return left;
+}
+
 /* Devices of the whole job, from whichever option says so; 0: none does. */
 static int devices_asked(const struct job_options *o, int64_t *ret, int64_t *ret_per_node, struct err *err)
 {

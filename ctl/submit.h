@@ -21,6 +21,12 @@ struct submission {
 /* Does the answer depend on the cluster's division? Then `division` of submission_fill must be there. */
 bool submission_needs_division(const struct job_options *o);
 
+/* --gpus, --gpus-per-node, --gpus-per-task and --gres say one thing in several ways: what the command line
+ * (`options`) says of it replaces all that environment and script say, and what the environment says all of the
+ * script. Takes the lines that lose out of `script` (or NULL); returns the environment without them, in `arena`. */
+char *const *submission_precedence(struct directives *script, char *const *env, const struct directive *options, size_t n,
+				   struct arena *arena);
+
 /* Fill `ret` from the options. `script` is the text of a job script, or NULL; then `argv` is a command.
  * `division` may be NULL (see above). `env` is environ-like. Everything is borrowed or in `arena`.
  * ERR_INVAL, ERR_UNSUPPORTED, ERR_RANGE with a hint. */

@@ -2,6 +2,7 @@
  * and what cannot be asked is refused by name, never dropped */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,53 @@ static void test_the_flavor_is_found_when_only_one_can_be_meant(void **state)
 	make(&m, "-A nobody --gpus 1");
 	assert_int_equal(m.code, ERR_NOTFOUND);
 	done(&m);
+}
+
+/* Each line: a script, the environment, the command line; how many devices that are. */
+static void test_the_stronger_source_says_how_many_devices(void **state)
+{
+	static const struct { const char *script, *env, *line; uint32_t units; } wins[] = {
+		{"#SBATCH --gres=gpu:2", NULL, "--gpus 1", 1},
+		{"#SBATCH --gpus-per-node=4", NULL, "-G 1", 1},
+		{"#SBATCH -G 4", NULL, "--gres gpu:2", 2},
+		{"#SBATCH --gpus-per-task=4", NULL, "--gpus-per-node=3", 3},
+		{"#SBATCH --gres=gpu:2", "SLUIS_SUBMIT_GPUS=3", "", 3},
+		{"#SBATCH --gres=gpu:2", "SLUIS_SUBMIT_GPUS_PER_NODE=3", "--gpus 1", 1},
+		{"#SBATCH --gres=gpu:2", NULL, "", 2},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wins); i++) {
+		struct config_errors errs = CONFIG_ERRORS_INIT;
+		struct directives script = {0};
+		struct directive items[8];
+		struct conf_texts words = {0};
+		struct job_options o;
+		struct submission sub;
+		struct arena arena = {0};
+		struct err err = {0};
+		char text[256], env_text[64] = "";
+		char *const env[] = {env_text, NULL};
+		char *const *left;
+		size_t n = 0;
+
+		snprintf(text, sizeof text, "#!/bin/sh\n#SLUIS -A x --flavor f\n%s\ntrue\n", wins[i].script);
+		snprintf(env_text, sizeof env_text, "%s", wins[i].env ? wins[i].env : "HOME=/");
+		job_options_init(&o, INT64_C(1795528920000));
+		assert_int_equal(directives_read("x.sh", text, strlen(text), &script, &errs), 0);
+		assert_int_equal(shell_words(wins[i].line, &arena, &words, NULL), 0);
+		(void)options_from_words(&words, 0, FROM_COMMAND, &arena, items, 8, &n);
+		left = submission_precedence(&script, env, items, n, &arena);
+		if (directives_resolve(&o, &script, left, false, items, n, &errs))
+			fail_msg("'%s': %s", wins[i].line, errs.list[0].text);
+		if (submission_fill(&o, text, "x.sh", NULL, 0, env, "/", NULL, &arena, &sub, &err))
+			fail_msg("'%s' beside '%s': %s", wins[i].line, wins[i].script, err.msg);
+		assert_int_equal(sub.cmd.spec.units, wins[i].units);
+		job_options_done(&o);
+		directives_done(&script);
+		config_errors_done(&errs);
+		arena_done(&arena);
+	}
 }
 
 static void test_cores_and_memory(void **state)
@@ -363,6 +411,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_units_and_tasks_in_every_spelling),
 		cmocka_unit_test(test_the_flavor_is_found_when_only_one_can_be_meant),
+		cmocka_unit_test(test_the_stronger_source_says_how_many_devices),
 		cmocka_unit_test(test_cores_and_memory),
 		cmocka_unit_test(test_times_class_loan_and_stopping),
 		cmocka_unit_test(test_dependencies_and_predicates),
