@@ -1,13 +1,13 @@
 /* demand.c - see demand.h */
 #include "daemon/sim/demand.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/sim/csv.h"
 #include "daemon/sim/text.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
@@ -40,39 +40,6 @@ static void point_add(struct demand_series *s, int64_t at_ms, double value)
 		s->points = xrealloc(s->points, s->points_cap * sizeof *s->points);
 	}
 	s->points[s->points_n++] = (struct demand_point){at_ms, value};
-}
-
-enum { FIELDS_MAX = 24, FIELD_BYTES = 64 };
-struct row { char field[FIELDS_MAX][FIELD_BYTES]; unsigned n; };
-
-static void row_split(struct row *r, const char *line, size_t bytes)
-{
-	const char *end = line + bytes;
-
-	r->n = 0;
-	while (r->n < FIELDS_MAX) {
-		const char *comma = memchr(line, ',', (size_t)(end - line)), *stop = comma ? comma : end;
-		size_t n = (size_t)(stop - line);
-
-		if (n >= FIELD_BYTES)
-			n = FIELD_BYTES - 1;
-		memcpy(r->field[r->n], line, n);
-		r->field[r->n++][n] = '\0';
-		if (!comma)
-			return;
-		line = comma + 1;
-	}
-}
-
-static int number(const char *name, unsigned line, const char *text, double *ret, struct err *err)
-{
-	char *end;
-
-	errno = 0;
-	*ret = strtod(text, &end);
-	if (end == text || *end || errno || !(*ret >= 0 && *ret <= 1e12))
-		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no amount from 0 to 1000000000000", name, line, text);
-	return 0;
 }
 
 static int by_time(const void *va, const void *vb)
@@ -108,33 +75,36 @@ static void series_close(struct demand_series *s, bool changes)
 	s->points_n = n;
 }
 
-static int devices_row(const char *name, unsigned line, const struct row *r, struct demand_curve *c, struct err *err)
+/* Of times in s and of what is wanted. */
+#define AMOUNT_MAX INT64_C(1000000000000)
+
+static int devices_row(const struct csv_row *r, struct demand_curve *c, struct err *err)
 {
+	enum { PROVIDER = 0, AT, DEVICES };
+	char provider[NAME_BYTES];
 	double at, value;
 
-	if (r->n != 3)
-		return err_set(err, ERR_FORMAT, "%s:%u: provider,at_s,devices is expected", name, line);
-	if (number(name, line, r->field[1], &at, err) || number(name, line, r->field[2], &value, err))
+	if (csv_text(r, PROVIDER, provider, sizeof provider, err) || csv_amount(r, AT, AMOUNT_MAX, &at, err) ||
+	    csv_amount(r, DEVICES, AMOUNT_MAX, &value, err))
 		return ERR_FORMAT;
-	point_add(series_named(c, r->field[0]), (int64_t)(at * 1000), value);
+	point_add(series_named(c, provider), (int64_t)(at * 1000), value);
 	if ((int64_t)(at * 1000) > c->span_ms)
 		c->span_ms = (int64_t)(at * 1000);
 	return 0;
 }
 
-static int rate_row(const char *name, unsigned line, const struct row *r, struct demand_curve *c, struct err *err)
+static int rate_row(const struct csv_row *r, struct demand_curve *c, struct err *err)
 {
+	static const char prefix[] = "client-";
+	enum { CLIENT = 0, AT, RATE };
+	char client[NAME_BYTES] = "client-";
 	double at, value;
-	char client[FIELD_BYTES + 8];
 	struct demand_series *s;
 	int64_t window_ms;
 
-	if (r->n < 3)
-		return err_set(err, ERR_FORMAT, "%s:%u: client,window_start_s,rate_rps is expected", name, line);
-	if (number(name, line, r->field[1], &at, err) || number(name, line, r->field[2], &value, err))
+	if (csv_text(r, CLIENT, client + sizeof prefix - 1, sizeof client - (sizeof prefix - 1), err) ||
+	    csv_amount(r, AT, AMOUNT_MAX, &at, err) || csv_amount(r, RATE, AMOUNT_MAX, &value, err))
 		return ERR_FORMAT;
-	(void)snprintf(client, sizeof client, "client-%s", r->field[0]);
-	client[NAME_BYTES - 1] = '\0';
 	s = series_named(c, client);
 	window_ms = s->points_n ? (int64_t)(at * 1000) - s->points[s->points_n - 1].at_ms : 0;
 	point_add(s, (int64_t)(at * 1000), value);
@@ -143,63 +113,90 @@ static int rate_row(const char *name, unsigned line, const struct row *r, struct
 	return 0;
 }
 
-static int instance_row(const char *name, unsigned line, const struct row *r, struct demand_curve *c, struct err *err)
+static int instance_row(const struct csv_row *r, struct demand_curve *c, struct err *err)
 {
+	enum { ROLE = 0, APP, GPUS, FROM, TO };
 	double gpus = 0, from = 0, to = 0;
+	char role[NAME_BYTES], app[NAME_BYTES];
+	bool ends = !csv_empty(r, TO);
 	struct demand_series *s;
 
-	if (r->n != 17)
-		return err_set(err, ERR_FORMAT, "%s:%u: 17 fields are expected, found %u", name, line, r->n);
-	if (strcmp(r->field[1], "HN") != 0)
-		return 0; /* the part without GPUs */
-	if (number(name, line, r->field[5], &gpus, err) ||
-	    (r->field[14][0] && number(name, line, r->field[14], &from, err)) ||
-	    (r->field[16][0] && number(name, line, r->field[16], &to, err)))
+	if (csv_text(r, ROLE, role, sizeof role, err))
 		return ERR_FORMAT;
-	s = series_named(c, r->field[2]);
+	if (strcmp(role, "HN") != 0)
+		return 0; /* the part without GPUs */
+	if (csv_text(r, APP, app, sizeof app, err) || csv_amount(r, GPUS, AMOUNT_MAX, &gpus, err) ||
+	    (!csv_empty(r, FROM) && csv_amount(r, FROM, AMOUNT_MAX, &from, err)) ||
+	    (ends && csv_amount(r, TO, AMOUNT_MAX, &to, err)))
+		return ERR_FORMAT;
+	if (ends && to < from)
+		return err_set(err, ERR_FORMAT, "%s:%u: the instance is deleted at %g s, before it is created at %g s",
+			       r->csv->name, r->line, to, from);
+	s = series_named(c, app);
 	point_add(s, (int64_t)(from * 1000), gpus);
-	if (r->field[16][0])
+	if (ends)
 		point_add(s, (int64_t)(to * 1000), -gpus);
 	if ((int64_t)(fmax(from, to) * 1000) > c->span_ms)
 		c->span_ms = (int64_t)(fmax(from, to) * 1000);
 	return 0;
 }
 
+struct format {
+	const char *columns[6]; /* all of them needed */
+	unsigned columns_n;
+	int (*row)(const struct csv_row *, struct demand_curve *, struct err *);
+	enum demand_kind kind;
+};
+static const struct format formats[] = {
+	{{"provider", "at_s", "devices", NULL}, 3, devices_row, DEMAND_DEVICES},
+	{{"client", "window_start_s", "rate_rps", NULL}, 3, rate_row, DEMAND_RATE},
+	{{"role", "app_name", "gpu_request", "creation_time", "deletion_time", NULL}, 5, instance_row, DEMAND_INSTANCES},
+};
+
+/* The format that has the greatest share of its columns in the heading. */
+static const struct format *format_of(const char *heading, size_t bytes)
+{
+	const struct format *best = NULL;
+	unsigned most = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+		unsigned share = csv_matches(heading, bytes, formats[i].columns) * 60 / formats[i].columns_n;
+
+		if (share > most) {
+			most = share;
+			best = &formats[i];
+		}
+	}
+	return best;
+}
+
 int demand_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad, struct demand_curve *c,
 		 struct err *err)
 {
-	static const struct {
-		const char *head;
-		int (*row)(const char *, unsigned, const struct row *, struct demand_curve *, struct err *);
-		enum demand_kind kind;
-	} formats[] = {
-		{"provider,at_s,devices", devices_row, DEMAND_DEVICES},
-		{"client,window_start_s,rate_rps", rate_row, DEMAND_RATE},
-		{"instance_sn,role,app_name", instance_row, DEMAND_INSTANCES},
-	};
+	const struct format *f;
 	struct lines l;
+	struct csv csv;
 	const char *line;
-	size_t n, f = 0;
+	size_t n;
+	int r;
 
 	lines_begin(&l, text, bytes);
 	if (!lines_next(&l, &line, &n))
 		return err_set(err, ERR_FORMAT, "%s: the file is empty", name);
-	while (f < ARRAY_LEN(formats) &&
-	       (n < strlen(formats[f].head) || memcmp(line, formats[f].head, strlen(formats[f].head)) != 0))
-		f++;
-	if (f == ARRAY_LEN(formats)) {
+	f = format_of(line, n);
+	if (!f) {
 		(void)err_set(err, ERR_FORMAT, "%s:1: this is no demand curve that is known", name);
 		return err_hint(err, "its first line should be: provider,at_s,devices");
 	}
-	c->kind = formats[f].kind;
+	c->kind = f->kind;
+	r = csv_heading(&csv, name, l.number, line, n, f->columns, f->columns_n, err);
+	if (r)
+		return r;
 	while (lines_next(&l, &line, &n)) {
-		struct row row;
+		struct csv_row row;
 		struct err why;
 
-		if (!n)
-			continue;
-		row_split(&row, line, n);
-		if (formats[f].row(name, l.number, &row, c, &why) && bad_line(bad, &why, err))
+		if (n && (csv_cut(&csv, l.number, line, n, &row, &why) || f->row(&row, c, &why)) && bad_line(bad, &why, err))
 			return why.code;
 	}
 	if (!c->series_n)
@@ -374,6 +371,10 @@ int demand_make(const struct demand_curve *c, const struct demand_rule *rule, st
 	double low = 0, high = 1, most = 0;
 
 	*ret = (struct demand){0};
+	if (c->kind == DEMAND_DEVICES) {
+		make(c, rule, 1, ret);
+		ret->asked = ret->peak;
+	}
 	if (rule->per_value > 0) {
 		make(c, rule, rule->per_value, ret);
 		if (ret->peak <= rule->peak)

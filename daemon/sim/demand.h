@@ -9,10 +9,11 @@
  * which is what an autoscaler does: up at once, down after a delay. For a rate, devices per value is
  * service time / target load. The curve is taken as periodic: after its end it begins again.
  *
- * Three files are understood, told apart by their first line:
- *     provider,at_s,devices                     steps; the last instant is the end of the curve
- *     client,window_start_s,rate_rps,...        request rates per window (ServeGen)
- *     instance_sn,role,app_name,...             life times of service instances (Alibaba 2025, role HN)
+ * Three files are understood, told apart by the columns in their first line, in any order and with others beside them:
+ *     provider, at_s, devices                   steps; the last instant is the end of the curve
+ *     client, window_start_s, rate_rps          request rates per window (ServeGen)
+ *     role, app_name, gpu_request, creation_time, deletion_time
+ *                                               life times of service instances (Alibaba 2025, role HN)
  */
 #ifndef SLUIS_DAEMON_SIM_DEMAND_H
 #define SLUIS_DAEMON_SIM_DEMAND_H
@@ -57,6 +58,7 @@ struct demand {
 	uint32_t providers_n;
 	int64_t span_ms;
 	uint32_t peak;     /* most devices leased at once */
+	uint32_t asked;    /* the same before it was scaled, if the curve is of devices; else 0. Up to 2^30 */
 	double mean;       /* over the span */
 	double grown;      /* devices added by all growth in one span */
 	double per_value;

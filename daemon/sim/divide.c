@@ -1,13 +1,13 @@
 /* divide.c - see divide.h: traces, rules about work, what providers want and have, measures */
 #include "daemon/sim/divide.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/sim/csv.h"
 #include "daemon/sim/text.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
@@ -86,50 +86,35 @@ static bool stamp(const char *s, int64_t *ret_s)
 	return true;
 }
 
-static int philly_line(const char *name, unsigned number, const char *line, size_t n, const struct divide_pick *pick,
-		       struct divide_trace *t, struct err *err)
+static int philly_row(const struct csv_row *r, const struct divide_pick *pick, struct divide_trace *t, struct err *err)
 {
-	char text[160], *run, *units, *work, *cluster, *end;
-	double run_s;
+	enum { STAMP = 0, DURATION, GPUS, CLUSTER };
+	char text[NAME_BYTES], cluster[NAME_BYTES];
 	int64_t submit_s;
-	long gpus;
+	double run_s;
+	int32_t gpus;
 
-	if (n >= sizeof text)
-		return err_set(err, ERR_FORMAT, "%s:%u: the line is too long", name, number);
-	memcpy(text, line, n);
-	text[n] = '\0';
-	run = strchr(text, ',');
-	units = run ? strchr(run + 1, ',') : NULL;
-	work = units ? strchr(units + 1, ',') : NULL;
-	cluster = work ? strchr(work + 1, ',') : NULL;
-	if (!cluster || strchr(cluster + 1, ',') || strlen(cluster + 1) >= NAME_BYTES)
-		return err_set(err, ERR_FORMAT, "%s:%u: five fields are expected", name, number);
-	*run++ = *units++ = *work++ = *cluster++ = '\0';
-	errno = 0;
-	run_s = strtod(run, &end);
+	if (csv_text(r, STAMP, text, sizeof text, err) || csv_amount(r, DURATION, SWF_TIME_MAX_S, &run_s, err) ||
+	    csv_integer(r, GPUS, SWF_PROCS_MAX, &gpus, err) || csv_text(r, CLUSTER, cluster, sizeof cluster, err))
+		return ERR_FORMAT;
 	if (!stamp(text, &submit_s))
-		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no time stamp like 2017-10-09 07:01:55", name, number, text);
-	if (*end || end == run || !(run_s >= 0 && run_s <= (double)SWF_TIME_MAX_S))
-		return err_set(err, ERR_FORMAT, "%s:%u: the duration '%s' is not from 0 to %" PRId64 " s", name, number, run,
-			       SWF_TIME_MAX_S);
-	errno = 0;
-	gpus = strtol(units, &end, 10);
-	if (*end || end == units || errno || gpus < 0 || gpus > SWF_PROCS_MAX)
-		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is not a number of devices from 0 to %" PRId64, name, number, units,
-			       SWF_PROCS_MAX);
+		return err_set(err, ERR_FORMAT, "%s:%u: '%s' is no time stamp like 2017-10-09 07:01:55", r->csv->name, r->line,
+			       text);
 	divide_trace_add(t, pick, submit_s * MS_PER_S, (int64_t)(run_s * 1000), 0, gpus, cluster);
 	return 0;
 }
 
-static int philly(const char *name, struct lines *l, struct bad_lines *bad, const struct divide_pick *pick,
+static int philly(struct csv *csv, struct lines *l, struct bad_lines *bad, const struct divide_pick *pick,
 		  struct divide_trace *t, struct err *err)
 {
 	const char *line;
+	struct csv_row row;
 	struct err why;
 	size_t n;
 
 	while (lines_next(l, &line, &n))
-		if (n && philly_line(name, l->number, line, n, pick, t, &why) && bad_line(bad, &why, err))
+		if (n && (csv_cut(csv, l->number, line, n, &row, &why) || philly_row(&row, pick, t, &why)) &&
+		    bad_line(bad, &why, err))
 			return why.code;
 	return 0;
 }
@@ -166,7 +151,8 @@ static int by_submit(const void *va, const void *vb)
 int divide_trace_parse(const char *name, const char *text, size_t bytes, struct bad_lines *bad,
 		       const struct divide_pick *pick, struct divide_trace *t, struct err *err)
 {
-	static const char head[] = "timestamp,duration,num_gpus,gpu_time,cluster";
+	static const char *const columns[] = {"timestamp", "duration", "num_gpus", "cluster", NULL};
+	struct csv csv;
 	struct lines l;
 	const char *line;
 	size_t n, kept = 0;
@@ -174,10 +160,13 @@ int divide_trace_parse(const char *name, const char *text, size_t bytes, struct 
 	int r;
 
 	lines_begin(&l, text, bytes);
-	if (lines_next(&l, &line, &n) && n == strlen(head) && memcmp(line, head, n) == 0)
-		r = philly(name, &l, bad, pick, t, err);
-	else
+	if (!lines_next(&l, &line, &n) || !csv_matches(line, n, columns)) {
 		r = batch_log(name, text, bytes, bad, pick, t, err);
+	} else {
+		r = csv_heading(&csv, name, l.number, line, n, columns, ARRAY_LEN(columns) - 1, err);
+		if (r == 0)
+			r = philly(&csv, &l, bad, pick, t, err);
+	}
 	if (r)
 		return r;
 	if (t->jobs_n)

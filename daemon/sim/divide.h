@@ -63,7 +63,7 @@ struct divide_pick {
 	uint32_t units_max;       /* larger ones are left out */
 	bool one_tenant;          /* whoever submitted them */
 };
-/* Read a digest of the Philly trace ("timestamp,duration,num_gpus,gpu_time,cluster", one tenant per cluster)
+/* Read a digest of the Philly trace (columns timestamp, duration, num_gpus and cluster, one tenant per cluster)
  * or a batch log (SWF, one tenant). The requested time of a job without one is the smallest of 15 min,
  * 1 h, 4 h, 12 h, 1, 3, 7, 14, 30, 90 days that is twice its run time. Lines that cannot be read go to
  * `bad` (text.h). ret_trace must be zeroed. */

@@ -87,8 +87,19 @@ static void ratios(struct buf *b, const struct divide_report *r)
 	buf_addf(b, "\n");
 }
 
+/* A demand beyond the machine is scaled down as any other, and leaves the providers that ask for little a device each. */
+static void warning(struct buf *b, const struct divide_report *r)
+{
+	uint32_t all = r->in->nodes * r->in->per_node;
+
+	if (r->in->demand->asked > all)
+		buf_addf(b, "%s asks for %" PRIu32 " devices at once, the machine has %" PRIu32 ": all of it is scaled by %.3g, to "
+			 "one device where little is asked for", r->demand_name, r->in->demand->asked, all, r->in->demand->per_value);
+}
+
 void divide_text(struct buf *b, const struct divide_report *r)
 {
+	CLEANUP(buf_done) struct buf why = BUF_INIT;
 	const struct divide_setup *in = r->in;
 	const struct divide_trace *t = in->trace;
 	const struct demand *d = in->demand;
@@ -103,6 +114,9 @@ void divide_text(struct buf *b, const struct divide_report *r)
 	buf_addf(b, "\nleases      %s: %" PRIu32 " providers, %.4g devices per value, peak %" PRIu32 ", mean %.1f, growth %.0f "
 		 "in %.1f days\n", r->demand_name, d->providers_n, d->per_value, d->peak, d->mean, d->grown,
 		 (double)d->span_ms / (double)MS_PER_DAY);
+	warning(&why, r);
+	if (why.len)
+		buf_addf(b, "warning     %s\n", buf_cstr(&why));
 	if (r->bad)
 		bad_lines_text(b, r->bad);
 	buf_addf(b, "recall      notice %.0f s, promised within %.0f s; checkpoint every %.0f min, loading %.0f s",
@@ -174,6 +188,7 @@ static void run_json(struct buf *b, const struct divide_report *r, size_t i)
 
 void divide_json(struct buf *b, const struct divide_report *r)
 {
+	CLEANUP(buf_done) struct buf why = BUF_INIT;
 	const struct divide_setup *in = r->in;
 	const struct divide_trace *t = in->trace;
 	const struct demand *d = in->demand;
@@ -188,7 +203,12 @@ void divide_json(struct buf *b, const struct divide_report *r)
 	buf_addf(b, ", \"sha256\": \"%s\", \"providers\": %" PRIu32 ", \"devices_per_value\": %.15g, \"peak\": %" PRIu32
 		 ", \"mean\": %.15g, \"growth\": %.15g, \"span_s\": %" PRId64 "},\n", r->demand_sha256, d->providers_n, d->per_value,
 		 d->peak, d->mean, d->grown, d->span_ms / MS_PER_S);
-	buf_addf(b, "  \"bad_lines\": %zu,\n", r->bad ? r->bad->n : 0);
+	bad_lines_json(b, r->bad ? r->bad : &(struct bad_lines){0});
+	warning(&why, r);
+	buf_addf(b, "  \"warnings\": [");
+	if (why.len)
+		text_json(b, buf_cstr(&why));
+	buf_addf(b, "],\n");
 	buf_addf(b, "  \"machine\": {\"nodes\": %" PRIu32 ", \"devices_per_node\": %" PRIu32 ", \"public\": %" PRIu32 ", \"private\": %"
 		 PRIu32 "},\n", in->nodes, in->per_node, in->public_units, in->private_units);
 	buf_addf(b, "  \"window_s\": %" PRId64 ",\n  \"checkpoint_s\": %" PRId64 ",\n  \"restart_s\": %" PRId64 ",\n  \"save_s\": %" PRId64

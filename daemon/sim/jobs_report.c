@@ -28,9 +28,10 @@ void jobs_json(struct buf *b, const struct jobs_report *r)
 		 r->procs, r->policy->name);
 	buf_addf(b, "  \"estimate\": \"%s\",\n  \"jobs_read\": %zu,\n  \"jobs_simulated\": %zu,\n", r->estimate_name,
 		 r->read_n, r->swf.jobs_n);
-	buf_addf(b, "  \"bad_lines\": %zu,\n  \"jobs_dropped\": {\"all\": %zu, \"too_large\": %zu, \"no_size\": %zu, "
-		 "\"no_submit\": %zu, \"no_run\": %zu, \"no_request\": %zu},\n", r->bad.n, d->all, d->too_large,
-		 d->no_size, d->no_submit, d->no_run, d->no_request);
+	bad_lines_json(b, &r->bad);
+	buf_addf(b, "  \"jobs_dropped\": {\"all\": %zu, \"too_large\": %zu, \"no_size\": %zu, "
+		 "\"no_submit\": %zu, \"no_run\": %zu, \"no_request\": %zu},\n", d->all, d->too_large, d->no_size,
+		 d->no_submit, d->no_run, d->no_request);
 	buf_addf(b, "  \"jobs_cut_at_request\": %zu,\n  \"jobs_out_of_order\": %zu,\n", d->overran, d->out_of_order);
 	spread_json(b, "wait_s", &r->result.wait_s);
 	spread_json(b, "bounded_slowdown", &r->result.slowdown);

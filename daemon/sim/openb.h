@@ -2,7 +2,7 @@
  *
  * Nodes: sn,cpu_milli,memory_mib,gpu,model. Pods: name,cpu_milli,memory_mib,num_gpu,gpu_milli
  * [,gpu_spec[,...]]; gpu_milli is per GPU, below 1000 only for one GPU; gpu_spec names the allowed
- * models, separated by '|', empty for any.
+ * models, separated by '|', empty for any. Columns are found by their names, in any order.
  *
  * Source: alibaba/clusterdata, cluster-trace-gpu-v2023.
  */
@@ -44,7 +44,8 @@ struct openb {
 };
 
 /* Read a node list, then pod lists: a pod may name models that no node has. `name` is the file for
- * messages ("name:line: what", ERR_FORMAT); lines that cannot be read go to `bad` (text.h). openb_done() frees; it accepts a zeroed object. */
+ * messages ("name:line: what", ERR_FORMAT); lines that cannot be read, and the second node of a name in a list, go to
+ * `bad` (text.h). openb_done() frees; it accepts a zeroed object. */
 int openb_parse_nodes(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,
 		      struct err *err) NODISCARD;
 int openb_parse_pods(struct openb *o, const char *name, const char *text, size_t bytes, struct bad_lines *bad,

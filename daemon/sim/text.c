@@ -38,6 +38,7 @@ static int read_all(gzFile f, const char *path, struct buf *ret_text, struct err
 
 int text_load(const char *path, struct buf *ret_text, char ret_sha256[TEXT_HEX_BYTES], struct err *err)
 {
+	static const char mark[] = "\xef\xbb\xbf";
 	gzFile f = gzopen(path, "rb");
 	int r, closed;
 
@@ -53,6 +54,10 @@ int text_load(const char *path, struct buf *ret_text, char ret_sha256[TEXT_HEX_B
 		return err_set(err, ERR_IO, "'%s' cannot be read", path);
 	if (ret_sha256)
 		hex_of(ret_text, ret_sha256);
+	if (ret_text->len >= sizeof mark - 1 && memcmp(ret_text->data, mark, sizeof mark - 1) == 0) {
+		ret_text->len -= sizeof mark - 1;
+		memmove(ret_text->data, ret_text->data + sizeof mark - 1, ret_text->len);
+	}
 	(void)buf_cstr(ret_text); /* a NUL behind the last byte, so number scanners stop */
 	return 0;
 }
@@ -95,6 +100,16 @@ void bad_lines_text(struct buf *b, const struct bad_lines *bad)
 {
 	if (bad->n)
 		buf_addf(b, "bad lines          %zu left out; the first: %s\n", bad->n, bad->first.msg);
+}
+
+void bad_lines_json(struct buf *b, const struct bad_lines *bad)
+{
+	buf_addf(b, "  \"bad_lines\": %zu,\n  \"bad_lines_first\": ", bad->n);
+	if (bad->n)
+		text_json(b, bad->first.msg);
+	else
+		buf_addf(b, "null");
+	buf_addf(b, ",\n");
 }
 
 void text_json(struct buf *b, const char *text)

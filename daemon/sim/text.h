@@ -16,7 +16,8 @@ enum { TEXT_HEX_BYTES = 65 };
 #define TEXT_SIZE_MAX ((size_t)1 << 30) /* after unpacking */
 
 /* Load `path` into ret_text (initialised by the caller, who owns it). A file that begins as gzip is
- * unpacked. ret_sha256, if not NULL, gets the SHA-256 of the unpacked bytes in hex.
+ * unpacked; the mark of UTF-8 that some editors put first is left out. ret_sha256, if not NULL, gets the SHA-256 of the
+ * unpacked bytes in hex.
  * ERR_NOTFOUND, ERR_IO, ERR_TRUNCATED (a gzip file that breaks off), ERR_TOOBIG. */
 int text_load(const char *path, struct buf *ret_text, char ret_sha256[TEXT_HEX_BYTES], struct err *err) NODISCARD;
 
@@ -47,5 +48,7 @@ struct bad_lines {
 int bad_line(struct bad_lines *bad, const struct err *why, struct err *err) NODISCARD;
 /* What was left out, as a line of a report: nothing if there was nothing. */
 void bad_lines_text(struct buf *b, const struct bad_lines *bad);
+/* The same as members of a JSON object: how many, and the first or null. */
+void bad_lines_json(struct buf *b, const struct bad_lines *bad);
 
 #endif

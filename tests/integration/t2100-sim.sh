@@ -29,7 +29,7 @@ printf 'provider,at_s,devices\nchat,0,2\n' >"$T/one.csv"
 # ---- bad input
 says 1 "log.swf:3: field 4 (run time) is not a number" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy
 ok "with the way out" grep -qF -- "--bad-lines skip leaves such lines out and counts them" "$T/err"
-says 1 "nodes.csv:3: field 4 is not a number from 0 to 8" "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd
+says 1 "nodes.csv:3: field 4 (gpu) is not a number from 0 to 8" "$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd
 says 1 "demand.csv:3:" "$S" divide --nodes 2x8 --jobs "$T/log.swf" --demand "$T/demand.csv" --policy static
 says 2 "--bad-lines takes refuse or skip, not 'ignore'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines ignore
 says 2 "'sjf' is not a policy: fcfs, easy, easy-sjbf, sluis or core" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sjf
@@ -57,13 +57,30 @@ says 2 "sluis-sim: '-x' is not an option of jobs" "$S" jobs -x
 says 2 "sluis-sim: --policy: the value is missing" "$S" divide --policy
 says 1 "cannot open '$T/none.swf'" "$S" jobs --trace "$T/none.swf" --procs 4 --policy easy
 is "left out and counted: jobs" "$("$S" jobs --trace "$T/log.swf" --procs 4 --policy easy --bad-lines skip --json |
-	json '"%d of %d, %d bad" % (o["jobs_simulated"], o["jobs_read"], o["bad_lines"])')" "3 of 3, 1 bad"
+	json '"%d of %d, %d bad" % (o["jobs_simulated"], o["jobs_read"], o["bad_lines"]), o["bad_lines_first"]')" \
+	"('3 of 3, 1 bad', '$T/log.swf:3: field 4 (run time) is not a number')"
 is "pack: in both lists" "$("$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy fgd --bad-lines skip --json |
-	json '"%d nodes, %d pods, %d bad" % (o["nodes"], o["pods"], o["bad_lines"])')" "1 nodes, 1 pods, 2 bad"
+	json '"%d nodes, %d pods, %d bad" % (o["nodes"], o["pods"], o["bad_lines"]) + o["bad_lines_first"]')" \
+	"1 nodes, 1 pods, 2 bad$T/nodes.csv:3: field 4 (gpu) is not a number from 0 to 8"
 is "divide: in both files" "$("$S" divide --nodes 2x8 --public 50 --jobs "$T/log.swf" --demand "$T/demand.csv" --days 1 --policy static \
-	--bad-lines skip --json | json 'o["bad_lines"]')" 2
+	--bad-lines skip --json | json '"%d %s" % (o["bad_lines"], o["bad_lines_first"])')" \
+	"2 $T/demand.csv:3: field 3 (devices) is not a number from 0 to 1000000000000"
 ok "and told in the text" sh -c '"$0" jobs --trace "$1" --procs 4 --policy easy --bad-lines skip | grep -qF "bad lines          1 left out; the first: $1:3: field 4"' \
 	"$S" "$T/log.swf"
+is "no bad line: none is first" "$("$S" jobs --trace "$T/size.swf" --procs 4 --policy easy --json | json 'o["bad_lines"], o["bad_lines_first"]')" "(0, None)"
+
+# ---- what is read, but not as it was meant
+printf '\357\273\277provider,devices,at_s\nchat,4,0\nchat,2,86400\n' >"$T/mark.csv"
+is "columns in another order, behind a mark of UTF-8" "$("$S" divide --nodes 2x8 --public 50 --jobs "$T/size.swf" --demand "$T/mark.csv" \
+	--days 1 --peak 50 --policy static --json | json 'o["demand"]["peak"], o["demand"]["span_s"]')" "(4, 86400)"
+printf 'provider,at_s,devices\nhuge,0,1000000\nmail,0,4\n' >"$T/huge.csv"
+says_so='asks for 1000004 devices at once, the machine has 16: all of it is scaled by'
+divided() { "$S" divide --nodes 2x8 --public 50 --jobs "$T/size.swf" --days 1 --policy static "$@"; }
+ok "a demand beyond the machine is told" sh -c 'echo "$0" | grep -qF "warning     huge.csv $1"' "$(divided --demand "$T/huge.csv")" "$says_so"
+ok "and in JSON" sh -c 'echo "$0" | grep -qF "$1"' "$(divided --demand "$T/huge.csv" --json | json 'o["warnings"][0]')" "$says_so"
+is "a demand within it is not" "$(divided --demand "$T/one.csv" --json | json 'o["warnings"]')" "[]"
+says 2 "the policy 'sluis' is named twice" "$S" divide --policy sluis,sluis
+says 2 "the policy 'lyra' is named twice" "$S" divide --policy lyra --policy all
 
 # ---- every policy by its name
 sed -i 3d "$T/log.swf" "$T/demand.csv" "$T/nodes.csv"

@@ -129,18 +129,45 @@ static void demand_is_scaled_to_the_private_side(void **state)
 	demand_curve_done(&c);
 }
 
+/* What a column is its name in the heading says, wherever it stands. */
+static void demand_goes_by_names(void **state)
+{
+	struct demand_rule rule = {.per_value = 1, .peak = 100};
+	struct demand d = demand_of("note,devices,provider,at_s\nx,3,a,0\n,5,a,60\n,0,a,120\n", &rule);
+
+	(void)state;
+	assert_int_equal(d.providers_n, 1);
+	assert_int_equal(d.span_ms, 120000);
+	assert_int_equal(leased_at(&d, 0, 59999), 3);
+	assert_int_equal(leased_at(&d, 0, 60000), 5);
+	demand_done(&d);
+	d = demand_of("deletion_time,gpu_request,role,creation_time,app_name\n600,2,HN,60,b\n", &rule);
+	assert_int_equal(leased_at(&d, 0, 59999), 0);
+	assert_int_equal(leased_at(&d, 0, 60000), 2);
+	assert_int_equal(d.asked, 0);
+	demand_done(&d);
+}
+
 static void bad_demand_is_named(void **state)
 {
 	static const struct { const char *text, *says; } cases[] = {
 		{"", "the file is empty"},
 		{"a,b,c\n1,2,3\n", "demand.csv:1: this is no demand curve"},
 		{"provider,at_s,devices\n", "nobody wants anything"},
-		{"provider,at_s,devices\na,0\n", "demand.csv:2: provider,at_s,devices is expected"},
-		{"provider,at_s,devices\na,0,1\na,x,1\n", "demand.csv:3: 'x' is no amount from 0 to 1000000000000"},
-		{"provider,at_s,devices\na,0,-1\n", "demand.csv:2: '-1' is no amount"},
-		{"provider,at_s,devices\na,0,nan\n", "demand.csv:2: 'nan' is no amount"},
-		{"client,window_start_s,rate_rps\n1,0\n", "demand.csv:2: client,window_start_s,rate_rps is expected"},
-		{"instance_sn,role,app_name\ni,HN,a\n", "demand.csv:2: 17 fields are expected, found 3"},
+		{"provider,at_s,devices\na,0\n", "demand.csv:2: 2 fields, the heading has 3"},
+		{"provider,at_s,devices\na,0,1\na,x,1\n", "demand.csv:3: field 2 (at_s) is not a number from 0 to 1000000000000"},
+		{"provider,at_s,devices\na,0,-1\n", "demand.csv:2: field 3 (devices) is not a number from 0 to"},
+		{"provider,at_s,devices\na,0,nan\n", "demand.csv:2: field 3 (devices) is not a number from 0 to"},
+		{"provider,at_s,devices\na,0,1e400\n", "demand.csv:2: field 3 (devices) is not a number from 0 to"},
+		{"provider,at_s,devices\n,0,4\n", "demand.csv:2: field 1 (provider) is empty"},
+		{"provider,at_s,devices\n0123456789012345678901234567890123456789012345678901234567890123,0,4\n",
+		 "demand.csv:2: field 1 (provider) is longer than 63 bytes"},
+		{"provider,at,devices\na,0,1\n", "demand.csv:1: the heading has no column 'at_s'"},
+		{"client,window_start_s,rate_rps\n1,0\n", "demand.csv:2: 2 fields, the heading has 3"},
+		{"client,window_start_s,rps\n1,0,1\n", "demand.csv:1: the heading has no column 'rate_rps'"},
+		{"instance_sn,role,app_name\ni,HN,a\n", "demand.csv:1: the heading has no column 'gpu_request'"},
+		{"role,app_name,gpu_request,creation_time,deletion_time\nHN,a,1,200,100\n",
+		 "demand.csv:2: the instance is deleted at 100 s, before it is created at 200 s"},
 	};
 
 	(void)state;
@@ -226,6 +253,25 @@ static void trace_window_and_limits(void **state)
 	}
 }
 
+/* The heading of a trace decides what its columns are; one that lacks a column is no batch log. */
+static void a_trace_goes_by_names(void **state)
+{
+	static const char text[] = "cluster,num_gpus,duration,timestamp\na,2,450.0,2017-10-08 00:00:00\n";
+	static const char lacks[] = "timestamp,duration,gpus,gpu_time,cluster\n2017-10-08 00:00:00,1,1,1,a\n";
+	struct divide_trace t = {0};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(divide_trace_parse("jobs.csv", text, strlen(text), NULL, &all_of_it, &t, &err), 0);
+	assert_int_equal(t.jobs[0].run_ms, 450000);
+	assert_int_equal(t.jobs[0].units, 2);
+	assert_string_equal(t.tenants[0], "a");
+	divide_trace_done(&t);
+	assert_int_equal(divide_trace_parse("jobs.csv", lacks, strlen(lacks), NULL, &all_of_it, &t, &err), ERR_FORMAT);
+	assert_string_equal(err.msg, "jobs.csv:1: the heading has no column 'num_gpus'");
+	divide_trace_done(&t);
+}
+
 static void trace_of_a_batch_log(void **state)
 {
 	static const char text[] = "1 100 5 60 4 -1 -1 4 600 -1 1 1 1 1 1 -1 -1 -1\n"
@@ -246,14 +292,14 @@ static void trace_of_a_batch_log(void **state)
 static void bad_traces_are_named(void **state)
 {
 	static const struct { const char *line, *says; int code; } cases[] = {
-		{"2017-10-08 00:00:00,1,1,1", "jobs.csv:2: five fields", ERR_FORMAT},
-		{"2017-10-08 00:00:00,1,1,1,a,b", "jobs.csv:2: five fields", ERR_FORMAT},
+		{"2017-10-08 00:00:00,1,1,1", "jobs.csv:2: 4 fields, the heading has 5", ERR_FORMAT},
+		{"2017-10-08 00:00:00,1,1,1,a,b", "jobs.csv:2: 6 fields, the heading has 5", ERR_FORMAT},
 		{"2017-13-08 00:00:00,1,1,1,a", "jobs.csv:2: '2017-13-08 00:00:00' is no time stamp like", ERR_FORMAT},
-		{"2017-10-08 00:00:00,x,1,1,a", "jobs.csv:2: the duration 'x' is not from 0 to 3000000000 s", ERR_FORMAT},
-		{"2017-10-08 00:00:00,3000000001,1,1,a", "jobs.csv:2: the duration '3000000001' is not from 0 to 3000000000 s",
+		{"2017-10-08 00:00:00,x,1,1,a", "jobs.csv:2: field 2 (duration) is not a number from 0 to 3000000000", ERR_FORMAT},
+		{"2017-10-08 00:00:00,3000000001,1,1,a", "jobs.csv:2: field 2 (duration) is not a number from 0 to 3000000000",
 		 ERR_FORMAT},
-		{"2017-10-08 00:00:00,1,1.5,1,a", "'1.5' is not a number of devices from 0 to 100000000", ERR_FORMAT},
-		{"2017-10-08 00:00:00,1,9223372036854775807,1,a", "'9223372036854775807' is not a number of devices from 0 to 100000000",
+		{"2017-10-08 00:00:00,1,1.5,1,a", "jobs.csv:2: field 3 (num_gpus) is not a number from 0 to 100000000", ERR_FORMAT},
+		{"2017-10-08 00:00:00,1,9223372036854775807,1,a", "jobs.csv:2: field 3 (num_gpus) is not a number from 0 to 100000000",
 		 ERR_FORMAT},
 		{"2017-10-08 00:00:00,0,1,1,a", "has no job that can be used", ERR_INVAL},
 	};
@@ -311,7 +357,7 @@ static void bad_lines_are_left_out(void **state)
 	assert_int_equal(c.series_n, 1);
 	assert_int_equal(c.series[0].points_n, 2);
 	assert_int_equal(bad.n, 3);
-	assert_string_equal(bad.first.msg, "jobs.csv:3: the duration 'sixty' is not from 0 to 3000000000 s");
+	assert_string_equal(bad.first.msg, "jobs.csv:3: field 2 (duration) is not a number from 0 to 3000000000");
 	divide_trace_done(&t);
 	demand_curve_done(&c);
 }
@@ -816,9 +862,11 @@ int main(void)
 		cmocka_unit_test(demand_looks_back_over_the_end),
 		cmocka_unit_test(demand_counts_instances),
 		cmocka_unit_test(demand_is_scaled_to_the_private_side),
+		cmocka_unit_test(demand_goes_by_names),
 		cmocka_unit_test(bad_demand_is_named),
 		cmocka_unit_test(the_largest_job_is_what_leases_leave),
 		cmocka_unit_test(trace_window_and_limits),
+		cmocka_unit_test(a_trace_goes_by_names),
 		cmocka_unit_test(trace_of_a_batch_log),
 		cmocka_unit_test(bad_traces_are_named),
 		cmocka_unit_test(bad_lines_are_left_out),

@@ -14,6 +14,7 @@
 #include "daemon/sim/golden.h"
 #include "daemon/sim/openb.h"
 #include "daemon/sim/packsim.h"
+#include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 
 #define NODE_HEADING "sn,cpu_milli,memory_mib,gpu,model\n"
@@ -41,7 +42,7 @@ static void bad_lines_are_left_out(void **state)
 	assert_int_equal(openb_parse_nodes(&o, "n.csv", nodes, strlen(nodes), &bad, &err), 0);
 	assert_int_equal(openb_parse_pods(&o, "p.csv", pods, strlen(pods), &bad, &err), 0);
 	assert_int_equal(bad.n, 4);
-	assert_string_equal(bad.first.msg, "n.csv:3: field 4 is not a number from 0 to 8");
+	assert_string_equal(bad.first.msg, "n.csv:3: field 4 (gpu) is not a number from 0 to 8");
 	assert_int_equal(o.nodes_n, 2);
 	assert_string_equal(o.nodes[1].name, "d");
 	assert_int_equal(o.pods_n, 2);
@@ -82,18 +83,19 @@ static void lists_are_read(void **state)
 static void bad_rows_are_named(void **state)
 {
 	static const struct { const char *row, *says; } pods[] = {
-		{"p0,1,2,1", "p.csv:2: 4 fields, 5 are needed"},
-		{"p0,x,2,1,1000", "p.csv:2: field 2 is not a number from 0 to 1000000000"},
-		{"p0,1,-2,1,1000", "p.csv:2: field 3 is not a number from 0 to 1000000000"},
-		{"p0,1,99999999999999999999999,1,1000", "p.csv:2: field 3 is not a number from 0 to 1000000000"},
-		{"p0,1,2,9,1000", "p.csv:2: field 4 is not a number from 0 to 8"},
-		{"p0,1,2,1,1001", "p.csv:2: field 5 is not a number from 0 to 1000"},
-		{"p0,1,2,1,", "p.csv:2: field 5 is empty"},
-		{"p0,1,2,2,500", "p.csv:2: 2 GPUs of 500 milli each cannot be asked for"},
-		{"p0,1,2,1,0", "p.csv:2: 1 GPUs of 0 milli each cannot be asked for"},
-		{"p0,1,2,1,1000,T4||A10", "p.csv:2: the name of a model is empty or too long"},
-		{",1,2,1,1000", "p.csv:2: field 1 is empty or longer than 31 bytes"},
-		{"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "p.csv:2: more than 16 fields"},
+		{"p0,1,2,1,1000,", "p.csv:2: 6 fields, the heading has 7"},
+		{"p0,1,2,1,1000,,LS,", "p.csv:2: 8 fields, the heading has 7"},
+		{"p0,x,2,1,1000,,", "p.csv:2: field 2 (cpu_milli) is not a number from 0 to 1000000000"},
+		{"p0,1,-2,1,1000,,", "p.csv:2: field 3 (memory_mib) is not a number from 0 to 1000000000"},
+		{"p0,1,99999999999999999999999,1,1000,,", "p.csv:2: field 3 (memory_mib) is not a number from 0 to 1000000000"},
+		{"p0,1,2,9,1000,,", "p.csv:2: field 4 (num_gpu) is not a number from 0 to 8"},
+		{"p0,1,2,1,1001,,", "p.csv:2: field 5 (gpu_milli) is not a number from 0 to 1000"},
+		{"p0,1,2,1,,,", "p.csv:2: field 5 (gpu_milli) is empty"},
+		{"p0,1,2,2,500,,", "p.csv:2: 2 GPUs of 500 milli each cannot be asked for"},
+		{"p0,1,2,1,0,,", "p.csv:2: 1 GPUs of 0 milli each cannot be asked for"},
+		{"p0,1,2,1,1000,T4||A10,", "p.csv:2: the name of a model is empty or longer than 31 bytes"},
+		{",1,2,1,1000,,", "p.csv:2: field 1 (name) is empty"},
+		{"ppppppppppppppppppppppppppppppp2,1,2,1,1000,,", "p.csv:2: field 1 (name) is longer than 31 bytes"},
 	};
 	struct openb o = {0};
 	char text[256];
@@ -107,13 +109,68 @@ static void bad_rows_are_named(void **state)
 		openb_done(&o);
 	}
 	assert_int_equal(read_nodes(&o, POD_HEADING, &err), ERR_FORMAT);
-	assert_string_equal(err.msg, "n.csv:1: no heading of a list of nodes");
+	assert_string_equal(err.msg, "n.csv:1: the heading has no column 'sn'");
 	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,1,1,1,\n", &err), ERR_FORMAT); /* GPUs of no model */
 	openb_done(&o);
 	for (int i = 0; i <= OPENB_MODELS_MAX; i++) {
 		(void)snprintf(text, sizeof text, NODE_HEADING "n,1,1,1,M%d\n", i);
 		assert_int_equal(read_nodes(&o, text, &err), i < OPENB_MODELS_MAX ? 0 : ERR_NOROOM);
 	}
+	openb_done(&o);
+}
+
+/* What a column is its name in the heading says, wherever it stands; a heading that lacks one is refused. */
+static void columns_go_by_their_names(void **state)
+{
+	static const struct { const char *heading, *says; } bad[] = {
+		{"sn,cpu_milli,memory_mib,gpu\n", "n.csv:1: the heading has no column 'model'"},
+		{"sn,cpu,memory,gpu,model\n", "n.csv:1: the heading has no column 'cpu_milli'"},
+		{"sn,cpu_milli,memory_mib,gpu,model,gpu\n", "n.csv:1: the column 'gpu' is there twice"},
+		{"a,64000,262144,8,X\n", "n.csv:1: the heading has no column 'sn'"},
+		{"", "n.csv: the file is empty"},
+	};
+	struct openb o = {0};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(read_nodes(&o, "model, gpu ,rack,memory_mib,cpu_milli,sn\r\nT4,2,r1,7,64000,a\r\n", &err), 0);
+	assert_int_equal(read_pods(&o, "gpu_spec,num_gpu,name,memory_mib,gpu_milli,cpu_milli\nT4,1,p,5,250,3\n", &err), 0);
+	assert_string_equal(o.nodes[0].name, "a");
+	assert_int_equal(o.nodes[0].cpu_milli, 64000);
+	assert_int_equal(o.nodes[0].memory_mib, 7);
+	assert_int_equal(o.nodes[0].gpus, 2);
+	assert_string_equal(o.models[0], "T4");
+	assert_string_equal(o.pods[0].name, "p");
+	assert_int_equal(o.pods[0].cpu_milli, 3);
+	assert_int_equal(o.pods[0].memory_mib, 5);
+	assert_int_equal(o.pods[0].gpu_milli, 250);
+	assert_int_equal(o.pods[0].models, 1);
+	openb_done(&o);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(read_nodes(&o, bad[i].heading, &err), ERR_FORMAT);
+		assert_string_equal(err.msg, bad[i].says);
+		openb_done(&o);
+	}
+}
+
+/* Two nodes of one name: it is the second line that is wrong, however long the list is. */
+static void a_node_is_listed_once(void **state)
+{
+	enum { NODES = 3000 };
+	CLEANUP(buf_done) struct buf text = BUF_INIT;
+	struct bad_lines bad = {.skip = true};
+	struct openb o = {0};
+	struct err err;
+
+	(void)state;
+	buf_addf(&text, NODE_HEADING);
+	for (int i = 0; i < NODES; i++)
+		buf_addf(&text, "n%d,1000,10,1,A\n", i);
+	buf_addf(&text, "n0,1000,10,2,A\nn%d,1000,10,3,A\n", NODES - 1);
+	assert_int_equal(openb_parse_nodes(&o, "n.csv", buf_cstr(&text), text.len, &bad, &err), 0);
+	assert_int_equal(o.nodes_n, NODES);
+	assert_int_equal(bad.n, 2);
+	assert_string_equal(bad.first.msg, "n.csv:3002: there is a node 'n0' already");
 	openb_done(&o);
 }
 
@@ -222,6 +279,8 @@ int main(void)
 		cmocka_unit_test(lists_are_read),
 		cmocka_unit_test(bad_lines_are_left_out),
 		cmocka_unit_test(bad_rows_are_named),
+		cmocka_unit_test(columns_go_by_their_names),
+		cmocka_unit_test(a_node_is_listed_once),
 		cmocka_unit_test(filters_hold_for_every_policy),
 		cmocka_unit_test(fragments_are_avoided),
 		cmocka_unit_test(nothing_to_place_is_said),

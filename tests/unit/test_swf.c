@@ -254,6 +254,10 @@ static void files_plain_and_packed(void **state)
 	assert_int_equal(strlen(sha_plain), 64);
 
 	assert_int_equal(text_load(missing, &again, NULL, &err), ERR_NOTFOUND);
+	write_file(plain, "\xef\xbb\xbf; x\n", 7); /* the mark that some editors put first */
+	buf_reset(&again);
+	assert_int_equal(text_load(plain, &again, NULL, &err), 0);
+	assert_string_equal(buf_cstr(&again), "; x\n");
 	{
 		FILE *f = fopen(packed, "rb");
 

@@ -71,6 +71,14 @@ static int parse_nodes(const char *text, struct divide_setup *in)
 	return 0;
 }
 
+static int take_policy(struct options *o, size_t k)
+{
+	if (o->policy[k])
+		return usage("the policy '%s' is named twice", divide_policy_names[k]);
+	o->policy[k] = true;
+	return 0;
+}
+
 static int parse_policies(char *text, struct options *o)
 {
 	for (char *at = text, *save; (at = strtok_r(at, ",", &save)) != NULL; at = NULL) {
@@ -78,14 +86,16 @@ static int parse_policies(char *text, struct options *o)
 
 		if (strcmp(at, "all") == 0) {
 			for (k = 0; k < DIVIDE_POLICIES; k++)
-				o->policy[k] = true;
+				if (take_policy(o, k))
+					return EXIT_USAGE;
 			continue;
 		}
 		while (k < DIVIDE_POLICIES && strcmp(divide_policy_names[k], at) != 0)
 			k++;
 		if (k == DIVIDE_POLICIES)
 			return usage("'%s' is not a policy: static, walled, cohort, lyra, sluis, clairvoyant or all", at);
-		o->policy[k] = true;
+		if (take_policy(o, k))
+			return EXIT_USAGE;
 	}
 	return 0;
 }

@@ -124,7 +124,8 @@ static void print_json(struct buf *b, const struct options *o, const struct open
 		 (double)o->until_milli / 1000);
 	buf_addf(b, "  \"nodes\": %zu,\n  \"pods\": %zu,\n  \"gpus\": %" PRId64 ",\n", list->nodes_n, list->pods_n,
 		 r->capacity_milli / GPU_MILLI);
-	buf_addf(b, "  \"bad_lines\": %zu,\n  \"arrived\": %" PRIu64 ",\n  \"placed\": %" PRIu64 ",\n", o->bad.n, r->arrived, r->placed);
+	bad_lines_json(b, &o->bad);
+	buf_addf(b, "  \"arrived\": %" PRIu64 ",\n  \"placed\": %" PRIu64 ",\n", r->arrived, r->placed);
 	buf_addf(b, "  \"asked_gpus\": %.15g,\n  \"allocated_gpus\": %.15g,\n", (double)r->asked_milli / GPU_MILLI,
 		 (double)r->allocated_milli / GPU_MILLI);
 	buf_addf(b, "  \"allocation_pct\": %.15g,\n  \"fragmented_pct\": %.15g,\n  \"fragmented_of_idle_pct\": %.15g\n}\n",
