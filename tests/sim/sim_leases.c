@@ -33,6 +33,7 @@ static const struct scenario {
 	uint32_t loss_ppm, dup_ppm;
 	int64_t delay_max_ms;
 	int64_t pause_every_ms, pause_max_ms; /* of a holder's machine, its clocks included */
+	int64_t edge_ms; /* each renewal arrives around its lease's end: from twice so long before to so long behind it */
 	bool may_expire; /* renewals that are lost for long enough end a lease rightly */
 } scenarios[] = {
 	{.name = "down-two-hours", .leases = 10000, .ttl_ms = 15 * MS_PER_MIN, .grace_ms = 15 * MS_PER_MIN,
@@ -46,6 +47,8 @@ static const struct scenario {
 	{.name = "machines-stopped-and-restored", .leases = 500, .ttl_ms = 20 * MS_PER_S, .grace_ms = 0,
 	 .run_ms = 30 * MS_PER_MIN, .delay_max_ms = 200, .pause_every_ms = 2 * MS_PER_MIN, .pause_max_ms = MS_PER_MIN,
 	 .may_expire = true},
+	{.name = "around-the-deadline", .leases = 10000, .ttl_ms = 30 * MS_PER_S, .grace_ms = 0,
+	 .run_ms = 5 * MS_PER_MIN, .dup_ppm = 300000, .delay_max_ms = 50, .edge_ms = 1, .may_expire = true},
 };
 
 /* ---- the world ------------------------------------------------------------------------------------- */
@@ -85,6 +88,7 @@ struct world {
 	uint64_t event_n;
 	uint32_t *per_s; /* renewals, by second */
 	uint64_t renewals, expiries, wrongful, believed, lapses;
+	uint64_t edge_before, edge_after; /* renewals that arrived in the last millisecond, in the first one behind it */
 };
 
 static int64_t daemon_ms(const struct world *w)
@@ -367,15 +371,34 @@ static void set_up(struct world *w)
 
 /* ---- events -------------------------------------------------------------------------------------------------- */
 
+/* What the lease has left by the daemon's clock, before it ends for lack of renewals. */
+static int64_t left_ms(const struct world *w, uint64_t lease)
+{
+	const struct renewal *r = core_renewal(w->core, lease);
+	int64_t live = daemon_ms(w) - core_cluster(w->core)->down_ms;
+
+	return r ? r->expires_live_ms + core_lease(w->core, lease)->spec.grace_ms - live : 0;
+}
+
+static int64_t arrival_ms(struct world *w, const struct event *e)
+{
+	int64_t left = e->kind == EV_ARRIVES && w->sc->edge_ms ? left_ms(w, e->item.lease) : 0;
+
+	if (left <= 0)
+		return w->now_ms + span(w, 1, w->sc->delay_max_ms);
+	left += span(w, -2 * w->sc->edge_ms, w->sc->edge_ms);
+	return w->now_ms + (left > 1 ? left * 1000000 / (1000000 + w->rate_ppm) : 1);
+}
+
 static void transmit(struct world *w, struct event e)
 {
 	if (chance(w, w->sc->loss_ppm))
 		return;
-	e.at_ms = w->now_ms + span(w, 1, w->sc->delay_max_ms);
+	e.at_ms = arrival_ms(w, &e);
 	push(w, e);
 	if (!chance(w, w->sc->dup_ppm))
 		return;
-	e.at_ms = w->now_ms + span(w, 1, w->sc->delay_max_ms);
+	e.at_ms = arrival_ms(w, &e);
 	push(w, e);
 }
 
@@ -421,6 +444,8 @@ static void arrives(struct world *w, struct event *e)
 {
 	struct command cmd = {.type = CMD_LEASE_RENEW, .via = VIA_USERS, .principal = w->principal, .cred = w->cred};
 	uint64_t before_n = core_renewal(w->core, e->item.lease) ? core_renewal(w->core, e->item.lease)->renewals : 0;
+	int64_t left;
+	bool fresh;
 
 	if (w->down)
 		return; /* nobody listens */
@@ -429,6 +454,8 @@ static void arrives(struct world *w, struct event *e)
 		push(w, *e);
 		return;
 	}
+	left = left_ms(w, e->item.lease);
+	fresh = core_renewal(w->core, e->item.lease) && e->item.renew_seq > core_renewal(w->core, e->item.lease)->renew_seq;
 	cmd.lease_renew.items = &e->item;
 	cmd.lease_renew.items_n = 1;
 	must(w, &cmd);
@@ -438,7 +465,12 @@ static void arrives(struct world *w, struct event *e)
 		w->renewals++;
 		w->per_s[w->now_ms / MS_PER_S]++;
 		w->party[e->who].renewed_ms = w->now_ms;
+		w->wrongful += left <= 0; /* it had ended */
+	} else if (fresh && left > 0) {
+		w->wrongful++; /* in time, and refused */
 	}
+	w->edge_before += left == 1;
+	w->edge_after += left == 0 || left == -1;
 	transmit(w, *e);
 }
 
@@ -557,6 +589,10 @@ static bool run(const struct scenario *sc, uint64_t seed)
 	printf("%s_wrongful_expiries: %" PRIu64 " leases\n", sc->name, w.wrongful);
 	printf("%s_believed_beyond: %" PRIu64 " holders\n", sc->name, w.believed);
 	printf("%s_lapses: %" PRIu64 " holders\n", sc->name, w.lapses);
+	if (sc->edge_ms) {
+		printf("%s_in_the_last_ms: %" PRIu64 " renewals\n", sc->name, w.edge_before);
+		printf("%s_in_the_first_ms_behind: %" PRIu64 " renewals\n", sc->name, w.edge_after);
+	}
 	if (back_ms && sc->grace_ms) {
 		printf("%s_peak_after: %u renewals/s\n", sc->name, peak);
 		printf("%s_first_minute_after: %u renewals\n", sc->name, first_min);
@@ -573,7 +609,7 @@ static bool run(const struct scenario *sc, uint64_t seed)
 	free(w.per_s);
 	/* what a fleet of so many asks for in the usual way, times ten, is no storm for a daemon that takes
 	 * thousands a second */
-	return !w.wrongful && !w.believed && w.renewals > sc->leases && (!sc->grace_ms || !back_ms || peak <= 10 * mean);
+	return !w.wrongful && !w.believed && w.renewals > sc->leases && (!sc->edge_ms || (w.edge_before && w.edge_after)) && (!sc->grace_ms || !back_ms || peak <= 10 * mean);
 }
 
 int main(int argc, char **argv)
