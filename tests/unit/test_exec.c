@@ -22,12 +22,14 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "agent/exec/backend.h"
 #include "agent/exec/exec.h"
 #include "agent/exec/procfs.h"
 #include "agent/exec/unit.h"
@@ -1318,6 +1320,100 @@ static void cgroup2_says_why_it_cannot(void **state)
 	assert_true(strstr(err.msg, "cgroup2") != NULL);
 }
 
+/* Controllers are not at hand on every machine that tests: what is written to them is looked at in a folder that makes
+ * the files of a cgroup with each folder in it, as the kernel does. */
+static char fake_root[200];
+
+int mkdir(const char *path, mode_t mode)
+{
+	static const char *const files[] = {"memory.max", "memory.oom.group", "pids.max", "cpu.max", "cpuset.cpus", "cpuset.mems"};
+	int rc = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+
+	if (rc || !fake_root[0] || strncmp(path, fake_root, strlen(fake_root)) != 0)
+		return rc;
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		char file[PATH_MAX];
+		int fd;
+
+		(void)snprintf(file, sizeof(file), "%s/%s", path, files[i]);
+		fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	return 0;
+}
+
+static void limit_is(const char *task, const char *file, const char *want)
+{
+	char path[PATH_MAX], text[64] = "";
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%s/%s", fake_root, task, file);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+	(void)fclose(f);
+	assert_string_equal(text, want);
+}
+
+static void cgroup2_writes_the_limits(void **state)
+{
+	struct world *w = *state;
+	struct exec_site site = {.cgroup_root = fake_root, .caps = EXEC_CAP_TRACK};
+	struct exec_task task = {.name = "all", .cpus = "0-3,8", .mems = "1", .mem_bytes = UINT64_C(68719476736),
+				 .tasks_max = 4096, .cpu_percent = 250};
+	struct buf records = BUF_INIT;
+	char path[PATH_MAX];
+	struct err err = {0};
+
+	(void)snprintf(fake_root, sizeof(fake_root), "%s/fake", w->dir);
+	assert_int_equal(mkdir(fake_root, 0700), 0);
+	assert_int_equal(exec_cgroup_caps("cpuset cpu io memory hugetlb pids rdma\n"),
+			 EXEC_CAP_CPUSET | EXEC_CAP_CPU | EXEC_CAP_MEMORY | EXEC_CAP_PIDS);
+	assert_int_equal(exec_cgroup_caps("cpuacct memory.swap\n"), 0);
+	site.caps |= exec_cgroup_caps("cpuset cpu memory pids\n");
+	assert_int_equal(exec_cgroup2_ops.prepare(&site, &task, &records, &err), 0);
+	limit_is("all", "memory.max", "68719476736");
+	limit_is("all", "memory.oom.group", "1");
+	limit_is("all", "pids.max", "4096");
+	limit_is("all", "cpu.max", "250000 100000");
+	limit_is("all", "cpuset.cpus", "0-3,8");
+	limit_is("all", "cpuset.mems", "1");
+
+	/* no limit is no word; memory that is only preferred is no limit; the shim inside must outlive its task */
+	task = (struct exec_task){.name = "none", .mems = "1", .mems_preferred = true};
+	assert_int_equal(exec_cgroup2_ops.prepare(&site, &task, &records, &err), 0);
+	limit_is("none", "memory.max", "");
+	limit_is("none", "pids.max", "");
+	limit_is("none", "cpu.max", "");
+	limit_is("none", "cpuset.cpus", "");
+	limit_is("none", "cpuset.mems", "");
+	task = (struct exec_task){.name = "inside", .mem_bytes = 4096};
+	site.shim_inside = true;
+	assert_int_equal(exec_cgroup2_ops.prepare(&site, &task, &records, &err), 0);
+	limit_is("inside", "memory.max", "4096");
+	limit_is("inside", "memory.oom.group", "");
+
+	/* what is not at hand is not written; what cannot be written is no start */
+	task = (struct exec_task){.name = "without", .cpus = "0", .mem_bytes = 4096, .tasks_max = 1, .cpu_percent = 1};
+	site.caps = EXEC_CAP_TRACK;
+	assert_int_equal(exec_cgroup2_ops.prepare(&site, &task, &records, &err), 0);
+	limit_is("without", "memory.max", "");
+	limit_is("without", "pids.max", "");
+	limit_is("without", "cpu.max", "");
+	limit_is("without", "cpuset.cpus", "");
+	(void)snprintf(path, sizeof(path), "%s/bare", w->dir);
+	assert_int_equal(mkdir(path, 0700), 0); /* a kernel without this file */
+	site = (struct exec_site){.cgroup_root = path, .caps = EXEC_CAP_PIDS};
+	task = (struct exec_task){.name = "t", .tasks_max = 7};
+	assert_int_equal(exec_cgroup2_ops.prepare(&site, &task, &records, &err), ERR_SYS);
+	assert_non_null(strstr(err.msg, "pids.max"));
+	(void)snprintf(path + strlen(path), sizeof(path) - strlen(path), "/t");
+	assert_int_equal(access(path, F_OK), -1); /* and no cgroup is left of it */
+	buf_done(&records);
+	fake_root[0] = 0;
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1358,6 +1454,7 @@ int main(void)
 		CASE(cgroup2_contains_and_kills),
 		CASE(cgroup2_finds_what_a_lost_shim_left),
 		CASE(cgroup2_says_why_it_cannot),
+		CASE(cgroup2_writes_the_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
