@@ -257,7 +257,7 @@ static void node_unfit(const struct core *c, struct decision *d, const struct al
 		return; /* drained already, for a reason of its own */
 	m = EDIT(c, d, RECORD_NODE, node, n->id);
 	m->admin = NODE_DRAINING;
-	m->admin_until_ms = 0;
+	m->admin_until_ms = m->drain_by_ms = m->drain_next_ms = 0;
 	(void)snprintf(m->admin_reason, sizeof m->admin_reason, "%s-%" PRIu64 "%s: %.80s",
 		       a->owner_kind == OWNER_JOB ? "job" : "lease", a->owner, what, text);
 }

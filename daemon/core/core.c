@@ -935,7 +935,7 @@ static int64_t node_due(const struct core *c, const struct node *n)
 		due = n->admin_until_ms;
 	if (n->state == NODE_UNREACHABLE && !n->lost && n->state_since_ms + c->cluster.lost_after_ms < due)
 		due = n->state_since_ms + c->cluster.lost_after_ms;
-	return due;
+	return n->drain_next_ms ? min64(due, n->drain_next_ms) : due;
 }
 
 static int64_t alloc_due(const struct core *c, const struct alloc *a)

@@ -252,6 +252,27 @@ static int decide_liveness(const struct core *c, int64_t t, const struct command
 	return 0;
 }
 
+/* Tell the jobs that have to go by n->drain_by_ms as late as their notice allows, so that one that would end before is
+ * not stopped. Leases are their holders' to move. */
+static void drain_tell(const struct core *c, int64_t t, struct decision *d, struct node *n)
+{
+	const struct node_s *old = node_of(c, n->id);
+	int64_t next = T_NEVER;
+
+	for (uint32_t i = 0; n->drain_by_ms && i < old->units_n; i++) {
+		const struct alloc *a = core_alloc(c, old->units[i].alloc);
+		int64_t at = n->drain_by_ms - a->notice_ms;
+
+		if (a->owner_kind != OWNER_JOB || a->state == ALLOC_STOPPING)
+			continue;
+		if (at <= t)
+			alloc_stop(c, d, t, a->id, END_DRAIN, max64(n->drain_by_ms - t, 0), 0);
+		else
+			next = min64(next, at);
+	}
+	n->drain_next_ms = next == T_NEVER ? 0 : next;
+}
+
 bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64_t id)
 {
 	const struct node_s *old = node_of(c, id);
@@ -259,8 +280,12 @@ bool tick_node_timer(const struct core *c, int64_t t, struct decision *d, uint64
 
 	if (n->admin != NODE_ENABLED && n->admin_until_ms && n->admin_until_ms <= t) {
 		n->admin = NODE_ENABLED;
-		n->admin_until_ms = 0;
+		n->admin_until_ms = n->drain_by_ms = n->drain_next_ms = 0;
 		n->admin_reason[0] = '\0';
+		return true;
+	}
+	if (n->drain_next_ms && n->drain_next_ms <= t) {
+		drain_tell(c, t, d, n);
 		return true;
 	}
 	n->lost = true;
@@ -305,19 +330,13 @@ static int decide_admin(const struct core *c, int64_t t, const struct command *c
 		n->admin = cmd->type == CMD_NODE_DRAIN ? NODE_DRAINING : NODE_CORDONED;
 		TEXT_SET(n->admin_reason, a->reason);
 		n->admin_until_ms = a->until_ms;
-		if (cmd->type == CMD_NODE_DRAIN && a->deadline_ms)
-			for (uint32_t i = 0; i < old->units_n; i++) {
-				const struct alloc *al = core_alloc(c, old->units[i].alloc);
-				int64_t left = a->deadline_ms - t;
-
-				if (al->owner_kind == OWNER_JOB)
-					alloc_stop(c, d, t, al->id, END_DRAIN, left > 0 ? left : 0, 0);
-			}
+		n->drain_by_ms = cmd->type == CMD_NODE_DRAIN ? a->deadline_ms : 0;
+		drain_tell(c, t, d, n);
 		return 0;
 	case CMD_NODE_UNCORDON:
 		n = EDIT(c, d, RECORD_NODE, node, found->id);
 		n->admin = NODE_ENABLED;
-		n->admin_until_ms = 0;
+		n->admin_until_ms = n->drain_by_ms = n->drain_next_ms = 0;
 		n->admin_reason[0] = '\0';
 		return 0;
 	case CMD_NODE_ACCEPT:

@@ -297,6 +297,8 @@ static void node_view_fill(const struct core *c, int64_t t, const struct node_s 
 
 		if (a->state == ALLOC_STOPPING && a->stop_cause == END_DRAIN && a->stop_at_ms > v->drained_by_ms)
 			v->drained_by_ms = a->stop_at_ms;
+		if (a->owner_kind == OWNER_JOB)
+			v->drained_by_ms = max64(v->drained_by_ms, n->r.drain_by_ms);
 	}
 	if (r->twin_boot[0] && t - r->twin_ms < MS_PER_DAY)
 		(void)snprintf(v->note, sizeof v->note, "another machine has its key: boot %s", r->twin_boot);

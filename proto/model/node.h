@@ -54,6 +54,8 @@ struct node {
 	uint8_t admin; /* enum node_admin */
 	char admin_reason[TEXT_BYTES];
 	int64_t admin_until_ms; /* 0: until lifted */
+	int64_t drain_by_ms;   /* while it drains: jobs that are left are stopped by then; 0: they end in their own time */
+	int64_t drain_next_ms; /* when the next of them is told; 0: all have been */
 	int64_t state_since_ms;
 	bool lost; /* unreachable for longer than lost_after: its jobs were started elsewhere */
 	char boot_id[40];

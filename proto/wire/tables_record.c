@@ -226,7 +226,7 @@ FIELDS(node) = {
 	LIST(19, labels, LABELS_PER_NODE_MAX, label),
 	LIST(20, devices, DEVICES_PER_NODE_MAX, device), F(21, lost),
 	F(22, isolation), F(23, twin_boot), F(24, twin_ms),
-	F(25, twins_before),
+	F(25, twins_before), F(26, drain_by_ms), F(27, drain_next_ms),
 };
 #undef T
 SCHEMA(node);

@@ -552,6 +552,7 @@ static void drain_stops_what_is_left_at_its_deadline(void **state)
 	uint64_t job = cw_submit(w, w->alice, "lung", 2, 10 * HOUR), lease = cw_lease(w, w->acme, "acme", 2, LEASE_FIRM);
 	struct command cmd = cw_cmd(w, w->operator, CMD_NODE_DRAIN);
 	uint32_t node;
+	int64_t by;
 
 	cw_settle(w);
 	node = node_of_job(w, job);
@@ -560,11 +561,19 @@ static void drain_stops_what_is_left_at_its_deadline(void **state)
 	(void)snprintf(cmd.node_admin.node, NAME_BYTES, "n%u", node);
 	(void)snprintf(cmd.node_admin.reason, TEXT_BYTES, "firmware");
 	cmd.node_admin.deadline_ms = w->t + 10 * MIN;
+	by = w->t + 10 * MIN;
 	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_settle(w);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING); /* it is told no sooner than its notice wants */
+	assert_int_equal(drained_by(w, node), by);
+	cw_reload(w, 0);
+	cw_advance(w, 10 * MIN - cw_alloc_of(w, OWNER_JOB, job)->notice_ms - 1);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_advance(w, 1);
 	assert_int_equal(cw_job_state(w, job), JOB_STOPPING);
 	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->stop_cause, END_DRAIN);
-	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->stop_at_ms, w->t + 10 * MIN);
-	assert_int_equal(drained_by(w, node), w->t + 10 * MIN);
+	assert_int_equal(cw_alloc_of(w, OWNER_JOB, job)->stop_at_ms, by);
+	assert_int_equal(drained_by(w, node), by);
 	assert_int_equal(cw_alloc_of(w, OWNER_LEASE, lease)->state, ALLOC_ACTIVE); /* firm: moved by its holder */
 	for (uint32_t i = 1; i <= w->nodes_n; i++)
 		w->node[i].manner = CW_OBEY;
