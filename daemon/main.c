@@ -98,10 +98,12 @@ static int restore(const struct options *o)
 	int rc = store_restore(o->restore, o->state_dir, wall_ms(wall_now()), &err);
 
 	if (rc)
-		return say("cannot restore", &err, rc == ERR_EXISTS || rc == ERR_NOTFOUND ? EXIT_CONF : EXIT_STORAGE);
+		return say("cannot restore", &err,
+			   rc == ERR_EXISTS || rc == ERR_NOTFOUND ? EXIT_CONF : rc == ERR_BUSY ? EXIT_HELD : EXIT_STORAGE);
 	(void)printf("restored %s into %s\n"
 		     "start sluisd on it: it is in safe mode, stops no work and places none,\n"
-		     "until an admin has looked and says: sluisctl cluster resume\n",
+		     "until an admin has looked and says: sluisctl cluster resume\n"
+		     "new jobs and leases have higher numbers than any that the lost state can have given\n",
 		     o->restore, o->state_dir);
 	return EXIT_STOPPED;
 }

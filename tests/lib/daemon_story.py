@@ -693,6 +693,8 @@ def restored(backup, jobs):
     equal(p.returncode, 2, "and not over a state that is there")
     r.start()
     c = r.admin()
+    p = subprocess.run([SLUISD, "--restore", backup, "--state-dir", r.dir], capture_output=True, text=True, timeout=60)
+    equal(p.returncode, 69, "nor over one that a sluisd holds")
     status = c.query("status")
     ok(status["safe_mode"], "it starts in safe mode")
     ok(jobs <= {j["job"]["id"] for j in c.query("jobs", all=True)["items"]}, "with what the backup had")
