@@ -86,10 +86,48 @@ static const char *verb_of(const void *noun, size_t i)
 	return strcmp(command_table[i].noun, noun) ? "\x01\x01\x01\x01\x01\x01\x01\x01" : command_table[i].verb;
 }
 
+/* Commands of Slurm that are called otherwise here; README.md has the table. */
+static const struct { const char *theirs, *ours; } from_slurm[] = {
+	{"sbatch", "sluisctl submit SCRIPT"},
+	{"squeue", "sluisctl queue"},
+	{"scancel", "sluisctl cancel JOB"},
+	{"sinfo", "sluisctl node list"},
+	{"sacct", "sluisctl usage, or sluisctl queue --all for the jobs"},
+	{"sreport", "sluisctl usage"},
+	{"sshare", "sluisctl share"},
+	{"scontrol", "sluisctl job show, job requeue, node drain or reservation create: sluisctl help"},
+	{"srun", "sluisctl submit --follow -- COMMAND"},
+	{"salloc", "sluisctl submit --follow -- COMMAND; capacity without a command is a lease: sluisctl lease request"},
+};
+
+/* The one command with this verb, or NULL: "requeue" is typed for "job requeue". */
+static const struct ctl_command *only_verb(const char *word)
+{
+	const struct ctl_command *found = NULL;
+
+	for (size_t i = 0; i < command_count; i++)
+		if (!strcmp(command_table[i].verb, word)) {
+			if (found)
+				return NULL;
+			found = &command_table[i];
+		}
+	return found;
+}
+
 static int unknown_command(struct ctl *c, const char *word)
 {
 	const char *near = command_nearest(word);
+	const struct ctl_command *verb = only_verb(word);
 
+	for (size_t i = 0; i < ARRAY_LEN(from_slurm); i++)
+		if (!strcmp(from_slurm[i].theirs, word)) {
+			try_next(c, "%s", from_slurm[i].ours);
+			return usage_fault(c, "unknown command '%s'", word);
+		}
+	if (verb) {
+		try_next(c, "sluisctl %s %s", verb->noun, verb->verb);
+		return usage_fault(c, "unknown command '%s'", word);
+	}
 	for (size_t i = 0; !near && strlen(word) > 1 && i < 2 * command_count; i++) /* an abbreviation */
 		if (!strncmp(first_word(NULL, i), word, strlen(word)))
 			near = first_word(NULL, i);
@@ -367,6 +405,10 @@ static int job_words(struct ctl *c, struct call *call, const char *const *words,
 		call->args[call->args_n++] = w;
 		for (const char *p = w + 1; *p; p++) {
 			row = job_option_find_short(*p, false);
+			if (row && row->argument == OPTION_NEED && *p == 'q' && !p[1] && (i + 1 == n || words[i + 1][0] == '-')) {
+				try_next(c, "-q CLASS, or --quiet for the bare id");
+				return usage_fault(c, "-q of submit is --qos, as with sbatch: the name of a class is missing");
+			}
 			if (row && row->argument == OPTION_NEED) {
 				if (!p[1] && i + 1 < n)
 					call->args[call->args_n++] = words[++i];

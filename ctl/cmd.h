@@ -137,9 +137,9 @@ struct ctl {
 	bool resolved;
 	struct client *client;
 	char endpoint[512];
-	char endpoint_from[64];
+	char endpoint_from[4200]; /* with the path of a file */
 	char key_file[4096];
-	char key_from[64];
+	char key_from[4200];
 	uint8_t server_key[32];
 	bool have_server_key;
 	uint8_t server_key_next[32]; /* tried when the first one fails */
@@ -227,7 +227,13 @@ int write_whole(const char *path, const void *data, size_t len, unsigned mode, s
 
 /* ---- render.c -------------------------------------------------------------------------------- */
 
-enum { COL_RIGHT = 1, COL_SHRINK = 2, COL_WIDE = 4 /* only with --wide, --plain or --columns */ };
+enum {
+	COL_RIGHT = 1,
+	COL_SHRINK = 2, /* may be cut on a terminal that is too narrow */
+	COL_WIDE = 4,	/* only with --wide, --plain or --columns */
+	COL_REST = 8,	/* never cut: takes what is left, and more lines if that is too little; one of a table, its last */
+	COL_TAIL = 16,	/* cut at its beginning */
+};
 struct column { const char *name; const char *title; int flags; };
 
 struct table;
@@ -237,6 +243,8 @@ void table_row(struct table *t);
 void table_cell(struct table *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Print and free. 0, or EXIT_USAGE for an unknown column. */
 int table_print(struct table *t);
+/* A line, made safe; on a terminal that is too narrow for it broken at blanks, what follows indented. */
+void fold_line(struct ctl *c, size_t indent, const char *text);
 
 /* An object by its schema: field names as keys, enums as words, fixed bytes as hex, nested records
  * (job, spec, lease ...) lifted to the top, the outer value winning; instants also as RFC 3339. */

@@ -111,6 +111,31 @@ static int token_body(struct ctl *c, const struct call *call, struct cmd_token_c
 	return 0;
 }
 
+static const char *qnode_title(const void *view, size_t i)
+{
+	return ((const struct view_division *)view)->items[i].qnode.name;
+}
+
+/* A key for a provider that the division does not have would open nothing. */
+static int known_provider(struct ctl *c, const char *provider)
+{
+	struct query q = {.type = QUERY_DIVISION};
+	struct view_division v = {0};
+	struct err err = {0};
+	const char *near;
+
+	if (!provider[0] || ask_err(c, &q, &v, c->timeout_ms, &err) || !v.version)
+		return 0; /* who may not look may still be let in; before the first division nobody is known */
+	for (uint32_t i = 0; i < v.items_n; i++)
+		if (v.items[i].qnode.kind == QNODE_PROVIDER &&
+		    (!strcmp(v.items[i].qnode.name, provider) || !strcmp(v.items[i].path, provider)))
+			return 0;
+	near = config_nearest(provider, v.items_n, qnode_title, &v);
+	(void)err_set(&err, ERR_NOTFOUND, "there is no provider '%s'", provider);
+	(void)err_hint(&err, near ? "--provider %s" : "sluisctl provider list%s", near ? near : "");
+	return fault(c, &err, "cannot create a token");
+}
+
 static int print_token(struct ctl *c, const struct client_reply *reply, const struct cmd_token_create *body,
 		       const char *text)
 {
@@ -146,6 +171,8 @@ int cmd_token_create(struct ctl *c, const struct call *call)
 
 	if (!r)
 		r = conn_resolve(c);
+	if (!r)
+		r = known_provider(c, body.provider);
 	if (r)
 		return r;
 	if (token_secret(token.secret, &err))
@@ -393,8 +420,13 @@ int cmd_user_accept(struct ctl *c, const struct call *call)
 		path = home_path(c, c->opt_key);
 	else if (key_path(c, name, &path, &err))
 		return fault(c, &err, NULL);
-	if (client_enrol(&token, name, "sluisctl " SLUIS_VERSION, path, timeout_ms, &done, &c->arena, &err))
+	if (client_enrol(&token, name, "sluisctl " SLUIS_VERSION, path, timeout_ms, &done, &c->arena, &err)) {
+		static const char whose[] = "this token is for ";
+
+		if (!strncmp(err.msg, whose, strlen(whose))) /* the login name is another one */
+			(void)err_hint(&err, "sluisctl user accept --name %.*s ...", NAME_BYTES, err.msg + strlen(whose));
 		return fault(c, &err, "cannot accept the invitation as %s", name);
+	}
 	if (c->json) {
 		json_t *item = json_of(&schema_msg_enrolled, &done);
 

@@ -71,7 +71,7 @@ static void print_head(struct ctl *c, const struct view_status *v)
 }
 
 static void print_side(struct ctl *c, const struct view_status *v, const struct side_view *s, int64_t cell,
-		       int64_t nominal_all)
+		       int64_t percent)
 {
 	CLEANUP(buf_done) struct buf bar = BUF_INIT;
 	struct bar_side side = {.nominal = s->nominal, .guaranteed = s->guaranteed, .loan = s->loan, .lent = s->lent};
@@ -81,8 +81,8 @@ static void print_side(struct ctl *c, const struct view_status *v, const struct 
 
 	(void)v;
 	bar_text(&cells, c->ascii, &bar);
-	if (nominal_all > 0)
-		share = text_f(c, "(%" PRId64 " %%)", (s->nominal * 200 + nominal_all) / (2 * nominal_all));
+	if (percent >= 0)
+		share = text_f(c, "(%" PRId64 " %%)", percent);
 	fprintf(c->out, "  %-8s %5" PRId64 " %-7s  %s%*s  %" PRId64, s->side, s->nominal, share, buf_cstr(&bar),
 		(int)(BAR_CELLS > width ? BAR_CELLS - width : 0), "", s->guaranteed);
 	if (s->loan)
@@ -98,7 +98,7 @@ static void print_flavor(struct ctl *c, const struct view_status *v, const char 
 {
 	const struct side_view *sides[2] = {side_of(v, flavor, "public"), side_of(v, flavor, "private")};
 	struct bar_side bars[2] = {{0}};
-	int64_t cell, all = 0;
+	int64_t cell, all = 0, percent[2] = {-1, -1}; /* of the second what is left, so that they add up */
 
 	if (!side_shown(sides[0]) && !side_shown(sides[1]))
 		return;
@@ -110,9 +110,11 @@ static void print_flavor(struct ctl *c, const struct view_status *v, const char 
 	cell = bar_cell(bars, 2, BAR_CELLS);
 	fprintf(c->out, "\n  %-11s entitled   one cell = %" PRId64 " %s of %s\n", "", cell,
 		text_plural((uint64_t)cell, "device", "devices"), text_safe(c, flavor));
+	for (int i = 0; i < 2 && all > 0; i++)
+		percent[i] = i && sides[0] ? 100 - percent[0] : sides[i] ? (sides[i]->nominal * 200 + all) / (2 * all) : 0;
 	for (int i = 0; i < 2; i++)
 		if (sides[i] && (!only || !strcmp(only, sides[i]->side)))
-			print_side(c, v, sides[i], cell, all);
+			print_side(c, v, sides[i], cell, percent[i]);
 }
 
 static void print_claims(struct ctl *c, const struct view_status *v)
@@ -133,12 +135,12 @@ static void print_claims(struct ctl *c, const struct view_status *v)
 	fprintf(c->out, "  recalls   %u running; %s done, %s late\n", v->claims_running,
 		text_count(c, (int64_t)v->claims_done), text_count(c, (int64_t)v->claims_breached));
 	if (v->promises_given)
-		fprintf(c->out, "  promises  %s starts promised; %s kept, %s broken\n",
-			text_count(c, (int64_t)v->promises_given), text_count(c, (int64_t)v->promises_kept),
+		fprintf(c->out, "  promises  %s %s promised; %s kept, %s broken\n",
+			text_count(c, (int64_t)v->promises_given), text_plural(v->promises_given, "start", "starts"), text_count(c, (int64_t)v->promises_kept),
 			text_count(c, (int64_t)v->promises_broken));
 	if (v->estimates)
-		fprintf(c->out, "  estimates %s starts; %" PRIu64 " %% no later than p90, off by %s on average\n",
-			text_count(c, (int64_t)v->estimates), v->estimates_in * 100 / v->estimates,
+		fprintf(c->out, "  estimates %s %s; %" PRIu64 " %% no later than p90, off by %s on average\n",
+			text_count(c, (int64_t)v->estimates), text_plural(v->estimates, "start", "starts"), v->estimates_in * 100 / v->estimates,
 			text_age(c, v->estimate_error_ms));
 }
 
@@ -486,7 +488,8 @@ int cmd_usage(struct ctl *c, const struct call *call)
 	}
 	for (size_t i = 0; i < n && !r && !c->plain && !c->no_header; i++)
 		if (sums[i].done || sums[i].late)
-			fprintf(c->out, "%s: %s recalls served, %s late%s\n", sums[i].key, text_count(c, (int64_t)sums[i].done),
+			fprintf(c->out, "%s: %s %s served, %s late%s\n", sums[i].key, text_count(c, (int64_t)sums[i].done),
+				text_plural(sums[i].done, "recall", "recalls"),
 				text_count(c, (int64_t)sums[i].late), sums[i].late ? " (sluisctl claim list --late)" : "");
 	if (!r && !c->plain && !c->no_header)
 		fprintf(c->out, n ? "GPU-hours of weight 1; as of seq %s\n" : "nothing was used yet; as of seq %s\n",
@@ -498,7 +501,7 @@ int cmd_usage(struct ctl *c, const struct call *call)
 int cmd_share(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
-		{"path", "PATH", 0}, {"user", "USER", 0}, {"weight", "WEIGHT", COL_RIGHT},
+		{"path", "PATH", COL_SHRINK | COL_TAIL}, {"user", "USER", 0}, {"weight", "WEIGHT", COL_RIGHT},
 		{"usage", "USAGE", COL_RIGHT}, {"turn", "TURN", COL_RIGHT},
 	};
 	struct query q = {.type = QUERY_SHARES};
@@ -533,8 +536,8 @@ int cmd_share(struct ctl *c, const struct call *call)
 	}
 	r = table_print(t);
 	if (!r && !c->plain && !c->no_header)
-		fprintf(c->out, v.items_n ? "GPU-hours of weight 1, halved every 14 days; less per weight goes first; as of seq %s\n"
-					  : "there is no project yet; as of seq %s\n", text_count(c, (int64_t)v.seq));
+		fold_line(c, 2, text_f(c, v.items_n ? "GPU-hours of weight 1, halved every 14 days; less per weight goes first; as of seq %s"
+						    : "there is no project yet; as of seq %s", text_count(c, (int64_t)v.seq)));
 	return r;
 }
 

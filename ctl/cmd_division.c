@@ -29,7 +29,7 @@ static const char *qty_text(struct ctl *c, const struct snapshot *s, const struc
 			if (!q->nominal && !(use && q->in_use))
 				continue;
 			buf_addf(&b, "%s%" PRId64 "%s %s", b.len ? ", " : "", use ? q->in_use : q->nominal,
-				 sh == SHAPE_NODE ? " nodes" : "", s->flavors[f].name);
+				 sh != SHAPE_NODE ? "" : (use ? q->in_use : q->nominal) == 1 ? " node" : " nodes", s->flavors[f].name);
 		}
 	return b.len ? text_f(c, "%s", buf_cstr(&b)) : "-";
 }
@@ -60,10 +60,11 @@ static void show_flavors(struct ctl *c, const struct view_division *v, const str
 		const struct flavor *f = &v->flavors[i];
 		struct divide_sums sums = divide_sums(s, i);
 
-		fprintf(c->out, "%-16s %s%s%s  weight %u.%03u  committed %" PRId64 " %s, promised %" PRId64 "\n",
-			text_safe(c, f->name), f->vendor[0] ? f->vendor : "any", f->model[0] ? " " : "",
-			text_safe(c, f->model), f->weight_milli / 1000, f->weight_milli % 1000, sums.committed,
-			f->unit == UNIT_CORE ? "cores" : "devices", sums.public_devices + sums.private_devices);
+		fold_line(c, 17, text_f(c, "%-16s %s%s%s  weight %u.%03u  committed %" PRId64 " %s, promised %" PRId64,
+					f->name, f->vendor[0] ? f->vendor : "any", f->model[0] ? " " : "", f->model,
+					f->weight_milli / 1000, f->weight_milli % 1000, sums.committed,
+					f->unit == UNIT_CORE ? "cores" : "devices",
+					sums.public_devices + sums.private_devices));
 	}
 	fputc('\n', c->out);
 }
@@ -78,8 +79,32 @@ static int64_t windows_until(const struct qnode *q)
 	return until;
 }
 
+static const char *flavor_by_id(const void *ctx, uint16_t id)
+{
+	const struct view_division *v = ctx;
+
+	for (uint32_t f = 0; f < v->flavors_n; f++)
+		if (v->flavors[f].id == id)
+			return v->flavors[f].name;
+	return "?";
+}
+
+/* Is a window open, and until when; or from when on. */
+static const char *window_when(struct ctl *c, const struct qnode *q, uint32_t window)
+{
+	const struct window_span *next = NULL;
+
+	for (uint32_t k = 0; !next && k < q->window_spans_n; k++)
+		if (q->window_spans[k].window == window)
+			next = &q->window_spans[k];
+	if (!next)
+		return "none is left; apply the division again";
+	return q->windows_open >> window & 1 ? text_f(c, "open until %s", text_time(c, next->to_ms))
+					     : text_f(c, "from %s on", text_time(c, next->from_ms));
+}
+
 /* Rules that are no column: they are said in words. */
-static void show_rules(struct ctl *c, const struct snapshot *s)
+static void show_rules(struct ctl *c, const struct view_division *v, const struct snapshot *s)
 {
 	for (uint32_t i = 0; i < s->nodes_n; i++) {
 		const struct qnode *q = s->nodes[i].qnode;
@@ -87,7 +112,10 @@ static void show_rules(struct ctl *c, const struct snapshot *s)
 
 		if (q->windows_n && !windows_until(q))
 			fprintf(c->out, "%s: none of its windows is left: apply the file again\n", text_safe(c, q->name));
-		else if (q->windows_n)
+		for (uint32_t k = 0; k < q->windows_n && windows_until(q); k++)
+			fold_line(c, 2, text_f(c, "%s: may borrow on %s: %s", q->name,
+					       divide_window_text(&c->arena, q, k, flavor_by_id, v), window_when(c, q, k)));
+		if (q->windows_n && windows_until(q))
 			fprintf(c->out, "%s: its windows are counted out until %s; apply the file again before\n",
 				text_safe(c, q->name), text_date(c, windows_until(q)));
 		if (q->concentration_cap_ppm)
@@ -140,7 +168,7 @@ int cmd_division_show(struct ctl *c, const struct call *call)
 	}
 	r = table_print(t);
 	if (!r && !c->plain && !c->no_header && !c->column_list)
-		show_rules(c, &s);
+		show_rules(c, &v, &s);
 	return r;
 }
 
@@ -164,6 +192,19 @@ static void plan_done(struct plan *p)
 	buf_done(&p->notes);
 }
 
+/* A file says whose division it is: one of another cluster is not compared, let alone applied. */
+static int same_cluster(struct ctl *c, const char *path, const char *cluster)
+{
+	const struct msg_welcome *w = c->client ? client_welcome(c->client) : NULL;
+	struct err err = {0};
+
+	if (!w || !strcmp(w->cluster, cluster))
+		return 0;
+	(void)err_set(&err, ERR_CONFLICT, "%s is the division of cluster '%s', this is '%s'", path, cluster, w->cluster);
+	(void)err_hint(&err, "sluisctl --cluster %s ...; or cluster: %s in the file", cluster, w->cluster);
+	return fault(c, &err, NULL);
+}
+
 static int plan_make(struct ctl *c, const struct call *call, struct plan *p)
 {
 	CLEANUP(config_errors_done) struct config_errors errs = CONFIG_ERRORS_INIT;
@@ -175,8 +216,11 @@ static int plan_make(struct ctl *c, const struct call *call, struct plan *p)
 		try_next(c, "sluisctl division %s -f division.yaml", call->cmd->verb);
 		return usage_fault(c, "division %s: which file?", call->cmd->verb);
 	}
-	if (read_whole(path, CONFIG_BYTES_MAX, &p->text, &err))
+	if (read_whole(path, CONFIG_BYTES_MAX, &p->text, &err)) {
+		if (err.code == ERR_NOTFOUND)
+			try_next(c, "-f FILE; the division of now as one: sluisctl division export > division.yaml");
 		return fault(c, &err, NULL);
+	}
 	if (division_read_bytes(!strcmp(path, "-") ? "stdin" : path, p->text.data ? (const void *)p->text.data : "",
 				p->text.len, &p->file, &errs))
 		return config_fault(c, &errs);
@@ -188,6 +232,8 @@ static int plan_make(struct ctl *c, const struct call *call, struct plan *p)
 	if (c->have_expect)
 		p->cmd.expect_version = c->expect_version;
 	r = ask_division(c, &p->now);
+	if (!r)
+		r = same_cluster(c, path, p->file->cluster);
 	if (r)
 		return r;
 	snapshot_of_view(&p->now, &c->arena, &p->was);
@@ -427,7 +473,7 @@ static int64_t budget_left(const struct qnode *q)
 static int list_kind(struct ctl *c, uint8_t kind)
 {
 	static const struct column cols[] = {
-		{"name", "NAME", 0}, {"path", "PATH", COL_SHRINK}, {"who", "WHO", 0}, {"nominal", "NOMINAL", 0},
+		{"name", "NAME", 0}, {"path", "PATH", COL_SHRINK | COL_TAIL}, {"who", "WHO", COL_SHRINK}, {"nominal", "NOMINAL", 0},
 		{"in_use", "IN USE", 0}, {"budget_left", "BUDGET LEFT", COL_RIGHT}, {"note", "NOTE", 0},
 	};
 	struct view_division v = {0};
@@ -535,31 +581,11 @@ static void print_quotas(struct ctl *c, const struct view_division *v, const str
 	}
 }
 
-static const char *flavor_by_id(const void *ctx, uint16_t id)
-{
-	const struct view_division *v = ctx;
-
-	for (uint32_t f = 0; f < v->flavors_n; f++)
-		if (v->flavors[f].id == id)
-			return v->flavors[f].name;
-	return "?";
-}
-
 static void print_windows(struct ctl *c, const struct view_division *v, const struct qnode *q)
 {
-	for (uint32_t i = 0; i < q->windows_n; i++) {
-		const struct window_span *next = NULL;
-		bool open = q->windows_open >> i & 1;
-
-		for (uint32_t k = 0; !next && k < q->window_spans_n; k++)
-			if (q->window_spans[k].window == i)
-				next = &q->window_spans[k];
+	for (uint32_t i = 0; i < q->windows_n; i++)
 		fprintf(c->out, "  %-10smay borrow on %s: %s\n", i ? "" : "windows",
-			text_safe(c, divide_window_text(&c->arena, q, i, flavor_by_id, v)),
-			!next ? "none is left; apply the division again" :
-			open  ? text_f(c, "open until %s", text_time(c, next->to_ms)) :
-				text_f(c, "from %s on", text_time(c, next->from_ms)));
-	}
+			text_safe(c, divide_window_text(&c->arena, q, i, flavor_by_id, v)), window_when(c, q, i));
 }
 
 static void print_people(struct ctl *c, const struct qnode *q)

@@ -217,6 +217,18 @@ static const char *job_starts(struct ctl *c, const struct job_view *v)
 	return text_time(c, v->start_p50_ms);
 }
 
+/* The same for the queue on a terminal, where every column is one less for why it waits: `explain` has all of it. */
+static const char *job_starts_short(struct ctl *c, const struct job_view *v)
+{
+	const char *from = text_time(c, v->start_p50_ms), *to = text_time(c, v->start_p90_ms);
+
+	if (!c->tty || c->wide || c->plain || !waits(v) || !v->start_p50_ms)
+		return job_starts(c, v);
+	if (strlen(from) == strlen("00:00:00") && strlen(to) == strlen(from) && v->start_p90_ms > v->start_p50_ms)
+		return text_f(c, "%.5s-%.5s", from, to);
+	return strlen(from) == strlen("00:00:00") ? text_f(c, "%.5s", from) : text_f(c, "~%s", from);
+}
+
 static const char *how_ended(struct ctl *c, const struct job_view *v)
 {
 	const struct job *j = &v->job;
@@ -294,7 +306,7 @@ static void queue_foot(struct ctl *c, const struct view_jobs *v)
 	if (waiting_gpus)
 		fprintf(c->out, " (%" PRId64 " gpu)", waiting_gpus);
 	if (first)
-		fprintf(c->out, "\n  next    why the first one waits, and what would change it: sluisctl explain %" PRIu64, first);
+		fprintf(c->out, "\n  next    why the first one waits: sluisctl explain %" PRIu64, first);
 	fputc('\n', c->out);
 }
 
@@ -303,7 +315,7 @@ static int queue_table(struct ctl *c, const struct view_jobs *v)
 	static const struct column cols[] = {
 		{"id", "JOB", COL_RIGHT}, {"name", "NAME", COL_SHRINK}, {"user", "USER", COL_SHRINK},
 		{"project", "PROJECT", COL_SHRINK}, {"size", "SIZE", 0}, {"time", "TIME", 0}, {"state", "STATE", 0},
-		{"starts", "STARTS", 0}, {"why", "WHY", COL_SHRINK}, {"nodes", "NODES", COL_WIDE | COL_SHRINK},
+		{"starts", "STARTS", 0}, {"why", "WHY", COL_REST}, {"nodes", "NODES", COL_WIDE | COL_SHRINK},
 		{"class", "CLASS", COL_WIDE}, {"limit", "LIMIT", COL_WIDE}, {"attempt", "ATTEMPT", COL_WIDE | COL_RIGHT},
 		{"submitted", "SUBMITTED", COL_WIDE}, {"order", "ORDER", COL_WIDE | COL_RIGHT},
 	};
@@ -321,7 +333,7 @@ static int queue_table(struct ctl *c, const struct view_jobs *v)
 		table_cell(t, "%s", job_size(c, j));
 		table_cell(t, "%s", job_time(c, j));
 		table_cell(t, "%s%s", j->state, runs(j) && j->loan ? " loan" : "");
-		table_cell(t, "%s", job_starts(c, j));
+		table_cell(t, "%s", job_starts_short(c, j));
 		table_cell(t, "%s", job_why(c, j));
 		table_cell(t, "%s", waits(j) ? "" : j->nodes); /* where it ran before: sluisctl job show */
 		table_cell(t, "%s", j->klass);
@@ -577,7 +589,7 @@ static void print_spans(struct ctl *c, const struct view_explain *v)
 		buf_addf(&words, "%s%u %s %s", words.len ? (c->ascii ? " / " : " · ") : "", r->code, r->text,
 			 text_age(c, r->elapsed_ms));
 	}
-	fprintf(c->out, "  so far  %s  %s\n", buf_cstr(&bar), text_safe(c, buf_cstr(&words)));
+	fold_line(c, 10, text_f(c, "  so far  %s  %s", buf_cstr(&bar), buf_cstr(&words)));
 }
 
 /* Nobody can tell when it starts: what has to happen first, of what is sure. */
@@ -653,8 +665,8 @@ static void explain_job(struct ctl *c, const struct view_explain *v)
 			text_gpuh(c, j->job.used_guaranteed_rums), text_gpuh(c, j->job.used_loan_rums),
 			text_gpuh(c, j->job.refunded_rums));
 	} else {
-		fprintf(c->out, "  now     %s; on %s since %s\n", text_safe(c, job_why(c, j)), text_nodes(c, j->nodes),
-			text_time(c, j->job.start_ms));
+		fprintf(c->out, "  now     %s; on %s%s%s\n", text_safe(c, job_why(c, j)), text_nodes(c, j->nodes),
+			j->job.start_ms ? " since " : "", j->job.start_ms ? text_time(c, j->job.start_ms) : "");
 		if (j->loan && !j->recall_at_ms)
 			fprintf(c->out, "  loan    its lenders may take it back, %s after they ask\n",
 				text_age(c, j->job.spec.notice_ms));
@@ -1085,6 +1097,21 @@ int cmd_logs(struct ctl *c, const struct call *call)
 
 		(void)err_set(&err, ERR_STATE, "%s is an array: each of its jobs has its own output", call->args[0]);
 		(void)err_hint(&err, "sluisctl logs %" PRIu64 "_%u", v.job.id, v.job.spec.array_first);
+		return fault(c, &err, NULL);
+	}
+	if (job_terminal(v.job.state) && !v.job.attempt) {
+		struct err err = {0};
+
+		(void)err_set(&err, ERR_STATE, "job %s ended before it started: there is no output", call->args[0]);
+		(void)err_hint(&err, "sluisctl explain %s", call->args[0]);
+		return fault(c, &err, NULL);
+	}
+	if (attempt > v.job.attempt && v.job.attempt) {
+		struct err err = {0};
+
+		(void)err_set(&err, ERR_NOTFOUND, "job %s has had %u %s, no attempt %" PRId64, call->args[0], v.job.attempt,
+			      text_plural(v.job.attempt, "attempt", "attempts"), attempt);
+		(void)err_hint(&err, "--attempt %u is the last", v.job.attempt);
 		return fault(c, &err, NULL);
 	}
 	if (waits(&v) && !v.job.attempt && !call_has(call, "follow")) {

@@ -90,7 +90,7 @@ static int lease_table(struct ctl *c, const struct view_leases *v)
 	static const struct column cols[] = {
 		{"id", "LEASE", COL_RIGHT}, {"provider", "PROVIDER", COL_SHRINK}, {"name", "NAME", COL_SHRINK},
 		{"size", "SIZE", 0}, {"state", "STATE", 0}, {"renewed", "RENEWED", 0}, {"next", "NEXT", 0},
-		{"term_end", "TERM ENDS", 0}, {"service", "SERVICE", COL_SHRINK}, {"class", "CLASS", COL_WIDE},
+		{"term_end", "TERM ENDS", 0}, {"service", "SERVICE", COL_REST}, {"class", "CLASS", COL_WIDE},
 		{"flavor", "FLAVOR", COL_WIDE}, {"here", "HERE", COL_WIDE | COL_RIGHT}, {"owner", "OWNER", COL_WIDE},
 		{"fence", "FENCE", COL_WIDE | COL_RIGHT}, {"why", "WHY", COL_WIDE},
 	};
@@ -628,6 +628,7 @@ static int exec_follow(struct ctl *c, struct query *q)
 {
 	struct query streams[2] = {*q, *q};
 	int64_t pause = EXEC_POLL_MS;
+	char last = '\n';
 
 	streams[1].stream = 1;
 	for (;;) {
@@ -640,6 +641,8 @@ static int exec_follow(struct ctl *c, struct query *q)
 			struct err err = {0};
 			int r = exec_piece(c, &streams[i], i ? c->errs : c->out, &v, &got, &err);
 
+			if (!r && v.data.len)
+				last = (char)v.data.data[v.data.len - 1];
 			ended &= !r && v.ended;
 			code = v.exit_code ? v.exit_code : code;
 			scratch_end(c, keep);
@@ -650,6 +653,8 @@ static int exec_follow(struct ctl *c, struct query *q)
 			if (r && r != ERR_UNREACHABLE && r != ERR_TIMEOUT)
 				return fault(c, &err, "cannot read its output");
 		}
+		if (ended && code && last != '\n' && c->errtty) /* "no such command" of who starts it ends without one */
+			fputc('\n', c->errs);
 		if (ended)
 			return code;
 		pause = got ? EXEC_POLL_MS : pause * 2 > EXEC_POLL_MAX_MS ? EXEC_POLL_MAX_MS : pause * 2;

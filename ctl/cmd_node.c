@@ -53,7 +53,7 @@ int cmd_node_list(struct ctl *c, const struct call *call)
 		{"node", "NODE", 0}, {"state", "STATE", 0}, {"leaf", "LEAF", 0}, {"flavor", "FLAVOR", 0},
 		{"devices", "DEV", COL_RIGHT}, {"used", "USED", COL_RIGHT}, {"free", "FREE", COL_RIGHT},
 		{"out", "OUT", COL_RIGHT}, {"cores", "CORES", COL_RIGHT}, {"heard", "HEARD", COL_RIGHT},
-		{"note", "NOTE", COL_SHRINK}, {"holders", "HOLDERS", COL_WIDE | COL_SHRINK},
+		{"note", "NOTE", COL_REST}, {"holders", "HOLDERS", COL_WIDE | COL_SHRINK},
 		{"address", "ADDRESS", COL_WIDE}, {"boot_id", "BOOT ID", COL_WIDE},
 	};
 	const char *states = call_get(call, "state");
@@ -118,9 +118,9 @@ static void print_node(struct ctl *c, const struct node_view *v)
 {
 	const struct node *n = &v->node;
 
-	fprintf(c->out, "node %s   %s   %s   %u devices: %u in use, %u free, %u out   cores %u/%u   %u GiB\n",
-		text_safe(c, n->name), v->state, v->flavor, v->devices, v->used, v->free, v->out, v->cores_used, v->cores,
-		n->memory_mib / 1024);
+	fold_line(c, 10, text_f(c, "node %s   %s   %s   %u devices: %u in use, %u free, %u out   cores %u/%u   %u GiB",
+				n->name, v->state, v->flavor, v->devices, v->used, v->free, v->out, v->cores_used, v->cores,
+				n->memory_mib / 1024));
 	fprintf(c->out, "  state     %s since %s; %s%s\n", node_state_name(n->state), text_time(c, n->state_since_ms),
 		v->heard_ago_ms < 0 ? "not heard since sluisd started" : text_f(c, "heard %s ago", text_age(c, v->heard_ago_ms)),
 		n->emulated ? "; emulated" : "");
@@ -129,7 +129,7 @@ static void print_node(struct ctl *c, const struct node_view *v)
 			n->admin_until_ms ? ", until " : "", n->admin_until_ms ? text_time(c, n->admin_until_ms) : "");
 	if (v->drained_by_ms)
 		fprintf(c->out, "  deadline  its jobs have until %s\n", text_time(c, v->drained_by_ms));
-	if (v->note[0])
+	if (v->note[0] && (n->admin == NODE_ENABLED || strcmp(v->note, n->admin_reason) != 0))
 		fprintf(c->out, "  note      %s\n", text_safe(c, v->note));
 	fprintf(c->out, "  holders   %s\n", v->holders[0] ? text_safe(c, v->holders) : "nobody");
 	fprintf(c->out, "  address   %s   boot id %s   incarnation %" PRIu64 "\n", text_safe(c, n->address),

@@ -250,7 +250,8 @@ int cmd_reservation_create(struct ctl *c, const struct call *call)
 	r = done_line(c, "reservation_create", &reply, "reservation %" PRIu64 " (%s) %s, %s to %s%s", reply.result.id,
 		      call->args[0], reservation_state_name(reply.result.state), text_time(c, body.spec.windows[0].from_ms),
 		      text_time(c, body.spec.windows[0].to_ms),
-		      body.spec.windows_n > 1 ? text_f(c, " and %u more windows", body.spec.windows_n - 1) : "");
+		      body.spec.windows_n > 1 ? text_f(c, " and %u more %s", body.spec.windows_n - 1,
+							      text_plural(body.spec.windows_n - 1, "window", "windows")) : "");
 	if (!r && reply.result.state == RESERVATION_REQUESTED)
 		next_line(c, "an operator confirms it: sluisctl reservation confirm %s", call->args[0]);
 	else if (!r && !body.spec.maint)
@@ -306,7 +307,7 @@ int cmd_reservation_list(struct ctl *c, const struct call *call)
 	static const struct column cols[] = {
 		{"id", "ID", COL_RIGHT}, {"name", "NAME", COL_SHRINK}, {"state", "STATE", 0}, {"from", "FROM", 0},
 		{"to", "TO", 0}, {"size", "SIZE", 0}, {"who", "WHO", COL_SHRINK}, {"flags", "FLAGS", COL_SHRINK},
-		{"note", "NOTE", COL_SHRINK}, {"nodes", "NODES", COL_WIDE | COL_SHRINK}, {"windows", "WINDOWS", COL_WIDE | COL_RIGHT},
+		{"note", "NOTE", COL_REST}, {"nodes", "NODES", COL_WIDE | COL_SHRINK}, {"windows", "WINDOWS", COL_WIDE | COL_RIGHT},
 		{"here", "HERE", COL_WIDE | COL_RIGHT}, {"used", "USED", COL_WIDE | COL_RIGHT},
 	};
 	struct query q = {.type = QUERY_RESERVATIONS, .all = call_has(call, "all")};

@@ -156,9 +156,9 @@ static void print_text(struct ctl *c, FILE *out, const struct client_reply *repl
 			   : v              ? units_slurm_time_print(limit, v->job.spec.time_limit_ms)
 					    : "default time";
 
-	fprintf(out, "%s job %" PRIu64 " (%s, %s, %s, project %s)\n", c->dry_run ? "would submit" : "submitted",
+	fprintf(out, "%s job %" PRIu64 " (%s, %s%s, %s, project %s)\n", c->dry_run ? "would submit" : "submitted",
 		reply->result.id, text_safe(c, s->name), text_size(c, s->shape, s->units, s->per_node, sub->cmd.flavor),
-		time, reply->result.text[0] ? text_path_last(reply->result.text) : sub->cmd.project);
+		s->array_step ? text_f(c, " x %u", (s->array_last - s->array_first) / s->array_step + 1) : "", time, reply->result.text[0] ? text_path_last(reply->result.text) : sub->cmd.project);
 	if (reply->result.left_rums >= 0 && reply->result.hold_rums > 0)
 		fprintf(out, "holds %s GPU-hours when it starts (%s left)", text_gpuh(c, reply->result.hold_rums),
 			text_gpuh(c, reply->result.left_rums));

@@ -361,7 +361,7 @@ const char *divide_window_text(struct arena *arena, const struct qnode *q, uint3
 		const struct window_limit *l = &q->window_limits[i];
 
 		if (l->window == window)
-			buf_addf(&b, ", %" PRId64 "%s %s", l->borrowing, l->shape == SHAPE_NODE ? " nodes" : "",
+			buf_addf(&b, ", %" PRId64 "%s %s", l->borrowing, l->shape != SHAPE_NODE ? "" : l->borrowing == 1 ? " node" : " nodes",
 				 flavor(ctx, l->flavor));
 	}
 	return arena_copy(arena, buf_cstr(&b), b.len + 1);
@@ -704,7 +704,22 @@ static const char *brings(struct arena *arena, const struct snapshot *s, const s
 					 amount(arena, n->qty[f][sh].nominal, sh, s->flavors[f].unit));
 	if (!b.len)
 		buf_addf(&b, "weight %u", n->qnode->weight ? n->qnode->weight : 1);
-	return textf(arena, "%s", buf_cstr(&b));
+	for (uint32_t f = 0; f < s->flavors_n; f++)
+		for (uint8_t sh = 0; sh < SHAPE_COUNT; sh++) {
+			const struct snap_qty *q = &n->qty[f][sh];
+
+			if (q->borrowing != QTY_UNLIMITED)
+				buf_addf(&b, ", borrowing_limit %s %s", s->flavors[f].name,
+					 amount(arena, q->borrowing, sh, s->flavors[f].unit));
+			if (q->lending != QTY_UNLIMITED)
+				buf_addf(&b, ", lending_limit %s %s", s->flavors[f].name,
+					 amount(arena, q->lending, sh, s->flavors[f].unit));
+		}
+	if (n->qnode->concentration_cap_ppm)
+		buf_addf(&b, ", concentration_cap %s", share(arena, n->qnode->concentration_cap_ppm));
+	if (n->windows && n->windows[0])
+		buf_addf(&b, ", windows %s", n->windows);
+	return arena_copy(arena, buf_cstr(&b), b.len + 1);
 }
 
 void divide_diff(const struct snapshot *was, const struct snapshot *is, struct arena *arena, struct change **ret,

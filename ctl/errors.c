@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctl/cmd.h"
 #include "proto/base/ensure.h"
@@ -191,6 +192,30 @@ static void default_try(struct ctl *c, const struct err *err)
 	}
 }
 
+/* The daemon knows no clock but UTC: instants in what it says are told by the clock of here, as all others. */
+static void local_times(const struct ctl *c, char *text)
+{
+	static const char shape[] = "dddd-dd-dd dd:dd UTC";
+
+	for (char *p = text; !c->json && strlen(p) >= strlen(shape); p++) {
+		struct tm tm = {0}, here;
+		time_t t;
+		char local[32];
+		size_t i = 0, len;
+
+		while (i < strlen(shape) && (shape[i] == 'd' ? p[i] >= '0' && p[i] <= '9' : p[i] == shape[i]))
+			i++;
+		if (i < strlen(shape) || !strptime(p, "%Y-%m-%d %H:%M", &tm))
+			continue;
+		t = timegm(&tm);
+		len = localtime_r(&t, &here) ? strftime(local, sizeof local, "%Y-%m-%d %H:%M", &here) : 0;
+		if (!len || len > strlen(shape))
+			continue;
+		memcpy(p, local, len);
+		memmove(p + len, p + strlen(shape), strlen(p + strlen(shape)) + 1);
+	}
+}
+
 static int tell_fault(struct ctl *c, const struct err *err, const char *message)
 {
 	int status = exit_of(err->code, err->reason);
@@ -223,6 +248,7 @@ int fault(struct ctl *c, const struct err *err, const char *fmt, ...)
 	for (char *p = said; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			*p = ' ';
+	local_times(c, said);
 	snprintf(message, sizeof message, "%s%s%s", what, what[0] ? ": " : "", said);
 	return tell_fault(c, err, message);
 }

@@ -70,7 +70,8 @@ static void print_job_options(FILE *f)
 			 o->argument == OPTION_NEED ? " VALUE" : o->argument == OPTION_MAY ? "[=VALUE]" : "");
 		print_wrapped(f, left, 37, o->meaning);
 	}
-	fputs("\nWhat other #SBATCH options do: sluisctl help sbatch-compat\n", f);
+	fputs("\n-q is --qos here, as with sbatch; the bare id is --quiet or --parsable.\n"
+	      "What other #SBATCH options do: sluisctl help sbatch-compat\n", f);
 }
 
 void help_command(FILE *f, const struct ctl_command *cmd)

@@ -1,6 +1,6 @@
 /* render.c - tables, tab-separated text, JSON
  *
- * One set of cells serves three forms: a table by libsmartcols (cut to the width on a terminal only; it
+ * One set of cells serves three forms: a table by libsmartcols (fitted to the width on a terminal only; it
  * writes control bytes as \xNN by itself),
  * lines with tabs (--plain), and columns by name. JSON does not come from cells but from the wire's
  * schemas, so it has every field; --json=FIELD,... picks some.
@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "ctl/cmd.h"
 #include "proto/base/ensure.h"
@@ -173,38 +174,251 @@ static void print_plain(const struct table *t, const size_t *cols, size_t n, con
 				i + 1 < n ? '\t' : '\n');
 }
 
+/* One character of a cell as a terminal shows it: a control byte, and what is no text, as \xNN. Its bytes, and how
+ * many columns they take. */
+static size_t glyph(const char *p, mbstate_t *state, size_t *ret_columns)
+{
+	wchar_t w;
+	size_t n = mbrtowc(&w, p, MB_CUR_MAX, state);
+
+	if (n == 0 || n > MB_CUR_MAX) {
+		*state = (mbstate_t){0};
+		*ret_columns = 4;
+		return 1;
+	}
+	*ret_columns = wcwidth(w) < 0 ? 4 * n : (size_t)wcwidth(w);
+	return n;
+}
+
+static size_t columns_of(const char *text)
+{
+	mbstate_t state = {0};
+	size_t all = 0, one;
+
+	for (const char *p = text; *p; all += one)
+		p += glyph(p, &state, &one);
+	return all;
+}
+
+/* As many of its first bytes as fit into `width` columns; at a blank, if `words` and there is one. */
+static size_t fitting(const char *text, size_t width, bool words)
+{
+	mbstate_t state = {0};
+	size_t at = 0, blank = 0, all = 0, one;
+
+	while (text[at]) {
+		size_t n = glyph(text + at, &state, &one);
+
+		all += one;
+		if (all > width)
+			return words && blank ? blank : at;
+		if (text[at] == ' ')
+			blank = at;
+		at += n;
+	}
+	return at;
+}
+
+/* A cell that has to be narrower: a path keeps its end, which tells it from the others. */
+static const char *cut(struct ctl *c, const char *text, size_t width, bool tail)
+{
+	const char *mark = c->ascii ? "..." : "…";
+	size_t all = columns_of(text);
+
+	if (all <= width)
+		return text;
+	if (!tail)
+		return text_f(c, "%.*s", (int)fitting(text, width, false), text);
+	while (*text && columns_of(text) + columns_of(mark) > width)
+		text += fitting(text, 1, false) ? fitting(text, 1, false) : 1;
+	return text_f(c, "%s%s", mark, text);
+}
+
+/* How a table is fitted to a terminal. */
+enum { SEPARATOR = 2, SHRUNK_COLUMNS = 8, REST_COLUMNS = 32, REST_INDENT = 4, NO_REST = 64 };
+struct fit {
+	size_t cols[64], widths[64], n;
+	size_t rest;   /* index of the column that takes what is left, NO_REST: none, or it goes below its row */
+	size_t below;  /* column of the table that is told below its row, or NO_REST */
+	size_t indent; /* of what is told below, or does not fit into `rest` */
+};
+
+static const char *cell_at(const struct table *t, size_t row, size_t col) { return t->cells[row * t->cols_n + col]; }
+
+static size_t natural(const struct table *t, size_t col)
+{
+	size_t most = t->c->no_header ? 0 : columns_of(t->cols[col].title);
+
+	for (size_t r = 0; r < t->rows_n; r++) {
+		size_t w = columns_of(cell_at(t, r, col));
+
+		most = w > most ? w : most;
+	}
+	return most;
+}
+
+static bool says_nothing(const struct table *t, size_t col)
+{
+	for (size_t r = 0; r < t->rows_n; r++)
+		if (cell_at(t, r, col)[0] && strcmp(cell_at(t, r, col), "-") != 0)
+			return false;
+	return true;
+}
+
+static size_t fit_sum(const struct fit *f, size_t without)
+{
+	size_t sum = f->n ? (f->n - 1) * SEPARATOR : 0;
+
+	for (size_t i = 0; i < f->n; i++)
+		sum += i == without ? 0 : f->widths[i];
+	return sum;
+}
+
+static void fit_drop(struct fit *f, size_t i)
+{
+	memmove(&f->cols[i], &f->cols[i + 1], (f->n - i - 1) * sizeof *f->cols);
+	memmove(&f->widths[i], &f->widths[i + 1], (f->n - i - 1) * sizeof *f->widths);
+	f->n--;
+}
+
+/* Take from the widest of the columns that may be narrower, until all of them with `more` fit into `width`. */
+static void fit_shrink(const struct table *t, struct fit *f, size_t width, size_t more)
+{
+	size_t least_of = SHRUNK_COLUMNS;
+
+	while (fit_sum(f, f->rest) + more > width) {
+		size_t widest = f->n;
+
+		for (size_t i = 0; i < f->n; i++) {
+			size_t title = columns_of(t->cols[f->cols[i]].title), least = title > least_of ? title : least_of;
+
+			if (i != f->rest && (t->cols[f->cols[i]].flags & COL_SHRINK) && f->widths[i] > least &&
+			    (widest == f->n || f->widths[i] > f->widths[widest]))
+				widest = i;
+		}
+		if (widest < f->n)
+			f->widths[widest]--;
+		else if (least_of == SHRUNK_COLUMNS)
+			least_of = SHRUNK_COLUMNS / 2;
+		else
+			return;
+	}
+}
+
+/* Too wide: columns that say nothing go, names shrink, and the column of what matters (COL_REST) has the rest, more
+ * lines if it needs them, or lines of its own below the row when there is hardly any rest. */
+static void fit_make(const struct table *t, const size_t *cols, size_t n, size_t width, struct fit *f)
+{
+	size_t whole;
+
+	*f = (struct fit){.n = n, .rest = NO_REST, .below = NO_REST, .indent = REST_INDENT};
+	memcpy(f->cols, cols, n * sizeof *cols);
+	for (size_t i = 0; i < n; i++)
+		f->widths[i] = natural(t, cols[i]);
+	if (!width || fit_sum(f, NO_REST) <= width)
+		return;
+	for (size_t i = f->n; !t->c->column_list && i-- > 0;)
+		if (f->n > 1 && says_nothing(t, f->cols[i]))
+			fit_drop(f, i);
+	for (size_t i = 0; i < f->n; i++)
+		if (t->cols[f->cols[i]].flags & COL_REST)
+			f->rest = i;
+	if (f->rest == NO_REST) {
+		fit_shrink(t, f, width, 0);
+		return;
+	}
+	whole = f->widths[f->rest];
+	if (f->rest + 1 == f->n && fit_sum(f, NO_REST) > width) {
+		struct fit narrow = *f;
+
+		fit_shrink(t, &narrow, width, whole < REST_COLUMNS ? whole : REST_COLUMNS);
+		if (fit_sum(&narrow, narrow.rest) + (whole < REST_COLUMNS ? whole : REST_COLUMNS) <= width) {
+			*f = narrow;
+			f->indent = fit_sum(f, f->rest);
+			f->widths[f->rest] = whole < width - f->indent ? whole : width - f->indent;
+			return;
+		}
+	}
+	if (fit_sum(f, NO_REST) <= width)
+		return;
+	f->below = f->cols[f->rest];
+	fit_drop(f, f->rest);
+	f->rest = NO_REST;
+	fit_shrink(t, f, width, 0);
+}
+
+/* The lines of `text` from its byte `at` on, each indented. */
+static void print_rest(struct ctl *c, const char *text, size_t width, size_t indent)
+{
+	while (*text) {
+		size_t n = fitting(text, width, true);
+
+		if (!n)
+			n = strlen(text);
+		fprintf(c->out, "%*s%s\n", (int)indent, "", text_safe(c, text_f(c, "%.*s", (int)n, text)));
+		text += n;
+		text += strspn(text, " ");
+	}
+}
+
+void fold_line(struct ctl *c, size_t indent, const char *text)
+{
+	size_t width = c->tty && !c->wide && c->columns > (int)indent ? (size_t)c->columns : SIZE_MAX;
+	size_t n = fitting(text, width, true);
+
+	fprintf(c->out, "%s\n", text_safe(c, text_f(c, "%.*s", (int)n, text)));
+	text += n;
+	print_rest(c, text + strspn(text, " "), width - indent, indent);
+}
+
 static void print_smart(const struct table *t, const size_t *cols, size_t n, const size_t *order)
 {
 	struct libscols_table *s = scols_new_table();
 	struct ctl *c = t->c;
-	char *text = NULL;
+	size_t width = c->tty && !c->wide && c->columns > 0 ? (size_t)c->columns : 0;
+	struct fit f;
+	char *text = NULL, *save = NULL;
+	size_t row = 0;
 
 	ENSURE(s);
+	fit_make(t, cols, n, width, &f);
 	scols_table_enable_noheadings(s, c->no_header);
 	scols_table_enable_ascii(s, c->ascii);
 	scols_table_enable_minout(s, 1); /* no blanks at the end of lines */
 	scols_table_set_column_separator(s, "  ");
-	scols_table_set_termforce(s, c->tty && !c->wide ? SCOLS_TERMFORCE_ALWAYS : SCOLS_TERMFORCE_NEVER);
-	if (c->tty && !c->wide)
-		scols_table_set_termwidth(s, (size_t)c->columns);
-	for (size_t i = 0; i < n; i++) {
-		const struct column *col = &t->cols[cols[i]];
-		int flags = (col->flags & COL_RIGHT ? SCOLS_FL_RIGHT : 0) |
-			    (col->flags & COL_SHRINK && c->tty && !c->wide ? SCOLS_FL_TRUNC : 0);
+	scols_table_set_termforce(s, SCOLS_TERMFORCE_NEVER);
+	for (size_t i = 0; i < f.n; i++) {
+		const struct column *col = &t->cols[f.cols[i]];
 
-		ENSURE(scols_table_new_column(s, c->no_header ? "" : col->title, 0, flags));
+		ENSURE(scols_table_new_column(s, c->no_header ? "" : col->title, 0, col->flags & COL_RIGHT ? SCOLS_FL_RIGHT : 0));
 	}
 	for (size_t r = 0; r < t->rows_n; r++) {
 		struct libscols_line *line = scols_table_new_line(s, NULL);
 
 		ENSURE(line);
-		for (size_t i = 0; i < n; i++)
-			ENSURE(scols_line_set_data(line, i, t->cells[order[r] * t->cols_n + cols[i]]) == 0);
+		for (size_t i = 0; i < f.n; i++) {
+			const char *cell = cell_at(t, order[r], f.cols[i]);
+
+			if (i == f.rest)
+				cell = text_f(c, "%.*s", (int)fitting(cell, f.widths[i], true), cell);
+			else if (width)
+				cell = cut(c, cell, f.widths[i], t->cols[f.cols[i]].flags & COL_TAIL);
+			ENSURE(scols_line_set_data(line, i, cell) == 0);
+		}
 	}
-	if (scols_print_table_to_string(s, &text) == 0 && text) {
-		fputs(text, c->out);
-		if (text[0] && text[strlen(text) - 1] != '\n')
-			fputc('\n', c->out);
+	ENSURE(scols_print_table_to_string(s, &text) == 0 && text);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		fprintf(c->out, "%s\n", line);
+		if (!row++ && !c->no_header)
+			continue;
+		if (f.below != NO_REST && row - !c->no_header <= t->rows_n)
+			print_rest(c, cell_at(t, order[row - 1 - !c->no_header], f.below), width - f.indent, f.indent);
+		if (f.rest != NO_REST && row - !c->no_header <= t->rows_n) {
+			const char *cell = cell_at(t, order[row - 1 - !c->no_header], f.cols[f.rest]);
+
+			cell += fitting(cell, f.widths[f.rest], true);
+			print_rest(c, cell + strspn(cell, " "), f.widths[f.rest], f.indent);
+		}
 	}
 	free(text);
 	scols_unref_table(s);
@@ -497,6 +711,10 @@ int done_line(struct ctl *c, const char *kind, const struct client_reply *reply,
 		json_t *item = json_of(&schema_result, &reply->result);
 
 		json_object_set_new(item, "dry_run", json_boolean(c->dry_run));
+		if (!strcmp(kind, "lease_requested") || !strcmp(kind, "lease_resize")) /* a word, as in the lists */
+			json_object_set_new(item, "state", json_string(lease_state_name(reply->result.state)));
+		else if (!strncmp(kind, "reservation_", 12))
+			json_object_set_new(item, "state", json_string(reservation_state_name(reply->result.state)));
 		return json_item(c, kind, reply->seq, item);
 	}
 	if (c->quiet) {

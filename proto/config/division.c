@@ -699,20 +699,22 @@ static void check_committed(struct conf_walk *walk, const struct builder *b, siz
 	need = root->nodes + (loose + fl->devices_per_node - 1) / fl->devices_per_node;
 	if (need <= have.nodes)
 		return;
-	if (have.gpus)
+	if (have.gpus) {
+		CLEANUP(buf_done) struct buf there = BUF_INIT;
+
+		amount_text(&have, &there);
 		config_error_try(config_errors_add(walk->errs, walk->doc->file, nominal_place(b, at)->key_line,
-						   nominal_place(b, at)->key_col,
-						   "public + private promise %s of %s, that is %" PRId64 " nodes beside the %" PRId64
-						   " single gpus committed; committed is %" PRId64,
-						   buf_cstr(&promised), fl->head.name, need, have.gpus, have.nodes),
+						   nominal_place(b, at)->key_col, "public + private promise %s of %s; committed is %s",
+						   buf_cstr(&promised), fl->head.name, buf_cstr(&there)),
 				 "promise less, or commit more");
-	else
+	} else {
 		config_error_try(config_errors_add(walk->errs, walk->doc->file, nominal_place(b, at)->key_line,
 						   nominal_place(b, at)->key_col,
 						   "public + private promise %s of %s, that is %" PRId64
 						   " nodes; committed is %" PRId64,
 						   buf_cstr(&promised), fl->head.name, need, have.nodes),
 				 "promise less, or commit more");
+	}
 }
 
 static int64_t in_devices(const struct division_flavor *f, const struct division_amount *a)
@@ -742,6 +744,8 @@ static void check_concentration(struct conf_walk *walk, const struct builder *b,
 	size_t providers = 0;
 
 	ENSURE(at);
+	if (!f && at->text && strspn(at->text, "0123456789_") == strlen(at->text)) /* parts per million: nobody means them here */
+		config_error_try(conf_error(walk, at, "'%s' is no share: its unit is missing", at->text), "%s %%", at->text);
 	most = all / UNITS_PPM_ALL * n->concentration_cap_ppm + all % UNITS_PPM_ALL * n->concentration_cap_ppm / UNITS_PPM_ALL;
 	for (size_t i = top + 1; i < b->count; i++)
 		if (b->nodes[i].parent == top)

@@ -105,6 +105,9 @@ ctl division export >"$T/export.yaml"
 ok "export keeps the concentration cap" grep -qx ' *concentration_cap: 100 %' "$T/export.yaml"
 ctl division show >"$T/show"
 ok "show says the cap" grep -qxF 'company: one tenant may lease 100 % of what is promised to the private side' "$T/show"
+ok "a new provider is shown with its limit and window" grep -qE '^\+ tree/private/company/chat .*nominal h100-80g 4 gpus, borrowing_limit h100-80g 1 gpu, windows day 00:00-24:00 UTC, 3 h100-80g' "$T/diff"
+ok "a new class with its cap" grep -qE '^\+ tree/private/company .*concentration_cap 100 %' "$T/diff"
+ok "show has the window, open" grep -qE '^chat: may borrow on day 00:00-24:00 UTC, 3 h100-80g: open until ' "$T/show"
 ok "show says until when windows are counted out" grep -qE '^chat: its windows are counted out until 20[0-9-]+; apply the file again before$' "$T/show"
 ok "provider show has the window, open" grep -qE '^  windows   may borrow on day 00:00-24:00 UTC, 3 h100-80g: open until ' <(ctl provider show chat)
 ok "export keeps the window" grep -qF -- '- {every: day, from: "00:00", to: "24:00", borrowing_limit: {h100-80g: {gpus: 3}}}' "$T/export.yaml"
@@ -113,6 +116,12 @@ says "a zone that there is not" 2 "this machine knows no time zone 'Mars/Olympus
 sed 's/concentration_cap: 100 %/concentration_cap: 99 %/' "$T/division.yaml" >"$T/capped.yaml"
 says "a tenant promised more than its cap" 2 "tenant 'chat-bv' is promised 4 devices of h100-80g" "raise the cap" \
 	ctl division diff -f "$T/capped.yaml"
+sed 's/^cluster: t$/cluster: u/' "$T/division.yaml" >"$T/foreign.yaml"
+for verb in diff apply; do
+	says "the division of another cluster is no matter for $verb" 5 "is the division of cluster 'u', this is 't'" "cluster: t in the file" \
+		ctl division $verb -f "$T/foreign.yaml"
+done
+says "a token for a provider that there is not" 4 "there is no provider 'chatt'" "--provider chat" ctl token create user --role provider --provider chatt
 is "export writes the version of now" "$(head -n1 "$T/export.yaml")" "version: 1"
 ok "export can be applied again" ctl division apply -f "$T/export.yaml"
 sed 's/^version: 0/version: 1/' "$T/division.yaml" >"$T/old.yaml"
@@ -137,6 +146,7 @@ is "provider show" "$(ctl provider show chat --json | json 'o["item"]["tenant"]'
 token=$(ctl -q token create user --name eva --role member)
 is "a token is one line" "${token%%.*}" sluis-join-1
 is "listed until it is used" "$(ctl token list --plain --columns role,name,uses)" "member	eva	1"
+says "under another login name" 3 "this token is for eva" "user accept --name eva" "$CTL" --key "$T/other.key" user accept "$token" --name zoe
 ok "accept it" "$CTL" user accept "$token" --name eva
 is "the key is private" "$(stat -c %a "$HOME/.config/sluis/keys/eva.key")" 600
 is "and gone from the list" "$(ctl token list --plain)" ""
@@ -203,6 +213,9 @@ if [ -x "$B/bin/sluis-agent" ] && [ -x "$B/bin/sluis-shim" ]; then
 	"$CTL" wait "$id" >"$T/out" 2>/dev/null
 	is "wait exits as the job did" $? 3
 	is "and says so" "$(cat "$T/out")" "job 1 failed, exit 3"
+	says "a dependency that can never be met" 6 "job 1 failed: afterok:1 can never be met (reason 106)" "explain 1" \
+		"$CTL" submit -A lungnet --gpus 1 --dependency afterok:1 -- true
+	says "an attempt that never was" 4 "job 1 has had 1 attempt, no attempt 3" "--attempt 1" "$CTL" logs 1 --attempt 3
 	is "its output" "$("$CTL" logs "$id")" "starts
 to standard error
 ends"
@@ -228,6 +241,10 @@ ends"
 	waiting=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m -- true)
 	why() { "$CTL" queue "$waiting" --plain --columns why | grep -q '^501 '; }
 	ok "the next one waits for quota" wait_for 10 why
+	dead=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m -- true)
+	ok "cancel it" "$CTL" -q cancel "$dead"
+	is "it says by whom" "$("$CTL" queue --all "$dead" --plain --columns why)" "cancelled by eva"
+	says "and has no output" 5 "job $dead ended before it started" "explain $dead" "$CTL" logs "$dead"
 	ok "explain says what would start it" sh -c '"$0" explain "$1" | grep -qE "^    --loan ok "' "$CTL" "$waiting"
 	says "a budget that does not suffice" 3 "the budget does not cover it" "project show" "$CTL" submit -A lungnet --gpus 4 -t 300h -- true
 	ok "a snapshot of it" ctl snapshot "$T/now.json"

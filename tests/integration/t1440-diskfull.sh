@@ -27,7 +27,7 @@ answers() { ctl cluster ping >/dev/null 2>&1; }
 sluisd() { # sluisd SETTING...: in $S
 	local set args=()
 	for set in "state_dir=$S" "listen.agents=tcp://127.0.0.1:*" "listen.users=tcp://127.0.0.1:*" \
-		"listen.enrol=tcp://127.0.0.1:*" "listen.local=$S.sock" leases.rejoin_grace=0s "$@"; do
+		cluster=full "listen.enrol=tcp://127.0.0.1:*" "listen.local=$S.sock" leases.rejoin_grace=0s "$@"; do
 		args+=(--set "$set")
 	done
 	rm -f "$S/endpoints.json"

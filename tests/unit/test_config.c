@@ -748,6 +748,11 @@ static void sums_that_do_not_fit_are_refused(void **state)
 	division_refused(HEAD "tree:\n  public:\n    nominal: {h100-80g: {nodes: 20, gpus: 1}}\n",
 			 "division.yaml:9:5: error: public + private promise 20 whole nodes and 1 single gpu of h100-80g, that is 21 nodes; "
 			 "committed is 20\n  try     promise less, or commit more\n");
+	/* what is committed singly, beside no node, is said as it stands in the file */
+	division_refused("version: 0\ncluster: t\nflavors: {g: {vendor: nvidia, weight: 1000, devices_per_node: 8, scrub_max: 1s}}\n"
+			 "committed: {g: {gpus: 12}}\ntree:\n  public:\n    nominal: {g: {gpus: 13}}\n",
+			 "division.yaml:7:5: error: public + private promise 13 single gpus of g; committed is 12 single gpus\n"
+			 "  try     promise less, or commit more\n");
 	division_refused(HEAD "tree:\n  public:\n    nominal: {cpu: {cores: 5}}\n",
 			 "division.yaml:9:5: error: public + private promise 5 cores of cpu; committed is 0 nodes and 0 cores in "
 			 "tree/public\n");
@@ -771,6 +776,11 @@ static void one_tenant_is_promised_no_more_than_the_cap(void **state)
 		fail_msg("%s", buf_cstr(&out));
 	assert_int_equal(d->nodes[node_at(d, "private/big")].concentration_cap_ppm, 600000);
 	division_free(d);
+	/* 60 alone would be 60 parts per million */
+	division_refused(HEAD "tree:\n  private:\n    nominal: {h100-80g: {nodes: 9}}\n    classes:\n      big:\n"
+			      "        concentration_cap: 60\n        providers:\n          a: {tenant: t}\n",
+			 "division.yaml:12:28: error: '60' is no share: its unit is missing in tree/private/big/concentration_cap\n"
+			 "  try     60 %\n");
 	division_refused(CAPPED("9", "0"),
 			 "division.yaml:12:9: error: tenant 't' is promised 49 devices of h100-80g below 'big'; the cap of 60 % of the "
 			 "private side's 81 is 48\n  try     raise the cap, or lower a nominal of its providers\n");

@@ -34,6 +34,8 @@ static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
 static bool flow_has_ended;
 static bool nodes_are_gone;
+static uint64_t ids_from; /* after a restore numbers are large */
+static bool on_a_terminal;
 static bool huge_was_cancelled; /* before it ever started */
 static uint16_t huge_waits_for = REASON_STAGE;
 static struct dependency huge_deps[2] = {{DEP_AFTEROK, 12}, {DEP_AFTERANY, 13}};
@@ -60,7 +62,7 @@ static struct usage_view usages[2];
 
 static void job(struct job_view *v, uint64_t id, const char *name, const char *user, uint32_t gpus, uint8_t state)
 {
-	*v = (struct job_view){.job = {.id = id, .state = state, .attempt = 1, .submit_ms = NOW - 90 * MIN,
+	*v = (struct job_view){.job = {.id = ids_from + id, .state = state, .attempt = 1, .submit_ms = NOW - 90 * MIN,
 				       .spec = {.units = gpus, .units_max = gpus, .klass = JOB_NORMAL,
 						.time_limit_ms = 120 * MIN, .notice_ms = 2 * MIN}}};
 	snprintf(v->job.spec.name, sizeof v->job.spec.name, "%s", name);
@@ -268,6 +270,7 @@ static int run_line(struct run *r, const char *line)
 	int status;
 
 	*r = (struct run){.c = {.columns = 80, .now_ms = NOW, .ask_instead = answer, .tell_instead = agree}};
+	r->c.tty = on_a_terminal;
 	r->c.out = open_memstream(&r->out, &r->out_n);
 	r->c.errs = open_memstream(&r->errs, &r->errs_n);
 	assert_int_equal(shell_words(line, &r->c.arena, &words, NULL), 0);
@@ -296,6 +299,50 @@ static void shows(const char *line, const char *text)
 		fail_msg("'%s' shows\n%s\nnot\n%s", line, r.out, text);
 	assert_string_equal(r.errs, "");
 	run_close(&r);
+}
+
+/* ---- narrow terminals ------------------------------------------------------------------------ */
+
+/* In characters: bytes that go on with one do not count. */
+static size_t longest_line(const char *text)
+{
+	size_t most = 0, at = 0;
+
+	for (const char *p = text; *p; p++) {
+		at = *p == '\n' ? 0 : at + ((*p & 0xc0) != 0x80);
+		most = at > most ? at : most;
+	}
+	return most;
+}
+
+/* What matters is never cut: in 80 columns why a job waits stands in lines of its own when numbers are long. */
+static void test_why_is_whole_in_80_columns(void **state)
+{
+	static const char *const lines[] = {"queue", "node list", "lease list",
+					    "provider list", "division show", "node show n006"};
+	struct run r;
+
+	(void)state;
+	on_a_terminal = true;
+	for (int large = 0; large < 2; large++) {
+		ids_from = large ? UINT64_C(10000000000) : 0;
+		fill_jobs();
+		assert_int_equal(run_line(&r, "queue"), 0);
+		assert_non_null(strstr(r.out, "stage pilot opens on 1 Dec"));
+		assert_non_null(strstr(r.out, "may be recalled, notice 2m"));
+		assert_non_null(strstr(r.out, "guaranteed, ends 15:00"));
+		assert_non_null(strstr(r.out, "15:10-18:00")); /* and no seconds */
+		assert_non_null(strstr(r.out, large ? "10000001044  huge" : "1044  huge"));
+		run_close(&r);
+		for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+			if (run_line(&r, lines[i]) != 0 || !r.out_n || longest_line(r.out) > 80)
+				fail_msg("'%s' fails, or is wider than 80 columns:\n%s%s", lines[i], r.out, r.errs);
+			run_close(&r);
+		}
+	}
+	on_a_terminal = false;
+	ids_from = 0;
+	fill_jobs();
 }
 
 /* ---- the division ---------------------------------------------------------------------------- */
@@ -378,7 +425,7 @@ static void test_queue_screen_and_its_order(void **state)
 	      "1043  sweep[8-63%8]  tom   gridopt  1 h100-80g x 56  -      PD      15:10:00-18:00:00  501 energy is at 16 of 16\n"
 	      "1044  huge           ann   gridopt  16 h100-80g      -      PD      -                  204 stage pilot opens on 1 Dec\n"
 	      "4 jobs: 2 running (24 gpu), 57 waiting (72 gpu)\n"
-	      "  next    why the first one waits, and what would change it: sluisctl explain 1043\n");
+	      "  next    why the first one waits: sluisctl explain 1043\n");
 }
 
 /* A child of an array that has not started is no unknown job: it waits as part of it. */
@@ -980,6 +1027,7 @@ int main(void)
 		cmocka_unit_test(test_node_and_usage_screens),
 		cmocka_unit_test(test_plain_has_tabs_utc_and_no_header),
 		cmocka_unit_test(test_columns_are_chosen_by_name_and_near_misses_told),
+		cmocka_unit_test(test_why_is_whole_in_80_columns),
 		cmocka_unit_test(test_ascii_where_unicode_is_not_wanted),
 		cmocka_unit_test(test_json_lifts_the_record_and_speaks_in_words),
 		cmocka_unit_test(test_json_keeps_every_bit),
