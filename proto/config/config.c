@@ -515,7 +515,8 @@ static void reader_run(struct reader *r, const void *bytes, size_t len)
 	bool more = true;
 
 	find_tabs(r, bytes, len);
-	ENSURE(yaml_parser_initialize(&parser));
+	if (!yaml_parser_initialize(&parser))
+		memory_out(sizeof parser); /* it fails for nothing else */
 	yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&parser, bytes, len);
 	while (more) {
