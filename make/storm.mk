@@ -13,8 +13,8 @@ $(GUARDED): proto/link/guarded.c proto/base/ensure.c $(B)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^) -Wl,--no-as-needed $(call pkg,libsodium)
 
-storm: $(BIN)/sluisd $(GUARDED) ## AGENTS agents (2000) connect, and come back after kill -9
-	@$(PYTHON_ZMQ); t=$$(mktemp -d) && T=$$t SLUISD=$(abspath $(BIN)/sluisd) PYTHONPATH=tests/lib PYTHONDONTWRITEBYTECODE=1 \
+storm: $(BIN)/sluisd $(BIN)/sluis-agent $(BIN)/sluis-shim $(GUARDED) ## AGENTS agents (2000) connect, and come back after kill -9
+	@$(PYTHON_ZMQ); t=$$(mktemp -d) && T=$$t BIN=$(abspath $(BIN)) SLUISD=$(abspath $(BIN)/sluisd) PYTHONPATH=tests/lib PYTHONDONTWRITEBYTECODE=1 \
 		LD_PRELOAD=$(abspath $(GUARDED)) $$p tests/lib/storm.py $(or $(AGENTS),2000); rc=$$?; rm -rf "$$t"; exit $$rc
 
 hostile: $(BIN)/sluisd ## rubbish at every door while 100 agents work

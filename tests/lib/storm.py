@@ -4,6 +4,8 @@
 AGENTS: each a DEALER with a CURVE key of its own, enrolled at the real door with one token, spread over
 client processes of 2,500 at most. They greet (cold start), sluisd is killed with SIGKILL and started again
 on the same ports, and the time counts from that start until every agent has a WELCOME of the new process.
+These agents are written anew here, their back-off too, after that of the agent. With BIN, the folder of the
+programs, REAL sluis-agents are among them, whose back-off is their own.
 --hostile: 100 agents go on while rubbish arrives at every door: bytes that are no ZMTP, 500 connections that
 never speak, senders of a byte at a time, and, from peers with good keys, frames that are too large, nested
 too deep, or announce millions of elements in five bytes.
@@ -33,7 +35,7 @@ from sluis_client import MESSAGES, STRUCTS, Client, frame, keypair, pack, token_
 
 PER_PROCESS, HEARTBEAT_S = 2500, 10.0     # sluisd.conf(5)
 GREET_S, RECONNECT_S = 10, 30              # agent/core/agent.c
-HALF_OPEN = 500
+HALF_OPEN, REAL = 500, 3
 GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB, GOOD_LOG_LINES = 20.0, 60.0, 64 << 10, 300
 
 
@@ -321,12 +323,39 @@ def print_times(name, times):
 
 # ---- storm -----------------------------------------------------------------------------------------
 
+class RealAgents:
+    """Some sluis-agents among the others; when each is connected again."""
+
+    def __init__(self, d):
+        import story    # needs BIN
+        self.agents = [story.Agent(f"real{i}", story.token(d, d.admin()), "--synthetic",
+                                   "package:1 numanode:1 core:2 pu:1") for i in range(REAL)]
+        for a in self.agents:
+            a.args = [x for x in a.args if x not in ("--reconnect-max", "200ms")]
+            a.start()
+        self.wait_for = story.wait_for
+        if not self.back(1):
+            raise SystemExit("FAILED: a real agent does not connect:\n" + "".join(a.log() for a in self.agents))
+
+    def back(self, times):
+        """Are all connected for this often? In how many seconds, or None."""
+        begin = time.monotonic()
+        if self.wait_for(120, lambda: all(a.log().count("connected ") >= times for a in self.agents)):
+            return time.monotonic() - begin
+        return None
+
+    def end(self):
+        for a in self.agents:
+            a.end()
+
+
 def storm(n):
     d = Daemon("storm", sets=(f"liveness.heartbeat={HEARTBEAT_S:.0f}s", "liveness.suspect=60s",
                               "liveness.unreachable=120s", "log.level=warning")).start()
     fleet = Fleet(d, n, HEARTBEAT_S)
     figure("storm_agents", n, f"agents in {len(fleet.processes)} processes")
     enrol(d, fleet, n)
+    real = RealAgents(d) if "BIN" in os.environ else None
     clients = [p.pid for p in fleet.processes]
     empty_kb, cpu, client_cpu = status_kb(d, "VmRSS"), cpu_s(d.proc.pid), cpu_s(*clients)
     fleet.tell("connect", time.monotonic())
@@ -343,6 +372,12 @@ def storm(n):
     d.start()
     figure("storm_restart_listening", time.monotonic() - begin, "s")
     last = print_times("storm_back", sorted(sum(fleet.hear(300), [])))
+    if real:
+        if real.back(2) is None:
+            raise SystemExit("FAILED: a real agent is not back")
+        figure("storm_real_agents_back", REAL, f"agents within {time.monotonic() - begin:.3f} s")
+        last = max(last, time.monotonic() - begin)
+        real.end()
     figure("storm_back_cpu", cpu_s(d.proc.pid), "s")
     figure("storm_back_client_cpu", cpu_s(*clients) - client_cpu, "s of all client processes")
     back_kb = status_kb(d, "VmHWM") / n
