@@ -79,7 +79,7 @@ class AgentTale:
                                                    env=self.trap.env())
             rc = self.agent.proc.wait()
             self.deaths += rc == -signal.SIGKILL
-            if rc not in (0, -signal.SIGKILL):
+            if rc not in (0, -signal.SIGKILL) and not self.trap.allows(rc, self.agent.log()):
                 violation(f"sluis-agent ended with {rc}:\n{self.agent.log()[-2000:]}")
                 return
 

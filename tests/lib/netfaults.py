@@ -3,7 +3,8 @@
 
 Run as root inside `unshare --mount --net` with a tmpfs of its own on /run/netns: everything made here is gone
 with the process. Each program has a network namespace, joined by veth to a router in the middle that only
-forwards, and a time namespace with a monotonic and a boot clock of its own, up to a day ahead or so:
+forwards, and a time namespace with a monotonic and a boot clock of its own, up to a day ahead or so; sluisd is
+sometimes started again with others, ahead or behind, as on another machine:
 
     sluisd 10.77.0.2 ── router ── n1 10.77.1.2, n2 10.77.2.2 (agents, two devices each)
                               └── holder 10.77.3.2 (sluisctl lease keep, for a service of two replicas)
@@ -91,12 +92,17 @@ class Program:
     """A program in its network and time namespace."""
 
     def __init__(self, name, args, rng):
-        self.name = name
-        clocks = ["--monotonic", str(rng.randrange(0, 100000)), "--boottime", str(rng.randrange(0, 100000))]
-        # unshare forks for a time namespace: with --kill-child what it runs dies with it
-        self.args = ["ip", "netns", "exec", name, "unshare", "--time", *clocks, "--fork", "--kill-child", "--", *args]
+        self.name, self.program = name, args
+        self.other_clocks(rng)
         self.log = os.path.join(T, name + ".log")
         self.proc = None
+
+    def other_clocks(self, rng):
+        """From its next start on."""
+        clocks = ["--monotonic", str(rng.randrange(0, 100000)), "--boottime", str(rng.randrange(0, 100000))]
+        # unshare forks for a time namespace: with --kill-child what it runs dies with it
+        self.args = ["ip", "netns", "exec", self.name, "unshare", "--time", *clocks, "--fork", "--kill-child", "--",
+                     *self.program]
 
     def start(self):
         with open(self.log, "ab") as log:
@@ -232,6 +238,9 @@ class World:
         elif kind == "pause":
             p.send(signal.SIGCONT)
         elif name == "sluisd":
+            if self.rng.random() < 0.5:     # an agent's clocks and boot id change together, with a reboot: not here
+                p.other_clocks(self.rng)
+                injected["other_clocks"] = injected.get("other_clocks", 0) + 1
             self.boot()
         else:
             p.start()
