@@ -11,6 +11,7 @@
 #include "proto/base/ckd.h"
 #include "proto/base/ensure.h"
 #include "proto/model/names.h"
+#include "proto/model/reason.h"
 #include "proto/wire/cursor.h"
 
 enum { RETRIES_INFRA = 3 };
@@ -151,10 +152,18 @@ static bool promised_whole(const struct view_division *d, const char *project, u
 
 /* ---- how much -------------------------------------------------------------------------------- */
 
+/* No cluster has them; sluisd would say the same. */
+static int too_many(struct err *err)
+{
+	(void)err_set(err, ERR_NEVER, "so many devices are never in one job");
+	(void)err_hint(err, "1 to %d devices", PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX);
+	return err_reason(err, REASON_SHAPE);
+}
+
 static int as_u32(int64_t v, uint32_t *ret, struct err *err)
 {
 	if (v < 1 || v > (int64_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX)
-		return refuse(err, ERR_RANGE, "at most 65536 devices", "so many devices are never in one job");
+		return too_many(err);
 	*ret = (uint32_t)v;
 	return 0;
 }
@@ -232,7 +241,7 @@ static int devices_asked(const struct job_options *o, int64_t *ret, int64_t *ret
 	if (set(o->gpus_per_node) || set(o->gres_gpus)) {
 		*ret_per_node = set(o->gpus_per_node) ? o->gpus_per_node : o->gres_gpus;
 		if (ckd_mul(ret, nodes, *ret_per_node))
-			return refuse(err, ERR_RANGE, "fewer", "so many devices are never in one job");
+			return too_many(err);
 		if (set(o->gpus) && o->gpus != *ret)
 			return refuse(err, ERR_CONFLICT, "one of them", "--gpus and --gpus-per-node times --nodes differ");
 		return 0;
@@ -252,7 +261,7 @@ static int devices_asked(const struct job_options *o, int64_t *ret, int64_t *ret
 							  : nodes;
 
 		if (ckd_mul(ret, tasks, o->gpus_per_task))
-			return refuse(err, ERR_RANGE, "fewer", "so many devices are never in one job");
+			return too_many(err);
 		if (set(o->nodes_min) && *ret % nodes == 0)
 			*ret_per_node = *ret / nodes;
 	}
@@ -287,7 +296,7 @@ static int fill_units(const struct job_options *o, const struct flavor *f, const
 		units = most = devices ? devices : 1;
 		if (set(o->nodes_max) && o->nodes_max > o->nodes_min && per_node)
 			most = o->nodes_max * per_node;
-		r = as_u16(per_node, &s->per_node, "--gpus-per-node", err);
+		r = per_node > UINT16_MAX ? too_many(err) : as_u16(per_node, &s->per_node, "--gpus-per-node", err);
 		if (r)
 			return r;
 	}

@@ -843,8 +843,13 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		err_set(err, ERR_INVAL, "'%s' is not a project", q->r.name);
 		return err_hint(err, "jobs belong to projects: sluisctl project list");
 	}
-	if (!s->units || s->units > (uint32_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX)
+	if (!s->units)
 		return err_set(err, ERR_RANGE, "a job needs at least one device or node");
+	if (s->units > (uint32_t)PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX) {
+		err_set(err, ERR_NEVER, "%u are never in one job", s->units);
+		err_hint(err, "1 to %d", PARTS_PER_ALLOC_MAX * DEVICES_PER_NODE_MAX);
+		return err_reason(err, REASON_SHAPE);
+	}
 	if (s->shape >= SHAPE_COUNT || s->klass > JOB_URGENT || s->loan > LOAN_ONLY || s->mode > JOB_COMMAND)
 		return err_set(err, ERR_INVAL, "unknown shape, class, loan or mode");
 	if (s->time_limit_ms <= 0 || s->time_limit_ms > SPAN_MAX_MS)

@@ -1945,6 +1945,7 @@ int main(void)
 		STORY(the_hold_of_an_earmarked_job_follows_its_limit),
 		STORY(a_grant_that_arrives_during_a_claim),
 		STORY(urgent_costs_its_multiple),
+		STORY(slices_cost_by_their_weight),
 		STORY(slurms_variables_are_for_whom_the_site_says),
 		STORY(an_array_respects_its_running_limit),
 		STORY(cancelling_an_array_cancels_all_of_it),

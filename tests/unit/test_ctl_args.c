@@ -482,6 +482,8 @@ static const struct mistake mistakes[] = {
 	{"submit --gpus 4 -- true", 2, "no project pays", "--project NAME"},
 	{"submit -A x --flavor f --gpus 0 -- true", 2, "a job of no devices", "1 device or more"},
 	{"submit -A x --gpus -1 -- true", 2, "'--gpus=-1': is no number of devices", "4, or h100:4"},
+	{"submit -A x --flavor f --gpus 1000000000 -- true", 6, "(reason 102)", "1 to 131072 devices"},
+	{"submit -A x --flavor f --nodes 999999 -- true", 6, "(reason 102)", "1 to 131072 devices"},
 	{"submit -A x -w n001 -- true", 2, "nodes are chosen by label, not by name", "--constraint LABEL"},
 	{"submit -A x --nodefile f -- true", 2, "nodes are chosen by label, not by name", "--constraint LABEL"},
 	{"submit -A x --qos gold -- true", 2, "'--qos=gold': is no class", "urgent, normal, standby or scavenger"},

@@ -10,6 +10,7 @@
 
 #include "ctl/submit.h"
 #include "proto/base/ensure.h"
+#include "proto/model/reason.h"
 #include "proto/model/names.h"
 
 static struct flavor flavors[3] = {
@@ -207,6 +208,33 @@ static void test_cores_and_memory(void **state)
 	done(&m);
 	make(&m, "-A x --flavor f --mem-per-gpu 900G --gpus 60000");
 	assert_int_equal(m.code, ERR_RANGE);
+	done(&m);
+}
+
+/* What no cluster has is refused as sluisd would: it can never start, 102. */
+static void test_more_than_there_ever_are(void **state)
+{
+	static const char *const LINE[] = {
+		"-A x --flavor f --gpus 131073",
+		"-A x --flavor f --gpus 1000000000",
+		"-A x --flavor f -N 999999",
+		"-A x --flavor f --gres=gpu:1000000000",
+		"-A x --flavor f -N 1-999999 --gpus-per-node 4",
+		"-A x --flavor f -n 999999 --gpus-per-task 1000000000000",
+		"-A x --flavor f --elastic 2..999999",
+	};
+	struct made m;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(LINE); i++) {
+		make(&m, LINE[i]);
+		if (m.code != ERR_NEVER || m.err.reason != REASON_SHAPE || strcmp(m.err.hint, "1 to 131072 devices") != 0)
+			fail_msg("'%s': %s: %s", LINE[i], err_name(m.code), m.err.msg);
+		done(&m);
+	}
+	make(&m, "-A x --flavor f --gpus 131072");
+	assert_int_equal(m.code, 0);
+	assert_int_equal(m.sub.cmd.spec.units, 131072);
 	done(&m);
 }
 
@@ -413,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_the_flavor_is_found_when_only_one_can_be_meant),
 		cmocka_unit_test(test_the_stronger_source_says_how_many_devices),
 		cmocka_unit_test(test_cores_and_memory),
+		cmocka_unit_test(test_more_than_there_ever_are),
 		cmocka_unit_test(test_times_class_loan_and_stopping),
 		cmocka_unit_test(test_dependencies_and_predicates),
 		cmocka_unit_test(test_how_close_the_nodes_must_be),
