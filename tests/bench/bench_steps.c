@@ -4,10 +4,11 @@
  * sluisd does between a frame and its batch. Measured on a full cluster with a long queue, where every
  * submission finds no room, and while the queue drains: each released node starts the next job.
  *
- *     bench_steps [QUEUED] [NODES] [DEVICES]     (100000 jobs on 1000 nodes of 8 devices)
+ *     bench_steps [QUEUED] [NODES] [DEVICES] [RESERVATIONS]     (100000 jobs on 1000 nodes of 8 devices)
  *
  * DEVICES, 8 or 1, has each job that runs when the queue comes: whole nodes, or eight times as many jobs. The jobs
- * in line ask for 1 to 16 devices, by 20 projects, and no two have the same name or payload.
+ * in line ask for 1 to 16 devices, by 20 projects, and no two have the same name or payload. RESERVATIONS: so many of
+ * them may have a reserved start, of any project, up to 1000; else 64, one of each project.
  *
  * Times are processor time of this process; bytes are what it grew by, per job, lease or node. make bench-growth
  * prints the same for 1k to 1M jobs and 100 to 10k nodes.
@@ -188,7 +189,7 @@ static void join(struct world *w, uint32_t i)
 	ask(w, &cmd);
 }
 
-static void world_new(struct world *w, uint32_t nodes)
+static void world_new(struct world *w, uint32_t nodes, uint32_t reservations)
 {
 	struct uid_ref uid = {0};
 	struct command cmd = {.type = CMD_INIT};
@@ -202,6 +203,7 @@ static void world_new(struct world *w, uint32_t nodes)
 		.bind_timeout_ms = MS_PER_HOUR, .lost_after_ms = MS_PER_HOUR, .notice_ms = MS_PER_MIN,
 		.kill_margin_ms = 10 * MS_PER_S, .job_time_ms = MS_PER_HOUR, .age_guard_ms = MS_PER_DAY,
 		.loan_rate_ppm = 500000, .urgent_rate_ppm = 2000000,
+		.reservations_max = reservations, .reservations_each = reservations,
 	};
 	cmd.init.uids_n = 1;
 	cmd.init.uids = &uid;
@@ -301,7 +303,7 @@ static void leases(uint32_t nodes)
 		(void)waitpid(child, NULL, 0);
 		return;
 	}
-	world_new(&w, nodes);
+	world_new(&w, nodes, 0);
 	before = resident_bytes();
 	for (uint32_t i = 0; i < n; i++) {
 		struct command cmd = user(&w, CMD_LEASE_REQUEST);
@@ -326,6 +328,7 @@ int main(int argc, char **argv)
 	uint32_t queued = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
 	uint32_t nodes = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
 	uint32_t each = argc > 3 && strtoul(argv[3], NULL, 10) == 1 ? 1 : DEVICES, running = nodes * DEVICES / each;
+	uint32_t reservations = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 0;
 	struct series steps = {0}, decisions = {0};
 	struct world w;
 	struct mono at, begin;
@@ -335,7 +338,7 @@ int main(int argc, char **argv)
 	leases(nodes);
 	printf("running: %u jobs\n", running);
 	before = resident_bytes();
-	world_new(&w, nodes);
+	world_new(&w, nodes, reservations);
 	printf("memory_per_node_of_8: %" PRId64 " bytes\n", (resident_bytes() - before) / (nodes ? nodes : 1));
 
 	/* fill: each job is started at once */
@@ -374,6 +377,7 @@ int main(int argc, char **argv)
 	at = cpu_now();
 	(void)settle(&w);
 	printf("first_look_at_queue: %.1f us\n", (double)(cpu_now().ns - at.ns) / 1000);
+	printf("reserved_starts: %" PRIu64 " jobs\n", (uint64_t)w.core->holds.count);
 
 	/* one more while everything is full: three seconds at most */
 	begin = cpu_now();

@@ -49,7 +49,7 @@ int cw_do(struct core_world *w, const struct command *cmd)
 		return 0;
 	for (uint32_t i = 0; i < w->d.facts_n; i++)
 		core_apply(w->core, &w->d.facts[i]);
-	if (core_check(w->core, &w->err))
+	if ((!w->check_each || w->steps % w->check_each == 0) && core_check(w->core, &w->err))
 		stop(w, "an invariant does not hold");
 	return 0;
 }

@@ -61,6 +61,7 @@ struct core_world {
 	struct err err;    /* of the last refused command */
 	int64_t t;
 	uint64_t steps; /* commands decided */
+	uint32_t check_each; /* core_check() after every so many of them, for long stories of many jobs; 0: after each */
 	struct cw_who admin, paula, alice, bob, acme, beta, operator, gatekeeper, reviewer, auditor;
 	struct cw_node node[CW_NODES_MAX]; /* [1]..[nodes_n] */
 	uint32_t nodes_n;

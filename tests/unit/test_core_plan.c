@@ -505,6 +505,72 @@ static void lung_alone(struct core_world *w)
 	cw_apply(w);
 }
 
+/* As many reserved starts as a site may ask for, and more who wait: a thousand have a place and a promise, and each starts
+ * by then, though those before it may end early. Who waits behind them gets a place as one comes free. */
+static void a_thousand_promises_are_kept(void **state)
+{
+	enum { RESERVED = 1000, WAITING = 1200, RUN = 4 };
+	struct core_world *w = *state;
+	static int64_t promised[RUN + WAITING + 1];
+	uint32_t running = 0, places = 0, ended = 0;
+	struct prng prng;
+
+	lung_alone(w);
+	w->check_each = 16;
+	prng_seed(&prng, 6);
+	w->core->cluster.reservations_max = w->core->cluster.reservations_each = RESERVED;
+	for (int i = 0; i < RUN; i++)
+		(void)busy(w, 8, 2 * HOUR);
+	for (int i = 0; i < WAITING; i++) {
+		struct command cmd = cw_submit_cmd(w, w->alice, "lung", 1 + (uint32_t)prng_below(&prng, 16),
+						   (1 + (int64_t)prng_below(&prng, 16)) * HOUR / 4);
+
+		cmd.job_submit.spec.loan = LOAN_NEVER;
+		assert_int_equal(cw_do(w, &cmd), 0);
+	}
+	cw_settle(w);
+	for (uint64_t id = RUN + 1; id <= RUN + WAITING; id++) {
+		const struct job *j = core_job(w->core, id);
+
+		assert_int_equal(j->state, JOB_PENDING);
+		places += j->reserved_ms != 0;
+		assert_int_equal(j->promised_ms != 0, j->reserved_ms != 0);
+		if (j->reserved_ms)
+			assert_int_equal(j->promised_ms, j->reserved_ms + 15 * MS_PER_MIN);
+	}
+	assert_int_equal(places, RESERVED);
+	assert_int_equal(w->core->plan[1].holds, RESERVED);
+	for (;;) {
+		uint64_t next = 0;
+
+		running = places = ended = 0;
+		for (uint64_t id = 1; id <= RUN + WAITING; id++) {
+			const struct job *j = core_job(w->core, id);
+
+			ended += job_terminal(j->state);
+			places += j->state == JOB_PENDING && j->reserved_ms;
+			if (!promised[id])
+				promised[id] = j->promised_ms;
+			if (j->state != JOB_RUNNING)
+				continue;
+			running++;
+			assert_true(!promised[id] || j->first_start_ms <= promised[id]);
+			if (!next || core_alloc(w->core, j->alloc)->limit_ms < core_alloc(w->core, core_job(w->core, next)->alloc)->limit_ms)
+				next = id;
+		}
+		if (ended == RUN + WAITING)
+			break;
+		assert_true(running > 0);
+		assert_int_equal(places, min64(RESERVED, RUN + WAITING - ended - running)); /* nobody goes without who could have one */
+		/* whoever is at his limit first ends then, or long before */
+		if (prng_below(&prng, 2))
+			cw_advance(w, core_alloc(w->core, core_job(w->core, next)->alloc)->limit_ms - MS_PER_S - w->t);
+		cw_exit(w, next, 0);
+	}
+	assert_int_equal(w->core->scratch->promises_broken, 0);
+	assert_int_equal(w->core->scratch->promises_kept, WAITING);
+}
+
 static int maintenance(struct core_world *w, const char *name, uint32_t first, uint32_t last, int64_t from, int64_t to,
 		       bool force)
 {
@@ -815,6 +881,69 @@ static void a_waiting_job_knows_when_it_is_likely_to_start(void **state)
 	assert_true(w->core->scratch->estimate_error_ms > 0);
 }
 
+/* The second starts after one hour of the four that the first may take, half of which was thought likely. The third, for
+ * whom a quarter of the one that the second may take is likely by then, starts after two, as the second is given longer. The
+ * fourth starts later than was likely, and within the limit. */
+static void an_estimate_is_scored_by_the_start(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t first = busy(w, 8, 4 * HOUR), second = busy(w, 8, HOUR), third, fourth;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 32, HOUR);
+	struct query q = {.type = QUERY_STATUS};
+	struct arena arena = {0};
+	struct view_status v;
+	int64_t p50, p90, began = w->t, error;
+
+	p50 = estimated(w, second, &p90);
+	assert_int_equal(p90, core_job(w->core, second)->promised_ms);
+	assert_in_range(p50, began + 2 * HOUR, began + 2 * HOUR + MS_PER_MIN); /* with a margin for what is given back */
+	cw_advance(w, HOUR);
+	cw_exit(w, first, 0);
+	assert_int_equal(core_job(w->core, second)->first_start_ms, began + HOUR);
+	assert_int_equal(w->core->scratch->estimates, 1);
+	assert_int_equal(w->core->scratch->estimates_in, 1);
+	error = p50 - (began + HOUR);
+	assert_int_equal(w->core->scratch->estimate_error_ms, error);
+
+	began = w->t;
+	cmd.job_submit.spec.loan = LOAN_ONLY; /* nothing is promised to it that a longer limit would break */
+	assert_int_equal(cw_do(w, &cmd), 0);
+	third = w->d.result.id;
+	cw_settle(w);
+	p50 = estimated(w, third, &p90);
+	assert_in_range(p90, began + HOUR, began + HOUR + MS_PER_MIN);
+	assert_in_range(p50, began + HOUR / 4, began + HOUR / 4 + MS_PER_MIN);
+	cmd = cw_cmd(w, w->admin, CMD_JOB_UPDATE);
+	cmd.job_update.job = second;
+	cmd.job_update.time_limit_ms = 3 * HOUR;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_advance(w, 2 * HOUR);
+	cw_exit(w, second, 0);
+	assert_int_equal(core_job(w->core, third)->first_start_ms, began + 2 * HOUR);
+	assert_int_equal(w->core->scratch->estimates, 2);
+	assert_int_equal(w->core->scratch->estimates_in, 1);
+	error += began + 2 * HOUR - p50;
+	assert_int_equal(w->core->scratch->estimate_error_ms, error);
+
+	began = w->t;
+	cmd = cw_submit_cmd(w, w->alice, "lung", 32, HOUR);
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	fourth = w->d.result.id;
+	cw_settle(w);
+	p50 = estimated(w, fourth, &p90); /* three of seven hours were needed so far */
+	assert_in_range(p50, began + 25 * MS_PER_MIN, began + 27 * MS_PER_MIN);
+	cw_advance(w, 45 * MS_PER_MIN);
+	cw_exit(w, third, 0);
+	assert_int_equal(core_job(w->core, fourth)->first_start_ms, began + 45 * MS_PER_MIN);
+	error += began + 45 * MS_PER_MIN - p50;
+	assert_int_equal(core_view(w->core, w->t, w->admin.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.estimates, 3);
+	assert_int_equal(v.estimates_in, 2);
+	assert_int_equal(v.estimate_error_ms, error / 3);
+	arena_done(&arena);
+}
+
 /* Gridopt of the trial: one of its own, eight to borrow, and its own job has seven of them. */
 static void at_the_borrowing_limit_the_start_is_when_its_own_gives_back(void **state)
 {
@@ -923,7 +1052,9 @@ int main(void)
 		STORY(a_promise_holds_its_budget),
 		STORY(a_division_with_other_recall_times_counts_anew),
 		STORY(reservations_have_a_ceiling),
+		STORY(a_thousand_promises_are_kept),
 		STORY(a_waiting_job_knows_when_it_is_likely_to_start),
+		STORY(an_estimate_is_scored_by_the_start),
 		STORY(at_the_borrowing_limit_the_start_is_when_its_own_gives_back),
 		STORY(a_notice_too_long_for_a_loan_has_no_start),
 		STORY(nodes_that_are_out_tell_no_start),
