@@ -5,7 +5,8 @@
  *   I1  a device given out is free             I6  epochs, fences and renewals never go back
  *   I11 nobody takes what a claim has          an end is final; a renewal gives at most a ttl, and never after an end
  *   a device comes back on evidence alone      nothing is given, and nobody expires, in safe mode
- *   I5  a settled attempt costs what it used, less its refund; what was spent stays spent
+ *   I5  a settled attempt costs what it used, less its refund; what was spent stays spent; usage grows by the devices
+ *       that an allocation had, times how long, times what its flavor weighs
  *   I10 what a stage releases is changed by a division alone
  *   I14 what is placed is placed on nodes that are ready and enabled, on sound devices of its flavor
  */
@@ -253,6 +254,64 @@ static void settle_rules(struct sim *s, const struct decision *d)
 			      now->refunded_rums - old->refunded_rums, paid);
 }
 
+/* Devices, times milliseconds, times weight: what a change of allocations charges to whom. Charged is what an allocation has run since it was charged last, not past its limit. */
+struct charge { uint32_t qnode; uint16_t flavor; int64_t rums; };
+
+static int64_t charge_of(const struct core *c, int64_t t, const struct alloc *old, const struct alloc *now)
+{
+	const struct flavor *f = core_record(c, RECORD_FLAVOR, old->flavor);
+	int64_t until = min64(t, old->limit_ms), devices = old->units;
+
+	if (!old->start_ms || old->charged_until_ms >= until || (now && now->charged_until_ms == old->charged_until_ms))
+		return 0;
+	if (old->shape == SHAPE_NODE)
+		devices *= f->devices_per_node;
+	return devices * f->weight_milli * (until - old->charged_until_ms) / 1000;
+}
+
+static int64_t delivered(const struct usage *u, uint16_t flavor)
+{
+	for (uint32_t i = 0; u && i < u->rows_n; i++)
+		if (u->rows[i].flavor == flavor)
+			return u->rows[i].guaranteed_rums + u->rows[i].loan_rums;
+	return 0;
+}
+
+static void charge_rules(struct sim *s, int64_t t, const struct decision *d)
+{
+	const struct core *c = s->d.core;
+	struct charge *row = xcalloc(d->facts_n + 1, sizeof *row);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->facts_n; i++) {
+		const struct alloc *old = d->facts[i].kind == RECORD_ALLOC ? core_alloc(c, d->facts[i].id) : NULL;
+		uint32_t k = 0;
+
+		if (!old)
+			continue;
+		while (k < n && (row[k].qnode != old->qnode || row[k].flavor != old->flavor))
+			k++;
+		n += k == n;
+		row[k].qnode = old->qnode;
+		row[k].flavor = old->flavor;
+		row[k].rums += charge_of(c, t, old, d->facts[i].alloc);
+	}
+	for (uint32_t k = 0; k < n && !s->failed; k++) {
+		const struct usage *old = core_record(c, RECORD_USAGE, row[k].qnode), *now = old;
+		const struct fact *f = fact_of(d, RECORD_USAGE, row[k].qnode);
+		int64_t more;
+
+		if (f)
+			now = f->usage;
+		more = delivered(now, row[k].flavor) - delivered(old, row[k].flavor);
+		s->n.charges += row[k].rums > 0;
+		if (more != row[k].rums)
+			sim_violation(s, "I5: node %u of the division had %" PRId64 " of flavor %u and is charged %" PRId64, row[k].qnode,
+				      row[k].rums, row[k].flavor, more);
+	}
+	free(row);
+}
+
 void book_decision(struct sim *s, uint16_t command, int64_t t, const struct decision *d)
 {
 	const struct core *c = s->d.core;
@@ -285,4 +344,6 @@ void book_decision(struct sim *s, uint16_t command, int64_t t, const struct deci
 			parts_take(s, d->facts[i].alloc);
 	if (!s->failed)
 		settle_rules(s, d);
+	if (!s->failed)
+		charge_rules(s, t, d);
 }

@@ -115,6 +115,7 @@ extern const char *const sim_canary_name[];
 	X(exits_checked, "exits")                                                                  \
 	X(kills, "tasks")                                                                          \
 	X(settlements, "attempts")                                                                 \
+	X(charges, "changes")                                                                      \
 	X(frees, "parts")                                                                          \
 	X(jobs, "jobs")                                                                            \
 	X(jobs_ended, "jobs")                                                                      \

@@ -1334,6 +1334,125 @@ static void slurms_variables_are_for_whom_the_site_says(void **state)
 	assert_int_equal(last, first + 5);
 }
 
+/* ---- flavors of other weights --------------------------------------------------------------------------------- */
+
+/* Slices of a device: what they cost is their part of one. */
+static int64_t priced(const struct core_world *w, int64_t units, int64_t ms)
+{
+	return units * ms * w->flavor[0].weight_milli / 1000;
+}
+
+static void of_weight(struct core_world *w, uint32_t weight_milli)
+{
+	cw_close(w);
+	cw_open(w, 4);
+	w->flavor[0].weight_milli = weight_milli;
+	with_stages(w, 1000, STAGE_RELEASED);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		assert_int_equal(cw_hello(w, i), 0);
+	cw_settle(w);
+}
+
+/* Half an hour of the two that were held. */
+static void a_slice_is_held_and_paid_by_its_weight(struct core_world *w)
+{
+	uint64_t id = cw_submit(w, w->alice, "lung", 4, 2 * HOUR);
+	const struct usage *u;
+
+	assert_int_equal(w->d.result.hold_rums, priced(w, 4, 2 * HOUR));
+	cw_tick(w);
+	assert_int_equal(stage_held(w, "lung", 0), priced(w, 4, 2 * HOUR));
+	cw_settle(w);
+	cw_advance(w, 30 * MIN);
+	cw_exit(w, id, 0);
+	assert_int_equal(core_job(w->core, id)->used_guaranteed_rums, priced(w, 4, 30 * MIN));
+	assert_int_equal(stage_held(w, "lung", 0), 0);
+	assert_int_equal(stage_spent(w, "lung", 0), priced(w, 4, 30 * MIN));
+	u = core_record(w->core, RECORD_USAGE, cw_id(w, "lung"));
+	assert_int_equal(u->rows[0].guaranteed_rums, priced(w, 4, 30 * MIN));
+	assert_int_equal(u->decayed_rums, priced(w, 4, 30 * MIN));
+}
+
+/* Recalled after two hours, an hour after its last checkpoint, at the rate of a loan. */
+static void a_slice_is_refunded_by_its_weight(struct core_world *w)
+{
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 32, 4 * HOUR);
+	int64_t spent = stage_spent(w, "lung", 0);
+	uint64_t loan;
+
+	cmd.job_submit.spec.loan = LOAN_ONLY;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	loan = w->d.result.id;
+	cw_settle(w);
+	assert_int_equal(stage_held(w, "lung", 0), priced(w, 32, 4 * HOUR) / 2);
+	cw_advance(w, HOUR);
+	cmd = cw_cmd(w, w->alice, CMD_JOB_CHECKPOINTED);
+	cmd.job_checkpointed.job = loan;
+	cmd.job_checkpointed.step = 100;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	cw_advance(w, HOUR);
+	(void)cw_submit(w, w->bob, "heart", 8, HOUR);
+	cw_settle(w);
+	assert_int_equal(core_job(w->core, loan)->recalls, 1);
+	assert_int_equal(core_job(w->core, loan)->used_loan_rums, priced(w, 32, 2 * HOUR));
+	assert_int_equal(core_job(w->core, loan)->lost_rums, priced(w, 32, HOUR));
+	assert_int_equal(core_job(w->core, loan)->refunded_rums, priced(w, 32, HOUR));
+	assert_int_equal(stage_held(w, "lung", 0), 0);
+	assert_int_equal(stage_spent(w, "lung", 0) - spent, priced(w, 32, HOUR) / 2);
+	assert_int_equal(cw_job(w, w->alice, CMD_JOB_CANCEL, loan), 0);
+}
+
+/* Eight kept for an hour, of which a job of two has the half. */
+static void what_is_kept_of_slices_is_charged_by_their_weight(struct core_world *w)
+{
+	struct command cmd = cw_cmd(w, w->operator, CMD_RESERVATION_CREATE);
+	struct cmd_reservation_create *r = &cmd.reservation_create;
+	struct window window = {w->t + 2 * HOUR, w->t + 3 * HOUR};
+	int64_t spent = stage_spent(w, "lung", 0);
+	struct text_ref member = {"project:lung"};
+	const struct reservation *kept;
+	uint64_t id, job;
+
+	(void)snprintf(r->spec.name, sizeof r->spec.name, "course");
+	(void)snprintf(r->flavor, sizeof r->flavor, "h100");
+	r->spec.windows = &window;
+	r->spec.windows_n = 1;
+	r->spec.units = 8;
+	r->members = &member;
+	r->members_n = 1;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	id = w->d.result.id;
+	cw_advance(w, 2 * HOUR);
+	cmd = cw_submit_cmd(w, w->alice, "lung", 2, 45 * MIN);
+	(void)snprintf(cmd.job_submit.reservation, NAME_BYTES, "course");
+	assert_int_equal(cw_do(w, &cmd), 0);
+	job = w->d.result.id;
+	cw_settle(w);
+	cw_advance(w, 30 * MIN);
+	cw_exit(w, job, 0);
+	assert_int_equal(core_job(w->core, job)->used_guaranteed_rums, priced(w, 2, 30 * MIN));
+	cw_advance(w, 30 * MIN);
+	kept = core_record(w->core, RECORD_RESERVATION, id);
+	assert_int_equal(kept->state, RESERVATION_ENDED);
+	assert_int_equal(kept->kept_rums, priced(w, 8, HOUR));
+	assert_int_equal(kept->used_rums, priced(w, 2, 30 * MIN));
+	assert_int_equal(kept->idle_rums, priced(w, 7, HOUR));
+	assert_int_equal(stage_spent(w, "lung", 0) - spent, priced(w, 8, HOUR));
+}
+
+static void slices_cost_by_their_weight(void **state)
+{
+	static const uint32_t WEIGHT[] = {143, 620};
+	struct core_world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(WEIGHT); i++) {
+		of_weight(w, WEIGHT[i]);
+		a_slice_is_held_and_paid_by_its_weight(w);
+		a_slice_is_refunded_by_its_weight(w);
+		what_is_kept_of_slices_is_charged_by_their_weight(w);
+	}
+}
+
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
 static uint64_t array(struct core_world *w, uint32_t last, uint32_t running_max)
@@ -1607,6 +1726,9 @@ static void refusals_name_their_reason(void **state)
 	REFUSED(s->units = 9, ERR_NEVER, REASON_OVER_LIMIT);
 	REFUSED((s->units = 18, s->per_node = 9, s->loan = LOAN_OK), ERR_NEVER, REASON_SHAPE);
 	REFUSED(s->units = 0, ERR_RANGE, 0);
+	REFUSED((s->units = 131073, s->loan = LOAN_OK), ERR_NEVER, REASON_SHAPE);
+	assert_string_equal(w->err.hint, "1 to 131072");
+	REFUSED((s->units = UINT32_MAX, s->shape = SHAPE_NODE), ERR_NEVER, REASON_SHAPE);
 	REFUSED((s->units = 8, s->per_node = 3), ERR_INVAL, 0);
 	REFUSED(s->time_limit_ms = -1, ERR_RANGE, 0);
 	REFUSED(s->notice_ms = -1, ERR_RANGE, 0);
