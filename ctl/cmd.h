@@ -184,6 +184,9 @@ int usage_fault(struct ctl *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* All errors of a file, or of a script's directives. */
 int config_fault(struct ctl *c, struct config_errors *errs);
 int exit_of(int code, int reason);
+/* The daemon knows no clock but UTC: instants in what it says are told by the clock of here, as all others. In place,
+ * for it gets no longer; nothing with --json and --plain. */
+void local_times(const struct ctl *c, char *text);
 
 /* ---- conn.c ---------------------------------------------------------------------------------- */
 

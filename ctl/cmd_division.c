@@ -128,7 +128,7 @@ int cmd_division_show(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
 		{"path", "NODE", 0}, {"kind", "KIND", 0}, {"nominal", "NOMINAL", 0}, {"in_use", "IN USE", 0},
-		{"weight", "WEIGHT", COL_RIGHT}, {"recall", "RECALL WITHIN", 0}, {"who", "WHO", COL_SHRINK},
+		{"weight", "WEIGHT", COL_RIGHT}, {"recall", "RECALL", 0}, {"who", "WHO", COL_SHRINK},
 	};
 	struct view_division v = {0};
 	struct snapshot s;

@@ -113,8 +113,11 @@ static int lease_table(struct ctl *c, const struct view_leases *v)
 					    ? text_age(c, l->renew_after_ms > l->renewed_ago_ms
 								    ? l->renew_after_ms - l->renewed_ago_ms : 0) : "-");
 		table_cell(t, "%s", text_date(c, l->lease.term_end_ms));
-		table_cell(t, "%s%s", l->units_coming ? text_f(c, "%u of %u here; ", l->units_here, l->lease.spec.units) : "",
-			   service_text(c, l));
+		if (l->units_coming && !is_service(&l->lease))
+			table_cell(t, "%u/%u here", l->units_here, l->lease.spec.units);
+		else
+			table_cell(t, "%s%s", l->units_coming ? text_f(c, "%u/%u here, ", l->units_here, l->lease.spec.units) : "",
+				   service_text(c, l));
 		table_cell(t, "%s", lease_class_name(l->lease.spec.klass));
 		table_cell(t, "%s", l->flavor);
 		table_cell(t, "%u", l->units_here);

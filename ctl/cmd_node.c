@@ -76,8 +76,9 @@ int cmd_node_list(struct ctl *c, const struct call *call)
 		return json_list(c, "node_list", v.seq, &schema_node_view, v.items, v.items_n, json_fix_node);
 	t = table_new(c, cols, ARRAY_LEN(cols));
 	for (uint32_t i = 0; i < v.items_n; i++) {
-		const struct node_view *n = &v.items[i];
+		struct node_view *n = &v.items[i];
 
+		local_times(c, n->note);
 		ready += !strcmp(n->state, "ready");
 		table_row(t);
 		table_cell(t, "%s", n->node.name);
@@ -139,8 +140,8 @@ static void print_node(struct ctl *c, const struct node_view *v)
 
 		isolation_names(n->isolation, true, &with);
 		isolation_names(n->isolation, false, &without);
-		fprintf(c->out, "  isolation %s%s%s\n", with.len ? buf_cstr(&with) : "none",
-			without.len ? "; not enforced here: " : "", without.len ? buf_cstr(&without) : "");
+		fold_line(c, 12, text_f(c, "  isolation %s%s%s", with.len ? buf_cstr(&with) : "none",
+					without.len ? "; not enforced here: " : "", without.len ? buf_cstr(&without) : ""));
 	}
 	if (n->labels_n)
 		fputs("  labels    ", c->out);
@@ -173,6 +174,7 @@ int node_print(struct ctl *c, const char *name)
 		json_fix_node(item, &v.items[0]);
 		return json_item(c, "node", v.seq, item);
 	}
+	local_times(c, v.items[0].note);
 	print_node(c, &v.items[0]);
 	return 0;
 }

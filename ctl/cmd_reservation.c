@@ -291,6 +291,16 @@ static const char *to_text(struct ctl *c, const struct reservation *r)
 	return r->spec.windows_n ? text_time(c, r->spec.windows[0].to_ms) : "-";
 }
 
+/* For the list on a terminal: of the same day the hour is enough. */
+static const char *to_short(struct ctl *c, const struct reservation *r)
+{
+	const char *from = from_text(c, r), *to = to_text(c, r), *hour = strrchr(to, ' ');
+
+	if (!c->tty || c->wide || c->plain || !hour || strncmp(from, to, (size_t)(hour - to) + 1) != 0)
+		return to;
+	return hour + 1;
+}
+
 /* "state" as a word; the daemon's own number is no use to anybody. */
 static void json_fix_reservation(json_t *item, const void *obj)
 {
@@ -330,7 +340,7 @@ int cmd_reservation_list(struct ctl *c, const struct call *call)
 		table_cell(t, "%s", res->spec.name);
 		table_cell(t, "%s", rv->state);
 		table_cell(t, "%s", from_text(c, res));
-		table_cell(t, "%s", to_text(c, res));
+		table_cell(t, "%s", to_short(c, res));
 		table_cell(t, "%s", size_text(c, rv));
 		table_cell(t, "%s", rv->members[0] ? rv->members : "nobody");
 		table_cell(t, "%s", flags_text(c, &res->spec));

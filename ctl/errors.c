@@ -192,12 +192,11 @@ static void default_try(struct ctl *c, const struct err *err)
 	}
 }
 
-/* The daemon knows no clock but UTC: instants in what it says are told by the clock of here, as all others. */
-static void local_times(const struct ctl *c, char *text)
+void local_times(const struct ctl *c, char *text)
 {
 	static const char shape[] = "dddd-dd-dd dd:dd UTC";
 
-	for (char *p = text; !c->json && strlen(p) >= strlen(shape); p++) {
+	for (char *p = text; !c->json && !c->plain && strlen(p) >= strlen(shape); p++) {
 		struct tm tm = {0}, here;
 		time_t t;
 		char local[32];

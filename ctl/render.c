@@ -212,7 +212,7 @@ static size_t fitting(const char *text, size_t width, bool words)
 		all += one;
 		if (all > width)
 			return words && blank ? blank : at;
-		if (text[at] == ' ')
+		if (text[at] == ' ' && at && text[at - 1] != ' ') /* no blanks at the end of lines */
 			blank = at;
 		at += n;
 	}

@@ -34,8 +34,10 @@ static int64_t leases_term_end_ms = TERM_END;
 static bool stop_in_answer;
 static bool flow_has_ended;
 static bool nodes_are_gone;
+static const char *refusal; /* what any command is refused with */
+static const char *node_note;
 static uint64_t ids_from; /* after a restore numbers are large */
-static bool on_a_terminal;
+static bool on_a_terminal, sides_are_small;
 static bool huge_was_cancelled; /* before it ever started */
 static uint16_t huge_waits_for = REASON_STAGE;
 static struct dependency huge_deps[2] = {{DEP_AFTEROK, 12}, {DEP_AFTERANY, 13}};
@@ -160,6 +162,10 @@ static void fill_rest(void)
 	flavors[0] = (struct flavor_view){"h100-80g", 160, 151, 6, 3, 20, 160, 4};
 	sides[0] = (struct side_view){"h100-80g", "public", 32, 32, 11, 0, 0, 88};
 	sides[1] = (struct side_view){"h100-80g", "private", 128, 108, 0, 11, 9, 8};
+	if (sides_are_small) {
+		sides[0] = (struct side_view){.flavor = "h100-80g", .side = "public", .nominal = 3};
+		sides[1] = (struct side_view){.flavor = "h100-80g", .side = "private", .nominal = 5};
+	}
 	claims[0] = (struct claim_view){.claim = {.id = 91, .units = 8}, .owner = "lease-90", .victims = "job-1038",
 					.due_in_ms = 6 * MIN};
 	devices[0] = (struct device){.pci = "0000:0f:00.0", .vendor = "nvidia", .model = "NVIDIA H100 80GB HBM3",
@@ -170,6 +176,8 @@ static void fill_rest(void)
 				      .state = "ready", .flavor = "h100-80g", .devices = 8, .used = 8, .cores = 96,
 				      .cores_used = 96, .heard_ago_ms = 2300, .holders = "job-1038",
 				      .note = "recall of 8, due 14:08", .drained_by_ms = NOW + 10 * MIN};
+	if (node_note)
+		snprintf(nodes[0].note, sizeof nodes[0].note, "%s", node_note);
 	reasons[0] = (struct reason_view){.code = REASON_LEAF_FULL, .text = "energy is at 16 of 16",
 					  .since_ms = NOW - 52 * MIN, .elapsed_ms = 52 * MIN, .blocking = true};
 	reasons[1] = (struct reason_view){.code = REASON_BEHIND, .text = "others are before it", .elapsed_ms = 6 * MIN};
@@ -248,7 +256,8 @@ static int agree(struct ctl *c, uint16_t type, const void *body, struct bytes pa
 {
 	(void)c;
 	(void)payload;
-	(void)err;
+	if (refusal)
+		return err_set(err, ERR_CONFLICT, "%s", refusal);
 	told++;
 	if (type == CMD_RESERVATION_CREATE) {
 		const struct reservation_spec *s = &((const struct cmd_reservation_create *)body)->spec;
@@ -298,6 +307,69 @@ static void shows(const char *line, const char *text)
 	if (strcmp(r.out, text) != 0)
 		fail_msg("'%s' shows\n%s\nnot\n%s", line, r.out, text);
 	assert_string_equal(r.errs, "");
+	run_close(&r);
+}
+
+/* ---- small print ----------------------------------------------------------------------------- */
+
+/* 37.5 and 62.5 are not 38 and 63 of a hundred. */
+static void test_the_two_sides_are_a_hundred_together(void **state)
+{
+	struct run r;
+
+	(void)state;
+	sides_are_small = true;
+	assert_int_equal(run_line(&r, "status"), 0);
+	assert_non_null(strstr(r.out, "public       3 (38 %)"));
+	assert_non_null(strstr(r.out, "private      5 (62 %)"));
+	run_close(&r);
+	sides_are_small = false;
+}
+
+/* The daemon writes UTC, for its answer has to be the same wherever it is decided. */
+static void test_a_refusal_tells_the_time_of_here(void **state)
+{
+	struct run r;
+
+	(void)state;
+	setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+	tzset();
+	refusal = "n1 is in use until 2026-11-28 23:30 UTC, then until 2026-07-01 10:00 UTC";
+	assert_int_equal(run_line(&r, "cancel 1036"), EXIT_CONFLICT);
+	assert_non_null(strstr(r.errs, "n1 is in use until 2026-11-29 00:30, then until 2026-07-01 12:00\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "cancel 1036 --json"), EXIT_CONFLICT);
+	assert_non_null(strstr(r.errs, "until 2026-11-28 23:30 UTC, then")); /* programs keep the one clock */
+	run_close(&r);
+	refusal = NULL;
+	node_note = "maintenance 1 (disks) from 2026-12-01 05:00 UTC";
+	assert_int_equal(run_line(&r, "node show n006"), 0);
+	assert_non_null(strstr(r.out, "maintenance 1 (disks) from 2026-12-01 06:00\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "node list"), 0);
+	assert_non_null(strstr(r.out, "maintenance 1 (disks) from 2026-12-01 06:00\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "node list --plain"), 0);
+	assert_non_null(strstr(r.out, "2026-12-01 05:00 UTC"));
+	run_close(&r);
+	node_note = NULL;
+	setenv("TZ", "UTC", 1);
+	tzset();
+}
+
+static void test_an_answer_says_what_was_asked_for(void **state)
+{
+	struct run r;
+
+	(void)state;
+	assert_int_equal(run_line(&r, "lease request --provider chat --flavor h100-80g --gpus 2 --json"), 0);
+	assert_non_null(strstr(r.out, "\"state\":\"requested\""));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "submit -A gridopt --flavor h100-80g --gpus 2 --array 0-9:3 -- true"), 0);
+	assert_non_null(strstr(r.out, "(true, 2 h100-80g x 4, "));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "help submit"), 0);
+	assert_non_null(strstr(r.out, "-q is --qos here"));
 	run_close(&r);
 }
 
@@ -654,7 +726,7 @@ static void test_lease_screens(void **state)
 	shows("lease list",
 	      "LEASE  PROVIDER   NAME  SIZE              STATE    RENEWED  NEXT   TERM ENDS   SERVICE\n"
 	      "   77  bluecloud        6 nodes h100-80g  active   41s      4m06s  2026-12-23  1/2 up\n"
-	      "   90  bluecloud        8 h100-80g        granted  -        -      -           0 of 8 here; bare\n"
+	      "   90  bluecloud        8 h100-80g        granted  -        -      -           0/8 here\n"
 	      "2 leases, 2 live\n");
 	shows("lease endpoints 77 --format hosts --healthy", "10.2.0.9:8000\n");
 	shows("lease endpoints 77 --format prometheus-sd",
@@ -1028,6 +1100,9 @@ int main(void)
 		cmocka_unit_test(test_plain_has_tabs_utc_and_no_header),
 		cmocka_unit_test(test_columns_are_chosen_by_name_and_near_misses_told),
 		cmocka_unit_test(test_why_is_whole_in_80_columns),
+		cmocka_unit_test(test_the_two_sides_are_a_hundred_together),
+		cmocka_unit_test(test_a_refusal_tells_the_time_of_here),
+		cmocka_unit_test(test_an_answer_says_what_was_asked_for),
 		cmocka_unit_test(test_ascii_where_unicode_is_not_wanted),
 		cmocka_unit_test(test_json_lifts_the_record_and_speaks_in_words),
 		cmocka_unit_test(test_json_keeps_every_bit),
