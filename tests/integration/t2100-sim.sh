@@ -148,6 +148,8 @@ ok "a full disk is told" sh -c '"$0" jobs --trace "$1" --procs 4 --policy easy >
 
 # ---- progress: on a terminal only
 awk 'BEGIN { for (i = 1; i <= 1200000; i++) print i, i * 3, -1, 50 + i % 97, 1 + i % 32, -1, -1, 1 + i % 32, 60 + i % 997, -1, 1, i % 50, 1, -1, -1, -1, -1, -1 }' >"$T/long.swf"
+{ echo sn,cpu_milli,memory_mib,gpu,model; for i in {1..500}; do echo "n$i,64000,262144,8,X"; done; } >"$T/many.csv"
+awk 'BEGIN { for (i = 1; i <= 240000; i++) print i, i * 5, -1, 50 + i % 97, 1 + i % 4, -1, -1, 1 + i % 4, 60 + i % 997, -1, 1, i % 50, 1, -1, -1, -1, -1, -1 }' >"$T/dense.swf"
 cat >"$T/terminal.py" <<'P'
 import os, pty, sys
 seen = b""
@@ -156,12 +158,15 @@ def read(fd):
 	data = os.read(fd, 65536)
 	seen += data
 	return data
-status = pty.spawn(sys.argv[1:], read)
-shown, gone = seen.find(b"jobs ["), seen.rfind(b"\r\x1b[K")  # drawn, and wiped before the result
-sys.exit(status or not (0 <= shown < gone < seen.find(b"utilisation") and b" s left" in seen))
+name, result = (x.encode() for x in sys.argv[1:3])
+status = pty.spawn(sys.argv[3:], read)
+shown, gone = seen.find(name + b" ["), seen.rfind(b"\r\x1b[K")  # drawn, and wiped before the result
+sys.exit(status or not (0 <= shown < gone < seen.find(result) and b" s left" in seen))
 P
-ok "a long run shows how far it is" sh -c 'python3 "$0" "$@" </dev/null >/dev/null' "$T/terminal.py" \
-	"$S" jobs --trace "$T/long.swf" --procs 1000 --policy sluis
+long() { ok "a long run shows how far it is: $1" sh -c 'python3 "$0" "$@" </dev/null >/dev/null' "$T/terminal.py" "$@"; }
+long jobs utilisation "$S" jobs --trace "$T/long.swf" --procs 1000 --policy sluis
+long "milli-GPU asked" fragmentation "$S" pack --nodes "$T/many.csv" --pods "$T/pods.csv" --policy fgd --until 1000
+long sluis "JCT, mean" "$S" divide --nodes 16x8 --public 50 --jobs "$T/dense.swf" --demand "$T/one.csv" --policy sluis
 "$S" jobs --trace "$T/long.swf" --procs 1000 --policy sluis >/dev/null 2>"$T/err"
 ok "not into a file" test ! -s "$T/err"
 done_testing

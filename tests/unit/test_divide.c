@@ -469,6 +469,94 @@ static void a_loan_is_recalled(void **state)
 	}
 }
 
+/* When each job began, ended and how often it was stopped, in minutes. */
+struct told { int64_t first_start_min, end_min; uint32_t recalls; };
+
+static void ran_as_told(const struct divide_run *r, const struct told *told, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct divide_done *d = &r->done[i];
+
+		if (d->first_start_ms != told[i].first_start_min * MS_PER_MIN || d->end_ms != told[i].end_min * MS_PER_MIN ||
+		    d->recalls != told[i].recalls)
+			fail_msg("job %zu: from %g to %g min, stopped %u times", i, (double)d->first_start_ms / MS_PER_MIN,
+				 (double)d->end_ms / MS_PER_MIN, d->recalls);
+	}
+}
+
+/* Kueue's cohort by hand. Best-effort FIFO: who does not fit is overtaken by who does. A lease that grows by five
+ * preempts who borrows, newest first: job 5 (one device), 3 (one), 2 (four), six in all; then fill back, from the last
+ * one chosen but one: without job 3 five are left, it runs on; without job 5 four would be, it goes. Jobs 0 and 1 are
+ * never asked. */
+static void cohort_preempts_the_newest_and_fills_back(void **state)
+{
+	static const struct told told[] = {
+		{0, 600, 0},
+		{1, 601, 0},
+		{2, 600 + 1 + 600 - 60, 1}, /* an hour of work was saved; loading takes a minute */
+		{3, 603, 0},
+		{600, 1200, 0},		    /* does not fit before the first has ended */
+		{5, 600 + 1 + 600 - 50, 1}, /* 57 minutes of work, 50 of them saved */
+	};
+	struct pool p;
+	struct divide_run r;
+
+	(void)state;
+	pool_open(&p, "provider,at_s,devices\nchat,0,0\nchat,3600,5\nchat,86400,5\n", 4, 8);
+	pool_job(&p, 0, 600, 8); /* the public nominal */
+	pool_job(&p, 1, 600, 2); /* all others borrow */
+	pool_job(&p, 2, 600, 4);
+	pool_job(&p, 3, 600, 1);
+	pool_job(&p, 4, 600, 3);
+	pool_job(&p, 5, 600, 1);
+	p.demand.span_ms = 100 * MS_PER_DAY; /* the curve does not begin anew */
+	r = played(&p, DIVIDE_COHORT);
+	sound(&p, &r);
+	ran_as_told(&r, told, ARRAY_LEN(told));
+	assert_int_equal(r.growths_n, 1);
+	assert_int_equal(r.growths[0].took_ms, 2 * MS_PER_MIN); /* the notice */
+	divide_run_done(&r);
+	pool_close(&p);
+}
+
+/* Lyra's reclaiming by hand: one public node and four that are lent, shortest job first. Job 1 is on two of them, 2 and
+ * 3 share the third, 4 is on the fourth. Two nodes are wanted back. A job costs a node the reciprocal of the nodes that
+ * it is on: 1/2, 1/2, 2 and 1. So the first is taken, job 1 is lost as a whole, and its second node comes for nothing:
+ * one job of eight devices goes, where newest first would have stopped three. Whole nodes are lent: the three devices that
+ * the lease leaves of its eight help nobody, and job 5 waits for a lent node; the shorter job 6 overtakes it there. */
+static void lyra_reclaims_whole_nodes_where_fewest_jobs_are_lost(void **state)
+{
+	static const struct told told[] = {
+		{0, 600, 0},
+		{1, 402 + 1 + 500 - 60, 1}, /* again when the third and fourth node are free */
+		{2, 402, 0},
+		{3, 303, 0},
+		{4, 204, 0},
+		{209, 219, 0},
+		{204, 209, 0},
+	};
+	struct pool p;
+	struct divide_run r;
+
+	(void)state;
+	pool_open(&p, "provider,at_s,devices\nchat,0,0\nchat,3600,5\nchat,86400,5\n", 5, 4);
+	pool_job(&p, 0, 600, 4); /* the public node */
+	pool_job(&p, 1, 500, 8);
+	pool_job(&p, 2, 400, 2);
+	pool_job(&p, 3, 300, 1);
+	pool_job(&p, 4, 200, 3);
+	pool_job(&p, 70, 10, 3);
+	pool_job(&p, 80, 5, 4);
+	p.demand.span_ms = 100 * MS_PER_DAY; /* the curve does not begin anew */
+	r = played(&p, DIVIDE_LYRA);
+	sound(&p, &r);
+	ran_as_told(&r, told, ARRAY_LEN(told));
+	assert_int_equal(r.growths_n, 1);
+	assert_int_equal(r.growths[0].took_ms, 2 * MS_PER_MIN);
+	divide_run_done(&r);
+	pool_close(&p);
+}
+
 /* Saving on notice loses the time of saving and loading, and nothing else. */
 static void saving_on_notice_loses_little(void **state)
 {
@@ -872,6 +960,8 @@ int main(void)
 		cmocka_unit_test(bad_lines_are_left_out),
 		cmocka_unit_test(huge_rates_are_refused),
 		cmocka_unit_test(a_loan_is_recalled),
+		cmocka_unit_test(cohort_preempts_the_newest_and_fills_back),
+		cmocka_unit_test(lyra_reclaims_whole_nodes_where_fewest_jobs_are_lost),
 		cmocka_unit_test(saving_on_notice_loses_little),
 		cmocka_unit_test(the_guard_is_as_asked),
 		cmocka_unit_test(walls_hold_and_foresight_waits),
