@@ -2,7 +2,9 @@
  *
  * Order of preference: one node before several, the fullest node that fits (best fit), then topology
  * order. A fixed order is not only reproducible, it packs better than random ties. Whole nodes come from
- * as few leaves as possible, the leaf with the fewest free nodes that suffices first.
+ * as few leaves as possible, the leaf with the fewest free nodes that suffices first. Loans come from the same end of
+ * that order as guaranteed work: taking one of them, or long loans, from the other end was tried, moved neither what is
+ * lost to recalls nor the mean time to completion (tests/FIGURES.md), and was left out.
  *
  * Candidates come from the index of the flavor's nodes (roster.h), best first. Only nodes that are taken
  * from, or hold loans that are thought away, become candidates with a copy of what they have left; what

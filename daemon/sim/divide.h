@@ -12,7 +12,8 @@
  *   lyra         as Lyra: whole idle nodes are lent, shortest job first; nodes are recalled where that
  *                preempts the smallest share of jobs
  *   sluis        the core of sluisd with agents that obey
- *   clairvoyant  knows run times and demand: lends only what is not wanted back before the job ends
+ *   clairvoyant  knows run times and demand: lends only what is not wanted back before the job ends. A heuristic,
+ *                smallest area first, and no bound: who recalls may well be better. The bound is divide_jct_bound_s()
  *
  * static, cohort, lyra and clairvoyant count devices and never suffer from fragmentation, except that lyra
  * knows the lent nodes; the core places on nodes. All share the rules about work: a job writes a

@@ -124,7 +124,10 @@ void divide_text(struct buf *b, const struct divide_report *r)
 		 (double)in->restart_ms / 1000);
 	if (in->save_ms)
 		buf_addf(b, ", saving on notice %.0f s", (double)in->save_ms / 1000);
-	buf_addf(b, "\nbound       mean JCT %.1f s: no schedule is below\n\n%-33s", r->bound_s, "");
+	buf_addf(b, "\nbound       mean JCT %.1f s: no schedule is below\n", r->bound_s);
+	if (run_of(r, DIVIDE_CLAIRVOYANT) < r->runs_n)
+		buf_addf(b, "clairvoyant a heuristic that knows run times and demand, no bound: others may be better\n");
+	buf_addf(b, "\n%-33s", "");
 	for (size_t i = 0; i < r->runs_n; i++)
 		buf_addf(b, " %12s", policy_name(r, i));
 	buf_addf(b, "\n");
@@ -167,7 +170,8 @@ static void run_json(struct buf *b, const struct divide_report *r, size_t i)
 	const struct divide_run *run = &r->runs[i];
 	const struct divide_result *res = &r->results[i];
 
-	buf_addf(b, "    {\n      \"policy\": \"%s\",\n", policy_name(r, i));
+	buf_addf(b, "    {\n      \"policy\": \"%s\",\n      \"knows_future\": %s,\n", policy_name(r, i),
+		 run->policy == DIVIDE_CLAIRVOYANT ? "true" : "false");
 	spread_json(b, "wait_s", &res->wait_s);
 	spread_json(b, "jct_s", &res->jct_s);
 	spread_json(b, "recall_s", &res->recall_s);

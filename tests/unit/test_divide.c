@@ -912,6 +912,40 @@ static void reports(void **state)
 	pool_close(&p);
 }
 
+/* One figure is a bound; the policy that knows the future is not, and the report does not let it pass for one. */
+static void the_bound_is_told_from_the_clairvoyant(void **state)
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	struct pool p;
+	struct divide_run run;
+	struct divide_result result;
+	struct divide_report report = {.in = &p.in, .runs = &run, .results = &result, .runs_n = 1, .jobs_name = "j",
+				       .demand_name = "d"};
+
+	(void)state;
+	pool_open(&p, one_rise, 4, 8);
+	pool_job(&p, 0, 600, 6);
+	pool_job(&p, 1, 115, 6); /* wanted back after an hour: it waits, and others lend */
+	report.bound_s = divide_jct_bound_s(&p.in);
+	for (int k = 0; k < 2; k++) {
+		const char *text;
+
+		run = played(&p, k ? DIVIDE_CLAIRVOYANT : DIVIDE_LYRA);
+		divide_measure(&p.in, &run, &result);
+		assert_true(result.jct_s.mean >= report.bound_s);
+		buf_reset(&b);
+		divide_text(&b, &report);
+		text = buf_cstr(&b);
+		assert_non_null(strstr(text, "s: no schedule is below\n"));
+		assert_int_equal(strstr(text, "clairvoyant a heuristic that knows run times and demand, no bound") != NULL, k);
+		buf_reset(&b);
+		divide_json(&b, &report);
+		assert_non_null(strstr(buf_cstr(&b), k ? "\"knows_future\": true" : "\"knows_future\": false"));
+		divide_run_done(&run);
+	}
+	pool_close(&p);
+}
+
 static void setups_that_cannot_work(void **state)
 {
 	struct pool p;
@@ -972,6 +1006,7 @@ int main(void)
 		cmocka_unit_test(a_large_machine_is_set_up),
 		cmocka_unit_test(crowds),
 		cmocka_unit_test(reports),
+		cmocka_unit_test(the_bound_is_told_from_the_clairvoyant),
 		cmocka_unit_test(setups_that_cannot_work),
 	};
 
