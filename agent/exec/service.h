@@ -1,7 +1,9 @@
 /* service.h - transient systemd services, one per unit (used by agent/exec and sluis-execd)
  *
- *   unit "a42-p0-t3" ──▶ sluis-a42-p0-t3.service in sluis.slice ──▶ cgroup .../sluis.slice/sluis-a42-p0-t3.service
+ *   unit "a42-p0-t3" ──▶ sluis-task-a42-p0-t3.service in sluis.slice ──▶ cgroup .../sluis.slice/sluis-task-a42-p0-t3.service
  *
+ * No installed service is called so: whoever may have a unit killed, by whatever name, cannot have sluis-agent.service
+ * or another one of the site killed.
  * The name of the service is the idempotency key: systemd refuses a second of the same name. The
  * service is the shim, with its lock as stdin and its socket as stdout (`sluis-shim --service`): systemd
  * holds both as long as the service exists, so the lock is free only once nothing can have begun.
@@ -14,9 +16,10 @@
 #include "agent/exec/backend.h"
 #include "proto/base/err.h"
 
-enum { SERVICE_NAME_BYTES = EXEC_NAME_BYTES + 16, SERVICE_ARGS_MAX = 16, SERVICE_START_MS = 10000 };
+enum { SERVICE_NAME_BYTES = EXEC_NAME_BYTES + 24, SERVICE_ARGS_MAX = 16, SERVICE_START_MS = 10000 };
 
 #define SERVICE_SLICE "sluis.slice"
+#define SERVICE_PREFIX "sluis-task-"
 
 struct service_bus;
 

@@ -41,7 +41,7 @@ struct service_bus {
 static void service_name(const char *name, char ret[SERVICE_NAME_BYTES])
 {
 	ENSURE(strlen(name) < EXEC_NAME_BYTES);
-	(void)snprintf(ret, SERVICE_NAME_BYTES, "sluis-%s.service", name);
+	(void)snprintf(ret, SERVICE_NAME_BYTES, SERVICE_PREFIX "%s.service", name);
 }
 
 /* ---- the bus ------------------------------------------------------------------------------------------ */
@@ -187,7 +187,7 @@ int service_site(struct service_bus *bus, struct exec_site *site, struct err *er
 		sd_bus_error_free(&error);
 		return code;
 	}
-	buf_addf(&path, "%s%s/" SERVICE_SLICE "/sluis-", mount, strcmp(root, "/") ? root : "");
+	buf_addf(&path, "%s%s/" SERVICE_SLICE "/" SERVICE_PREFIX, mount, strcmp(root, "/") ? root : "");
 	free(root);
 	if (path.len + SERVICE_NAME_BYTES + 32 > PATH_MAX)
 		return err_set(err, ERR_UNSUPPORTED, "the cgroup of systemd has too long a path");

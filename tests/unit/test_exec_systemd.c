@@ -22,7 +22,9 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -602,6 +604,43 @@ static void a_start_that_fails_leaves_nothing(void **state)
 	assert_int_equal(s.exit_code, 0);
 }
 
+/* What execd says to one request: "CODE TEXT"; "" if it is gone. */
+static void answer_to(const struct world *w, const struct request *r, char ret[256])
+{
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	ssize_t n;
+
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", w->cfg.execd_socket);
+	assert_int_equal(connect(sock, (const struct sockaddr *)&a, sizeof(a)), 0);
+	request_encode(r, &b);
+	assert_int_equal(send(sock, b.data, b.len, MSG_NOSIGNAL), (ssize_t)b.len);
+	n = recv(sock, ret, 255, 0);
+	ret[n > 0 ? n : 0] = 0;
+	(void)close(sock);
+}
+
+/* sluis-execd.service is one, and would be gone before it could answer. */
+static void services_of_the_site_are_no_units(void **state)
+{
+	static const char *const own[] = {"execd", "agent", "backup"};
+	struct world *w = stage(state);
+	char text[256];
+
+	if (w->cfg.backend != EXEC_EXECD) {
+		print_message("skip: nobody is asked\n");
+		skip();
+	}
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		struct request r = {.op = REQUEST_KILL};
+
+		(void)snprintf(r.name, sizeof(r.name), "%s", own[i]);
+		answer_to(w, &r, text);
+		assert_string_equal(text, "0 ok");
+	}
+}
+
 /* ---- what execd is asked --------------------------------------------------------------------------------- */
 
 #define BYTES(s) (s), sizeof(s) /* with its NUL */
@@ -763,6 +802,7 @@ int main(void)
 		CASE(becomes_the_user_for_good),
 		CASE(output_is_opened_as_the_user),
 		CASE(a_start_that_fails_leaves_nothing),
+		CASE(services_of_the_site_are_no_units),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
