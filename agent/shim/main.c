@@ -49,6 +49,7 @@ enum {
 	CONNS_MAX = 4,
 	REQUEST_BYTES_MAX = 4096 + 64,
 	TASK_BYTES_MAX = 8 << 20,
+	CHILD_ERROR_FD = UNIT_REPORT_FD + 1, /* in the child */
 	PRIVATE_FD = 20, /* our own descriptors stay clear of those the task is given */
 	RETRY_MS = 1000,
 	KILL_AGAIN_MS = 20,
@@ -321,6 +322,19 @@ static char **child_vector(const struct buf *task, const char *key)
 	return v;
 }
 
+/* What is the agent's goes before we are the user's: as soon as we are, another process of that user may trace us, while
+ * an open of the user's own (a FIFO without a writer) keeps us as long as it likes, and use what we have open: the slots of
+ * every unit, the socket that the agent asks. What is left is what the task gets, and our pipe to the shim. */
+static void child_let_go(int notice, int reports)
+{
+	if (dup2(notice, UNIT_NOTICE_FD) < 0 || dup2(reports, UNIT_REPORT_FD) < 0 ||
+			dup3(child_error_fd, CHILD_ERROR_FD, O_CLOEXEC) < 0)
+		child_fail(126, "cannot set up", "notice and report pipes");
+	child_error_fd = CHILD_ERROR_FD;
+	if (close_range(UNIT_LOCK_FD, UNIT_NOTICE_FD - 1, 0) || close_range(CHILD_ERROR_FD + 1, ~0U, 0))
+		child_fail(126, "cannot close", "what is the agent's");
+}
+
 /* Our real user and group, for good. */
 static void child_user(void)
 {
@@ -362,6 +376,7 @@ static _Noreturn void child(const struct shim *shim, int error_fd, int notice, i
 		child_output(task, 1, out, 0600);
 	if (own_err && strcmp(out, err) != 0)
 		child_output(task, 2, err, 0600);
+	child_let_go(notice, reports);
 	child_user();
 	if (shim->service)
 		child_mortal();
@@ -376,9 +391,6 @@ static _Noreturn void child(const struct shim *shim, int error_fd, int notice, i
 	} else if (!own_err) {
 		child_output(task, 2, err, 0666);
 	}
-	/* The lock and the socket are closed by exec. */
-	if (dup2(notice, UNIT_NOTICE_FD) < 0 || dup2(reports, UNIT_REPORT_FD) < 0)
-		child_fail(126, "cannot set up", "notice and report pipes");
 	environ = child_vector(task, "env");
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

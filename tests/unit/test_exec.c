@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -346,6 +347,75 @@ static void says_what_kept_a_task_from_starting(void **state)
 	wait_until(w, "t4", is_over, &s);
 	assert_false(s.setup_failed);
 	assert_true(s.began);
+}
+
+/* The task that is not yet executing: waits for it to be in `cwd`, where it opens what the user named. */
+static pid_t child_in(struct world *w, const char *name, const char *cwd)
+{
+	int64_t until = mono_ms(mono_now()) + PATIENCE_MS;
+
+	while (mono_ms(mono_now()) < until) {
+		CLEANUP(buf_done) struct buf status = BUF_INIT;
+		struct proc *all = NULL;
+		size_t n = 0;
+		pid_t found = 0, shim = 0;
+		int fd = slots_of(w);
+
+		if (unit_part_get(fd, slot_number(w, name), UNIT_STATUS, &status, NULL) == 0)
+			shim = (pid_t)unit_get_u64(&status, "shim");
+		(void)close(fd);
+		if (shim > 0)
+			n = proc_all(&all);
+		for (size_t i = 0; i < n; i++) {
+			char path[64], at[PATH_MAX] = "";
+
+			(void)snprintf(path, sizeof(path), "/proc/%d/cwd", (int)all[i].pid);
+			if (all[i].ppid == shim && readlink(path, at, sizeof(at) - 1) > 0 && !strcmp(at, cwd))
+				found = all[i].pid;
+		}
+		free(all);
+		if (found)
+			return found;
+		(void)poll(NULL, 0, 5); /* nobody rings before it executes */
+	}
+	fail_msg("no child of '%s' came to '%s'", name, cwd);
+	return 0;
+}
+
+/* From when it is the user's up to exec, another process of that user could trace it and use what it has open: the
+ * states of all units on the node. A FIFO as input gives him all the time he wants. */
+static void has_nothing_of_the_agents_open_once_it_is_the_users(void **state)
+{
+	struct world *w = *state;
+	const char *const argv[] = {"true", NULL};
+	char fifo[256], path[64], cwd[PATH_MAX];
+	struct exec_task task = {.name = "t", .argv = argv, .env = plain_env, .cwd = w->dir, .stdin_path = fifo};
+	struct exec_status s;
+	struct dirent *e;
+	DIR *fds;
+	int fd;
+
+	(void)snprintf(fifo, sizeof(fifo), "%s/fifo", w->dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_non_null(realpath(w->dir, cwd));
+	assert_int_equal(exec_start(w->exec, &task, NULL), 0);
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)child_in(w, "t", cwd));
+	fds = opendir(path);
+	assert_non_null(fds);
+	while ((e = readdir(fds))) {
+		long number = strtol(e->d_name, NULL, 10);
+
+		/* 9: its last word to the shim */
+		if (e->d_name[0] != '.' && number > 2 && number != UNIT_NOTICE_FD && number != UNIT_REPORT_FD && number != 9)
+			fail_msg("descriptor %s is open", e->d_name);
+	}
+	(void)closedir(fds);
+	fd = open(fifo, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 0);
+	(void)unlink(fifo);
 }
 
 static void gives_environment_directory_and_output(void **state)
@@ -1421,6 +1491,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(keeps_exit_code_and_usage),
 		CASE(keeps_the_signal),
+		CASE(has_nothing_of_the_agents_open_once_it_is_the_users),
 		CASE(says_what_kept_a_task_from_starting),
 		CASE(gives_environment_directory_and_output),
 		CASE(writes_where_the_job_says),
