@@ -1,13 +1,20 @@
 /* relay.c - what users ask of a task through sluisd: its output, a signal, a command beside it
  *
  * Reading is stateless: every request names its offset, so a reader may come back after any restart.
+ *
+ * Where the output of a task goes is for its user to say, whether the task may write there or not, and it is the agent
+ * that reads it. So what a link leads to is read only if everybody may: else a user would read the agent's key, or the output
+ * of others, by naming it as his own.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "agent/shell.h"
@@ -25,13 +32,43 @@ static void answer(struct shell *s, uint64_t req, int code, const char *text, co
 	shell_send(s, MSG_OUTPUT, req, &out);
 }
 
-/* Fill `view` from the file at `path`; `data` has OUTPUT_BYTES_MAX bytes. No file yet is an empty one. */
-static int read_part(const char *path, const struct query *q, bool over, uint8_t *data, struct view_output *view,
-		     struct err *err)
+static void close_fd(int *fd)
 {
-	size_t max = q->limit && q->limit < OUTPUT_BYTES_MAX ? q->limit : OUTPUT_BYTES_MAX, got = 0;
+	if (*fd >= 0)
+		(void)close(*fd);
+}
+
+/* Looked at before it is opened: opening a FIFO waits, opening a device may do something. `theirs`: not the agent's own
+ * file, but where a user sent his output. *ret_fd is -1 if there is none. */
+static int open_output(const struct shell *s, const char *path, bool theirs, const char *shown, int *ret_fd, struct stat *st,
+		       struct err *err)
+{
+	CLEANUP(close_fd) int there = open(path, O_PATH | O_CLOEXEC);
+	char again[32];
+	struct statfs fs;
+
+	*ret_fd = -1;
+	if (there < 0 && errno == ENOENT)
+		return 0;
+	if (there < 0 || fstat(there, st) != 0 || fstatfs(there, &fs) != 0)
+		return err_set_errno(err, ERR_IO, "cannot read '%.100s'", shown);
+	if (!S_ISREG(st->st_mode) || fs.f_type == PROC_SUPER_MAGIC) /* /proc/self is another's to us */
+		return err_set(err, ERR_INVAL, "'%.100s' is no regular file", shown);
+	if (theirs && s->run_as_user && !(st->st_mode & S_IROTH))
+		return err_set(err, ERR_DENIED, "cannot read '%.100s': it is not everybody's to read", shown);
+	(void)snprintf(again, sizeof again, "/proc/self/fd/%d", there);
+	*ret_fd = open(again, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return *ret_fd < 0 ? err_set_errno(err, ERR_IO, "cannot read '%.100s'", shown) : 0;
+}
+
+/* Fill `view` from the file at `path`; `data` has OUTPUT_BYTES_MAX bytes. No file yet is an empty one. */
+static int read_part(const struct shell *s, const char *path, const struct query *q, bool over, uint8_t *data,
+		     struct view_output *view, struct err *err)
+{
+	size_t max = q->limit && q->limit < OUTPUT_BYTES_MAX ? q->limit : OUTPUT_BYTES_MAX;
+	CLEANUP(close_fd) int fd = -1;
 	char real[TEXT_BYTES];
-	ssize_t link_len;
+	ssize_t link_len, got;
 	struct stat st;
 	int code;
 
@@ -39,19 +76,22 @@ static int read_part(const char *path, const struct query *q, bool over, uint8_t
 	if (link_len > 0)
 		real[link_len] = '\0';
 	(void)snprintf(view->path, sizeof view->path, "%.*s", (int)sizeof view->path - 1, link_len > 0 ? real : path);
-	if (stat(path, &st) != 0) {
-		if (errno != ENOENT)
-			return err_set_errno(err, ERR_IO, "cannot read '%.100s'", view->path);
+	code = open_output(s, path, link_len > 0, view->path, &fd, &st, err);
+	if (code)
+		return code;
+	if (fd < 0) {
 		view->ended = over;
 		return 0;
 	}
 	view->size = st.st_size;
 	view->offset = q->offset >= 0 ? q->offset : st.st_size + q->offset > 0 ? st.st_size + q->offset : 0;
-	code = exec_file_read(path, (uint64_t)view->offset, data, max, &got, err);
-	if (code)
-		return code;
+	do
+		got = pread(fd, data, max, (off_t)view->offset);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return err_set_errno(err, ERR_IO, "cannot read '%.100s'", view->path);
 	view->data = (struct bytes){.data = data, .len = (uint32_t)got};
-	view->ended = over && view->offset + (int64_t)got >= st.st_size;
+	view->ended = over && view->offset + got >= st.st_size;
 	return 0;
 }
 
@@ -89,7 +129,7 @@ void relay_output(struct shell *s, uint64_t req, const struct msg_relay *m)
 	else if (u)
 		over = unit_over;
 	launch_output_path(s, m->alloc, m->part, 't', m->query.task, m->query.stream, &path);
-	code = read_part(buf_cstr(&path), &m->query, over, data, &view, &err);
+	code = read_part(s, buf_cstr(&path), &m->query, over, data, &view, &err);
 	answer(s, req, code, code ? err.msg : NULL, &view);
 	free(data);
 }
@@ -136,7 +176,7 @@ void relay_exec(struct shell *s, uint64_t req, const struct msg_relay *m)
 	over = is_over(s, name, &st);
 	data = xmalloc(OUTPUT_BYTES_MAX);
 	launch_output_path(s, m->alloc, m->part, 'x', m->query.exec, m->query.stream, &path);
-	code = read_part(buf_cstr(&path), &m->query, over, data, &view, &err);
+	code = read_part(s, buf_cstr(&path), &m->query, over, data, &view, &err);
 	if (!code && over && st.state == EXEC_NONE && !view.size && access(buf_cstr(&path), F_OK) != 0)
 		code = err_set(&err, ERR_NOTFOUND, "command %" PRIu64 " is not known here", m->query.exec);
 	if (st.state == EXEC_EXITED)

@@ -88,6 +88,16 @@ def files(admin, a):
     n = as_user(admin, "tina", {"argv": ["true"], "output": "/proc/nowhere/x"})
     j = ended(admin, n)
     equal((j["state"], j["job"]["exit_code"]), ("F", 126), "an output file that she cannot make is 126")
+    kept = [p for p in glob.glob(f"{a.dir}/units/*.out") if not os.path.islink(p) and os.path.getsize(p)]
+    for what, path in (("the key of the node", f"{a.dir}/node.key"), ("what a job wrote", kept[0]), ("a system file", "/etc/passwd")):
+        n = as_user(admin, "tina", {"argv": ["true"], "output": path})
+        equal(ended(admin, n)["job"]["exit_code"], 126, f"{what} is not made her output")
+        try:
+            got = output(admin, n)
+        except Refused as e:
+            got = e.message
+        ok("passwd" in path or "not everybody's" in got, f"nor does the agent read it for her: {what}", got)
+        ok("passwd" not in path or got == read(path), "but for what everybody may read", got)
 
 
 def notices(admin):
