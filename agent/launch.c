@@ -13,7 +13,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -25,6 +24,7 @@
 #include <unistd.h>
 
 #include "agent/core/environ.h"
+#include "agent/remove.h"
 #include "agent/shell.h"
 #include "proto/base/ensure.h"
 #include "proto/base/failpoint.h"
@@ -255,26 +255,13 @@ void launch_output_path(const struct shell *s, uint64_t alloc, uint16_t part, ch
 		 stream ? "err" : "out");
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	(void)remove(path); /* what cannot be removed stays for the system's own cleaning of /tmp */
-	return 0;
-}
-
-static void remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT); /* as far as it goes */
-}
-
 void launch_clean(struct shell *s, uint64_t alloc, uint16_t part)
 {
 	CLEANUP(buf_done) struct buf path = BUF_INIT;
 
 	scratch_path(s, alloc, part, &path);
-	remove_tree(buf_cstr(&path)); /* usually gone with the last shim; a killed one leaves it */
+	/* Usually gone with the last shim; a killed one leaves it, and what is another user's is for the cleaning of /tmp. */
+	remove_own(buf_cstr(&path));
 }
 
 /* Files of payloads that were kept for an earlier agent's units. */
