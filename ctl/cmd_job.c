@@ -570,7 +570,8 @@ static void print_spans(struct ctl *c, const struct view_explain *v)
 {
 	static const char *const shades[] = {"█", "▓", "▒", "░"}, *const letters[] = {"#", "=", "-", "."};
 	const char *const *marks = c->ascii ? letters : shades;
-	CLEANUP(buf_done) struct buf bar = BUF_INIT, words = BUF_INIT;
+	CLEANUP(buf_done) struct buf bar = BUF_INIT, words = BUF_INIT, lines = BUF_INIT;
+	char *text;
 	int64_t all = 0;
 	int64_t at = 0;
 
@@ -588,8 +589,16 @@ static void print_spans(struct ctl *c, const struct view_explain *v)
 			buf_addf(&bar, "%s", marks[i % 4]);
 		buf_addf(&words, "%s%u %s %s", words.len ? (c->ascii ? " / " : " · ") : "", r->code, r->text,
 			 text_age(c, r->elapsed_ms));
+		buf_addf(&lines, "%s%u %s %s", lines.len ? "\n" : "", r->code, text_safe(c, r->text), text_age(c, r->elapsed_ms));
 	}
-	fold_line(c, 10, text_f(c, "  so far  %s  %s", buf_cstr(&bar), buf_cstr(&words)));
+	if (!c->tty || c->wide || 12 + at + (int64_t)words.len <= c->columns) {
+		fprintf(c->out, "  so far  %s  %s\n", buf_cstr(&bar), text_safe(c, buf_cstr(&words)));
+		return;
+	}
+	text = arena_copy(&c->arena, buf_cstr(&lines), lines.len + 1); /* too narrow: a line for each reason */
+	fold_line(c, (size_t)(12 + at), text_f(c, "  so far  %s  %s", buf_cstr(&bar), strsep(&text, "\n")));
+	while (text)
+		fold_line(c, (size_t)(12 + at), text_f(c, "%*s%s", (int)(12 + at), "", strsep(&text, "\n")));
 }
 
 /* Nobody can tell when it starts: what has to happen first, of what is sure. */
@@ -647,12 +656,10 @@ static void explain_job(struct ctl *c, const struct view_explain *v)
 	const struct job_view *j = &v->jobs[0];
 	char limit[UNITS_TEXT_BYTES];
 
-	fprintf(c->out, "job %s  %s   %s, %s, %s, %s, ", job_title(c, j), text_safe(c, job_label(c, j)), job_size(c, j),
-		units_slurm_time_print(limit, j->job.spec.time_limit_ms), text_path_last(j->project), j->job.user);
-	if (waits(j))
-		fprintf(c->out, "waiting %s\n\n", text_age(c, v->t_ms - j->job.submit_ms));
-	else
-		fprintf(c->out, "%s\n\n", j->state_long);
+	fold_line(c, 6, text_f(c, "job %s  %s   %s, %s, %s, %s, %s", job_title(c, j), job_label(c, j), job_size(c, j),
+			       units_slurm_time_print(limit, j->job.spec.time_limit_ms), text_path_last(j->project), j->job.user,
+			       waits(j) ? text_f(c, "waiting %s", text_age(c, v->t_ms - j->job.submit_ms)) : j->state_long));
+	fputc('\n', c->out);
 	if (waits(j)) {
 		explain_waiting(c, v, j);
 	} else if (job_terminal(j->job.state)) {

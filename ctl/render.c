@@ -377,7 +377,7 @@ static void print_smart(const struct table *t, const size_t *cols, size_t n, con
 	struct ctl *c = t->c;
 	size_t width = c->tty && !c->wide && c->columns > 0 ? (size_t)c->columns : 0;
 	struct fit f;
-	char *text = NULL, *save = NULL;
+	char *text = NULL, *left;
 	size_t row = 0;
 
 	ENSURE(s);
@@ -407,14 +407,15 @@ static void print_smart(const struct table *t, const size_t *cols, size_t n, con
 		}
 	}
 	ENSURE(scols_print_table_to_string(s, &text) == 0 && text);
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		fprintf(c->out, "%s\n", line);
-		if (!row++ && !c->no_header)
-			continue;
-		if (f.below != NO_REST && row - !c->no_header <= t->rows_n)
-			print_rest(c, cell_at(t, order[row - 1 - !c->no_header], f.below), width - f.indent, f.indent);
-		if (f.rest != NO_REST && row - !c->no_header <= t->rows_n) {
-			const char *cell = cell_at(t, order[row - 1 - !c->no_header], f.cols[f.rest]);
+	left = text;
+	if (!c->no_header)
+		fprintf(c->out, "%s\n", strsep(&left, "\n"));
+	for (; row < t->rows_n; row++) { /* a line for each, an empty one where all cells are */
+		fprintf(c->out, "%s\n", left ? strsep(&left, "\n") : "");
+		if (f.below != NO_REST)
+			print_rest(c, cell_at(t, order[row], f.below), width - f.indent, f.indent);
+		if (f.rest != NO_REST) {
+			const char *cell = cell_at(t, order[row], f.cols[f.rest]);
 
 			cell += fitting(cell, f.widths[f.rest], true);
 			print_rest(c, cell + strspn(cell, " "), f.widths[f.rest], f.indent);

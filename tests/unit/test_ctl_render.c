@@ -412,9 +412,14 @@ static void test_why_is_whole_in_80_columns(void **state)
 			run_close(&r);
 		}
 	}
-	on_a_terminal = false;
 	ids_from = 0;
 	fill_jobs();
+	assert_int_equal(run_line(&r, "explain 1043"), 0); /* with two reasons so far */
+	assert_non_null(strstr(r.out, "  so far  "));
+	assert_non_null(strstr(r.out, "\n                               701 others are before it 6m\n")); /* below the first */
+	assert_true(longest_line(r.out) <= 80);
+	run_close(&r);
+	on_a_terminal = false;
 }
 
 /* ---- the division ---------------------------------------------------------------------------- */
@@ -796,6 +801,7 @@ static void test_columns_are_chosen_by_name_and_near_misses_told(void **state)
 
 	(void)state;
 	shows("node list --columns node,holders --no-header", "n006  job-1038\n");
+	shows("queue --columns nodes --no-header", "n009,n010\n\n\n\n"); /* a line each, also for those without */
 	shows("queue --plain --columns JOB,name,STATE --sort -JOB", "1044\thuge\tPD\n1043\tsweep[8-63%8]\tPD\n1038\tevil\\x1b[31m\tR loan\n"
 								      "1036\tflow\tR\n");
 	assert_int_equal(run_line(&r, "node list --columns node,holder"), EXIT_USAGE);
