@@ -281,8 +281,9 @@ static void fit_drop(struct fit *f, size_t i)
 	f->n--;
 }
 
-/* Take from the widest of the columns that may be narrower, until all of them with `more` fit into `width`. */
-static void fit_shrink(const struct table *t, struct fit *f, size_t width, size_t more)
+/* Take from the widest of the columns that may be narrower, until all of them with `more` fit into `width`: to
+ * SHRUNK_COLUMNS, and only if they must to half of that. */
+static void fit_shrink(const struct table *t, struct fit *f, size_t width, size_t more, bool must)
 {
 	size_t least_of = SHRUNK_COLUMNS;
 
@@ -298,7 +299,7 @@ static void fit_shrink(const struct table *t, struct fit *f, size_t width, size_
 		}
 		if (widest < f->n)
 			f->widths[widest]--;
-		else if (least_of == SHRUNK_COLUMNS)
+		else if (must && least_of == SHRUNK_COLUMNS)
 			least_of = SHRUNK_COLUMNS / 2;
 		else
 			return;
@@ -324,14 +325,14 @@ static void fit_make(const struct table *t, const size_t *cols, size_t n, size_t
 		if (t->cols[f->cols[i]].flags & COL_REST)
 			f->rest = i;
 	if (f->rest == NO_REST) {
-		fit_shrink(t, f, width, 0);
+		fit_shrink(t, f, width, 0, true);
 		return;
 	}
 	whole = f->widths[f->rest];
 	if (f->rest + 1 == f->n && fit_sum(f, NO_REST) > width) {
 		struct fit narrow = *f;
 
-		fit_shrink(t, &narrow, width, whole < REST_COLUMNS ? whole : REST_COLUMNS);
+		fit_shrink(t, &narrow, width, whole < REST_COLUMNS ? whole : REST_COLUMNS, false);
 		if (fit_sum(&narrow, narrow.rest) + (whole < REST_COLUMNS ? whole : REST_COLUMNS) <= width) {
 			*f = narrow;
 			f->indent = fit_sum(f, f->rest);
@@ -344,7 +345,7 @@ static void fit_make(const struct table *t, const size_t *cols, size_t n, size_t
 	f->below = f->cols[f->rest];
 	fit_drop(f, f->rest);
 	f->rest = NO_REST;
-	fit_shrink(t, f, width, 0);
+	fit_shrink(t, f, width, 0, true);
 }
 
 /* The lines of `text` from its byte `at` on, each indented. */

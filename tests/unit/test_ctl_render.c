@@ -38,6 +38,7 @@ static const char *refusal; /* what any command is refused with */
 static const char *node_note;
 static uint64_t ids_from; /* after a restore numbers are large */
 static bool on_a_terminal, sides_are_small;
+static int terminal_columns = 80;
 static bool huge_was_cancelled; /* before it ever started */
 static uint16_t huge_waits_for = REASON_STAGE;
 static struct dependency huge_deps[2] = {{DEP_AFTEROK, 12}, {DEP_AFTERANY, 13}};
@@ -278,7 +279,7 @@ static int run_line(struct run *r, const char *line)
 	struct conf_texts words = {0};
 	int status;
 
-	*r = (struct run){.c = {.columns = 80, .now_ms = NOW, .ask_instead = answer, .tell_instead = agree}};
+	*r = (struct run){.c = {.columns = terminal_columns, .now_ms = NOW, .ask_instead = answer, .tell_instead = agree}};
 	r->c.tty = on_a_terminal;
 	r->c.out = open_memstream(&r->out, &r->out_n);
 	r->c.errs = open_memstream(&r->errs, &r->errs_n);
@@ -419,6 +420,24 @@ static void test_why_is_whole_in_80_columns(void **state)
 	assert_non_null(strstr(r.out, "\n                               701 others are before it 6m\n")); /* below the first */
 	assert_true(longest_line(r.out) <= 80);
 	run_close(&r);
+	on_a_terminal = false;
+}
+
+/* Whatever the width: nothing over the edge, and no name cut shorter only to save a line. */
+static void test_a_table_fits_every_width(void **state)
+{
+	struct run r;
+
+	(void)state;
+	on_a_terminal = true;
+	for (terminal_columns = 80; terminal_columns < 140; terminal_columns++) {
+		assert_int_equal(run_line(&r, "queue"), 0);
+		if (longest_line(r.out) > (size_t)terminal_columns || !strstr(r.out, "  sweep[8-") ||
+		    !strstr(r.out, "stage pilot opens on"))
+			fail_msg("in %d columns:\n%s", terminal_columns, r.out);
+		run_close(&r);
+	}
+	terminal_columns = 80;
 	on_a_terminal = false;
 }
 
@@ -1106,6 +1125,7 @@ int main(void)
 		cmocka_unit_test(test_plain_has_tabs_utc_and_no_header),
 		cmocka_unit_test(test_columns_are_chosen_by_name_and_near_misses_told),
 		cmocka_unit_test(test_why_is_whole_in_80_columns),
+		cmocka_unit_test(test_a_table_fits_every_width),
 		cmocka_unit_test(test_the_two_sides_are_a_hundred_together),
 		cmocka_unit_test(test_a_refusal_tells_the_time_of_here),
 		cmocka_unit_test(test_an_answer_says_what_was_asked_for),
