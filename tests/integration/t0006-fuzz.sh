@@ -7,7 +7,7 @@ DECODERS=(frame msgpack message record)
 [ -n "${CI-}${FUZZ-}" ] || skip_all "for build machines (CI=1), or make fuzz"
 [ "${VARIANT:-release}" = release ] || skip_all "one build is enough"
 command -v clang >/dev/null || skip_all "clang is not installed"
-ok "the decoders build with clang and sanitizers" make -s VARIANT=fuzz "${DECODERS[@]/#/build/fuzz/fuzz_}"
+ok "the decoders build with clang and sanitizers" make -s -j"$(nproc)" VARIANT=fuzz "${DECODERS[@]/#/build/fuzz/fuzz_}"
 for name in "${DECODERS[@]}"; do
 	mkdir "$T/$name"
 	ok "$name: nothing breaks it" sh -c '"build/fuzz/fuzz_$1" -max_total_time=5 -timeout=10 -rss_limit_mb=2048 -max_len=65536 \

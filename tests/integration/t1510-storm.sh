@@ -4,6 +4,7 @@
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluis-agent bin/sluis-shim
 needs_python_zmq
+[ "${VARIANT:-release}" = release ] || skip_all "the bound on memory is not meant for a sanitizer"
 
 T=$T BIN=$B/bin SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/storm.py" "${AGENTS:-200}" >"$T/figures" 2>&1
