@@ -228,7 +228,8 @@ static void draw_knobs(struct sim *s)
 	k->projects = (uint32_t)sim_span(s, 1, SIM_PROJECTS_MAX);
 	k->faults_ms = faults[sim_below(s, ARRAY_LEN(faults))] * MS_PER_MIN;
 	k->heal_ms = heal[sim_below(s, ARRAY_LEN(heal))] * MS_PER_MIN;
-	k->check_every = sim_chance(s, 700000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
+	/* the rules of the book hold after every decision; the whole state is looked over after each in some seeds */
+	k->check_every = sim_chance(s, 150000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
 	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
 	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
