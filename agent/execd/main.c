@@ -407,6 +407,48 @@ static void serve(struct execd *x, int conn)
 
 /* ---- start-up ------------------------------------------------------------------------------------------------- */
 
+/* Nobody but root can put something else in the place of `path`: every folder above it is root's, and writable by others
+ * only where that lets nobody touch what is root's, as in /tmp. Makes `path` the one without links, which stays true. */
+static int check_above(char path[PATH_MAX - 128], struct err *err)
+{
+	char above[PATH_MAX], real[2 * PATH_MAX];
+	char *slash = strrchr(path, '/');
+	struct stat st;
+
+	(void)snprintf(above, sizeof(above), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	if (!realpath(above, real))
+		return err_set_errno(err, ERR_CONFIG, "cannot find '%.160s'", above);
+	memcpy(above, real, strlen(real) + 1);
+	for (char *end = above + strlen(above);; end = strrchr(above, '/')) {
+		end[end == above] = 0;
+		if (stat(above, &st) || st.st_uid || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
+			return err_set(err, ERR_CONFIG, "'%.100s' is in '%.100s', which not only root can change", path, above);
+		if (end == above)
+			break;
+	}
+	(void)snprintf(real + strlen(real), sizeof(real) - strlen(real), "%s", strcmp(real, "/") ? slash : slash + 1);
+	if (strlen(real) >= PATH_MAX - 128)
+		return err_set(err, ERR_CONFIG, "the path of '%.160s' is too long", path);
+	(void)snprintf(path, PATH_MAX - 128, "%s", real);
+	return 0;
+}
+
+/* The one program we start must be out of reach of everybody but root. */
+static int check_shim(char path[PATH_MAX - 128], struct err *err)
+{
+	struct stat st;
+	char *real = realpath(path, NULL);
+
+	if (!real || strlen(real) >= PATH_MAX - 128 || stat(real, &st) || !S_ISREG(st.st_mode) || st.st_uid ||
+			(st.st_mode & 022) || !(st.st_mode & 0111)) {
+		free(real);
+		return err_set(err, ERR_CONFIG, "'%.160s' is not a program that only root can change", path);
+	}
+	(void)snprintf(path, PATH_MAX - 128, "%s", real);
+	free(real);
+	return check_above(path, err);
+}
+
 static int open_socket(struct execd *x, struct err *err)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -420,24 +462,16 @@ static int open_socket(struct execd *x, struct err *err)
 			return err_set(err, ERR_CONFIG, "the socket from systemd is not ListenSequentialPacket of AF_UNIX");
 		return fcntl(x->listen_fd, F_SETFD, FD_CLOEXEC) ? err_set_errno(err, ERR_SYS, "cannot use the socket") : 0;
 	}
+	if (check_above(x->conf.socket, err))
+		return err->code;
 	if (strlen(x->conf.socket) >= sizeof(a.sun_path))
 		return err_set(err, ERR_CONFIG, "the path of the socket is too long");
 	memcpy(a.sun_path, x->conf.socket, strlen(x->conf.socket) + 1);
 	(void)unlink(x->conf.socket); /* of an earlier run */
 	x->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (x->listen_fd < 0 || fchmod(x->listen_fd, 0600) || bind(x->listen_fd, (const struct sockaddr *)&a, sizeof(a)) ||
-			chown(x->conf.socket, x->conf.agent, (gid_t)-1) || listen(x->listen_fd, 64))
+			lchown(x->conf.socket, x->conf.agent, (gid_t)-1) || listen(x->listen_fd, 64))
 		return err_set_errno(err, ERR_SYS, "cannot listen at '%.100s'", x->conf.socket);
-	return 0;
-}
-
-/* The one program we start must be out of reach of everybody but root. */
-static int check_shim(const char *path, struct err *err)
-{
-	struct stat st;
-
-	if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_uid || (st.st_mode & 022) || !(st.st_mode & 0111))
-		return err_set(err, ERR_CONFIG, "'%.160s' is not a program that only root can change", path);
 	return 0;
 }
 

@@ -43,7 +43,7 @@ install -m 755 "$B/bin/sluis-shim" "$B/bin/sluis-execd" "$B/tests/test_exec_syst
 execd() { # execd NAME FLAGS...: becomes it, so to be called with &
 	local name=$1
 	shift
-	exec "$T/bin/sluis-execd" --backend=cgroup2 --cgroup-root="$C/$name" --socket="$T/$name.sock" \
+	exec ${LIMITED-} "$T/bin/sluis-execd" --backend=cgroup2 --cgroup-root="$C/$name" --socket="$T/$name.sock" \
 		--run-dir="$T/agent/run" --uid-min=2000 --uid-max=3000 "$@" >"$T/$name.log" 2>&1
 }
 
@@ -51,7 +51,7 @@ execd() { # execd NAME FLAGS...: becomes it, so to be called with &
 status() { # status WANT WHAT FLAGS...
 	local want=$1 what=$2
 	shift 2
-	execd early "$@" &
+	LIMITED="timeout 20" execd early "$@" &
 	wait $!
 	is "does not run $what" "$?" "$want"
 }
@@ -62,6 +62,13 @@ status 2 "with a flag it does not know" --allow-all=1
 status 2 "with a relative run dir" --run-dir=run
 install -m 775 "$T/bin/sluis-shim" "$T/bin/loose-shim"
 status 2 "with a shim that others may change" --shim="$T/bin/loose-shim"
+install -d -o $AGENT -g $AGENT -m 755 "$T/agent/bin"
+install -m 755 "$T/bin/sluis-shim" "$T/agent/bin/sluis-shim"
+ln -s "$T/agent/bin/sluis-shim" "$T/bin/linked-shim"
+status 2 "with a shim where others may put another" --shim="$T/agent/bin/sluis-shim"
+status 2 "or with a link to one" --shim="$T/bin/linked-shim"
+ok "and says where" grep -q "in '$T/agent/bin', which not only root can change" "$T/early.log"
+status 2 "with a socket where the agent may put something else" --socket="$T/agent/sock"
 echo 'uid-max = 4000' >"$T/execd.conf"
 chmod 666 "$T/execd.conf"
 status 2 "with a configuration that others may change" --config="$T/execd.conf"
