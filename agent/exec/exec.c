@@ -44,6 +44,7 @@
 enum {
 	BATCH_MAX = 64,           /* starts that share one sync; two descriptors each meanwhile */
 	ANSWER_MS = 1000,         /* what we wait for a shim */
+	STOPPED_MS = 100,         /* and for one that somebody has stopped */
 	BELL_FULL_BYTES = 60000,  /* of the 64 KiB a pipe holds: some may have been turned away */
 	SPARE_FD = 10,
 	SPARES_MAX = 64, /* directories of released units, to be used again */
@@ -1179,13 +1180,45 @@ int exec_status(struct exec *exec, const char *name, struct exec_status *ret, st
 
 /* ---- asking the shim ---------------------------------------------------------------------------------------- */
 
+/* Has somebody stopped it? It blocks what can be blocked; its task's user may send it the rest. */
+static bool shim_stopped(struct exec *exec, const char *name, struct proc *ret)
+{
+	CLEANUP(view_done) struct view v = {0};
+	pid_t pid = 0;
+
+	if (!view_read(exec, name, &v, NULL) && v.shim_alive)
+		pid = (pid_t)unit_get_u64(&v.status, "shim");
+	return pid > 0 && proc_read(pid, ret) && ret->start == unit_get_u64(&v.status, "shim_start") && ret->state == 'T';
+}
+
+/* Wait for its answer; 0: there is none. One that was stopped is told to go on, and given less time: another process of
+ * its user may do that again and again. */
+static int wait_answer(struct exec *exec, const char *name, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct proc shim;
+	int n;
+
+	while ((n = poll(&p, 1, STOPPED_MS)) < 0 && errno == EINTR)
+		;
+	if (n)
+		return n;
+	if (shim_stopped(exec, name, &shim)) {
+		(void)proc_kill(&shim, SIGCONT);
+		return poll(&p, 1, STOPPED_MS);
+	}
+	while ((n = poll(&p, 1, ANSWER_MS)) < 0 && errno == EINTR)
+		;
+	return n;
+}
+
 /* One request, one answer. ERR_GONE if nobody is there to ask, or it says "gone". */
 static int ask(struct exec *exec, const char *name, const char *request, size_t len, struct err *err)
 {
 	CLEANUP(close_fd) int dir = unit_dir(exec, name);
 	CLEANUP(close_fd) int fd = -1;
 	struct sockaddr_un a;
-	struct pollfd p;
+	struct proc shim;
 	char reply[128];
 	ssize_t n;
 
@@ -1200,14 +1233,15 @@ static int ask(struct exec *exec, const char *name, const char *request, size_t 
 	if (connect(fd, (const struct sockaddr *)&a, sizeof(a))) {
 		if (errno == ECONNREFUSED || errno == ENOENT)
 			return err_set(err, ERR_GONE, "the shim of '%s' is gone", name);
-		return err_set_errno(err, errno == EAGAIN ? ERR_TIMEOUT : ERR_SYS, "cannot ask the shim of '%s'", name);
+		if (errno != EAGAIN)
+			return err_set_errno(err, ERR_SYS, "cannot ask the shim of '%s'", name);
+		if (shim_stopped(exec, name, &shim))
+			(void)proc_kill(&shim, SIGCONT); /* so that it takes what waits */
+		return err_set(err, ERR_TIMEOUT, "the shim of '%s' takes no request", name);
 	}
 	if (send(fd, request, len, MSG_NOSIGNAL) != (ssize_t)len)
 		return err_set(err, ERR_GONE, "the shim of '%s' has left", name);
-	p = (struct pollfd){.fd = fd, .events = POLLIN};
-	while ((n = poll(&p, 1, ANSWER_MS)) < 0 && errno == EINTR)
-		;
-	if (!n) {
+	if (wait_answer(exec, name, fd) <= 0) {
 		CLEANUP(view_done) struct view v;
 
 		/* systemd may hold the socket of a dead one open for a moment */
@@ -1257,29 +1291,42 @@ int exec_notice(struct exec *exec, const char *name, const char *json, int signo
 	return ask(exec, name, (const char *)request.data, request.len, err);
 }
 
-int exec_kill(struct exec *exec, const char *name, struct err *err)
+/* What is there without the shim, or with one that is stopped. */
+static int kill_place(struct exec *exec, const char *name, bool shim_too, struct err *err)
 {
-	CLEANUP(view_done) struct view v;
+	CLEANUP(view_done) struct view v = {0};
 	struct exec_status status;
-	int code = unit_name_check(name, err);
+	int code = view_read(exec, name, &v, err);
 
-	v = (struct view){0};
 	if (code)
 		return code;
-	code = ask(exec, name, "kill", 4, err);
-	if (code != ERR_GONE)
-		return code;
-	/* No shim: look what is left, and do it ourselves. */
-	code = view_read(exec, name, &v, err);
-	if (code)
-		return code;
+	if (v.shim_alive && (!shim_too || !unit_get(&v.task, "place")))
+		return shim_too ? err_set(err, ERR_TIMEOUT, "the shim of '%s' is stopped", name) : 0;
 	judge(exec, name, &v, &status);
-	if (!status.empty && !v.shim_alive) {
+	if (!status.empty) {
 		struct exec_trace trace = view_trace(&v, name);
 
 		view_ops(&v)->kill(&exec->site, &trace);
 	}
 	return 0;
+}
+
+int exec_kill(struct exec *exec, const char *name, struct err *err)
+{
+	struct proc shim;
+	int code = unit_name_check(name, err);
+
+	if (code)
+		return code;
+	/* In a place of its own it goes with the rest: it would be stopped again before it has told how the task ended. */
+	if (shim_stopped(exec, name, &shim) && kill_place(exec, name, true, err) == 0)
+		return 0;
+	code = ask(exec, name, "kill", 4, err);
+	if (code == ERR_GONE)
+		return kill_place(exec, name, false, err);
+	if (code == ERR_TIMEOUT && shim_stopped(exec, name, &shim))
+		return kill_place(exec, name, true, err);
+	return code;
 }
 
 /* ---- forgetting ----------------------------------------------------------------------------------------------- */

@@ -1014,6 +1014,24 @@ static void the_rest_goes_with_the_leader_if_asked(void **state)
 	assert_false(marked_alive("t"));
 }
 
+/* Where tasks have users of their own, each may stop the shims of his. */
+static void a_shim_that_was_stopped_goes_on(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+
+	for (int i = 0; i < 2; i++) {
+		start_ok(w, "t", "trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done");
+		wait_text(w, "t", EXEC_STDOUT, "up");
+		assert_int_equal(kill(shim_of(w, "t"), SIGSTOP), 0);
+		assert_int_equal(i ? exec_kill(w->exec, "t", NULL) : exec_signal(w->exec, "t", SIGTERM, false, NULL), 0);
+		wait_until(w, "t", is_over, &s);
+		assert_int_equal(s.exit_signal, i ? SIGKILL : 0);
+		assert_int_equal(s.exit_code, i ? -1 : 5);
+		assert_int_equal(exec_release(w->exec, "t", NULL), 0);
+	}
+}
+
 /* Children that fork while they are being killed. */
 static void a_forking_task_is_killed_too(void **state)
 {
@@ -1511,6 +1529,7 @@ int main(void)
 		CASE(a_used_slot_tells_nothing_of_the_one_before),
 		CASE(empty_only_when_the_last_escapee_is_gone),
 		CASE(the_rest_goes_with_the_leader_if_asked),
+		CASE(a_shim_that_was_stopped_goes_on),
 		CASE(a_forking_task_is_killed_too),
 		CASE(a_lost_shim_is_told_and_its_children_found),
 		CASE(the_shim_shrugs_off_signals),

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -323,6 +324,32 @@ static void kills_all_that_hides(void **state)
 	assert_int_equal(s.exit_signal, SIGKILL);
 	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
 	assert_false(exec_cgroup_alive(place));
+}
+
+/* As the user of the task may, from anywhere: a job would never end. */
+static void a_shim_that_is_stopped_all_the_time_protects_nothing(void **state)
+{
+	struct world *w = stage(state);
+	struct exec_status s;
+	char number[PATH_MAX];
+	pid_t shim, hand;
+
+	start_sh(w, "t", "echo up; exec sleep 1000");
+	wait_text(w, "t", "up\n");
+	record_of(w, "t", UNIT_STATUS, "shim", number);
+	shim = (pid_t)strtol(number, NULL, 10);
+	hand = fork();
+	if (!hand) {
+		while (!kill(shim, SIGSTOP))
+			;
+		_exit(0);
+	}
+	assert_true(hand > 0);
+	assert_int_equal(exec_kill(w->exec, "t", NULL), 0);
+	wait_until(w, "t", is_empty, &s);
+	assert_int_equal(waitpid(hand, NULL, 0), hand); /* there is nobody left to stop */
+	assert_true(s.state == EXEC_LOST || s.exit_signal == SIGKILL);
+	assert_int_equal(exec_release(w->exec, "t", NULL), 0);
 }
 
 static void the_next_agent_takes_over(void **state)
@@ -791,6 +818,7 @@ int main(void)
 		CASE(keeps_the_signal_and_what_could_not_start),
 		CASE(never_starts_a_name_twice),
 		CASE(kills_all_that_hides),
+		CASE(a_shim_that_is_stopped_all_the_time_protects_nothing),
 		CASE(the_next_agent_takes_over),
 		CASE(a_lost_shim_is_told_and_its_children_ended),
 		CASE(a_notice_arrives),
