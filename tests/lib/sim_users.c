@@ -518,6 +518,8 @@ static void admin(struct sim *s, struct sim_user *u)
 		daemon_restore_itself(s);
 		return;
 	}
+	if (s->healed && s->d.up && mistaken_one(s, u))
+		return;
 	if (s->d.up && core_cluster(s->d.core)->safe_mode) {
 		/* somebody has to look first whether this copy is the right one; and once all is well, whether all nodes
 		 * have greeted it: one that has obeyed a later sluisd obeys a restored one only until it is confirmed */
@@ -526,8 +528,6 @@ static void admin(struct sim *s, struct sim_user *u)
 		return;
 	}
 	if (s->healed) {
-		if (s->d.up && mistaken_one(s, u))
-			return;
 		for (uint32_t i = 0; i < s->k.machines && s->d.up; i++)
 			if (core_node(s->d.core, s->machine[i].node)->admin != NODE_ENABLED) {
 				(void)snprintf(b.node, sizeof b.node, "%s", s->machine[i].name);
