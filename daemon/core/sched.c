@@ -666,7 +666,7 @@ static enum verdict try_loan(struct look *k, int quota)
 		started(c, k->d, k->t, look_job(k), CLASS_LOAN, false, parts, n);
 		return ACTED;
 	}
-	k->need->lacks = lacks_loan(k, loan);
+	k->need->lacks = lacks_devices(loan); /* sched_lacks() looks closer, where somebody has surplus */
 	if (k->need->loan_only || loan == REASON_COOLDOWN || loan == REASON_LOAN_NOTICE ||
 	    loan == REASON_DEFICIT || loan == REASON_HEADROOM)
 		reason_set(k->need, k->t, loan, other);
