@@ -196,7 +196,8 @@ int exec_signal(struct exec *exec, const char *name, int signo, bool all, struct
 int exec_notice(struct exec *exec, const char *name, const char *json, int signo, bool all,
 		struct err *err) NODISCARD;
 /* SIGKILL for every process of the unit, again and again until none is left; also when the shim is
- * lost, or is stopped again and again (with it where it has a place of its own: execd, systemd). 0 says it is under way: `empty` says when it is done. 0 for a unit that is already empty. */
+ * lost, or is stopped again and again (with it where it has a place of its own: execd, systemd; if it was stopped in
+ * between, only the next call finds that). 0 says it is under way: `empty` says when it is done. 0 for a unit that is already empty. */
 int exec_kill(struct exec *exec, const char *name, struct err *err) NODISCARD;
 
 /* Call fn for every unit started and not released, in no particular order. fn may release the unit it
