@@ -11,12 +11,14 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/base/ensure.h"
@@ -115,6 +117,10 @@ int enter(uid_t uid, uid_t agent, int lock, int listen, const char *shim, const 
 	(void)prctl(PR_SET_KEEPCAPS, 0); /* off unless somebody before us set it */
 	if (setresgid(user.gid, own.gid, own.gid) || setresuid(uid, agent, agent) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_set_errno(err, ERR_SYS, "cannot become user %u", (unsigned)uid);
+	/* Root's keys, of the session that we were started in, are not the task's: it would possess them. A kernel without keys
+	 * has none to hand on. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		return err_set_errno(err, ERR_SYS, "cannot leave the session's keys behind");
 	/* There must be no way back. */
 	if (getresuid(&r, &e, &s) || r != uid || e != agent || s != agent || !setuid(0) || !seteuid(0))
 		return err_set(err, ERR_SYS, "root was not given up");

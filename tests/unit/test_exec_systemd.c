@@ -543,6 +543,24 @@ static void gains_no_privilege(void **state)
 }
 
 /* The task is its user in all respects, and the agent's files are not its own. */
+/* SLUIS_TEST_KEY: the name of a key of the session that execd was started in. */
+static void has_no_keys_of_roots(void **state)
+{
+	struct world *w = stage(state);
+	const char *key = getenv("SLUIS_TEST_KEY");
+	struct exec_status s;
+	char text[256];
+
+	if (!key) {
+		print_message("skip: execd has no key\n");
+		skip();
+	}
+	(void)snprintf(text, sizeof(text), "grep -o ' %.60s: ' /proc/keys; echo end", key);
+	start_sh(w, "t", text);
+	wait_until(w, "t", is_over, &s);
+	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "end\n");
+}
+
 static void becomes_the_user_for_good(void **state)
 {
 	struct world *w = stage(state);
@@ -834,6 +852,7 @@ int main(void)
 		CASE(processes_are_counted),
 		CASE(binds_to_the_given_cpu),
 		CASE(gains_no_privilege),
+		CASE(has_no_keys_of_roots),
 		CASE(becomes_the_user_for_good),
 		CASE(output_is_opened_as_the_user),
 		CASE(a_start_that_fails_leaves_nothing),
