@@ -228,8 +228,8 @@ static void accounts_of_the_system_are_nobodys(void **state)
 	assert_int_equal(ask_for(w, "daemon"), ERR_DENIED); /* 999 */
 	assert_int_equal(ask_for(w, "guest"), ERR_DENIED); /* 2001 */
 	assert_int_equal(ask_for(w, "e.jansen"), 0); /* 2000 */
-	assert_int_equal(ask_for(w, "sluis-agent"), 0); /* nothing is gained by that */
-	assert_int_equal(w->got.uid, OWN_UID);
+	assert_int_equal(ask_for(w, "sluis-agent"), ERR_DENIED); /* who may ask sluis-execd for all of the above */
+	assert_false(w->got.account);
 	own_uid = 0; /* root's work under an agent that is root: 0 is no account that is missing */
 	assert_int_equal(ask_for(w, "root"), 0);
 	assert_true(w->got.account);
