@@ -29,6 +29,7 @@ enum {
 	SIG_TERM = 15, /* the wire's numbers are Linux's */
 	SIG_KILL = 9,
 	LOOK_MS = 1000,       /* between looks at what is left of a task: its shim may be gone, and then nobody tells */
+	KILL_AGAIN_MS = 10000, /* what was told to kill may have been kept from it: its user may stop a shim */
 	TERM_LEAD_MS = 10000, /* SIGTERM comes so long before SIGKILL when the notice was another signal */
 	FENCE_STOP_MS = 30000,
 	BACKOFF_MIN_MS = 1000, /* of a service whose payload says nothing */
@@ -633,7 +634,7 @@ static bool extra_blocks(const struct row *owner, const struct extra *x, const s
 	return false;
 }
 
-enum stop_do { STOP_COUNT, STOP_NOTICE, STOP_TERM, STOP_KILL };
+enum stop_do { STOP_COUNT, STOP_NOTICE, STOP_TERM, STOP_KILL, STOP_KILL_AGAIN };
 
 static void notice_text(const struct row *r, struct agent_now now, char out[AGENT_NOTICE_BYTES])
 {
@@ -660,6 +661,7 @@ static void stop_one(struct agent *a, struct agent_now now, const struct row *r,
 		break;
 	case STOP_TERM: action.type = ACTION_SIGNAL; break;
 	case STOP_KILL:
+	case STOP_KILL_AGAIN:
 		action.type = ACTION_KILL;
 		a->counts.kills++;
 		break;
@@ -698,7 +700,7 @@ static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, 
 		live++;
 		if (what == STOP_KILL && t->killed && t->st.state != TASK_OUT_OF_SIGHT)
 			continue;
-		t->killed |= what == STOP_KILL;
+		t->killed |= what >= STOP_KILL;
 		/* A signal of the user's choice goes to the batch shell if it was meant for that, else to the
 		 * steps in it; a shell without steps runs the program itself. */
 		if (custom && (leader ? i > 0 : r->unit.kind == UNIT_JOB_SCRIPT && steps > 0))
@@ -717,7 +719,7 @@ static uint32_t stop_each(struct agent *a, struct agent_now now, struct row *r, 
 			live++;
 			if (what == STOP_KILL && x->killed && x->st.state != TASK_OUT_OF_SIGHT)
 				continue;
-			x->killed |= what == STOP_KILL;
+			x->killed |= what >= STOP_KILL;
 			extra_name(owner, x->id, name);
 			stop_one(a, now, r, name, what,
 				 custom && r->unit.signal_target == SIGNAL_BATCH ? 0 : signo, true);
@@ -790,6 +792,7 @@ static void finish(struct agent *a, struct agent_now now, struct row *r)
 static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 {
 	uint32_t live;
+	bool again;
 
 	if (r->health_running && !r->health_ends) { /* what it would say is not of interest any more */
 		r->health_ends = true;
@@ -819,9 +822,12 @@ static void stop_step(struct agent *a, struct agent_now now, struct row *r)
 	if (now.ms < r->stop_at_ms)
 		return;
 	r->termed = true;
-	(void)stop_each(a, now, r, STOP_KILL);
+	again = r->kill_again_ms && now.ms >= r->kill_again_ms;
+	(void)stop_each(a, now, r, again ? STOP_KILL_AGAIN : STOP_KILL);
 	if (!r->killed_ms)
 		r->killed_ms = now.ms;
+	if (again || !r->kill_again_ms)
+		r->kill_again_ms = now.ms + KILL_AGAIN_MS;
 	if (now.ms - r->killed_ms >= a->cfg.unkillable_ms && r->state != UNIT_UNKILLABLE) {
 		unsigned left = left_of(a, r);
 
@@ -1638,7 +1644,9 @@ static int64_t row_next(const struct agent *a, const struct row *r)
 			next = sooner(next, r->term_at_ms);
 		if (!r->killed_ms)
 			next = sooner(next, r->stop_at_ms);
-		else if (r->state != UNIT_UNKILLABLE)
+		else
+			next = sooner(next, r->kill_again_ms);
+		if (r->killed_ms && r->state != UNIT_UNKILLABLE)
 			next = sooner(next, r->killed_ms + a->cfg.unkillable_ms);
 	} else if (r->unit.kind == UNIT_SERVICE && r->state == UNIT_RUNNING) {
 		next = sooner(next, r->restart_ms);

@@ -61,7 +61,7 @@ struct row {
 	bool dirty; /* differs from the table */
 	uint8_t acked_state; /* the state last acknowledged; UINT8_MAX: none */
 	uint8_t told_state;  /* in the last report */
-	int64_t term_at_ms, killed_ms, look_ms; /* 0: none */
+	int64_t term_at_ms, killed_ms, kill_again_ms, look_ms; /* 0: none */
 	int64_t run_ms, restart_ms, health_ms, backoff_ms; /* of a service */
 	uint32_t health_fails;
 	bool scrubbing, scrubbed;
