@@ -118,8 +118,8 @@ int enter(uid_t uid, uid_t agent, int lock, int listen, const char *shim, const 
 	if (setresgid(user.gid, own.gid, own.gid) || setresuid(uid, agent, agent) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_set_errno(err, ERR_SYS, "cannot become user %u", (unsigned)uid);
 	/* Root's keys, of the session that we were started in, are not the task's: it would possess them. A kernel without keys
-	 * has none to hand on. */
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+	 * has none to hand on, and what a filter forbids to us it forbids to the task. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
 		return err_set_errno(err, ERR_SYS, "cannot leave the session's keys behind");
 	/* There must be no way back. */
 	if (getresuid(&r, &e, &s) || r != uid || e != agent || s != agent || !setuid(0) || !seteuid(0))

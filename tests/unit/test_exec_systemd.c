@@ -542,7 +542,6 @@ static void gains_no_privilege(void **state)
 	wait_text(w, "t", "NoNewPrivs:\t1\n0\n");
 }
 
-/* The task is its user in all respects, and the agent's files are not its own. */
 /* SLUIS_TEST_KEY: the name of a key of the session that execd was started in. */
 static void has_no_keys_of_roots(void **state)
 {
@@ -561,6 +560,7 @@ static void has_no_keys_of_roots(void **state)
 	assert_string_equal(text_of(w, "t", EXEC_STDOUT, text, sizeof(text)), "end\n");
 }
 
+/* The task is its user in all respects, and the agent's files are not its own. */
 static void becomes_the_user_for_good(void **state)
 {
 	struct world *w = stage(state);
