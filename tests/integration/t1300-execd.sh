@@ -95,7 +95,10 @@ LIMITED="python3 $T/keyed.py $T/key" execd stories &
 pid=$!
 started $pid
 wait_for 10 grep -q ready "$T/stories.log" || sed 's/^/# /' "$T/stories.log"
-[ -s "$T/key" ] && export SLUIS_TEST_KEY=$(cat "$T/key")
+if [ -s "$T/key" ]; then
+	SLUIS_TEST_KEY=$(cat "$T/key")
+	export SLUIS_TEST_KEY
+fi
 SLUIS_TEST_BACKEND=execd SLUIS_TEST_DIR=$T/agent SLUIS_TEST_EXECD=$T/stories.sock SLUIS_TEST_USER=$USER_ID \
 	SLUIS_SHIM=$T/bin/sluis-shim setpriv --reuid=$AGENT --regid=$AGENT --clear-groups \
 	"$T/bin/test_exec_systemd" >"$T/told.log" 2>&1

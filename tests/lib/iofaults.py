@@ -61,9 +61,11 @@ class Fault(Trap):
             return False
         if self.spec.startswith("malloc"):
             # a library may abort without a word; that we ourselves lost our way (ENSURE) is another matter
-            # or, as hwloc does, not look at all: when an agent reads what the machine has, before its first word
-            return (rc == -signal.SIGABRT and "invariant broken" not in text or rc in (EXIT_STORAGE, EXIT_OTHER) or
-                    rc == -signal.SIGSEGV and self.under.endswith("/n1") and not text)
+            # or, as hwloc does, not look at all, or say that it cannot read what it was given: when an agent reads what
+            # the machine has, before its first word
+            hwloc = self.under.endswith("/n1") and (rc == -signal.SIGSEGV and not text or
+                                                    rc == 2 and "is no synthetic topology" in text)
+            return rc == -signal.SIGABRT and "invariant broken" not in text or rc in (EXIT_STORAGE, EXIT_OTHER) or hwloc
         return rc == EXIT_STORAGE
 
     def calls(self, kind):

@@ -12,6 +12,7 @@ Environment: T a scratch folder, SLUISD the program.
 import collections
 import glob
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -347,10 +348,33 @@ class DaemonTale:
 
 def in_processes(tasks, work, jobs=2):
     """(task, result) of work(task) for each, `jobs` at a time, each in a process of its own: what a story
-    leaves in memory is not the next one's. A result is (value, violations)."""
-    import multiprocessing
-    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
-        yield from pool.imap(_Guarded(work), tasks)
+    leaves in memory is not the next one's. A result is (value, violations). Forked by nobody but the one
+    thread there is: a pool forks from threads of its own, and its child may wait for a lock for ever."""
+    context = multiprocessing.get_context("fork")
+    guarded = _Guarded(work)
+
+    def begin(task):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=lambda: theirs.send(guarded(task)))
+        process.start()
+        theirs.close()
+        return task, process, ours
+
+    def end(task, process, ours):
+        try:
+            told = ours.recv()
+        except EOFError:
+            told = (task, None, [f"{task}: its process ended without a word"])
+        process.join()
+        return told
+
+    running = collections.deque()
+    for task in tasks:
+        if len(running) == jobs:
+            yield end(*running.popleft())
+        running.append(begin(task))
+    while running:
+        yield end(*running.popleft())
 
 
 class _Guarded:
