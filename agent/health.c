@@ -126,10 +126,7 @@ static void gone(struct check *c)
 /* It has been told, and something is left. */
 static void end_rest(struct check *c, const char *name)
 {
-	struct err err = {0};
-
-	if (exec_kill(c->shell->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "kill_failed", "task=%s error=%s", name, log_quote(err.msg));
+	shell_end(c->shell, name);
 	loop_timer_after(c->shell->loop, &c->timer, LEFT_LOOK_MS);
 }
 
@@ -168,7 +165,6 @@ static void timer_fires(struct loop *loop, struct loop_timer *timer, void *arg)
 bool health_changed(struct shell *s, const char *name, const struct exec_status *st)
 {
 	struct check is = {.begun = true, .told = true}, *c = s->checks;
-	struct err err = {0};
 
 	if (!name_parse(name, &is))
 		return false;
@@ -190,8 +186,7 @@ bool health_changed(struct shell *s, const char *name, const struct exec_status 
 		end_rest(c, name);
 		return true;
 	}
-	if (exec_release(s->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "release_failed", "task=%s error=%s", name, log_quote(err.msg));
+	shell_release(s, name);
 	gone(c);
 	return true;
 }

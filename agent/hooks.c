@@ -90,22 +90,6 @@ static void drop(struct hook_run *h)
 	free(h);
 }
 
-static void release(struct shell *s, const char *name)
-{
-	struct err err = {0};
-
-	if (exec_release(s->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "release_failed", "task=%s error=%s", name, log_quote(err.msg));
-}
-
-static void end_rest(struct shell *s, const char *name)
-{
-	struct err err = {0};
-
-	if (exec_kill(s->exec, name, &err) != 0)
-		log_event(LOG_WARNING, "kill_failed", "task=%s error=%s", name, log_quote(err.msg));
-}
-
 /* ---- its end --------------------------------------------------------------------------------------------- */
 
 /* What it came to, once. */
@@ -180,7 +164,7 @@ static void has_ended(struct hook_run *h, const char *name, const struct exec_st
 
 	agent_left(h->shell->agent, shell_now(), h->alloc, h->part, hook_lefts[h->hook], !st->empty);
 	if (!st->empty) {
-		end_rest(h->shell, name);
+		shell_end(h->shell, name);
 		if (!h->told && !h->forget && h->looks++ == LEFT_LOOKS)
 			tell(h, false, "left processes that SIGKILL does not end");
 		loop_timer_after(h->shell->loop, &h->timer, h->told ? LEFT_LATER_MS : LEFT_LOOK_MS);
@@ -188,7 +172,7 @@ static void has_ended(struct hook_run *h, const char *name, const struct exec_st
 	}
 	if (h->told || useless) {
 		if (useless)
-			release(h->shell, name);
+			shell_release(h->shell, name);
 		drop(h);
 		return;
 	}
@@ -326,7 +310,7 @@ void hook_start(struct shell *s, const struct action *act)
 	}
 	again = act->value == HOOK_ANEW && st.empty;
 	if (st.state != EXEC_NONE && (again || st.state == EXEC_UNSTARTED || st.lost == EXEC_LOST_REBOOT)) {
-		release(s, name); /* what an earlier try or boot left */
+		shell_release(s, name); /* what an earlier try or boot left */
 		st.state = EXEC_NONE;
 	}
 	begun = st.state != EXEC_NONE;

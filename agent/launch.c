@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "agent/core/environ.h"
-#include "agent/remove.h"
+#include "agent/exec/remove.h"
 #include "agent/shell.h"
 #include "proto/base/ensure.h"
 #include "proto/base/failpoint.h"

@@ -74,6 +74,15 @@ static struct reader **find(struct shell *s, const char *name)
 	return at;
 }
 
+static struct reader *reader_at(struct reader **at, const char *name)
+{
+	if (!*at) {
+		*at = xcalloc(1, sizeof **at);
+		(void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
+	}
+	return *at;
+}
+
 /* Each that had more when this turn began, once. */
 static void go_on(struct loop *loop, struct loop_timer *timer, void *arg)
 {
@@ -129,21 +138,14 @@ bool reports_read(struct shell *s, const char *name)
 			break;
 		if (exec_log_read(s->exec, name, EXEC_REPORTS, *at ? (*at)->offset : 0, data, CHUNK_BYTES, &n, &err) || !n)
 			return true;
-		if (!*at) {
-			*at = xcalloc(1, sizeof **at);
-			(void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
-		}
 		data[n] = '\0';
 		used = take_lines(s, alloc, part, data, n);
-		(*at)->offset += used;
+		reader_at(at, name)->offset += used;
 		s->reports_bytes += n;
 	}
 	if (n < CHUNK_BYTES)
 		return true;
-	if (!*at) {
-		*at = xcalloc(1, sizeof **at);
-		(void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
-	}
+	(void)reader_at(at, name);
 	later(s, at);
 	return false;
 }

@@ -13,6 +13,7 @@
 #include "agent/probe/probe.h"
 #include "proto/config/agent_conf.h"
 #include "proto/link/link.h"
+#include "proto/link/log.h"
 #include "proto/link/loop.h"
 
 /* As sluisd's: what the service manager does not restart from. */
@@ -101,6 +102,22 @@ struct agent_now shell_now(void);
 void shell_send(struct shell *s, uint16_t type, uint64_t req, const void *body);
 /* Ask the execution layer and tell the core. */
 void shell_look(struct shell *s, const char *name);
+/* What the agent started for itself, a hook or a health command: end all that is left of it; forget it. What fails is
+ * logged, and tried again when somebody looks. */
+static inline void shell_end(struct shell *s, const char *name)
+{
+	struct err err = {0};
+
+	if (exec_kill(s->exec, name, &err) != 0)
+		log_event(LOG_WARNING, "kill_failed", "task=%s error=%s", name, log_quote(err.msg));
+}
+static inline void shell_release(struct shell *s, const char *name)
+{
+	struct err err = {0};
+
+	if (exec_release(s->exec, name, &err) != 0)
+		log_event(LOG_WARNING, "release_failed", "task=%s error=%s", name, log_quote(err.msg));
+}
 
 /* ---- node.c: what this node is ---- */
 /* Probe as configured. `gpus`: for a synthetic machine, or NULL. */

@@ -6,7 +6,6 @@
  */
 #include "agent/shim/scratch.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,10 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/exec/remove.h"
 #include "agent/exec/unit.h"
 #include "proto/base/ensure.h"
 
-enum { TRIES = 100, DEPTH_MAX = 128, NONE = -1, FAILED = -2 };
+enum { TRIES = 100, NONE = -1, FAILED = -2 };
 
 struct ids { uid_t uid; gid_t gid; };
 
@@ -150,37 +150,6 @@ int scratch_open(const struct buf *task, char *error, size_t size)
 	return fd;
 }
 
-/* Depth first, never through a link, never onto another file system. */
-static void empty(int dir, dev_t dev, int depth)
-{
-	struct dirent *e;
-	DIR *list = fdopendir(dir);
-
-	if (!list) {
-		(void)close(dir);
-		return;
-	}
-	while ((e = readdir(list))) {
-		struct stat st;
-		int sub;
-
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		if (!unlinkat(dir, e->d_name, 0) || depth == DEPTH_MAX)
-			continue;
-		(void)!fchmodat(dir, e->d_name, 0700, 0); /* a folder that its owner made unreadable; the open tells */
-		sub = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (sub < 0)
-			continue;
-		if (fstat(sub, &st) || st.st_dev != dev)
-			(void)close(sub);
-		else
-			empty(sub, dev, depth + 1);
-		(void)unlinkat(dir, e->d_name, AT_REMOVEDIR); /* what cannot go is for the system's cleaning of /tmp */
-	}
-	(void)closedir(list);
-}
-
 /* What fill() made, and nothing else. */
 static void take_back(int dir, const struct buf *task)
 {
@@ -198,7 +167,6 @@ bool scratch_close(const struct buf *task, int *fd, bool deep)
 	const char *path = unit_get(task, "scratch");
 	bool done = true;
 	struct ids agent;
-	struct stat st;
 	int copy;
 
 	if (*fd < 0)
@@ -206,8 +174,8 @@ bool scratch_close(const struct buf *task, int *fd, bool deep)
 	agent = as_user();
 	if (!flock(*fd, LOCK_EX | LOCK_NB)) {
 		take_back(*fd, task);
-		if (deep && !fstat(*fd, &st) && (copy = fcntl(*fd, F_DUPFD_CLOEXEC, 0)) >= 0)
-			empty(copy, st.st_dev, 0);
+		if (deep && (copy = fcntl(*fd, F_DUPFD_CLOEXEC, 0)) >= 0)
+			remove_below(copy, true);
 		done = !rmdir(path) || deep; /* deep is all we can do */
 	}
 	as_agent(agent);

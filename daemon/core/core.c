@@ -1201,6 +1201,7 @@ static void apply_job(struct core *c, const struct fact *f)
 	WRAPPER(jobs, job_s, j)
 	struct job r = {0};
 	struct need *need = j->line ? j->line->need : NULL;
+	struct alloc_s *alloc;
 	bool ended, began;
 	int64_t promised_ms;
 	uint32_t running;
@@ -1234,14 +1235,15 @@ static void apply_job(struct core *c, const struct fact *f)
 	own(RECORD_JOB, &r, f->job);
 	job_keep(c, j, &r);
 	plan_job(c, &r);
-	if (r.alloc && alloc_of(c, r.alloc))
-		carried_again(c, alloc_of(c, r.alloc));
+	alloc = r.alloc ? alloc_of(c, r.alloc) : NULL;
+	if (alloc)
+		carried_again(c, alloc);
 	plan_hold(c, &r);
 	job_count(c, &r, true);
 	pending_track(c, j, f->id, job_waits(&r));
 	timer_set(&c->timers, &j->timer, RECORD_JOB, f->id, job_due(c, &r));
-	if (r.alloc && alloc_of(c, r.alloc))
-		victim_cost_note(c, alloc_of(c, r.alloc));
+	if (alloc)
+		victim_cost_note(c, alloc);
 	if (was && was != r.alloc && alloc_of(c, was))
 		victim_cost_note(c, alloc_of(c, was));
 	if (elastic_is(&r.spec))

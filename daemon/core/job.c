@@ -37,13 +37,9 @@ static const int64_t BIND_BACKOFF_MS = 2 * MS_PER_S;  /* doubled with each failu
 
 static int64_t rated(const struct core *c, const struct job_spec *s, int64_t guaranteed, int64_t loan)
 {
-	int64_t cost = guaranteed + loan / 1000000 * c->cluster.loan_rate_ppm +
-		       loan % 1000000 * c->cluster.loan_rate_ppm / 1000000;
+	int64_t cost = guaranteed + ppm_of(loan, c->cluster.loan_rate_ppm);
 
-	if (s->klass == JOB_URGENT)
-		cost = cost / 1000000 * c->cluster.urgent_rate_ppm +
-		       cost % 1000000 * c->cluster.urgent_rate_ppm / 1000000;
-	return cost;
+	return s->klass == JOB_URGENT ? ppm_of(cost, c->cluster.urgent_rate_ppm) : cost;
 }
 
 int64_t job_hold(const struct core *c, const struct job_spec *s, uint8_t klass)
@@ -1021,22 +1017,30 @@ static int decide_submit(const struct core *c, int64_t t, const struct command *
 	return 0;
 }
 
-/* `by`: who wants it so. It says so also of a job that waits, and of one that an earlier attempt left with a text. */
+/* `by` wants it so: said also of a job that waits, and of one that an earlier attempt left with a text. */
+static void cancelled_by(const struct core *c, struct job *e, uint32_t by)
+{
+	const struct principal *p = core_principal(c, by);
+
+	end_text(e, "cancelled by %s", p ? p->name : "?");
+}
+
 static void cancel_one(const struct core *c, struct decision *d, int64_t t, uint64_t id, bool now, uint32_t by)
 {
 	const struct job *j = peek(c, d, RECORD_JOB, id);
-	const struct principal *p = core_principal(c, by);
+	struct job *e;
 
 	if (!j || job_terminal(j->state))
 		return;
-	end_text(EDIT(c, d, RECORD_JOB, job, id), "cancelled by %s", p ? p->name : "?");
-	if (j->alloc && peek(c, d, RECORD_ALLOC, j->alloc)) {
-		EDIT(c, d, RECORD_JOB, job, id)->requeue_wanted = false;
-		alloc_stop(c, d, t, j->alloc, END_CANCEL, now ? 0 : min64(j->spec.notice_ms, 30 * MS_PER_S), 0);
+	e = EDIT(c, d, RECORD_JOB, job, id);
+	cancelled_by(c, e, by);
+	if (e->alloc && peek(c, d, RECORD_ALLOC, e->alloc)) {
+		e->requeue_wanted = false;
+		alloc_stop(c, d, t, e->alloc, END_CANCEL, now ? 0 : min64(e->spec.notice_ms, 30 * MS_PER_S), 0);
 		return;
 	}
-	EDIT(c, d, RECORD_JOB, job, id)->end_cause = END_CANCEL;
-	job_end(c, d, t, EDIT(c, d, RECORD_JOB, job, id), JOB_CANCELLED, NULL);
+	e->end_cause = END_CANCEL;
+	job_end(c, d, t, e, JOB_CANCELLED, NULL);
 }
 
 static int decide_cancel(const struct core *c, int64_t t, const struct command *cmd, struct decision *d)
@@ -1044,11 +1048,10 @@ static int decide_cancel(const struct core *c, int64_t t, const struct command *
 	const struct job *j = core_job(c, cmd->job_control.job);
 
 	if (j->spec.array_step) {
-		const struct principal *p = core_principal(c, cmd->principal);
 		struct job *array = EDIT(c, d, RECORD_JOB, job, j->id);
 
 		array->end_cause = END_CANCEL; /* whichever child ends it */
-		end_text(array, "cancelled by %s", p ? p->name : "?");
+		cancelled_by(c, array, cmd->principal);
 		EACH(c, jobs, job_s, child)
 			if (JOB_GET(child, array) == j->id)
 				cancel_one(c, d, t, JOB_GET(child, id), cmd->job_control.now, cmd->principal);

@@ -529,9 +529,6 @@ static int64_t tenant_keeps(const struct core *c, const struct qnode *q, uint32_
 	return sum;
 }
 
-/* ppm of v >= 0, rounded down. */
-static int64_t share_of(int64_t v, uint32_t ppm) { return v / 1000000 * ppm + v % 1000000 * ppm / 1000000; }
-
 /* May the provider of `s` ask for `units` more? Every cap on its way up is of the private side's nominal, as it is
  * now: one that was lowered below what is held takes nothing away. 0; ERR_NEVER: not even alone; ERR_QUOTA. */
 static int concentration_check(const struct core *c, const struct lease_spec *s, int64_t units, struct err *err)
@@ -540,7 +537,7 @@ static int concentration_check(const struct core *c, const struct lease_spec *s,
 
 	(void)tree_of(c, s->flavor, s->shape); /* the sums are made with the trees */
 	for (const struct qnode *top = q;; top = core_qnode(c, top->parent)) {
-		int64_t most = share_of(c->promised_private[s->flavor], top->concentration_cap_ppm);
+		int64_t most = ppm_of(c->promised_private[s->flavor], top->concentration_cap_ppm);
 		int64_t asked = in_devices(c, s->flavor, s->shape, units), kept;
 
 		if (top->concentration_cap_ppm) {

@@ -253,12 +253,17 @@ void needs_unpark(struct core *c)
 	}
 }
 
+static void group_wake(struct core *c, const struct group *g, bool (*of)(int reason))
+{
+	for (uint32_t i = 0; i < g->n; i++)
+		if (of(g->need[i]->reason))
+			need_fresh(c, g->need[i]);
+}
+
 void needs_wake_project(struct core *c, struct qnode_s *q, bool (*of)(int reason))
 {
 	for (uint32_t i = 0; i < q->groups_n; i++)
-		for (uint32_t k = 0; k < q->group[i]->n; k++)
-			if (of(q->group[i]->need[k]->reason))
-				need_fresh(c, q->group[i]->need[k]);
+		group_wake(c, q->group[i], of);
 }
 
 void needs_wake_barred(struct core *c, uint16_t flavor)
@@ -267,12 +272,8 @@ void needs_wake_barred(struct core *c, uint16_t flavor)
 		return;
 	EACH(c, qnodes, qnode_s, q)
 		for (uint32_t i = 0; i < q->groups_n; i++)
-			for (uint32_t k = 0; q->group[i]->flavor == flavor && k < q->group[i]->n; k++) {
-				struct need *n = q->group[i]->need[k];
-
-				if (reservation_reason(n->reason))
-					need_fresh(c, n);
-			}
+			if (q->group[i]->flavor == flavor)
+				group_wake(c, q->group[i], reservation_reason);
 }
 
 /* ---- joining and leaving ------------------------------------------------------------------------------------------ */

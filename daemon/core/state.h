@@ -17,6 +17,7 @@
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 #include "proto/base/minmax.h"
+#include "proto/base/ppm.h"
 #include "proto/model/reason.h"
 
 #define USAGE_HALF_LIFE_MS (14 * MS_PER_DAY)
@@ -989,8 +990,8 @@ void needs_unpark(struct core *c);
 void needs_wake_job(struct core *c, uint64_t job);
 /* Look again at what waits in this project for a reason that `of` accepts. */
 void needs_wake_project(struct core *c, struct qnode_s *q, bool (*of)(int reason));
-/* Units of a flavor were charged: who waits within its quota for the calendar, and is in quota no more, may borrow from
- * now on. O(needs of the flavor) while somebody waits so. */
+/* Units of a flavor were charged: who waits within its quota for the calendar is looked at again. It may be in quota no
+ * more, and borrow, or lack devices by now. O(needs of the flavor) while somebody waits so. */
 void needs_wake_barred(struct core *c, uint16_t flavor);
 /* A job that never has a guarantee: asked for so, or of a class that may only use what is idle. */
 static inline bool waits_for_loan_only(const struct job_spec *s) { return s->loan == LOAN_ONLY || s->klass <= JOB_STANDBY; }

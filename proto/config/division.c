@@ -14,6 +14,7 @@
 #include "proto/base/ensure.h"
 #include "proto/base/instant.h"
 #include "proto/base/limits.h"
+#include "proto/base/ppm.h"
 #include "proto/config/units.h"
 
 #define DIV(member) offsetof(struct division, member)
@@ -746,7 +747,7 @@ static void check_concentration(struct conf_walk *walk, const struct builder *b,
 	ENSURE(at);
 	if (!f && at->text && strspn(at->text, "0123456789_") == strlen(at->text)) /* parts per million: nobody means them here */
 		config_error_try(conf_error(walk, at, "'%s' is no share: its unit is missing", at->text), "%s %%", at->text);
-	most = all / UNITS_PPM_ALL * n->concentration_cap_ppm + all % UNITS_PPM_ALL * n->concentration_cap_ppm / UNITS_PPM_ALL;
+	most = ppm_of(all, n->concentration_cap_ppm);
 	for (size_t i = top + 1; i < b->count; i++)
 		if (b->nodes[i].parent == top)
 			sorted[providers++] = &b->nodes[i];

@@ -144,6 +144,20 @@ static int64_t least(const struct yard *y, const struct place_ask *ask, uint32_t
 	return least[need];
 }
 
+/* What plans cost beside the optimum, each in thousandths of it. */
+struct tally { int64_t paid, due; uint32_t plans, exact; };
+
+static void tally(struct tally *sum, int64_t cost, int64_t best)
+{
+	assert_true(cost >= best);
+	sum->paid += cost / (1 + best / 1000);
+	sum->due += best / (1 + best / 1000);
+	sum->exact += cost == best;
+	sum->plans++;
+}
+
+static int64_t per_mille(const struct tally *sum) { return sum->paid * 1000 / sum->due; }
+
 /* Devices one by one, wherever they are or on nodes of a label: what goes costs little more than the least that is
  * possible, nobody of a higher rank goes while those below suffice, and nobody who is late while the others do. */
 static void single_devices_cost_the_least(void **state)
@@ -151,8 +165,7 @@ static void single_devices_cost_the_least(void **state)
 	struct require odd = {.key = "odd", .value = "yes"};
 	struct yard y = {0};
 	struct arena arena = {0};
-	int64_t paid = 0, due = 0;
-	uint32_t plans = 0, exact = 0;
+	struct tally sum = {0};
 
 	(void)state;
 	prng_seed(&y.prng, 7);
@@ -187,20 +200,16 @@ static void single_devices_cost_the_least(void **state)
 			gives += item.gives;
 		}
 		assert_true(gives >= need);
-		assert_true(cost >= best);
 		if (need <= 3 && !ask.requires_n)
 			assert_true(cost == best); /* so few are on the list that every set of them is looked at */
-		paid += cost / (int64_t)(1 + best / 1000);
-		due += best / (1 + best / 1000);
-		exact += cost == best;
-		plans++;
+		tally(&sum, cost, best);
 next:
 		arena_reset(&arena);
 		core_free(y.core);
 	}
-	printf("%u plans, %u the cheapest, %" PRId64 " per mille of the optimum\n", plans, exact, paid * 1000 / due);
-	assert_true(plans > 300);
-	assert_true(paid * 1000 <= due * 1020);
+	printf("%u plans, %u the cheapest, %" PRId64 " per mille of the optimum\n", sum.plans, sum.exact, per_mille(&sum));
+	assert_true(sum.plans > 300);
+	assert_true(sum.paid * 1000 <= sum.due * 1020);
 	arena_done(&arena);
 }
 
@@ -251,8 +260,8 @@ static void whole_nodes_cost_the_least(void **state)
 	struct require odd = {.key = "odd", .value = "yes"};
 	struct yard y = {0};
 	struct arena arena = {0};
-	int64_t paid = 0, due = 0;
-	uint32_t plans = 0, exact = 0, gangs = 0;
+	struct tally sum = {0};
+	uint32_t gangs = 0;
 
 	(void)state;
 	prng_seed(&y.prng, 11);
@@ -282,20 +291,16 @@ static void whole_nodes_cost_the_least(void **state)
 			cost += item.cost;
 			gangs += alloc_of(y.core, plan.ids[i])->r.parts_n > 1;
 		}
-		assert_true(cost >= best);
-		paid += cost / (int64_t)(1 + best / 1000);
-		due += best / (1 + best / 1000);
-		exact += cost == best;
-		plans++;
+		tally(&sum, cost, best);
 next:
 		arena_reset(&arena);
 		core_free(y.core);
 	}
-	printf("%u plans of whole nodes, %u the cheapest, %u gangs go, %" PRId64 " per mille of the optimum\n", plans, exact, gangs,
-	       paid * 1000 / due);
-	assert_true(plans > 400);
+	printf("%u plans of whole nodes, %u the cheapest, %u gangs go, %" PRId64 " per mille of the optimum\n", sum.plans,
+	       sum.exact, gangs, per_mille(&sum));
+	assert_true(sum.plans > 400);
 	assert_true(gangs > 100);
-	assert_true(paid * 1000 <= due * 1055); /* as near as a look at all of them comes */
+	assert_true(sum.paid * 1000 <= sum.due * 1055); /* as near as a look at all of them comes */
 	arena_done(&arena);
 }
 

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "agent/remove.h"
+#include "agent/exec/remove.h"
 #include "proto/base/buf.h"
 #include "proto/base/ensure.h"
 
