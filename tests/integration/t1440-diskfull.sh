@@ -56,7 +56,11 @@ job_is() { [ "$(ctl --plain queue --all --columns id,state 2>>"$T/err" | awk -v 
 fill() { # all that is free but $1 KiB
 	local free
 	free=$(df --output=avail -k "$T/disk" | tail -1)
-	[ "$free" -le "$1" ] || fallocate -l "$((free - $1))K" "$T/disk/filler$2"
+	[ "$free" -le "$1" ] || fallocate -l "$((free - $1))K" "$T/disk/filler"
+}
+fill_up() { # to the last byte, however much sluisd takes or gives back meanwhile (fallocate would take nothing then)
+	cat /dev/zero 2>/dev/null >>"$T/disk/filler"
+	[ "$(df --output=avail -k "$T/disk" | tail -1)" -eq 0 ]
 }
 all_there() {
 	local name
@@ -96,20 +100,26 @@ ok "the end of a waiting one" ctl cancel "${acked[a-1]}"
 is "an acknowledged submission is told again under its key" \
 	"$(ctl -q --idempotency-key "$(key same)" submit "${first[@]}")" "$FIRST"
 
-fill "$(($(df --output=size -k "$T/disk" | tail -1) / 100))" 1 # not to the last byte: that ends it before it has looked
+fill "$(($(df --output=size -k "$T/disk" | tail -1) / 100))" # not to the last byte: that ends it before it has looked
 ok "a disk filled from outside takes the ballast" wait_for 10 grep -q "disk space.*state=critical" "$T/sluisd.log"
 ok "which leaves room for renewals" ctl lease renew 1
-fill 0 2
 renewed=0
-while kill -0 $daemon 2>/dev/null && [ $renewed -lt 3000 ]; do
-	ctl lease renew 1 >/dev/null 2>&1 && renewed=$((renewed + 1))
-done
+until_ended() { # renewals on a full disk, until sluisd ends by them
+	local until=$((SECONDS + 60))
+	while kill -0 $daemon 2>/dev/null; do
+		[ $SECONDS -lt $until ] || { echo "# sluisd runs on after $renewed renewals"; kill -KILL $daemon; }
+		fill_up
+		ctl lease renew 1 >/dev/null 2>&1 && renewed=$((renewed + 1))
+	done
+}
+ok "the disk is filled to the last byte" fill_up
+until_ended
 wait $daemon
 is "without a byte left sluisd ends with status 70" $? 70
 echo "# $renewed renewals passed before"
 ok "it says that the store failed" grep -q "store failed" "$T/sluisd.log"
 
-rm -f "$T/disk/filler1" "$T/disk/filler2"
+rm -f "$T/disk/filler"
 mount -o remount,size=400m "$T/disk"
 ok "with room again it starts" sluisd
 ok "all that was acknowledged is there" all_there
