@@ -9,7 +9,9 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "ctl/cmd.h"
@@ -288,7 +290,27 @@ static int endpoint_check(struct ctl *c, struct err *err)
 	return 0;
 }
 
-/* A socket that is not there never becomes an answer: say so at once instead of waiting. */
+/* Does nobody listen at a socket that is there? Only what the kernel says for sure: a full backlog is a daemon that
+ * is busy. libzmq itself would knock on and on and never tell. */
+static bool socket_left_behind(const char *path)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	bool refused;
+	int fd;
+
+	if (strlen(path) >= sizeof to.sun_path)
+		return false;
+	memcpy(to.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+/* A socket that is not there never becomes an answer, nor does one that a dead daemon left: say so at once instead
+ * of waiting. A daemon that is just starting is not waited for in either case; whoever renews tries again. */
 static int socket_check(const struct ctl *c, struct err *err)
 {
 	const char *path = c->endpoint + strlen("ipc://");
@@ -297,8 +319,12 @@ static int socket_check(const struct ctl *c, struct err *err)
 	if (strncmp(c->endpoint, "ipc://", 6) != 0)
 		return 0;
 	if (stat(path, &st) == 0) {
-		if (access(path, W_OK) == 0)
-			return 0;
+		if (access(path, W_OK) == 0) {
+			if (!socket_left_behind(path))
+				return 0;
+			(void)err_set(err, ERR_UNREACHABLE, "nobody listens at %.150s: sluisd has died, or starts just now", path);
+			return err_hint(err, "systemctl status sluisd; journalctl -u sluisd says why it ended");
+		}
 		(void)err_set(err, ERR_DENIED, "you may not open %.150s", path);
 		return err_hint(err, "use your own key over the network: sluisctl context add, or ask to join group sluis");
 	}

@@ -314,6 +314,11 @@ ends"
 	ok "and the file" wait_for 20 two
 	users=$(json 'o["users"]' <"$T/d/endpoints.json") agents=$(json 'o["agents"]' <"$T/d/endpoints.json")
 	kill -KILL "$daemon"
+	wait "$daemon" 2>/dev/null
+	says "a socket that a dead daemon left is told at once" 7 "nobody listens at $T/d.sock" "systemctl status sluisd" \
+		ctl --timeout 1h status
+	ctl --timeout 1h --json status 2>&1 | json 'o["error"]["retry"]' >"$T/out"
+	is "and as worth another try" "$(cat "$T/out")" True
 	ok "the daemon dies: keep says so and stays" wait_for 20 grep -q 'trying on' "$T/keep.err"
 	ok "past its deadline it claims nothing" wait_for 20 sh -c 'python3 -c "import json,sys; o=json.load(open(sys.argv[1])); sys.exit(o[\"holder\"] != \"lapsed\" or o[\"deadline_unix\"] is not None)" "$0"' "$T/lease.json"
 	sluisd --set "listen.users=$users" --set "listen.agents=$agents" # as a service has it: where it was before
