@@ -214,6 +214,26 @@ static void nodes_fill(struct server *s, struct view_nodes *v)
 		v->items[i].heard_ago_ms = agents_heard_ago_ms(s, v->items[i].node.id);
 }
 
+/* Who knows the hash of a payload may fetch it, and submit work that runs it; in it are the environment and the script
+ * of whoever submitted it. So the hash is told only to those who may read the output as well: the submitter, the PI
+ * of the project, admins; of a lease to its provider and admins (the rest of the row is shown to operators, too). */
+static void services_hide(const struct principal *p, struct view_leases *v)
+{
+	for (uint32_t i = 0; p->role != ROLE_ADMIN && p->role != ROLE_PROVIDER && i < v->items_n; i++)
+		memset(v->items[i].lease.spec.payload, 0, sizeof v->items[i].lease.spec.payload);
+}
+
+static void programs_hide(const struct server *s, const struct principal *p, struct view_jobs *v)
+{
+	for (uint32_t i = 0; i < v->items_n; i++) {
+		struct job *j = &v->items[i].job;
+		const struct qnode *q = core_qnode(s->core, j->spec.project);
+
+		if (p->role != ROLE_ADMIN && j->owner != p->id && !(q && q->pi[0] && !strcmp(q->pi, p->name)))
+			memset(j->spec.payload, 0, sizeof j->spec.payload);
+	}
+}
+
 static void answer_core(struct server *s, const struct request *r, const struct query *q)
 {
 	CLEANUP(arena_done) struct arena arena = {0};
@@ -228,6 +248,10 @@ static void answer_core(struct server *s, const struct request *r, const struct 
 		status_fill(s, view, &arena);
 	else if (q->type == QUERY_NODES)
 		nodes_fill(s, view);
+	else if (q->type == QUERY_JOBS)
+		programs_hide(s, core_principal(s->core, r->principal), view);
+	else if (q->type == QUERY_LEASES)
+		services_hide(core_principal(s->core, r->principal), view);
 	view_send(s, r->door, &r->peer, r->req, q->type, view);
 }
 
