@@ -12,7 +12,7 @@
 #include "proto/config/signals.h"
 #include "proto/config/units.h"
 
-enum { POLL_FIRST_MS = 100, POLL_MS = 1000, OUTPUT_BYTES = 256 * 1024, TAIL_BYTES_MAX = 64 << 20 };
+enum { POLL_FIRST_MS = 100, POLL_MS = 1000, OUTPUT_BYTES = 256 * 1024, TAIL_BYTES_MAX = 64 << 20, ARGV_SHOWN_BYTES = 400 };
 
 /* ---- reading jobs ---------------------------------------------------------------------------- */
 
@@ -469,10 +469,122 @@ static const char *job_nodes(struct ctl *c, const struct job_view *v)
 	return b.len ? text_f(c, "%s", buf_cstr(&b)) : v->nodes;
 }
 
+/* What it runs. False where sluisd does not tell: the job is somebody else's. */
+static bool job_payload(struct ctl *c, const struct job_view *v, struct payload *ret)
+{
+	struct query q = {.type = QUERY_PAYLOAD};
+	struct view_payload p = {0};
+	struct err err = {0};
+
+	if (all_zero(v->job.spec.payload, sizeof q.hash))
+		return false;
+	memcpy(q.hash, v->job.spec.payload, sizeof q.hash);
+	return !ask_err(c, &q, &p, c->timeout_ms, &err) &&
+	       !schema_decode(&schema_payload, p.data.data, p.data.len, ret, &c->arena, &err);
+}
+
+/* Words as a shell would read them. */
+static const char *quoted_words(struct ctl *c, const struct string *words, uint32_t n)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+	CLEANUP(buf_done) struct buf b = BUF_INIT;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const char *w = words[i].s;
+
+		buf_addf(&b, "%s", i ? " " : "");
+		if (w[0] && !w[strspn(w, plain)]) {
+			buf_addf(&b, "%s", w);
+			continue;
+		}
+		buf_addf(&b, "'");
+		for (; *w; w++)
+			buf_addf(&b, *w == '\'' ? "'\\''" : "%c", *w);
+		buf_addf(&b, "'");
+	}
+	return text_f(c, "%s", buf_cstr(&b));
+}
+
+/* The one line of a script that does something; NULL when there are more, and *ret_lines of all. */
+static const char *only_line(struct ctl *c, const char *script, uint32_t *ret_lines)
+{
+	const char *only = NULL;
+	uint32_t busy = 0;
+
+	for (*ret_lines = 0; *script; (*ret_lines)++) {
+		size_t len = strcspn(script, "\n"), blank = strspn(script, " \t\r");
+
+		if (blank < len && script[blank] != '#' && !busy++)
+			only = text_f(c, "%.*s", (int)(len - blank), script + blank);
+		script += len + (script[len] == '\n');
+	}
+	return busy == 1 ? only : NULL;
+}
+
+static void print_payload(struct ctl *c, const struct job_view *v)
+{
+	struct payload p = {0};
+	const char *words;
+
+	if (!job_payload(c, v, &p))
+		return;
+	words = quoted_words(c, p.argv, p.argv_n);
+	if (strlen(words) > ARGV_SHOWN_BYTES && !c->wide)
+		words = text_f(c, "%.*s ... (%u %s; --wide has all)", ARGV_SHOWN_BYTES, words, p.argv_n, text_plural(p.argv_n, "word", "words"));
+	if (p.script) {
+		uint32_t lines;
+		const char *only = only_line(c, p.script, &lines);
+
+		print_line(c, "script", only && strlen(only) <= ARGV_SHOWN_BYTES
+						? only : text_f(c, "%u %s: sluisctl job show %s --script", lines,
+								text_plural(lines, "line", "lines"), job_title(c, v)));
+		print_line(c, "arguments", words);
+	} else {
+		print_line(c, "command", words);
+	}
+	print_line(c, "folder", p.cwd ? p.cwd : "");
+	if (p.output)
+		print_line(c, "output", p.error ? text_f(c, "%s, errors %s", p.output, p.error) : p.output);
+	print_line(c, "comment", p.comment ? p.comment : "");
+}
+
+static int script_print(struct ctl *c, const struct job_view *v)
+{
+	struct payload p = {0};
+	struct err err = {0};
+
+	if (job_payload(c, v, &p) && p.script)
+		return fputs(p.script, c->out) < 0 ? EXIT_OTHER : 0;
+	if (v->job.spec.mode == JOB_SCRIPT) {
+		(void)err_set(&err, ERR_DENIED, "the script of job %s is not yours to see", job_title(c, v));
+		(void)err_hint(&err, "as its submitter, the PI of its project, or an admin");
+	} else {
+		(void)err_set(&err, ERR_NOTFOUND, "job %s has no script: it is a command", job_title(c, v));
+		(void)err_hint(&err, "sluisctl job show %s", job_title(c, v));
+	}
+	return fault(c, &err, NULL);
+}
+
+/* Beside the record: what it runs; null where that is not told. Its environment is nobody's to print. */
+static void json_payload(struct ctl *c, const struct job_view *v, json_t *item)
+{
+	struct payload p = {0};
+	bool told = job_payload(c, v, &p);
+	json_t *argv = told ? json_array() : json_null();
+
+	for (uint32_t i = 0; told && i < p.argv_n; i++)
+		json_array_append_new(argv, json_string(p.argv[i].s));
+	json_object_set_new(item, "argv", argv);
+	json_object_set_new(item, "script", told && p.script ? json_string(p.script) : json_null());
+	json_object_set_new(item, "cwd", told && p.cwd ? json_string(p.cwd) : json_null());
+	json_object_set_new(item, "output", told && p.output ? json_string(p.output) : json_null());
+	json_object_set_new(item, "error", told && p.error ? json_string(p.error) : json_null());
+	json_object_set_new(item, "comment", told && p.comment ? json_string(p.comment) : json_null());
+}
+
 static void job_print(struct ctl *c, const struct job_view *v)
 {
 	const char *nodes = job_nodes(c, v);
-
 	const struct job *j = &v->job;
 	const struct job_spec *s = &j->spec;
 	char limit[UNITS_TEXT_BYTES];
@@ -503,6 +615,7 @@ static void job_print(struct ctl *c, const struct job_view *v)
 							  : "one per node",
 				      s->cpus_per_task ? text_f(c, ", %u %s each", s->cpus_per_task,
 								text_plural(s->cpus_per_task, "core", "cores")) : ""));
+	print_payload(c, v);
 	print_line(c, "class", text_f(c, "%s, loan %s, notice %s, exempt %s", v->klass, job_loan_name(s->loan),
 				      text_age(c, s->notice_ms), text_age(c, s->exempt_ms)));
 	print_line(c, "reserved", v->reservation);
@@ -527,11 +640,18 @@ int cmd_job_show(struct ctl *c, const struct call *call)
 
 		if (r)
 			return r;
+		if (call_has(call, "script")) {
+			r = script_print(c, &v);
+			if (r)
+				return r;
+			continue;
+		}
 		if (c->json) {
 			json_t *item = json_of(&schema_job_view, &v);
 
 			json_fix_job(item, &v);
 			json_object_set_new(item, "nodes", json_string(job_nodes(c, &v)));
+			json_payload(c, &v, item);
 			r = json_item(c, "job", c->seq, item);
 			if (r)
 				return r;
@@ -549,17 +669,9 @@ int cmd_job_show(struct ctl *c, const struct call *call)
 /* What the submitter wrote and sluis keeps without effect, from the job's payload. */
 static void kept_from_payload(struct ctl *c, const struct job_view *v, struct view_explain *ex)
 {
-	struct query q = {.type = QUERY_PAYLOAD};
-	struct view_payload p = {0};
 	struct payload payload = {0};
-	struct err err = {0};
 
-	if (ex->kept_n || all_zero(v->job.spec.payload, sizeof q.hash))
-		return;
-	memcpy(q.hash, v->job.spec.payload, sizeof q.hash);
-	/* Only an addition to the answer: without it, or without the right to it, the rest stands. */
-	if (ask_err(c, &q, &p, c->timeout_ms, &err) ||
-	    schema_decode(&schema_payload, p.data.data, p.data.len, &payload, &c->arena, &err))
+	if (ex->kept_n || !job_payload(c, v, &payload)) /* only an addition: without it the rest of the answer stands */
 		return;
 	ex->kept = payload.kept;
 	ex->kept_n = payload.kept_n;

@@ -224,8 +224,21 @@ ends"
 	ok "explain has what was kept without effect" sh -c '"$0" explain 1 | grep -q "train.sh:3: --mail-type=END"' "$CTL"
 	is "in JSON" "$("$CTL" job show 1 --json | json 'o["item"]["state"]+" "+o["item"]["project"]')" "failed public/health/lung/lungnet"
 	is "where it ran is known" "$("$CTL" queue --all --plain --columns id,nodes)" "1	n1"
+	# what it runs: for those who may read its output, too. Who knows the hash of a payload could fetch it, with the environment
+	ok "what it runs is shown" sh -c '"$0" job show 1 | grep -qx "  script    8 lines: sluisctl job show 1 --script"' "$CTL"
+	is "the script as it was" "$("$CTL" job show 1 --script)" "$(cat "$T/train.sh")"
+	mkdir "$T/zoe"
+	zoe() { HOME=$T/zoe "$CTL" "$@"; }
+	ok "another person" zoe -q user accept "$(ctl -q token create user --name zoe --role member)" --name zoe
+	says "is not shown the script" 3 "the script of job 1 is not yours to see" "its submitter" zoe job show 1 --script
+	is "is not told the hash that fetches it" "$(zoe queue --all --json | json 'o["items"][0]["payload"].strip("0")')" ""
+	is "nor what it runs" "$(zoe job show 1 --json | json 'o["item"]["script"]')$(zoe job show 1 | grep -c '^  script')" null0
+	is "an admin is" "$(ctl queue --all --json | json 'len(o["items"][0]["payload"].strip("0")) > 0')" True
 	"$CTL" submit -A lungnet --gpus 2 --tasks-per-gpu 1 --follow -t 1m -- sh -c 'echo "rank $RANK of $WORLD_SIZE"' >"$T/out" 2>/dev/null
 	is "a command runs in every task, followed" "$(head -n1 "$T/out")" "rank 0 of 2"
+	is "a command is shown as a shell would read it" "$("$CTL" job show 2 | sed -n 's/^  command   //p')" "sh -c 'echo \"rank \$RANK of \$WORLD_SIZE\"'"
+	is "and in JSON" "$("$CTL" job show 2 --json | json 'o["item"]["argv"][1]+o["item"]["cwd"]')" "-c$PWD"
+	says "which has no script" 4 "job 2 has no script" "job show 2" "$CTL" job show 2 --script
 	is "the other task" "$("$CTL" logs 2.1)" "rank 1 of 2"
 	id=$("$CTL" -q submit -A lungnet --gpus 1 -t 1m --wait --wrap 'echo "$SLURM_JOB_ID is $SLUIS_JOB_ID"' 2>/dev/null | head -n1)
 	is "--wrap finds SLURM_*, as #SBATCH lines do" "$("$CTL" logs "$id")" "$id is $id"
