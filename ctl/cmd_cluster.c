@@ -65,9 +65,9 @@ static void print_head(struct ctl *c, const struct view_status *v)
 			f->kept ? text_f(c, " (%" PRId64 " kept for leases)", f->kept) : "", f->out);
 	}
 	fprintf(c->out, "  nodes %u/%u ready%s   jobs %u running, %u waiting\n"
-		"  leases    %u; %s renewals, %s expired\n",
+		"  leases    %u; since the start %s ago %s renewals, %s expired\n",
 		v->nodes_ready, v->nodes, nodes_out_of_use(c, v), v->jobs_running, v->jobs_pending, v->leases_live,
-		text_count(c, (int64_t)v->renewals), text_count(c, (int64_t)v->expiries));
+		text_age(c, v->up_ms), text_count(c, (int64_t)v->renewals), text_count(c, (int64_t)v->expiries));
 }
 
 static void print_side(struct ctl *c, const struct view_status *v, const struct side_view *s, int64_t cell,
@@ -132,14 +132,14 @@ static void print_claims(struct ctl *c, const struct view_status *v)
 				text_safe(c, m->owner), m->units_here, m->claim.units, text_age(c, m->due_in_ms),
 				m->victims[0] ? ", takes " : "", text_safe(c, m->victims));
 		}
-	fprintf(c->out, "  recalls   %u running; %s done, %s late\n", v->claims_running,
+	fprintf(c->out, "  recalls   %u running; since then %s done, %s late\n", v->claims_running,
 		text_count(c, (int64_t)v->claims_done), text_count(c, (int64_t)v->claims_breached));
 	if (v->promises_given)
-		fprintf(c->out, "  promises  %s %s promised; %s kept, %s broken\n",
+		fprintf(c->out, "  promises  since then %s %s promised; %s kept, %s broken\n",
 			text_count(c, (int64_t)v->promises_given), text_plural(v->promises_given, "start", "starts"), text_count(c, (int64_t)v->promises_kept),
 			text_count(c, (int64_t)v->promises_broken));
 	if (v->estimates)
-		fprintf(c->out, "  estimates %s %s; %" PRIu64 " %% no later than p90, off by %s on average\n",
+		fprintf(c->out, "  estimates since then %s %s; %" PRIu64 " %% no later than p90, off by %s on average\n",
 			text_count(c, (int64_t)v->estimates), text_plural(v->estimates, "start", "starts"), v->estimates_in * 100 / v->estimates,
 			text_age(c, v->estimate_error_ms));
 }

@@ -498,7 +498,7 @@ static void test_status_screen(void **state)
 	      "● ai-factory   healthy   seq 48,213   up 41d   commit p99 1.9 ms   division 13\n"
 	      "  160 h100-80g on 20 nodes: 151 in use, 6 free (4 kept for leases), 3 out\n"
 	      "  nodes 18/21 ready, 2 draining   jobs 4 running, 3 waiting\n"
-	      "  leases    5; 8,640 renewals, 0 expired\n"
+	      "  leases    5; since the start 41d ago 8,640 renewals, 0 expired\n"
 	      "\n"
 	      "              entitled   one cell = 4 devices of h100-80g\n"
 	      "  public      32 (20 %)   ████████░░░                               32 + 11 on loan, 88 waiting\n"
@@ -506,7 +506,7 @@ static void test_status_screen(void **state)
 	      "                       █ guaranteed   ░ on loan   ▒ lent out   · free or out\n"
 	      "\n"
 	      "  recall    claim 91 for lease-90: 0 of 8 here, due in 6m, takes job-1038\n"
-	      "  recalls   1 running; 412 done, 0 late\n"
+	      "  recalls   1 running; since then 412 done, 0 late\n"
 	      "\n"
 	      "  ! node n011 is unreachable\n");
 }
