@@ -114,6 +114,40 @@ static int make(struct ctl *c, const struct typed *t, const struct job_options *
 	return 0;
 }
 
+/* What a script calls and finds on no node: a job step of Slurm. Told, not refused: a site may have a program of this
+ * name, and a script may ask before it calls. `line` is at the beginning of one. */
+static bool calls_srun(const char *line)
+{
+	size_t n;
+
+	for (;;) {
+		line += strspn(line, " \t");
+		n = strcspn(line, " \t\r\n;|&");
+		if (n == strlen("srun") && !strncmp(line, "srun", n))
+			return true;
+		/* NAME=VALUE, exec and time may stand before a command */
+		if (!memchr(line, '=', n) && !(n == 4 && (!strncmp(line, "exec", n) || !strncmp(line, "time", n))))
+			return false;
+		line += n;
+	}
+}
+
+static void note_srun(struct ctl *c, const struct typed *t)
+{
+	unsigned int at = 1;
+
+	for (const char *line = t->text; line && *line; at++) {
+		if (calls_srun(line)) {
+			fprintf(c->errs, "%s:%u: srun: there are no job steps here: a script runs once, on the first node\n"
+					 "  try     sluisctl submit [OPTIONS] -- COMMAND runs it in every task; mpirun finds the nodes\n",
+				text_safe(c, t->file), at);
+			return;
+		}
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+}
+
 /* The job as the daemon sees it a moment later; only for the estimate, so failing is no failure. */
 static bool look_again(struct ctl *c, uint64_t id, struct job_view *ret)
 {
@@ -261,6 +295,8 @@ static int submit(struct ctl *c, const struct call *call, struct typed *t, struc
 		fprintf(c->out, "%" PRIu64 "\n", reply.result.id);
 	else
 		print_text(c, o->follow ? c->errs : c->out, &reply, &sub, have ? &v : NULL);
+	if (!c->json && !c->quiet)
+		note_srun(c, t);
 	fflush(c->out);
 	return r || c->dry_run ? r : after(c, o, reply.result.id);
 }

@@ -198,6 +198,12 @@ sed 's/--mail-type=END/--licenses=matlab/' "$T/train.sh" >"$T/bad.sh"
 "$CTL" submit "$T/bad.sh" 2>"$T/err"
 is "a directive that cannot be kept" $? 2
 ok "is refused with its line" grep -qF "$T/bad.sh:3: error: '--licenses=matlab': sluis has no licenses" "$T/err"
+printf '#!/bin/sh\n# srun is what Slurm has\n  OMP_NUM_THREADS=1 srun -n 4 ./a.out\nsrun ./b.out\n' >"$T/steps.sh"
+"$CTL" submit -A lungnet --gpus 1 --test-only "$T/steps.sh" >"$T/out" 2>"$T/err"
+is "a script that calls srun is taken" "$?$(cut -c1-16 "$T/out" | head -n1)" "0would submit job"
+is "and told once, by its line, that there is none" "$(grep -c 'srun' "$T/err")$(grep -cF "$T/steps.sh:3: srun: there are no job steps here" "$T/err")" 11
+"$CTL" submit -A lungnet --gpus 1 --test-only "$T/train.sh" 2>&1 | grep -q srun
+is "others are not" $? 1
 key=$(python3 -c 'print("5f"*16)')
 
 if [ -x "$B/bin/sluis-agent" ] && [ -x "$B/bin/sluis-shim" ]; then
