@@ -290,7 +290,8 @@ int job_name_parse(const char *text, struct job_name *ret, struct err *err) NODI
 int lease_name_parse(const char *text, uint64_t *ret, struct err *err) NODISCARD;
 int id_parse(const char *text, const char *noun, uint64_t *ret, struct err *err) NODISCARD;
 /* Values of options; a usage fault names the option. 0 or EXIT_USAGE. */
-int opt_duration(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms);
+int opt_duration(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms); /* 90s: never without a unit */
+int opt_job_time(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms); /* as Slurm has it, too: 30, 1:00:00 */
 int opt_instant(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms);
 int opt_count(struct ctl *c, const struct call *call, const char *name, int64_t min, int64_t max, int64_t *ret);
 /* Index of an option's word in a names table. */

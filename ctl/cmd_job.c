@@ -994,7 +994,7 @@ int cmd_job_update(struct ctl *c, const struct call *call)
 		try_next(c, "--time, --class, --loan, --name, --deadline or --reservation");
 		return usage_fault(c, "job update: nothing to change");
 	}
-	if (opt_duration(c, call, "time", &body.time_limit_ms) || opt_instant(c, call, "deadline", &body.deadline_ms) ||
+	if (opt_job_time(c, call, "time", &body.time_limit_ms) || opt_instant(c, call, "deadline", &body.deadline_ms) ||
 	    opt_word(c, call, "class", job_class_names, &klass) || opt_word(c, call, "loan", job_loan_names, &loan) ||
 	    OPT_COPY(c, "--name", call_get(call, "name"), body.name) ||
 	    OPT_COPY(c, "--reservation", call_get(call, "reservation"), body.reservation))

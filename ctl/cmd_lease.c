@@ -393,21 +393,17 @@ static int request_fill(struct ctl *c, const struct call *call, struct cmd_lease
 	return 0;
 }
 
-static int wait_active(struct ctl *c, uint64_t id, const char *limit)
+static int wait_active(struct ctl *c, uint64_t id, int64_t limit_ms)
 {
-	int64_t limit_ms = 0, start = mono_ms(mono_now());
-	struct err err = {0};
+	int64_t start = mono_ms(mono_now());
 
-	if (limit && units_duration(limit, &limit_ms, &err)) {
-		try_next(c, "--wait=10m");
-		return usage_fault(c, "--wait: %s", err.msg);
-	}
 	stop_catch();
 	for (;;) {
 		struct query q = {.type = QUERY_LEASES, .id = id, .all = true};
 		struct arena keep = scratch_begin(c);
 		struct view_leases v = {0};
 		bool there = false, over = false;
+		struct err err = {0};
 		char why[TEXT_BYTES] = "";
 		int r = ask_err(c, &q, &v, c->timeout_ms, &err);
 
@@ -465,9 +461,10 @@ int cmd_lease_request(struct ctl *c, const struct call *call)
 	CLEANUP(buf_done) struct buf payload = BUF_INIT;
 	struct cmd_lease_request body = {0};
 	struct client_reply reply = {0};
-	int r = 0;
+	int64_t wait_ms = 0;
+	int r = opt_duration(c, call, "wait", &wait_ms); /* before anything is sent: usage means that nothing was done */
 
-	if (call_get(call, "like"))
+	if (!r && call_get(call, "like"))
 		r = take_like(c, call_get(call, "like"), &body);
 	if (!r)
 		r = request_fill(c, call, &body, &payload);
@@ -482,7 +479,7 @@ int cmd_lease_request(struct ctl *c, const struct call *call)
 		return r;
 	fflush(c->out);
 	if (call_has(call, "wait"))
-		return wait_active(c, reply.result.id, call_get(call, "wait"));
+		return wait_active(c, reply.result.id, wait_ms);
 	say_what_it_waits_for(c, reply.result.id);
 	next_line(c, "%s %" PRIu64, body.spec.auto_accept ? "sluisctl lease keep" : "when it is offered: sluisctl lease accept",
 		  reply.result.id);
@@ -526,11 +523,11 @@ int cmd_lease_resize(struct ctl *c, const struct call *call)
 {
 	struct cmd_lease_resize body = {0};
 	struct client_reply reply = {0};
-	int64_t gpus = 0, nodes = 0;
+	int64_t gpus = 0, nodes = 0, wait_ms = 0;
 	struct lease_view v;
 	int r = parse_lease(c, call->args[0], &body.lease);
 
-	if (r || opt_count(c, call, "gpus", 0, 65536, &gpus) || opt_count(c, call, "nodes", 0, 65536, &nodes))
+	if (r || opt_duration(c, call, "wait", &wait_ms) || opt_count(c, call, "gpus", 0, 65536, &gpus) || opt_count(c, call, "nodes", 0, 65536, &nodes))
 		return EXIT_USAGE;
 	if (call_has(call, "gpus") == call_has(call, "nodes")) {
 		try_next(c, "sluisctl lease resize %s --gpus N, or --nodes N", call->args[0]);
@@ -550,7 +547,7 @@ int cmd_lease_resize(struct ctl *c, const struct call *call)
 		r = done_line(c, "lease_resize", &reply, "resized lease %" PRIu64 " from %u to %u", body.lease,
 			      v.lease.spec.units, body.units);
 	if (!r && call_has(call, "wait") && !c->dry_run)
-		return wait_active(c, body.lease, call_get(call, "wait"));
+		return wait_active(c, body.lease, wait_ms);
 	return r;
 }
 

@@ -138,7 +138,7 @@ static int windows_fill(struct ctl *c, const struct call *call, struct reservati
 
 	w->from_ms = c->now_ms;
 	if (opt_instant(c, call, "from", &w->from_ms) || opt_instant(c, call, "to", &w->to_ms) ||
-	    opt_duration(c, call, "duration", &duration) || opt_count(c, call, "times", 1, WINDOWS_MAX, &times))
+	    opt_job_time(c, call, "duration", &duration) || opt_count(c, call, "times", 1, WINDOWS_MAX, &times))
 		return EXIT_USAGE;
 	if (call_has(call, "to") == call_has(call, "duration")) {
 		try_next(c, "--to TIME or --duration D");
@@ -240,7 +240,7 @@ int cmd_reservation_create(struct ctl *c, const struct call *call)
 	int r;
 
 	if (OPT_COPY(c, "name", call->args[0], body.spec.name) || OPT_COPY(c, "--reason", c->reason, body.spec.reason) ||
-	    flags_parse(c, call_get(call, "flags"), &body.spec) || opt_duration(c, call, "purge", &body.spec.purge_ms) ||
+	    flags_parse(c, call_get(call, "flags"), &body.spec) || opt_job_time(c, call, "purge", &body.spec.purge_ms) ||
 	    windows_fill(c, call, &body.spec) || members_fill(c, call, &body.members, &body.members_n) ||
 	    nodes_fill(c, call, &body) || devices_fill(c, call, &body))
 		return EXIT_USAGE;

@@ -269,16 +269,39 @@ int lease_name_parse(const char *text, uint64_t *ret, struct err *err)
 	return r;
 }
 
+static int duration_fault(struct ctl *c, const struct call *call, const char *name, bool slurm, const struct err *err)
+{
+	const char *value = call_get(call, name), *sep = " ";
+	size_t digits = strspn(value, "0123456789");
+
+	for (const struct opt *o = call->cmd->opts; o->name; o++)
+		if (!strcmp(o->name, name) && o->value && o->value[0] == '[')
+			sep = "="; /* a value that may be left out */
+	if (digits && !value[digits] && digits < 10)
+		try_next(c, "--%s%s%ss, --%s%s%sm or --%s%s%sh", name, sep, value, name, sep, value, name, sep, value);
+	else
+		try_next(c, "--%s%s%s", name, sep, slurm ? err->hint : "90s, 15m, 12h or 30d");
+	return usage_fault(c, "--%s: %s", name, err->msg);
+}
+
 int opt_duration(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
+{
+	const char *value = call_get(call, name);
+	struct err err = {0};
+
+	if (!value || !units_duration(value, ret_ms, &err))
+		return 0;
+	return duration_fault(c, call, name, false, &err);
+}
+
+int opt_job_time(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
 {
 	const char *value = call_get(call, name);
 	struct err err = {0};
 
 	if (!value || !units_job_time(value, ret_ms, &err))
 		return 0;
-	if (err.hint[0])
-		try_next(c, "--%s %s", name, err.hint);
-	return usage_fault(c, "--%s: %s", name, err.msg);
+	return duration_fault(c, call, name, true, &err);
 }
 
 int opt_instant(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
