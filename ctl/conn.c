@@ -332,9 +332,18 @@ static int socket_check(const struct ctl *c, struct err *err)
 	return err_hint(err, "systemctl status sluisd, or --endpoint tcp://HOST:PORT (sluisctl context add remembers it)");
 }
 
+/* A person need not wonder why nothing happens. */
+static void away(void *arg)
+{
+	struct ctl *c = arg;
+
+	if (c->errtty && !c->json && !c->quiet)
+		fprintf(c->errs, "sluisctl: no answer from %s yet; waiting on (--timeout, Ctrl-C)\n", c->endpoint);
+}
+
 int conn_open(struct ctl *c, struct err *err)
 {
-	struct client_opts opts = {.endpoint = c->endpoint, .program = "sluisctl " SLUIS_VERSION};
+	struct client_opts opts = {.endpoint = c->endpoint, .program = "sluisctl " SLUIS_VERSION, .away = away, .arg = c};
 	int r;
 
 	ENSURE(c->resolved);

@@ -25,6 +25,8 @@ struct client {
 	struct link_client *link;
 	char endpoint[LINK_ENDPOINT_BYTES];
 	char program[sizeof((struct msg_hello *)0)->program];
+	void (*away)(void *arg); /* NULL: not wanted, or told */
+	void *arg;
 	uint64_t req; /* last request id used */
 	bool greeted;
 	bool have_cluster;
@@ -83,6 +85,8 @@ int client_open(const struct client_opts *opts, struct client **ret_client, stru
 		client_free(c);
 		return r;
 	}
+	c->away = opts->away;
+	c->arg = opts->arg;
 	if (opts->server_key && opts->server_key_next)
 		link_client_server_next(c->link, opts->server_key_next);
 	*ret_client = c;
@@ -160,12 +164,16 @@ static int await(struct client *c, uint64_t req, struct mono until, struct link_
 	}
 }
 
+/* A server that has another key than we expect drops the handshake without a word, so does any other program. */
 static int unreachable(const struct client *c, int timeout_ms, struct err *err)
 {
-	(void)err_set(err, ERR_UNREACHABLE, "no answer from %s within %.3g s; nothing was sent",
-		      c->endpoint, timeout_ms / 1000.0);
+	bool there = link_client_reached(c->link) && link_client_server_key(c->link);
+
+	(void)err_set(err, ERR_UNREACHABLE, "no answer from %s within %.3g s%s; nothing was sent", c->endpoint,
+		      timeout_ms / 1000.0, there ? ", though it takes connections" : "");
 	if (err)
-		(void)err_hint(err, "check that sluisd runs and that the endpoint is right");
+		(void)err_hint(err, there ? "does sluisd there have the public key that it is asked under, and is this the right one of its doors?"
+					  : "check that sluisd runs and that the endpoint is right");
 	return ERR_UNREACHABLE;
 }
 
@@ -234,6 +242,9 @@ int client_greet(struct client *c, int timeout_ms, struct err *err)
 		if (!r)
 			r = await(c, c->req, again.ns < until.ns ? again : until, &msg, &frame, err);
 		if (r == ERR_TIMEOUT || r == ERR_AGAIN) {
+			if (c->away && left_ms(until) > 0)
+				c->away(c->arg);
+			c->away = NULL;
 			r = fresh_link(c, err);
 			if (r)
 				return r;

@@ -24,6 +24,8 @@ struct client_opts {
 	const uint8_t *server_key_next; /* tried when that one fails; NULL: none */
 	const char *key_file;      /* own key pair (link.h); NULL for ipc */
 	const char *program;       /* "sluisctl 0.1.0" */
+	void (*away)(void *arg);   /* called once when no greeting has come for three seconds, and is waited for on; NULL */
+	void *arg;
 };
 
 struct client_reply {

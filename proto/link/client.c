@@ -29,6 +29,7 @@ struct link_client {
 	struct link_client_opts opts;
 
 	bool connected, refused;
+	bool reached;           /* something took a connection at the endpoint, ever */
 	uint64_t connects;      /* handshakes that succeeded, ever */
 	uint64_t told_connects; /* how many of them the callback knows */
 	bool told_connected, told_refused;
@@ -129,7 +130,7 @@ static int client_connect(struct link_client *c, struct err *err)
 	}
 	c->monitor = link_monitor_open(c->ctx, c->socket,
 				       ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-				       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, err);
+				       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_CONNECTED, err);
 	if (c->monitor == NULL) {
 		ENSURE(zmq_close(c->socket) == 0);
 		c->socket = NULL;
@@ -219,6 +220,8 @@ static void client_learn(struct link_client *c)
 		if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
 			c->connected = true;
 			c->connects++;
+		} else if (event == ZMQ_EVENT_CONNECTED) {
+			c->reached = true;
 		} else if (event == ZMQ_EVENT_DISCONNECTED) {
 			c->connected = false;
 		} else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
@@ -238,6 +241,12 @@ bool link_client_refused(struct link_client *client)
 {
 	client_learn(client);
 	return client->refused;
+}
+
+bool link_client_reached(struct link_client *client)
+{
+	client_learn(client);
+	return client->reached;
 }
 
 static void client_soon(struct link_client *c)

@@ -239,6 +239,8 @@ int link_client_wait(struct link_client *client, int timeout_ms, struct err *err
 bool link_client_connected(struct link_client *client);
 /* Did the server refuse us since the last (re)open? */
 bool link_client_refused(struct link_client *client);
+/* Did something take a connection at the endpoint, ever, whether or not it knew the handshake? */
+bool link_client_reached(struct link_client *client);
 
 enum link_client_event {
 	LINK_CLIENT_MESSAGE,      /* msg is set */

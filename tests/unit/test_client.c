@@ -526,6 +526,43 @@ static void a_refused_key_is_said_at_once(void **state)
 	unlink(opts.key_file);
 }
 
+static void count_away(void *arg) { ++*(int *)arg; }
+
+/* A server with another key than the one we know, or a port of something else: nobody refuses anything, so it has to be
+ * told from a host that is down, and while it is waited for a person hears of it once. */
+static void a_wrong_server_key_is_told_from_silence(void **state)
+{
+	CLEANUP(arena_done) struct arena arena = {0};
+	uint8_t pub[LINK_KEY_BYTES], sec[LINK_KEY_BYTES], other[LINK_KEY_BYTES];
+	struct client_reply reply;
+	int away = 0;
+	struct server s;
+	struct client *c;
+	struct err err;
+	struct client_opts opts = {.key_file = in_dir("key"), .away = count_away, .arg = &away};
+
+	(void)state;
+	start(&s, DOOR_USERS, ANSWER);
+	assert_int_equal(link_keypair(other, sec, &err), 0);
+	assert_int_equal(link_keypair(pub, sec, &err), 0);
+	assert_int_equal(link_key_save(opts.key_file, pub, sec, &err), 0);
+	opts.endpoint = s.endpoint;
+	opts.server_key = other;
+	assert_int_equal(client_open(&opts, &c, &err), 0);
+	assert_int_equal(cancel(c, NULL, 7000, &reply, &arena, &err), ERR_UNREACHABLE);
+	assert_non_null(strstr(err.msg, "though it takes connections; nothing was sent"));
+	assert_non_null(strstr(err.hint, "public key"));
+	assert_int_equal(away, 1);
+	client_free(c);
+	stop(&s);
+	opts.endpoint = "tcp://127.0.0.1:1"; /* nobody there */
+	assert_int_equal(client_open(&opts, &c, &err), 0);
+	assert_int_equal(cancel(c, NULL, 300, &reply, &arena, &err), ERR_UNREACHABLE);
+	assert_null(strstr(err.msg, "takes connections"));
+	client_free(c);
+	unlink(opts.key_file);
+}
+
 /* Joining makes a key whose private half stays here, and survives a lost answer. */
 static void joining_makes_a_key_and_can_be_repeated(void **state)
 {
@@ -990,6 +1027,7 @@ int main(void)
 		cmocka_unit_test(only_the_right_answer_counts),
 		cmocka_unit_test(a_view_in_pieces_is_put_together),
 		cmocka_unit_test(a_refused_key_is_said_at_once),
+		cmocka_unit_test(a_wrong_server_key_is_told_from_silence),
 		cmocka_unit_test(joining_makes_a_key_and_can_be_repeated),
 		cmocka_unit_test(odd_idempotency_keys_are_refused),
 		cmocka_unit_test(the_deadline_counts_from_the_sending),
