@@ -196,6 +196,10 @@ static void status_fill(struct server *s, struct view_status *v, struct arena *a
 		unheard_note(s, v, arena);
 	(void)snprintf(v->version, sizeof v->version, "%s", SLUIS_VERSION);
 	v->up_ms = (loop_now(s->loop).ns - s->started.ns) / NS_PER_MS;
+	v->renewals -= s->before.renewals;
+	v->expiries -= s->before.expiries;
+	v->claims_done -= s->before.claims_done;
+	v->claims_breached -= s->before.claims_breached;
 	v->commit_p99_us = server_commit_p99_us(s);
 	v->store_bytes = store_bytes(s);
 	v->store_limit_bytes = (uint64_t)s->conf.map_size_bytes;
