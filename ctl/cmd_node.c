@@ -266,10 +266,29 @@ int cmd_node_dead(struct ctl *c, const struct call *call)
 	return r ? r : admin(c, call, CMD_NODE_DECLARE_DEAD, "node_declare_dead", "declare dead", "declared dead:", &body);
 }
 
+/* The daemon forgets any node without work, and its key with it; one that is up is hardly meant. */
+static int remove_check(struct ctl *c, const char *name)
+{
+	struct query q = {.type = QUERY_NODES};
+	struct view_nodes v = {0};
+	struct err err = {0};
+	int r = c->yes || c->dry_run ? 0 : ask(c, &q, &v, "read the nodes");
+
+	for (uint32_t i = 0; !r && i < v.items_n; i++)
+		if (!strcmp(v.items[i].node.name, name) && v.items[i].node.state == NODE_READY) {
+			(void)err_set(&err, ERR_STATE, "%s is up: its agent reports", name);
+			(void)err_hint(&err, "sluisctl node drain %s, stop its agent, then again; or --yes", name);
+			r = fault(c, &err, "cannot remove %s", name);
+		}
+	return r;
+}
+
 int cmd_node_remove(struct ctl *c, const struct call *call)
 {
 	struct cmd_node_admin body = {0};
-	int r = sure(c, "Removing a node", call->args[0]);
+	int r = remove_check(c, call->args[0]);
 
+	if (!r)
+		r = sure(c, "Removing a node", call->args[0]);
 	return r ? r : admin(c, call, CMD_NODE_REMOVE, "node_remove", "remove", "removed", &body);
 }
