@@ -65,9 +65,9 @@ static void print_head(struct ctl *c, const struct view_status *v)
 			f->kept ? text_f(c, " (%" PRId64 " kept for leases)", f->kept) : "", f->out);
 	}
 	fprintf(c->out, "  nodes %u/%u ready%s   jobs %u running, %u waiting\n"
-		"  leases    %u; since the start %s ago %s renewals, %s expired\n",
+		"  leases    %u; since the start %s ago %s %s, %s expired\n",
 		v->nodes_ready, v->nodes, nodes_out_of_use(c, v), v->jobs_running, v->jobs_pending, v->leases_live,
-		text_age(c, v->up_ms), text_count(c, (int64_t)v->renewals), text_count(c, (int64_t)v->expiries));
+		text_age(c, v->up_ms), text_count(c, (int64_t)v->renewals), text_plural(v->renewals, "renewal", "renewals"), text_count(c, (int64_t)v->expiries));
 }
 
 static void print_side(struct ctl *c, const struct view_status *v, const struct side_view *s, int64_t cell,
@@ -117,6 +117,15 @@ static void print_flavor(struct ctl *c, const struct view_status *v, const char 
 			print_side(c, v, sides[i], cell, percent[i]);
 }
 
+/* Nothing once all is here and only its owner has to take it. */
+static const char *claim_due(struct ctl *c, const struct claim_view *m)
+{
+	if (m->units_here >= m->claim.units)
+		return "";
+	return m->due_in_ms < 0 ? text_f(c, "late by %s", text_age(c, -m->due_in_ms))
+				: text_f(c, "due in %s", text_age(c, m->due_in_ms));
+}
+
 static void print_claims(struct ctl *c, const struct view_status *v)
 {
 	struct query q = {.type = QUERY_CLAIMS};
@@ -127,9 +136,10 @@ static void print_claims(struct ctl *c, const struct view_status *v)
 	if (v->claims_running && !ask_err(c, &q, &claims, c->timeout_ms, &err))
 		for (uint32_t i = 0; i < claims.items_n; i++) {
 			const struct claim_view *m = &claims.items[i];
+			const char *due = claim_due(c, m);
 
-			fprintf(c->out, "  recall    claim %" PRIu64 " for %s: %u of %u here, due in %s%s%s\n", m->claim.id,
-				text_safe(c, m->owner), m->units_here, m->claim.units, text_age(c, m->due_in_ms),
+			fprintf(c->out, "  recall    claim %" PRIu64 " for %s: %u of %u here%s%s%s%s\n", m->claim.id,
+				text_safe(c, m->owner), m->units_here, m->claim.units, due[0] ? ", " : "", due,
 				m->victims[0] ? ", takes " : "", text_safe(c, m->victims));
 		}
 	fprintf(c->out, "  recalls   %u running; since then %s done, %s late\n", v->claims_running,
@@ -297,7 +307,7 @@ int cmd_claim_list(struct ctl *c, const struct call *call)
 {
 	static const struct column cols[] = {
 		{"id", "CLAIM", COL_RIGHT}, {"owner", "FOR", 0}, {"units", "UNITS", COL_RIGHT}, {"here", "HERE", COL_RIGHT},
-		{"due", "DUE IN", 0}, {"victims", "TAKES", COL_SHRINK}, {"note", "NOTE", 0},
+		{"due", "DUE", 0}, {"victims", "TAKES", COL_SHRINK}, {"note", "NOTE", 0},
 	};
 	struct query q = {.type = QUERY_CLAIMS};
 	struct view_claims v = {0};
@@ -319,7 +329,7 @@ int cmd_claim_list(struct ctl *c, const struct call *call)
 		table_cell(t, "%s", m->owner);
 		table_cell(t, "%u", m->claim.units);
 		table_cell(t, "%u", m->units_here);
-		table_cell(t, "%s", text_age(c, m->due_in_ms));
+		table_cell(t, "%s", c->plain ? text_age(c, m->due_in_ms) : claim_due(c, m));
 		table_cell(t, "%s", m->victims);
 		table_cell(t, "%s", m->note);
 	}

@@ -350,7 +350,10 @@ int cmd_reservation_list(struct ctl *c, const struct call *call)
 		table_cell(t, "%u", rv->units_here);
 		table_cell(t, "%u", rv->units_used);
 	}
-	return table_print(t);
+	r = table_print(t);
+	if (!r && !v.items_n && !c->plain)
+		fputs(q.all ? "there was no reservation\n" : "nothing is reserved\n", c->out);
+	return r;
 }
 
 static int look(struct ctl *c, const char *name, struct view_reservations *v)

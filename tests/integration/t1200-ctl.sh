@@ -55,6 +55,7 @@ sluisd
 is "who am I" "$(ctl cluster info --json | json 'o["item"]["role"]')" admin
 ok "healthy" ctl cluster health
 is "in JSON too" "$(ctl cluster health --json | json 'o["item"]["healthy"]')" True
+is "no reservation is told" "$(ctl reservation list)" "nothing is reserved"
 says "no division to export yet" 4 "no division was applied yet" "division apply" ctl division export
 cat >"$T/division.yaml" <<'Y'
 version: 0
@@ -364,6 +365,7 @@ ends"
 	says "a dead node is proven by its boot id" 2 "runs another boot" "its last boot id" ctl node declare-dead n1 --boot-id 00 --yes
 	ok "explain a node" sh -c '"$0" --state-dir "$1" explain n1 | grep -q "lease-2"' "$CTL" "$T/d"
 	ok "if it were lost" sh -c '"$0" --state-dir "$1" deficit show --if-lost n1 | grep -q "lease-2"' "$CTL" "$T/d"
+	says "a node that is up is not removed by mistake" 5 "n1 is up" "node drain n1" ctl node remove n1
 	ok "drain, and back" sh -c '"$0" --state-dir "$1" -q node drain n1 --reason t && "$0" --state-dir "$1" node list --plain | cut -f2 | grep -qx draining && "$0" --state-dir "$1" -q node uncordon n1' "$CTL" "$T/d"
 else
 	skip "jobs, leases and screens with a node" "there is no $B/bin/sluis-agent"
@@ -400,4 +402,6 @@ says "refused from the next message on" 3 "" "try" "$CTL" status
 kill -TERM "$daemon"
 wait "$daemon"
 is "sluisd stops when asked" $? 0
+sluisd
+is "the next one counts what has happened since its start, not what it has loaded" "$(ctl status --json | json 'o["item"]["renewals"]')" 0
 done_testing

@@ -55,6 +55,7 @@ static struct flavor_view flavors[1];
 static struct side_view sides[2];
 static struct string notes[1] = {{"node n011 is unreachable"}};
 static struct claim_view claims[1];
+static bool claim_is_late, claim_is_here;
 static struct node_view nodes[1];
 static struct device devices[1];
 static struct label labels[1] = {{"leaf", "leaf2"}};
@@ -168,7 +169,7 @@ static void fill_rest(void)
 		sides[1] = (struct side_view){.flavor = "h100-80g", .side = "private", .nominal = 5};
 	}
 	claims[0] = (struct claim_view){.claim = {.id = 91, .units = 8}, .owner = "lease-90", .victims = "job-1038",
-					.due_in_ms = 6 * MIN};
+					.due_in_ms = claim_is_late ? -MIN : 6 * MIN, .units_here = claim_is_here ? 8 : 0};
 	devices[0] = (struct device){.pci = "0000:0f:00.0", .vendor = "nvidia", .model = "NVIDIA H100 80GB HBM3",
 				     .memory_mib = 81559, .cores = {UINT64_MAX}};
 	nodes[0] = (struct node_view){.node = {.id = 6, .name = "n006", .state = NODE_READY, .cores_n = 96, .labels_n = 1,
@@ -509,6 +510,26 @@ static void test_status_screen(void **state)
 	      "  recalls   1 running; since then 412 done, 0 late\n"
 	      "\n"
 	      "  ! node n011 is unreachable\n");
+}
+
+/* A recall that is late is the one to look at: it says so, and by how much. */
+static void test_a_late_recall_says_so(void **state)
+{
+	struct run r;
+
+	(void)state;
+	claim_is_late = true;
+	assert_int_equal(run_line(&r, "status"), 0);
+	assert_non_null(strstr(r.out, "claim 91 for lease-90: 0 of 8 here, late by 1m, takes job-1038\n"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "claim list"), 0);
+	assert_non_null(strstr(r.out, "late by 1m"));
+	run_close(&r);
+	claim_is_here = true;
+	assert_int_equal(run_line(&r, "status"), 0);
+	assert_non_null(strstr(r.out, "claim 91 for lease-90: 8 of 8 here, takes job-1038\n"));
+	run_close(&r);
+	claim_is_late = claim_is_here = false;
 }
 
 static void test_queue_screen_and_its_order(void **state)
@@ -1109,6 +1130,7 @@ int main(void)
 		cmocka_unit_test(test_windows_of_the_division),
 		cmocka_unit_test(test_one_verdict_on_the_cluster),
 		cmocka_unit_test(test_status_screen),
+		cmocka_unit_test(test_a_late_recall_says_so),
 		cmocka_unit_test(test_queue_screen_and_its_order),
 		cmocka_unit_test(test_a_child_that_waits),
 		cmocka_unit_test(test_where_a_job_ran),
