@@ -429,7 +429,7 @@ static int check_above(char path[PATH_MAX - 128], struct err *err)
 	(void)snprintf(real + strlen(real), sizeof(real) - strlen(real), "%s", strcmp(real, "/") ? slash : slash + 1);
 	if (strlen(real) >= PATH_MAX - 128)
 		return err_set(err, ERR_CONFIG, "the path of '%.160s' is too long", path);
-	(void)snprintf(path, PATH_MAX - 128, "%s", real);
+	memcpy(path, real, strlen(real) + 1);
 	return 0;
 }
 
