@@ -11,7 +11,7 @@ fake() { # fake FILE: a test program from stdin
 
 # run_fakes [ENV=VALUE...]: runs the runner over $T/bin and $T/tap; output in $T/out, status in $rc
 run_fakes() {
-	env -u LIST -u MAKEFLAGS B="$T/build" UNIT_DIR="$T/bin" INTEGRATION_DIR="$T/tap" \
+	env -u LIST -u MAKEFLAGS -u NEAR_MS -u TEST_TIMEOUT B="$T/build" UNIT_DIR="$T/bin" INTEGRATION_DIR="$T/tap" \
 		PHASES="units sims integration" "$@" "$ROOT/tests/run" >"$T/out" 2>&1
 	rc=$?
 	last=$(tail -n 1 "$T/out")
@@ -29,6 +29,10 @@ fake "$T/bin/test_good" <<<"$good"
 run_fakes
 is "two cmocka cases that pass are two tests" "$last" "2 passed, 0 failed"
 is "and the runner exits with 0" "$rc" 0
+ok "nobody is near the time limit" sh -c '! grep -q "near the time limit" "$1"' - "$T/out"
+run_fakes NEAR_MS=0
+ok "who is, is named" said "test_good: "
+is "which changes nothing" "$rc $last" "0 2 passed, 0 failed"
 
 fresh
 fake "$T/bin/test_mixed" <<'F'
