@@ -18,7 +18,7 @@ storm: $(BIN)/sluisd $(BIN)/sluis-agent $(BIN)/sluis-shim $(GUARDED) ## AGENTS a
 		LD_PRELOAD=$(abspath $(GUARDED)) $$p tests/lib/storm.py $(or $(AGENTS),2000); rc=$$?; rm -rf "$$t"; exit $$rc
 
 hostile: $(BIN)/sluisd ## rubbish at every door while 100 agents work
-	@B=$(B) SECONDS_EACH=$(or $(SECONDS_EACH),10) tests/integration/t1500-hostile.sh > $(B)/hostile.log; rc=$$?; \
+	@B=$(B) PATIENT= SECONDS_EACH=$(or $(SECONDS_EACH),10) tests/integration/t1500-hostile.sh > $(B)/hostile.log; rc=$$?; \
 		sed -n 's/^# //p' $(B)/hostile.log; exit $$rc
 
 soak: $(BIN)/sluisd ## SECONDS (600) of AGENTS (150) of which somebody is killed or paused every five seconds

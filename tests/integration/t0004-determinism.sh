@@ -36,7 +36,7 @@ ok "another stream comes to something else" test "$(field facts_hash "$T/differs
 if ! command -v clang >/dev/null; then
 	skip "clang -O0 decides the same" "clang is not installed"
 else
-	ok "the core builds with clang -O0" make -s VARIANT=clang0 build/clang0/tests/stream
+	ok "the core builds with clang -O0" make -s -j"$(nproc)" VARIANT=clang0 build/clang0/tests/stream
 	ok "which takes the stream" sh -c 'build/clang0/tests/stream replay "$1/stream" >"$1/clang0"' - "$T"
 	for hash in state_hash facts_hash; do
 		is "$hash under clang -O0" "$(field $hash "$T/clang0")" "$(field $hash "$T/recorded")"

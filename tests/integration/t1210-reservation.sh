@@ -31,7 +31,7 @@ for k in ("agents", "users"): print("--set"); print(f"listen.{k}={o[k]}")' "$T/d
 	rm -f "$T/d/endpoints.json"
 	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" "${doors[@]}" --set listen.enrol=tcp://127.0.0.1:* --set "listen.local=$T/d.sock" \
 		--set "server_key=$T/server.key" --set map_size=256MiB --set "local_admins=[$(id -u)]" \
-		--set leases.bind_timeout=5s --set recall.kill_margin=1s --set recall.cooldown=2s >>"$T/d.out" 2>&1 &
+		--set leases.bind_timeout=20s --set recall.kill_margin=1s --set recall.cooldown=2s >>"$T/d.out" 2>&1 &
 	daemon=$!
 	started "$daemon"
 	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
@@ -119,14 +119,14 @@ idle() { [ "$(ctl node list --plain --columns used | sort -u)" = 0 ]; }
 ok "all idle" wait_for 60 idle
 
 # ---- a course, asked for by a member
-ok "eva asks for eight devices" quiet eva -q reservation create course --flavor h100-80g --gpus 8 --project lungnet --from now+30s --duration 40s
+ok "eva asks for eight devices" quiet eva -q reservation create course --flavor h100-80g --gpus 8 --project lungnet --from now+45s --duration 85s
 is "nothing is held yet" "$(state course)" requested
 says "not for others" 3 "your own projects" eva reservation create theirs --flavor h100-80g --gpus 8 --project heartnet --duration 1h
 says "and she does not confirm it herself" 3 "eva may not" eva reservation confirm course
 ok "the admin does" quiet ctl -q reservation confirm course
 ok "twice is once" quiet ctl -q reservation confirm course
 is "confirmed" "$(state course)" confirmed
-in=$(eva -q submit -A lungnet --flavor h100-80g --gpus 4 -t 15s --reservation course -- sh -c 'trap "echo told; exit 0" TERM; sleep 60 & wait')
+in=$(eva -q submit -A lungnet --flavor h100-80g --gpus 4 -t 60s --reservation course -- sh -c 'trap "echo told; exit 0" TERM; sleep 600 & wait')
 says "bob is no member" 3 "is for neither bob nor project heartnet" bob submit -A heartnet --flavor h100-80g --gpus 1 --reservation course -- true
 loan=$(bob -q submit -A heartnet --flavor h100-80g --gpus 16 -t 1h --loan only --notice 2s -- sh -c 'trap "exit 0" TERM; sleep 600 & wait')
 ok "a loan runs there until then" wait_for 25 job_is "$loan" running
@@ -137,11 +137,11 @@ ok "the loan was told to go in time" job_is "$loan" pending
 ok "and the work inside starts" wait_for 60 job_is "$in" running
 ok "where it is reserved" sh -c '[ "$("$0" --state-dir "$1" reservation show course --json | python3 -c "import json,sys; print(json.load(sys.stdin)[\"item\"][\"jobs\"])")" = "$2" ]' "$CTL" "$T/d" "$in"
 kill -KILL "$daemon"
-wait "$daemon" 2>/dev/null
+ends 60 "$daemon"
 daemon_start
 ok "the daemon was killed and is back: still active" is_state course active
 ok "the job inside, too" job_is "$in" running
-ok "it ends" wait_for 90 is_state course ended
+ok "it ends" wait_for 150 is_state course ended
 ok "and nothing of it is left" wait_for 20 sh -c '! "$0" --state-dir "$1" node list --plain --columns holders | grep -q "job-$2"' "$CTL" "$T/d" "$in"
 ok "the loan comes back" wait_for 120 job_is "$loan" running
 quiet bob -q cancel "$loan" --now

@@ -72,7 +72,7 @@ ok "and is told so" grep -q 'your own proposal' "$T/err"
 "$CTL" --cluster tom approval grant 1 --yes 2>"$T/err"
 is "an operator cannot even read it" $? 3
 
-kill -9 "$daemon"; wait "$daemon" 2>/dev/null
+kill -9 "$daemon"; ends 60 "$daemon"
 sluisd
 is "it survives a kill -9" "$(bea approval list --plain --columns id)" 1
 bea approval grant 1 --yes >"$T/out" 2>&1

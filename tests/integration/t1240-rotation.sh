@@ -19,14 +19,14 @@ sluisd() { # sluisd KEY [OPTIONS...]
 	rm -f "$T/d/endpoints.json"
 	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set "listen.agents=$agents" --set "listen.users=$users" \
 		--set "listen.enrol=tcp://127.0.0.1:*" --set "listen.local=$T/d.sock" --set "server_key=$key" --set map_size=64MiB \
-		--set leases.rejoin_grace=0s --set liveness.heartbeat=500ms --set liveness.suspect=2s --set liveness.unreachable=5s \
+		--set leases.rejoin_grace=0s --set liveness.heartbeat=500ms --set liveness.suspect=5s --set liveness.unreachable=10s \
 		"$@" >>"$T/d.out" 2>&1 &
 	daemon=$!
 	started "$daemon"
 	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
 	agents=$(endpoint agents) users=$(endpoint users)
 }
-stop() { kill "$daemon"; wait "$daemon" 2>/dev/null; }
+stop() { kill "$daemon"; ends 60 "$daemon"; }
 node_state() { ctl node list --plain --columns state 2>/dev/null; }
 heard() { [ "$(node_state)" = ready ]; }
 agent() { # agent [OPTIONS...]
@@ -50,7 +50,7 @@ ok "a node" wait_for 30 heard
 # ---- the server's key: announced, then in place
 stop
 sluisd "$T/one.key" --set "server_key_next=$T/two.key"
-ok "it greets again" wait_for 60 grep -qF -- "next=$(public "$T/two.key")" "$T/n1.out"
+ok "it greets again" wait_for 90 grep -qF -- "next=$(public "$T/two.key")" "$T/n1.out"
 ok "the node keeps the next key" grep -qxF -- "server-next: $(public "$T/two.key")" "$T/n1/daemon"
 is "a person asks something" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
 in_context() { # in_context SETTING: quoted or not
@@ -69,7 +69,7 @@ is "who only knows the old key gets no answer" $? 7
 
 # ---- a node's key
 cp "$T/n1/node.key" "$T/stolen.key"
-kill "$agent"; wait "$agent" 2>/dev/null
+kill "$agent"; ends 60 "$agent"
 "$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --join sluis-join-1.wrong --join-only --new-key >"$T/out" 2>&1
 is "a bad token" $? 1
 ok "leaves the old key where it was" cmp -s "$T/n1/node.key" "$T/stolen.key"

@@ -51,7 +51,7 @@ execd() { # execd NAME FLAGS...: becomes it, so to be called with &
 status() { # status WANT WHAT FLAGS...
 	local want=$1 what=$2
 	shift 2
-	LIMITED="timeout 20" execd early "$@" &
+	LIMITED="timeout 60" execd early "$@" &
 	wait $!
 	is "does not run $what" "$?" "$want"
 }
@@ -115,7 +115,7 @@ while read -r line; do
 done < <(awk '/listed below/ { exit } { print }' "$T/told.log")
 grep -q '^\[  FAILED' "$T/told.log" && sed 's/^/# /' "$T/told.log" "$T/stories.log"
 kill $pid
-wait $pid
+ends 60 $pid
 is "SIGTERM ends it quietly" "$?" 0
 ok "and its socket is gone" test ! -e "$T/stories.sock"
 
@@ -138,11 +138,13 @@ while read -r line; do
 	esac
 done <"$T/refused.log"
 is "the table was gone through" "$rc" 0
-is "one line of log for each request" "$(grep -c '^<[0-9]>request' "$T/refusals.log")" "${asked-?}"
+logged() { [ "$(grep -c '^<[0-9]>request' "$T/refusals.log")" = "${asked-?}" ]; }
+ok "one line of log for each request" wait_for 10 logged
 ok "it is still there" kill -0 $pid
-is "and has kept no descriptor" "$(descriptors)" "$before"
+as_before() { [ "$(descriptors)" = "$before" ]; } # the last connection is closed behind its answer
+ok "and has kept no descriptor" wait_for 10 as_before
 kill $pid
-wait $pid
-remove_cgroups
-ok "no cgroup is left behind" test ! -e "$C"
+ends 60 $pid
+no_cgroups() { remove_cgroups; [ ! -e "$C" ]; } # a process that was killed may be in one a moment longer
+ok "no cgroup is left behind" wait_for 10 no_cgroups
 done_testing

@@ -120,7 +120,7 @@ cat >"$T/whole.sh" <<-EOF
 	isolation_world || exit 1
 	$T/bin/sluis-execd --backend=systemd --socket=\$T/execd.sock --run-dir=\$T/agent/n1/exec --uid-min=2000 \\
 		--uid-max=3000 2>\$T/execd.log &
-	for i in 1 2 3 4 5 6 7 8 9 10; do grep -q ready \$T/execd.log && break || sleep 0.5; done
+	for i in {1..120}; do grep -q ready \$T/execd.log && break || sleep 0.5; done
 	export T AGENT EXECD=\$T/execd.sock BASE=\$T/agent LIBRARY=\$T/bin/fake_nvml.so XML=\$T/bin/oci-bm-h100.xml
 	export BIN=$B/bin PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1
 	$python $ROOT/tests/lib/isolation_story.py
@@ -152,6 +152,7 @@ started $init
 ended() { ! kill -0 $init 2>/dev/null; }
 wait_for 250 ended
 ok "systemd boots in namespaces of its own, and ends" ended
+ended || kill -KILL $init # and with it all that is in there
 wait $init 2>/dev/null
 
 tell() { # tell UNIT WHAT: a TAP line for each case of a cmocka log
@@ -186,7 +187,12 @@ done <"$T/whole.log"
 is "whole: the story was told to its end" "${told-}" yes
 grep -E 'sluis-execd|execd\.service' "$T/console" | tail -n 3 | sed 's/^/# /'
 [ "$TAP_FAILED" -eq 0 ] || sed 's/^/# /' "$T/console"
-remove_cgroups
+removed() { # a process that was killed may be in one a moment longer
+	local h
+	remove_cgroups
+	for h in $HAVE; do [ ! -d "/sys/fs/cgroup/$h/$G" ] || return 1; done
+}
+wait_for 10 removed
 left=""
 for h in $HAVE; do [ -d "/sys/fs/cgroup/$h/$G" ] && left="$left $h"; done
 is "no cgroup is left behind" "$left" ""

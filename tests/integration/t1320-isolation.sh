@@ -39,5 +39,5 @@ env EXECD="$T/execd.sock" BASE="$T/agent" LIBRARY="$T/bin/fake_nvml.so" XML="$T/
 rc=$?
 [ $rc -eq 0 ] || sed 's/^/# /' "$T/execd.log" "$T/n1.log"
 kill $pid
-wait $pid 2>/dev/null
+ends 60 $pid
 exit $rc

@@ -13,7 +13,7 @@ trap 'end=$?; echo THAWED >"$F/freezer.state"; rmdir "$F"; (exit $end); tap_end'
 T=$T BIN=$B/bin FREEZER=$F PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/unkillable_story.py"
 rc=$?
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in {1..150}; do # a folder of it that is not empty cannot be removed
 	[ -s "$F/cgroup.procs" ] || break
 	sleep 0.2
 done

@@ -10,7 +10,7 @@ cluster: standstill
 state_dir: $T/state
 map_size: 64MiB
 listen: {agents: "tcp://127.0.0.1:*", users: "tcp://127.0.0.1:*", enrol: "tcp://127.0.0.1:*", local: $T/local}
-leases: {ttl: 2s, grace: 1s, rejoin_grace: 4s}
+leases: {ttl: 5s, grace: 3s, rejoin_grace: 30s}
 CONF
 cat >"$T/agent.conf" <<CONF
 node: n1
@@ -49,11 +49,11 @@ ok "the lease is active" wait_for 20 is_state active
 ok "it is renewed" ctl lease renew 1
 
 kill -STOP $DAEMON
-sleep 5 # longer than ttl and grace: the standstill itself is what is tested
+sleep 10 # longer than ttl and grace: the standstill itself is what is tested
 kill -CONT $DAEMON
 ok "sluisd noticed that it had stood still" wait_for 10 grep -q standstill "$T/sluisd.log"
 is "the lease has not expired" "$(lease_state)" active
 ok "its holder can renew it" ctl lease renew 1
-ok "left alone, it does expire: the guard is no amnesty" wait_for 30 is_state expired
+ok "left alone, it does expire: the guard is no amnesty" wait_for 90 is_state expired
 ok "the log verifies" ctl log verify
 done_testing

@@ -10,6 +10,8 @@ needs bin/sluisd bin/sluis-agent bin/sluis-shim bin/sluisctl
 [ -n "${SLUIS_IN_NS-}" ] || skip_all "no mount namespace can be made here (root is needed)"
 mkdir "$T/disk"
 mount -t tmpfs -o size=120m tmpfs "$T/disk" || skip_all "no tmpfs can be mounted here"
+end=0
+trap 'end=$?; umount -l "$T/disk"; (exit $end); tap_end' EXIT # a folder that something is mounted on cannot be removed
 
 cat >"$T/division.yaml" <<CONF
 version: 0
@@ -127,7 +129,7 @@ ok "the lease is" lease_is active
 ok "the log is intact" ctl log verify
 ok "and submissions pass" submit b-1
 kill -TERM $daemon
-wait $daemon
+ends 60 $daemon
 is "a clean stop" $? 0
 
 S=$T/map

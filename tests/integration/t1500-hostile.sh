@@ -5,7 +5,7 @@
 [ -x "$B/bin/sluisd" ] || skip_all "there is no $B/bin/sluisd"
 needs_python_zmq
 
-T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
+PATIENT=${PATIENT-1} T=$T SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/storm.py" --hostile "${SECONDS_EACH:-4}" >"$T/figures" 2>&1
 RC=$?
 sed 's/^/# /' "$T/figures"

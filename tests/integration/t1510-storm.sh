@@ -6,7 +6,7 @@ needs bin/sluisd bin/sluis-agent bin/sluis-shim
 needs_python_zmq
 [ "${VARIANT:-release}" = release ] || skip_all "the bound on memory is not meant for a sanitizer"
 
-T=$T BIN=$B/bin SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
+PATIENT=1 T=$T BIN=$B/bin SLUISD=$B/bin/sluisd PYTHONPATH=$ROOT/tests/lib PYTHONDONTWRITEBYTECODE=1 \
 	"$python" "$ROOT/tests/lib/storm.py" "${AGENTS:-200}" >"$T/figures" 2>&1
 RC=$?
 sed 's/^/# /' "$T/figures"

@@ -30,7 +30,8 @@ ok "the log is exported" ctl -q log export "$T/export"
 ok "a backup is made" ctl -q backup create b1
 ctl token list --json >"$T/tokens"
 ctl log show --json >"$T/shown" 2>&1 || true
-kill "$daemon" && wait "$daemon"
+kill "$daemon"
+ends 60 "$daemon"
 
 # where HASH|SECRET TOKEN...: files below the scratch folder that hold the hash of a token's secret, or the secret itself:
 # as text, raw or in hex. The environment and arguments of programs are no files of ours.

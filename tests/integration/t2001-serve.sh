@@ -26,7 +26,7 @@ is "a point of arm 1" "$(get '/infer?x=-0.15&y=0')" \
 is "nonsense is refused" "$(get '/infer?x=nan&y=0')" 400
 is "an unknown path too" "$(get /nothing)" 404
 kill -TERM "$pid"
-wait "$pid"
+ends 60 "$pid"
 is "SIGTERM ends it with 0" $? 0
 python3 "$ROOT/demo/serve.py" >/dev/null 2>&1
 is "without a port it says how to use it" $? 2

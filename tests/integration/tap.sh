@@ -4,8 +4,10 @@
 #   . "$(dirname "$0")/tap.sh"
 #   ok "what should hold" test -s file      passes if the command exits 0
 #   is "what" "$got" "$expected"            passes if both are equal
-#   wait_for SECONDS COMMAND...             polls every 50 ms; waiting is for events, this bounds it
+#   wait_for SECONDS COMMAND...             polls every 50 ms; waiting is for events, this bounds it, at 60 s or more, and
+#                                           says so when it gives up: no test depends on how fast the machine is
 #   started PID                             ended when the script ends, by its id
+#   ends SECONDS PID                        a child of ours ends in time; its exit status (killed, and said so: 137)
 #   skip_all REASON                         the whole script cannot run here
 #   needs PROGRAM...                        below $B, else skip_all
 #   needs_python_zmq                        "$python" has zmq with CURVE and msgpack, else skip_all
@@ -24,9 +26,18 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/sluis-test.XXXXXX") || exit 1
 tap_end() {
 	local status=$? pid
 	for pid in "${TAP_CHILDREN[@]-}"; do
-		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
+		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
 	done
-	if [ -n "${KEEP-}" ]; then echo "# kept: $T"; else rm -rf "$T"; fi
+	if [ -n "${KEEP-}" ]; then
+		echo "# kept: $T"
+	else
+		# what was killed just now, or a task that nobody told yet, may still make a file
+		for _ in {1..50}; do
+			rm -rf "$T" 2>/dev/null && break
+			sleep 0.1
+		done
+		[ ! -e "$T" ] || rm -rf "$T" || true # says what it is that stays
+	fi
 	exit "$status"
 }
 trap tap_end EXIT
@@ -86,13 +97,36 @@ needs_python_zmq() {
 	skip_all "python3-zmq and python3-msgpack are missing"
 }
 
-wait_for() {
-	local until=$(($(date +%s%3N) + $1 * 1000))
+# Seconds since boot, times 100: no clock that somebody may set, and no process to read it.
+uptime_cs() {
+	local up
+	read -r up _ </proc/uptime
+	REPLY=$((10#${up/./}))
+}
+
+wait_for() { # its own names begin with wait_: the command sees them, and may have some of its own
+	local wait_s=$(($1 < 60 ? 60 : $1)) wait_until wait_last=
 	shift
+	uptime_cs
+	wait_until=$((REPLY + 100 * wait_s))
 	until "$@"; do
-		[ "$(date +%s%3N)" -lt "$until" ] || return 1
+		# asked once more after the end: we may have stood still between asking and looking at the clock
+		[ -z "$wait_last" ] || { echo "# gave up after $wait_s s: $*" >&2; return 1; }
+		uptime_cs
+		[ "$REPLY" -lt "$wait_until" ] || wait_last=yes
 		sleep 0.05
 	done
+}
+
+gone() { # gone PID: it has ended, waited for or not
+	local state
+	state=$(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null)
+	[ -z "$state" ] || [ "$state" = Z ]
+}
+
+ends() {
+	wait_for "$1" gone "$2" || kill -KILL "$2"
+	wait "$2" 2>/dev/null
 }
 
 done_testing() {

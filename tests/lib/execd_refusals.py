@@ -49,7 +49,7 @@ listener.n = 0
 
 def ask(data, fds=()):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-        s.settimeout(20)
+        s.settimeout(60)
         s.connect(SOCKET)
         try:
             if data is not None:

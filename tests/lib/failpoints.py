@@ -94,11 +94,15 @@ class AgentTale:
             self.chapters()
         finally:
             self.over = True
-            if self.agent.proc.poll() is None:
-                self.agent.proc.terminate()
-            thread.join()
+            until = time.monotonic() + story.PATIENT_S
+            while thread.is_alive():    # the nurse may just have started another one
+                if self.agent.proc.poll() is None:
+                    self.agent.proc.terminate() if time.monotonic() < until else self.agent.proc.kill()
+                thread.join(0.5)
+            if time.monotonic() >= until:
+                violation(f"sluis-agent did not end when it was asked to:\n{self.agent.log()[-2000:]}")
             self.d.proc.terminate()
-            self.d.proc.wait(30)
+            self.d.proc.wait(story.PATIENT_S)
         if self.deaths > 1:
             violation(f"sluis-agent died {self.deaths} times")
 

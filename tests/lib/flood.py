@@ -9,12 +9,12 @@ import time
 
 import zmq
 
-from sluis_client import COMMANDS, QUERIES, Client, frame, keypair, pack, token_hash
+from sluis_client import COMMANDS, QUERIES, PATIENT_S, Client, Refused, frame, keypair, pack, token_hash
 from story import Agent, Daemon, division, ok, read, ready_nodes, submit, tell, token, wait_for
 
 TTL_MS, GRACE_MS = 1500, 100
 STALL_S = 2.2       # longer than ttl and grace, shorter than what counts as a standstill of sluisd (STANDSTILL_MS)
-TRIES, FLOODERS, AHEAD, JOBS = 4, 4, 200, 1000
+TRIES, TRIES_MAX, FLOODERS, AHEAD, JOBS = 4, 12, 4, 200, 1000
 
 
 def enrol(d, admin, name):
@@ -31,13 +31,13 @@ class Lease:
         self.admin, self.seq = admin, 0
         spec = {"shape": "gpu", "klass": "firm", "units": 1, "units_per_replica": 1, "term_ms": 3600000, "ttl_ms": TTL_MS,
                 "grace_ms": GRACE_MS, "auto_accept": True, "name": "late"}
-        self.id = admin.command("lease_request", {"spec": spec, "provider": "chat", "flavor": "h100"}, timeout_s=60)["result"]["id"]
+        self.id = admin.command("lease_request", {"spec": spec, "provider": "chat", "flavor": "h100"}, timeout_s=120)["result"]["id"]
         self.holder = Client(d.at["users"], d.at["server_key"], *keys)
-        self.holder.greet()
+        self.holder.greet(timeout_s=120)
         wait_for(20, lambda: self.state() == "active")
 
     def view(self):
-        return self.admin.query("leases", id=self.id, all=True, timeout_s=30)["items"][0]
+        return self.admin.query("leases", id=self.id, all=True, timeout_s=120)["items"][0]
 
     def state(self):
         return self.view()["state"]
@@ -59,9 +59,13 @@ class Lease:
 
 def late(d, admin, keys, others):
     """sluisd stands still while the lease runs out and its renewal arrives behind a queue of other questions. Returns
-    whether it counted, or None when the standstill was one that counts against nobody: this machine was slow."""
+    whether it counted, or None when this machine was too slow: the lease had ended before, the renewal was not sent in
+    time, or the standstill was one that counts against nobody."""
     lease = Lease(d, admin, keys)
-    lease.renew()
+    renewed = time.monotonic()
+    if not lease.renew():
+        lease.holder.close()
+        return None
     logged = len(read(d.dir + ".log"))
     d.proc.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
@@ -69,30 +73,37 @@ def late(d, admin, keys, others):
         for c in [*others, lease.holder]:
             c.send_raw(frame("QUERY", 1, {"type": QUERIES["nodes"][0]}))
     req = lease.holder.send("COMMAND", lease.command())
+    in_time = time.monotonic() - renewed < TTL_MS / 1000
     time.sleep(max(0.0, begin + STALL_S - time.monotonic()))
     d.proc.send_signal(signal.SIGCONT)
     answer = None
     while answer is None or answer[1] != req:
-        answer = lease.holder.recv(30)
-    counted = lease.judge(answer[::2]) and lease.state() == "active"
-    if counted:
-        admin.command("lease_release", {"id": lease.id})
+        answer = lease.holder.recv()
+        if answer is None:
+            raise TimeoutError("no answer to a renewal")
+    counted = lease.judge(answer[::2])
     lease.holder.close()
-    return None if "standstill" in read(d.dir + ".log")[logged:] else counted
+    try:
+        admin.command("lease_release", {"id": lease.id})
+    except Refused:     # it has ended by itself
+        pass
+    return None if not in_time or "standstill" in read(d.dir + ".log")[logged:] else counted
 
 
 def in_time(d, admin, keys):
     others = [Client(d.at["users"], d.at["server_key"], *keys) for _ in range(FLOODERS)]
     for c in others:
         c.greet()
-    tries = [late(d, admin, keys, others) for _ in range(TRIES)]
+    tries = []
+    while len(tries) < TRIES_MAX and len(tries) - tries.count(None) < TRIES:
+        tries.append(late(d, admin, keys, others))
     for c in others:
         c.close()
     what = "a renewal that came in time counts, however late it is read"
     if True in tries or False in tries:
         ok(False not in tries, what, tries)
     else:
-        ok(True, f"{what} # SKIP this machine stands still for too long")
+        ok(True, f"{what} # SKIP this machine is too slow")
 
 
 def dear_renewals():
@@ -109,7 +120,7 @@ def flood(at, keys, data, pipe):
     """Ask and ask, and never listen."""
     sent = 0
     c = Client(at["users"], at["server_key"], *keys)
-    c.greet()
+    c.greet(timeout_s=120)
     pipe.send("begun")
     while not pipe.poll():
         try:
@@ -122,15 +133,22 @@ def flood(at, keys, data, pipe):
     os._exit(0)
 
 
+def hear(pipe):
+    if not pipe.poll(2 * PATIENT_S):
+        raise TimeoutError("who is to flood says nothing")
+    return pipe.recv()
+
+
 def held_off(d, admin, keys, data, kind):
     pipes = []
     for _ in range(FLOODERS):
         ours, theirs = multiprocessing.Pipe()
         multiprocessing.get_context("spawn").Process(target=flood, args=(d.at, keys, data, theirs), daemon=True).start()
+        theirs.close()      # so that the end of that process is heard here
         pipes.append(ours)
     for p in pipes:
-        p.recv()
-    time.sleep(0.5)
+        hear(p)
+    time.sleep(0.5)     # no event shows that queues are full; with less of a flood the lease ends all the same
     since = time.monotonic()
     lease = Lease(d, admin, keys)
     gone = wait_for(90, lambda: lease.state() not in ("active", "due", "grace"))
@@ -138,7 +156,7 @@ def held_off(d, admin, keys, data, kind):
     for p in pipes:
         p.send("end")
     for p in pipes:
-        sent += p.recv()
+        sent += hear(p)
     ok(gone, f"a flood of {kind} does not keep a lease alive that nobody renews", (lease.state(), took, sent))
     print(f"# expired {took:.1f} s after it was asked for (ttl and grace {(TTL_MS + GRACE_MS) / 1000} s), {sent} messages sent")
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from story import (T, Agent, Daemon, division, ended, equal, job, ok, read, ready_nodes, submit, tell,
+from story import (T, Agent, Daemon, division, ended, equal, job, ok, read, ready_nodes, stays, submit, tell,
                    token, wait_for)
 
 SEEN = os.path.join(T, "seen")
@@ -89,8 +89,8 @@ def agent_dies(admin, a):
     ok(wait_for(10, lambda: seen() == ["prolog"]), "a prolog runs", seen())
     a.end(signal.SIGKILL)
     a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
-    ok(not wait_for(0.5, lambda: seen() != ["prolog"]), "kill -9 of the agent: no second prolog, and no task yet", seen())
+    a.connected()
+    ok(stays(0.5, lambda: seen() == ["prolog"]), "kill -9 of the agent: no second prolog, and no task yet", seen())
     a.end(signal.SIGKILL)
     open(f"{go}.prolog", "w", encoding="ascii").close()
     wait_for(10, lambda: "prolog over" in seen())
@@ -98,8 +98,8 @@ def agent_dies(admin, a):
     ok(wait_for(20, lambda: "epilog" in seen()), "one that ends while no agent is there counts", seen())
     a.end(signal.SIGKILL)
     a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
-    ok(not wait_for(0.5, lambda: admin.query("nodes")["items"][0]["used"] != 1), "a device stays until the epilog is over")
+    a.connected()
+    ok(stays(0.5, lambda: admin.query("nodes")["items"][0]["used"] == 1), "a device stays until the epilog is over")
     open(f"{go}.epilog", "w", encoding="ascii").close()
     equal(ended(admin, n)["job"]["attempt"], 1, "the job needed one attempt")
     ok(wait_for(10, lambda: admin.query("nodes")["items"][0]["used"] == 0), "then it is free")
@@ -132,11 +132,9 @@ def prolog_hangs(admin):
     put("prolog", "10-check", f"sleep 600 & echo $! >>{SEEN}; setsid sleep 600 & echo $! >>{SEEN}; echo $$ >>{SEEN}; wait")
     forget()
     admin.command("node_uncordon", {"node": "n1"})
-    began = time.monotonic()
     n = submit(admin, {"argv": ["true"]})
     ok(wait_for(20, lambda: node(admin)["node"]["admin"] == "draining"), "so does one that takes too long", node(admin))
-    ok(time.monotonic() - began < 15 and "10-check: ran longer than 1.500 s" in node(admin)["node"]["admin_reason"],
-       "at its limit", node(admin)["node"]["admin_reason"])
+    ok("10-check: ran longer than 4.000 s" in node(admin)["node"]["admin_reason"], "at its limit", node(admin)["node"]["admin_reason"])
     ok(wait_for(10, lambda: node(admin)["used"] == 0), "the devices go back")
     pids = seen()[:3]
     ok(len(pids) == 3 and not any(alive(p) for p in pids), "and nothing of it is left, not even in another session", pids)
@@ -181,18 +179,22 @@ def not_ours(admin):
 
 
 def epilog_fails(admin, a):
-    put("epilog", "10-undo", f"echo undo >>{SEEN}; exit 9")
+    broken = os.path.join(T, "broken")  # with what it holds: the number of a job that cannot be undone
+    put("epilog", "10-undo", f'echo undo $SLUIS_JOB_ID >>{SEEN}; [ "$(cat {broken})" != $SLUIS_JOB_ID ] || exit 9')
     forget()
     admin.command("node_uncordon", {"node": "n1"})
-    n = submit(admin, {"argv": ["sh", "-c", "exit 0"]})
+    n = submit(admin, {"argv": ["sh", "-c", "exit 0"]}, hold=True)
+    with open(broken, "w", encoding="ascii") as f:
+        f.write(f"{n}\n")
+    admin.command("job_release", {"job": n})
     ok(wait_for(20, lambda: node(admin)["node"]["admin"] == "draining"), "an epilog that fails drains its node", node(admin))
     ok("epilog 10-undo: exited with 9" in node(admin)["node"]["admin_reason"], "which says why", node(admin)["node"]["admin_reason"])
     equal(node(admin)["used"], 1, "the device stays where it was")
     admin.command("node_uncordon", {"node": "n1"})
-    put("epilog", "10-undo", f"echo undo $SLUIS_JOB_ID >>{SEEN}")
     other = submit(admin, {"argv": ["true"]})
     equal(ended(admin, other)["state"], "CD", "an operator may use the rest")
     equal((node(admin)["node"]["admin"], node(admin)["used"]), ("enabled", 1), "without being overruled, and the device is not handed out")
+    os.truncate(broken, 0)
     ok(wait_for(30, lambda: node(admin)["used"] == 0), "mended, it is tried again, and the device is free", seen())
     equal((ended(admin, n)["state"], node(admin)["node"]["admin"]), ("CD", "enabled"), "and the job is over")
     names = [x for x in os.listdir(os.path.join(a.dir, "exec", "units")) if not x.startswith(".")]
@@ -219,7 +221,7 @@ def again(a, limit):
     a.end()
     a.args[-1] = f"exec.prolog_timeout={limit}"
     a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+    a.connected()
 
 
 def main():
@@ -232,18 +234,18 @@ def main():
             f"exec.epilog={T}/epilog", "--set", "exec.prolog_timeout=1500ms"]
     os.chmod(os.path.join(T, "prolog"), 0o777)
     a = Agent("n1", token(d, admin), *args).start()
-    equal(a.proc.wait(20), 2, "a folder that anybody may change is not taken")
+    equal(a.proc.wait(60), 2, "a folder that anybody may change is not taken")
     ok("exec.prolog" in a.log() and "may be changed by others" in a.log(), "and named", a.log())
     os.chmod(os.path.join(T, "prolog"), 0o755)
-    a = Agent("n1", token(d, admin), *args[:-1], "exec.prolog_timeout=20s").start()
+    a = Agent("n1", token(d, admin), *args[:-1], "exec.prolog_timeout=5m").start()
     a.starts = 1
     ready_nodes(admin, 1)
     order_and_environment(admin, a)
     agent_dies(admin, a)
-    again(a, "1500ms")
     prolog_fails(admin)
+    again(a, "4s")
     prolog_hangs(admin)
-    again(a, "20s")
+    again(a, "5m")
     shim_dies(admin)
     not_ours(admin)
     epilog_fails(admin, a)

@@ -21,11 +21,13 @@ import sys
 import time
 
 import daemon_story
-from daemon_story import SCRIPT, division, job, wait_for
-from sluis_client import COMMANDS, QUERIES, Refused, keypair, pack, token_hash
+from daemon_story import SCRIPT, division, job
+from sluis_client import COMMANDS, QUERIES, Refused, keypair, pack, token_hash, wait_for
 
 T = os.environ["T"]
 JOBS, BIG_JOBS, BIG_BYTES = 24, 30, 900_000     # a story's big ones fill the first map (MAP_FIRST_BYTES) by themselves
+SILENT_S = 120      # sluisd lives and says nothing for so long: it hangs
+STORY_S = 200       # a story takes some seconds; a runner ends its program after 300
 violations = []
 
 
@@ -179,7 +181,8 @@ class DaemonTale:
 
     def ask(self, call):
         """`call`, which has a short time limit, again and again while the daemon lives."""
-        for _ in range(200):
+        until = time.monotonic() + SILENT_S
+        while time.monotonic() < until:
             self.d.alive()
             try:
                 return call()
@@ -213,7 +216,7 @@ class DaemonTale:
         self.ask(lambda: c.greet(timeout_s=0.3))
         number, struct = COMMANDS["job_submit"]
         left = [n for n in (f"{tag}-{i}" for i in range(BIG_JOBS if self.big else JOBS)) if n not in self.acked]
-        waiting, last = {}, time.monotonic()
+        waiting, last, heard = {}, time.monotonic(), time.monotonic()
         while left or waiting:
             while left and len(waiting) < 8:
                 name = left.pop()
@@ -225,14 +228,16 @@ class DaemonTale:
                                            "body": pack(struct, job(name)), "payload": pack("payload", script)})] = name
             got = c.recv(0.1)
             if got and got[1] in waiting:
-                last = time.monotonic()
+                last = heard = time.monotonic()
                 name = waiting.pop(got[1])
                 if got[0] != "REPLY" or got[2].get("code"):
                     raise Refused(got[2].get("code", 0), str(got))
                 self.acked[name] = got[2]["result"]["id"]
                 continue
             self.d.alive()
-            if time.monotonic() - last > 5:     # an answer that got lost is asked for again
+            if time.monotonic() - heard > SILENT_S:
+                raise SystemExit(f"FAILED: sluisd lives and takes no submission:\n{self.d.log()[-2000:]}")
+            if time.monotonic() - last > 20:    # an answer that got lost is asked for again
                 left, waiting, last = left + list(waiting.values()), {}, time.monotonic()
 
     def copy(self):
@@ -240,12 +245,15 @@ class DaemonTale:
         admin = self.admin()
         if not os.path.exists(self.backup):     # else it was made, and the answer lost
             req = admin.send("QUERY", {"type": QUERIES["backup"][0], "name": "story"})
+            until = time.monotonic() + SILENT_S
             while True:
                 got = admin.recv(0.3)
                 if got and got[1] == req:
                     admin._judge(got[2])
                     break
                 self.d.alive()
+                if time.monotonic() > until:
+                    raise SystemExit(f"FAILED: sluisd lives and makes no backup:\n{self.d.log()[-2000:]}")
         self.backed_up = self.backed_up or before
 
     def restart(self):
@@ -353,18 +361,28 @@ def in_processes(tasks, work, jobs=2):
     context = multiprocessing.get_context("fork")
     guarded = _Guarded(work)
 
+    def tell(task, theirs):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"it has not ended after {STORY_S} s"))
+        theirs.send(guarded(task))
+
     def begin(task):
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=lambda: theirs.send(guarded(task)))
+        process = context.Process(target=tell, args=(task, theirs))
         process.start()
         theirs.close()
         return task, process, ours
 
     def end(task, process, ours):
+        told = (task, None, [f"{task}: its process ended without a word"])
+        if not ours.poll(STORY_S):
+            process.terminate()     # which lets it end what it has begun, and say where it stood
         try:
-            told = ours.recv()
+            if ours.poll(60):
+                told = ours.recv()
         except EOFError:
-            told = (task, None, [f"{task}: its process ended without a word"])
+            pass
+        process.join(60)
+        process.kill()
         process.join()
         return told
 

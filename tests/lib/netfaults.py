@@ -32,7 +32,7 @@ import story  # noqa: E402
 from sluis_client import Client  # noqa: E402
 from story import wait_for  # noqa: E402
 
-TTL_S, GRACE_S = 6, 3
+TTL_S, GRACE_S = 10, 5      # a connection that was cut for 3 s may speak again after 6 (RTO doubles)
 HOSTS = {"sluisd": 0, "n1": 1, "n2": 2, "holder": 3}
 violations, injected = [], {}
 
@@ -122,7 +122,7 @@ class Program:
     def end(self, signo=signal.SIGTERM):
         if self.proc and self.proc.poll() is None:
             self.send(signo)
-            self.proc.wait(20)
+            self.proc.wait(60)
 
     def text(self):
         return story.read(self.log)
@@ -140,7 +140,7 @@ class World:
         for s in (f"state_dir={self.state}", "listen.agents=tcp://10.77.0.2:8471", "listen.users=tcp://10.77.0.2:8472",
                   "listen.enrol=tcp://10.77.0.2:8473", f"listen.local={T}/local", "liveness.heartbeat=300ms",
                   "liveness.suspect=1s", "liveness.unreachable=2s", f"leases.ttl={TTL_S}s", f"leases.grace={GRACE_S}s",
-                  "leases.rejoin_grace=3s"):
+                  "leases.rejoin_grace=5s"):
             sets += ["--set", s]
         self.programs = {"sluisd": Program("sluisd", [os.path.join(BIN, "sluisd"), *sets], rng)}
 
@@ -157,7 +157,7 @@ class World:
     def admin(self):
         """By the local door, which no network is between."""
         c = Client(self.at["local"])
-        c.greet(timeout_s=20)
+        c.greet()
         return c
 
     def ctl(self, *args):
@@ -282,11 +282,11 @@ class World:
 
     def after(self):
         admin = self.admin()
-        ready = wait_for(30, lambda: all(n["state"] == "ready" for n in admin.query("nodes", timeout_s=20)["items"]))
+        ready = wait_for(30, lambda: all(n["state"] == "ready" for n in admin.query("nodes")["items"]))
         if not ready:
             violation(f"a node does not come back: {[(n['node']['name'], n['state']) for n in admin.query('nodes')['items']]}")
         admin.close()
-        self.watch(3, True)     # the holder renews at a third of the ttl
+        self.watch(TTL_S / 3 + 1, True)     # the holder renews at a third of the ttl
         if not wait_for(10, lambda: self.lease() == "active"):
             violation(f"the lease is {self.lease()} after peace")
         if self.programs["holder"].proc.poll() is not None:

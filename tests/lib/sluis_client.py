@@ -20,6 +20,7 @@ import zmq
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NEVER = 2**63 - 1
+PATIENT_S = 60      # for an answer that is to come: a bound, not a promise of speed
 
 
 class Refused(Exception):
@@ -29,6 +30,34 @@ class Refused(Exception):
         super().__init__(f"{ERRORS.get(code, code)}: {message} [{hint}]")
         self.code, self.name, self.message, self.hint, self.reason = (
             code, ERRORS.get(code, str(code)), message, hint, reason)
+
+
+def wait_for(seconds, call):
+    """Polls until `call` returns something true; returns it, or None. The bound ends what hangs, and is never below
+    PATIENT_S: nothing fails for a slow machine."""
+    seconds, late = max(seconds, PATIENT_S), False
+    until = time.monotonic() + seconds
+    while True:
+        got = call()
+        if got:
+            return got
+        if late:    # asked once more after the end: we may have stood still between asking and looking at the clock
+            code = getattr(call, "__code__", None)
+            where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code else call
+            print(f"# gave up after {seconds} s: {where}", flush=True)
+            return None
+        late = time.monotonic() >= until
+        time.sleep(0.02)
+
+
+def stays(seconds, call):
+    """`call` is true now and for some seconds on, as far as one can see."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not call():
+            return False
+        time.sleep(0.02)
+    return True
 
 
 # ---- the tables of PROTOCOL.md -----------------------------------------------------------------
@@ -199,13 +228,13 @@ class Client:
         self.socket.send(frame(message, req, body))
         return req
 
-    def recv(self, timeout_s=10):
+    def recv(self, timeout_s=PATIENT_S):
         """(message, request id, body), or None when nothing came."""
         if not self.socket.poll(int(timeout_s * 1000)):
             return None
         return unframe(self.socket.recv())
 
-    def ask(self, message, body, timeout_s=10):
+    def ask(self, message, body, timeout_s=PATIENT_S):
         req = self.send(message, body)
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -223,7 +252,7 @@ class Client:
                           body.get("reason", 0))
         return body
 
-    def greet(self, timeout_s=10, **more):
+    def greet(self, timeout_s=PATIENT_S, **more):
         name, body = self.ask("HELLO", dict(version_min=1, version_max=1, program="sluis_client.py", **more),
                               timeout_s)
         if name != "WELCOME":
@@ -231,7 +260,7 @@ class Client:
             raise ValueError(f"{name} is no answer to HELLO")
         return body
 
-    def command(self, command, body, payload=b"", idem=None, dry_run=False, timeout_s=10):
+    def command(self, command, body, payload=b"", idem=None, dry_run=False, timeout_s=PATIENT_S):
         """`payload`: bytes, or a dict of struct payload. Returns the REPLY."""
         number, struct_name = COMMANDS[command]
         if isinstance(payload, dict):
@@ -242,7 +271,7 @@ class Client:
             raise ValueError(f"{name} is no answer to COMMAND")
         return self._judge(reply)
 
-    def query(self, query, timeout_s=10, **more):
+    def query(self, query, timeout_s=PATIENT_S, **more):
         """The view, lists of further frames joined; "view_seq" is the position it is true at."""
         number, struct_name = QUERIES[query]
         req = self.send("QUERY", dict(type=number, **more))

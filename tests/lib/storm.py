@@ -13,6 +13,7 @@ too deep, or announce millions of elements in five bytes.
 
 Prints `name: value unit`; exits 1 when a bound does not hold: t100 of the restart 20 s and 60 kB per agent;
 under attack a heartbeat p99 of twice the quiet one (or 50 ms, where that is more), no session lost, 64 MiB.
+With PATIENT, as a test has it, 120 s and 5 s: speed is for benchmarks.
 """
 import heapq
 import multiprocessing
@@ -37,6 +38,10 @@ PER_PROCESS, HEARTBEAT_S = 2500, 10.0     # sluisd.conf(5)
 GREET_S, RECONNECT_S = 10, 30              # agent/core/agent.c
 HALF_OPEN, REAL = 500, 3
 GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB, GOOD_LOG_LINES = 20.0, 60.0, 64 << 10, 300
+GOOD_P99_S = 0.05
+ROUNDS = 20         # of the attacker, at least, however slow the machine
+if os.environ.get("PATIENT"):   # a test: what takes so long does not end, or is starved by what it should refuse
+    GOOD_T100_S, GOOD_P99_S = 120.0, 5.0
 
 
 def quantile(sorted_values, percent):
@@ -441,25 +446,25 @@ class Abuser:
             self.cut += 1
 
 
-def attack(at, peers, until, pipe):
-    """Everything at once until `until`; tells how much was sent. On machines of their own, so to speak: what
+def attack(at, peers, seconds, pipe):
+    """Everything at once for so long; tells how much was sent. On machines of their own, so to speak: what
     they burn here must not be what the agents lack."""
-    os.nice(19)
+    os.nice(0 if os.environ.get("PATIENT") else 19)
     where = [(h, int(p)) for h, p in (at[d].removeprefix("tcp://").rsplit(":", 1)
                                       for d in ("agents", "users", "enrol"))]
     idle, slow, sent = [], [], {"garbage_connections": 0, "slow_bytes": 0}
     for i in range(HALF_OPEN):
-        idle.append(socket.create_connection(where[i % 3], timeout=5))
+        idle.append(socket.create_connection(where[i % 3], timeout=60))
     for i in range(30):
-        slow.append(socket.create_connection(where[i % 3], timeout=5))
+        slow.append(socket.create_connection(where[i % 3], timeout=60))
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15) + b"\x00" + bytes(31)
     abusers = [Abuser(door, peer) for door, peer in peers.items()]
-    n = 0
-    while time.monotonic() < until:
+    n, until = 0, time.monotonic() + seconds
+    while n < ROUNDS or time.monotonic() < until:
         n += 1
         for host in where:
             try:
-                with socket.create_connection(host, timeout=1) as s:
+                with socket.create_connection(host, timeout=10) as s:
                     s.sendall(os.urandom(4096) if n % 2 else greeting + os.urandom(2048))
                     sent["garbage_connections"] += 1
             except OSError:
@@ -470,7 +475,7 @@ def attack(at, peers, until, pipe):
                 sent["slow_bytes"] += 1
             except OSError:
                 s.close()
-                slow[i] = socket.create_connection(where[i % 3], timeout=5)
+                slow[i] = socket.create_connection(where[i % 3], timeout=60)
         for a in abusers:
             a.turn(time.monotonic())
         time.sleep(0.02)
@@ -491,10 +496,10 @@ def hostile(seconds):
     fleet.hear(60)
     time.sleep(1)
     fleet.tell("rtt")
-    fleet.hear(10)
+    fleet.hear(60)
     time.sleep(seconds)
     fleet.tell("rtt")
-    before = fleet.hear(10)
+    before = fleet.hear(60)
     rss = status_kb(d, "VmRSS")
     peers = {"users": (d.at["users"], d.at["server_key"], *keys), "local": (d.at["local"],),
              "agents": (d.at["agents"], d.at["server_key"], *node_keys),
@@ -502,14 +507,15 @@ def hostile(seconds):
     logged = d.log().count("\n")
     ours, theirs = multiprocessing.Pipe()
     Client.context = None   # the attacker makes its own
-    p = multiprocessing.Process(target=attack, args=(d.at, peers, time.monotonic() + seconds, theirs))
+    p = multiprocessing.Process(target=attack, args=(d.at, peers, seconds, theirs))
     p.start()
-    if not ours.poll(seconds + 60):
+    theirs.close()
+    if not ours.poll(seconds + 150):
         raise SystemExit("FAILED: the attacker did not end")
     sent = ours.recv()
     p.join()
     fleet.tell("rtt")
-    during = fleet.hear(10)
+    during = fleet.hear(60)
     growth = status_kb(d, "VmHWM") - rss
     quiet = quantile(sorted(sum((r for r, _ in before), [])), 99)
     loaded = sorted(sum((r for r, _ in during), []))
@@ -530,7 +536,7 @@ def hostile(seconds):
     figure("hostile_log_lines", lines, "lines, refusals summed up in them")
     summed = sum(int(n) for n in re.findall(r"^<4>refused .*count=(\d+)", d.log(), re.M))
     figure("hostile_refusals_in_log", summed, "refusals")
-    good = alive and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, 0.05)
+    good = alive and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, GOOD_P99_S)
     # every kind has struck, everything that was answered was a refusal, and all are in a few lines of the log
     aimed = min(sent.values()) > 0 and all(sent[f"{x}_refused"] >= sent[f"{x}_bad_frames"] / 2 for x in peers)
     return 0 if good and aimed and lines < GOOD_LOG_LINES and summed >= sum(sent[f"{x}_refused"] for x in peers) else 1

@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import traceback
 
 from zmq.utils import z85
 
-from sluis_client import Client, Refused, token_hash, NEVER
+from sluis_client import Client, Refused, stays, token_hash, wait_for, NEVER, PATIENT_S
 
 T, BIN = os.environ["T"], os.environ["BIN"]
 LONG = f"600.{os.getpid()}"  # seconds that nobody else sleeps
@@ -37,15 +37,6 @@ def equal(got, want, what):
     return ok(got == want, what, f"got: {got!r}\nwant: {want!r}")
 
 
-def wait_for(seconds, call):
-    """Polls until `call` returns something true; returns it, or None."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        got = call()
-        if got:
-            return got
-        time.sleep(0.02)
-    return None
 
 
 def read(path):
@@ -95,8 +86,11 @@ class Agent:
         self.identity = {"user": as_uid, "group": as_uid, "extra_groups": []} if as_uid else {}
         self.env = dict(os.environ, **(env or {}))
         self.starts = 0
+        self.log_path = os.path.join(T, os.path.basename(self.dir)) + ".log"
+        self.log_from = 0
 
     def start(self):
+        self.log_from = len(self.log())
         with open(os.path.join(T, os.path.basename(self.dir)) + ".log", "ab") as log:
             self.proc = subprocess.Popen(self.args, stderr=log, stdout=subprocess.DEVNULL, env=self.env, **self.identity)
         self.starts += 1
@@ -105,7 +99,7 @@ class Agent:
 
     def end(self, sig=signal.SIGTERM):
         self.proc.send_signal(sig)
-        return self.proc.wait(30)
+        return self.proc.wait(PATIENT_S)
 
     def tag(self):
         """What its scratch folders in /tmp have in their names."""
@@ -113,7 +107,11 @@ class Agent:
         return f"{int.from_bytes(digest[:4], sys.byteorder):08x}"
 
     def log(self):
-        return read(os.path.join(T, os.path.basename(self.dir)) + ".log")
+        return read(self.log_path)
+
+    def connected(self):
+        """Waits until it is, since its last start."""
+        return wait_for(30, lambda: "connected cluster" in self.log()[self.log_from:])
 
 
 def b64(data):
@@ -192,9 +190,12 @@ def tell(main):
         main()
     except Refused as e:
         ok(False, f"refused: {e}")
+    except Exception as e:  # noqa: BLE001 - no answer, or an end that did not come: a failure, and says where
+        ok(False, f"the story came to its end: {type(e).__name__}", traceback.format_exc())
     finally:
         for p in children:
             if p.poll() is None:
                 p.kill()
+                p.wait()
     print(f"1..{tests}")
     sys.exit(failed > 0)

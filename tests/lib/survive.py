@@ -89,7 +89,7 @@ def main():
                 break
         finally:
             admin.close()
-        if time.monotonic() - begin > 60 + TASKS:
+        if time.monotonic() - begin > 90 + TASKS:
             break
         time.sleep(rng.uniform(0.05, 0.5))
         if not KILLS or havoc.total() < KILLS:

@@ -7,7 +7,7 @@ thawed, as a process in the hands of a dead file system or driver does.
 import os
 import signal
 
-from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, submit, tell,
+from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, stays, submit, tell,
                    token, wait_for)
 
 FREEZER = os.environ["FREEZER"]
@@ -34,11 +34,11 @@ def task(admin, a, node):
     ok(f"job-{n}" in node()["note"], "also in the list of nodes", node()["note"])
     equal((node()["used"], job(admin, n)["state"]), (1, "CG"), "it keeps its device, and is completing")
     other = submit(admin, {"argv": ["true"]})
-    ok(not wait_for(1.5, lambda: job(admin, other)["state"] != "PD"), "nothing new goes to that node", job(admin, other))
+    ok(stays(1.5, lambda: job(admin, other)["state"] == "PD"), "nothing new goes to that node", job(admin, other))
     a.end(signal.SIGKILL)
     a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") > 1)
-    ok(not wait_for(1.5, lambda: node()["used"] != 1), "also after the agent has died and come back", node())
+    a.connected()
+    ok(stays(1.5, lambda: node()["used"] == 1), "also after the agent has died and come back", node())
     admin.command("node_uncordon", {"node": "n1"})
     equal(ended(admin, other)["state"], "CD", "an operator may use the rest of the node")
     equal((node()["node"]["admin"], node()["used"]), ("enabled", 1), "without being overruled, and the device is not handed out")
@@ -72,7 +72,7 @@ def health(admin, a, node):
           "and says so")
     equal(node()["used"], 1, "the device is kept")
     restart(a, a.args, signal.SIGKILL)
-    ok(not wait_for(1.5, lambda: node()["used"] != 1), "also after the agent has died and come back", node())
+    ok(stays(1.5, lambda: node()["used"] == 1), "also after the agent has died and come back", node())
     freeze("THAWED")
     ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
     ok(wait_for(20, lambda: lease()["state"] in ("released", "ended")), "and the lease is over", lease())
@@ -96,7 +96,7 @@ def restart(a, args, sig=signal.SIGTERM):
     a.end(sig)
     a.args = args
     a.start()
-    wait_for(20, lambda: a.log().count("connected cluster") == a.starts)
+    a.connected()
 
 
 def prolog(admin, a, node):
@@ -107,7 +107,7 @@ def prolog(admin, a, node):
     equal((node()["used"], read(UNDONE)), (1, ""), "the device is kept, and no epilog has run on top of it")
     equal(job(admin, n)["state"], "PD", "the job waits for another node")
     restart(a, a.args, signal.SIGKILL)
-    ok(not wait_for(1.5, lambda: node()["used"] != 1), "also after the agent has died and come back", node())
+    ok(stays(1.5, lambda: node()["used"] == 1), "also after the agent has died and come back", node())
     freeze("THAWED")
     ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
     equal(read(UNDONE), "undone\n", "after the epilog, which has run once")
@@ -121,7 +121,7 @@ def epilog(admin, a, node, without):
     equal(node()["node"]["admin_reason"], f"job-{n} cannot be ended: processes of its epilog are left after SIGKILL",
           "its node says so")
     restart(a, without)
-    ok(not wait_for(4.5, lambda: node()["used"] != 1), "an agent without an epilog gives no device back before its time", node())
+    ok(stays(4.5, lambda: node()["used"] == 1), "an agent without an epilog gives no device back before its time", node())
     freeze("THAWED")
     ok(wait_for(20, lambda: node()["used"] == 0), "once it dies, the device is free", node())
     equal(ended(admin, n)["state"], "CD", "and the job is over")
