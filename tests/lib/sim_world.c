@@ -218,7 +218,7 @@ static void draw_knobs(struct sim *s)
 {
 	struct sim_knobs *k = &s->k;
 	static const int64_t faults[] = {10, 15, 20, 30, 60}, heal[] = {25, 25, 30, 45};
-	static const uint32_t check[] = {4, 16, 16, 32, 64};
+	static const uint32_t check[] = {8, 16, 32, 32, 64};
 
 	k->machines = (uint32_t)sim_span(s, 3, sim_chance(s, 300000) ? SIM_MACHINES_MAX : 8);
 	k->devices = sim_chance(s, 500000) ? 4 : sim_chance(s, 500000) ? 8 : 2;
@@ -229,7 +229,7 @@ static void draw_knobs(struct sim *s)
 	k->faults_ms = faults[sim_below(s, ARRAY_LEN(faults))] * MS_PER_MIN;
 	k->heal_ms = heal[sim_below(s, ARRAY_LEN(heal))] * MS_PER_MIN;
 	/* the rules of the book hold after every decision; the whole state is looked over after each in some seeds */
-	k->check_every = sim_chance(s, 150000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
+	k->check_every = sim_chance(s, 100000) ? 1 : check[sim_below(s, ARRAY_LEN(check))];
 	k->drop_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 200000) : 0;
 	k->dup_ppm = sim_chance(s, 500000) ? (uint32_t)sim_span(s, 0, 100000) : 0;
 	k->delay_max_ms = sim_chance(s, 500000) ? 20 : 2000;
