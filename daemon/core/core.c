@@ -1625,7 +1625,8 @@ int64_t core_next_tick(const struct core *c, int64_t t_ms)
 			due = at;
 	}
 	due = min64(due, min64(or_never(c->scratch->wake_ms), or_never(c->scratch->lease_ms)));
-	due = min64(due, min64(or_never(c->scratch->grow_ms), headroom_next(c, t_ms)));
+	due = min64(due, min64(or_never(c->scratch->grow_ms), or_never(c->scratch->again_ms)));
+	due = min64(due, headroom_next(c, t_ms));
 	return due < t_ms ? t_ms : due;
 }
 

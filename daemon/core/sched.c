@@ -19,7 +19,9 @@
  * what it may have made possible (WORK_*): devices, quota or time that come free order a walk over the groups
  * of their flavor, in order; a new job only a look at its own need. A start frees nothing, so a walk goes on
  * behind it. What lacks budget, room under a limit or a dependency is looked at when that changes. One look
- * tries at most SCHED_BUDGET needs and goes on a millisecond later.
+ * tries at most SCHED_BUDGET needs and goes on a millisecond later. Should a note be missing all the same, nobody pays
+ * for it with more than LOOK_AGAIN_MS: as often as that everything is looked at while anybody waits (kube-scheduler's
+ * podMaxInUnschedulablePodsDuration is there for the same).
  *
  * Invariant (tests/unit/test_core_sched.c): when a tick has found nothing to do, a whole walk over everything
  * at the same instant starts nobody, and gives nobody a place either unless devices are reserved in advance.
@@ -1068,6 +1070,10 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 		s->wake_ms = 0;
 		s->work |= WORK_JOBS;
 	}
+	if (s->again_ms && s->again_ms <= t) {
+		s->again_ms = 0;
+		s->work |= WORK_ALL;
+	}
 	if (s->lease_ms && s->lease_ms <= t) {
 		s->lease_ms = 0;
 		s->work |= WORK_LEASES;
@@ -1098,6 +1104,8 @@ void decide_tick(const struct core *c, int64_t t, const struct command *cmd, str
 	if ((s->work & WORK_GROW) && sched_elastic(c, t, d))
 		return;
 	s->work &= ~(uint32_t)WORK_GROW; /* an empty decision says that nothing is left */
+	if (!s->again_ms && (c->lines.n > c->lines_empty || c->hungry.count))
+		s->again_ms = t + LOOK_AGAIN_MS;
 }
 
 bool sched_would_start(const struct core *c, int64_t t, const struct job *j, struct arena *arena)

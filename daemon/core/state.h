@@ -29,6 +29,7 @@
 #define INSTANT_MAX_MS (3650000 * MS_PER_DAY)
 enum {
 	RESOURCES_MAX = (FLAVORS_MAX + 1) * SHAPE_COUNT, /* index: flavor id * 2 + shape */
+	LOOK_AGAIN_MS = 5 * MS_PER_MIN, /* while anybody waits, everything is looked at so often, whatever was noted */
 	SCHED_BUDGET = 4096,  /* needs tried in one look: scratch->look_max, which tests set lower */
 	HOLDS_DEFAULT = 64,   /* reserved starts per flavor; one of each project */
 	REASONS_KEPT = 8,     /* per job, for "how long has each reason held" */
@@ -419,6 +420,7 @@ struct scratch {
 	int64_t headroom_ms;    /* then; 0: at the end of this span */
 	int64_t grow_ms; /* an elastic job may be resized again; 0: none waits for that */
 	int64_t lease_ms; /* the plan changes then, for which a lease waits; 0: none */
+	int64_t again_ms; /* everything is looked at then (LOOK_AGAIN_MS); 0: nobody waits */
 	int64_t wake_ms; /* a stage somebody waits for opens then, or the plan changes; 0: none */
 	uint64_t expiries, renewals, claims_done, claims_breached;
 	uint64_t promises_given, promises_kept, promises_broken;

@@ -184,6 +184,7 @@ static void story(struct core_world *w, uint64_t seed)
 	struct prng prng;
 
 	prng_seed(&prng, seed);
+	w->core->scratch->again_ms = T_NEVER; /* a note that is missing shall show */
 	for (int i = 0; i < 150; i++) {
 		anything_happens(w, &prng, seed % 2);
 		if (prng_below(&prng, 2))
@@ -205,6 +206,32 @@ static void no_job_is_left_behind(void **state)
 		story(w, seed);
 	for (size_t i = 0; i < ARRAY_LEN(found); i++)
 		story(w, found[i]);
+}
+
+/* Whatever no note was made of, who waits is looked at again after a while; where nobody waits no tick is asked for. */
+static void a_missing_note_costs_some_minutes(void **state)
+{
+	struct core_world *w = *state;
+	uint64_t job;
+
+	cw_settle(w);
+	assert_int_equal(w->core->scratch->again_ms, 0);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_CORDON, i, "test"), 0);
+	job = cw_submit(w, w->alice, "lung", 8, HOUR);
+	cw_settle(w);
+	assert_true(core_next_tick(w->core, w->t) <= w->t + LOOK_AGAIN_MS);
+	for (uint32_t i = 1; i <= w->nodes_n; i++)
+		assert_int_equal(cw_admin_node(w, CMD_NODE_UNCORDON, i, "test"), 0);
+	w->core->scratch->work = 0;
+	w->core->scratch->freed = 0;
+	cw_advance(w, LOOK_AGAIN_MS - 1);
+	assert_int_equal(cw_job_state(w, job), JOB_PENDING);
+	cw_advance(w, 1);
+	assert_int_equal(cw_job_state(w, job), JOB_RUNNING);
+	cw_exit(w, job, 0);
+	cw_advance(w, LOOK_AGAIN_MS);
+	assert_int_equal(w->core->scratch->again_ms, 0);
 }
 
 static void alike_jobs_share_a_line(void **state)
@@ -658,6 +685,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(no_job_is_left_behind),
+		STORY(a_missing_note_costs_some_minutes),
 		STORY(alike_jobs_share_a_line),
 		STORY(who_is_looked_at_is_open),
 		STORY(loans_that_end_in_time_are_promoted),
