@@ -575,8 +575,9 @@ static void print_quotas(struct ctl *c, const struct view_division *v, const str
 		if (u->lending != QTY_UNLIMITED)
 			fprintf(c->out, ", lends at most %" PRId64, u->lending);
 		if (i < n->uses_n)
-			fprintf(c->out, "; in use %" PRId64 " guaranteed, %" PRId64 " on loan, %" PRId64 " left",
-				n->uses[i].usage_guaranteed, n->uses[i].usage_loan, n->uses[i].slack);
+			fprintf(c->out, "; in use %" PRId64 " guaranteed, %" PRId64 " on loan, %" PRId64 " left%s",
+				n->uses[i].usage_guaranteed, n->uses[i].usage_loan, n->uses[i].slack > 0 ? n->uses[i].slack : 0,
+				n->uses[i].slack < 0 ? text_f(c, ", %" PRId64 " borrowed", -n->uses[i].slack) : "");
 		fputc('\n', c->out);
 	}
 }

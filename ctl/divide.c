@@ -454,6 +454,20 @@ static uint32_t flavor_index(const struct view_division *v, uint16_t id)
 	return FLAVORS_MAX;
 }
 
+/* The daemon says what the subtree uses only where a node has a quota of its own; in between it is the sum of what is
+ * below, so that the column adds up. Parents come before their children. */
+static void add_up_in_use(struct snapshot *s)
+{
+	for (uint32_t i = 1; i < s->nodes_n; i++)
+		for (uint32_t f = 0; f < s->flavors_n; f++)
+			for (int sh = 0; sh < SHAPE_COUNT; sh++)
+				s->nodes[s->nodes[i].parent].qty[f][sh].in_use = 0;
+	for (uint32_t i = s->nodes_n; i-- > 1;)
+		for (uint32_t f = 0; f < s->flavors_n; f++)
+			for (int sh = 0; sh < SHAPE_COUNT; sh++)
+				s->nodes[s->nodes[i].parent].qty[f][sh].in_use += s->nodes[i].qty[f][sh].in_use;
+}
+
 void snapshot_of_view(const struct view_division *v, struct arena *arena, struct snapshot *ret)
 {
 	const struct flavor_names names = {v->flavors, v->flavors_n, true};
@@ -494,6 +508,7 @@ void snapshot_of_view(const struct view_division *v, struct arena *arena, struct
 			ret->nodes_n++;
 		}
 	}
+	add_up_in_use(ret);
 	add_up(ret);
 }
 
