@@ -413,11 +413,30 @@ static int queue_ask(struct ctl *c, const struct call *call, struct view_jobs *v
 	return call->args_n ? queue_pick(c, call, v) : 0;
 }
 
+/* No rows of a project that there is not are no answer but a slip of the pen. */
+static int project_check(struct ctl *c, const char *name)
+{
+	struct query q = {.type = QUERY_DIVISION};
+	struct view_division v = {0};
+	struct err err = {0};
+
+	if (ask_err(c, &q, &v, c->timeout_ms, &err))
+		return 0;
+	for (uint32_t i = 0; i < v.items_n; i++)
+		if (!strcmp(v.items[i].qnode.name, name) || !strcmp(v.items[i].path, name))
+			return 0;
+	(void)err_set(&err, ERR_NOTFOUND, "there is no project '%.60s'", name);
+	(void)err_hint(&err, "sluisctl project list");
+	return fault(c, &err, NULL);
+}
+
 int queue_print(struct ctl *c, const struct call *call)
 {
 	struct view_jobs v = {0};
 	int r = queue_ask(c, call, &v);
 
+	if (!r && !v.items_n && call->cmd->run == cmd_queue && call_get(call, "project"))
+		r = project_check(c, call_get(call, "project"));
 	if (r)
 		return r;
 	if (v.items_n > 1)

@@ -184,6 +184,8 @@ says "deficit of a node that is not there" 4 "there is no node 'n99'" "node list
 says "unknown node" 4 "n99" "node list" ctl node uncordon n99
 is "an empty queue" "$(ctl queue)" "0 jobs: 0 running, 0 waiting"
 is "in JSON" "$(ctl queue --json | json 'o["items"]')" "[]"
+says "of a project that there is not" 4 "there is no project 'lungnut'" "project list" ctl queue -p lungnut
+is "of one that there is" "$(ctl queue -p lungnet)" "0 jobs: 0 running, 0 waiting"
 cat >"$T/train.sh" <<'S'
 #!/bin/sh
 #SLUIS --project lungnet --flavor h100-80g --gpus 2
@@ -256,6 +258,7 @@ ends"
 	is "the same idempotency key never acts twice" "$again" "$long"
 	says "another command under it is refused" 5 "" "try" "$CTL" submit -A lungnet --gpus 1 --idempotency-key "$key" -- true
 	ok "wait --for running" "$CTL" -q wait "$long" --for running --timeout 120s
+	is "what is in use adds up to the root" "$(ctl division show --plain --columns in_use | sort | uniq -c | tr -s ' \n' ' ')" " 3 0 h100-80g 5 4 h100-80g "
 	"$CTL" wait "$long" --timeout 200ms >/dev/null 2>"$T/err"
 	is "wait --timeout" $? 8
 	waiting=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m -- true)
