@@ -99,6 +99,8 @@ static int no_row(struct ctl *c, const struct job_view *rows, uint32_t n, const 
 		const struct job_spec *s = &j->spec;
 		int64_t at = name->index - s->array_first;
 
+		if (j->id == name->id && !s->array_step && !j->array)
+			(void)err_hint(&err, "%" PRIu64 " is no array; a task of it is %" PRIu64 ".%" PRId64, j->id, j->id, name->index);
 		if (j->id != name->id || !s->array_step || name->index > s->array_last || at < 0 || at % s->array_step ||
 		    at / s->array_step < j->array_started)
 			continue;
@@ -1281,12 +1283,21 @@ int job_exit_status(const struct job_view *v)
 enum { FOR_DONE, FOR_RUNNING, FOR_ACTIVE, FOR_STATE };
 struct waited { bool lease; uint64_t id; int status; bool done; };
 
+/* What kept it from running at all, if its end says so: behind "ended on h2: ". */
+static const char *end_detail(const struct job *j)
+{
+	const char *at = strstr(j->end_text, ": ");
+
+	return j->state != JOB_COMPLETED && at ? at : "";
+}
+
 static const char *job_now(struct ctl *c, const struct job_view *v)
 {
 	const struct job *j = &v->job;
 
 	if (job_terminal(j->state))
-		return text_f(c, "job %s %s, exit %d", job_title(c, v), v->state_long, job_exit_status(v));
+		return text_f(c, "job %s %s, exit %d%s", job_title(c, v), v->state_long, job_exit_status(v),
+			      text_safe(c, end_detail(j)));
 	if (runs(v))
 		return text_f(c, "job %s %s%s%s%s%s", job_title(c, v), v->state_long, v->nodes[0] ? " on " : "", text_nodes(c, v->nodes),
 			      j->start_ms ? " since " : "", j->start_ms ? text_time(c, j->start_ms) : "");

@@ -142,9 +142,14 @@ static int from_state_dir(struct ctl *c, const char *dir)
 	json_error_t je;
 	struct err err = {0};
 	json_t *root;
-	int r = 0;
+	int r;
 
-	if (read_whole(path, ENDPOINTS_BYTES_MAX, &b, &err)) {
+	r = read_whole(path, ENDPOINTS_BYTES_MAX, &b, &err);
+	if (r && r != ERR_NOTFOUND) { /* it may well run */
+		try_next(c, "the state folder is sluisd's own: sluisctl context list, or --endpoint URL");
+		return fault(c, &err, NULL);
+	}
+	if (r) {
 		try_next(c, "is sluisd running with this state folder? sluisd --config FILE");
 		err.code = ERR_UNREACHABLE;
 		return fault(c, &err, "no sluisd has written its endpoints there");
@@ -359,7 +364,10 @@ int conn_open(struct ctl *c, struct err *err)
 		opts.server_key_next = c->have_server_key_next ? c->server_key_next : NULL;
 		opts.key_file = c->key_file;
 	}
-	return client_open(&opts, &c->client, err);
+	r = client_open(&opts, &c->client, err);
+	if (r && opts.key_file && !err->hint[0])
+		(void)err_hint(err, "sluisctl -v cluster info says where this key is named; a new one: sluisctl user accept TOKEN");
+	return r;
 }
 
 /* ---- ask and tell ---------------------------------------------------------------------------- */

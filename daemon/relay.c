@@ -250,7 +250,10 @@ static int ask_job(struct server *s, struct question *q, const struct query *que
 		if (query->type != QUERY_SIGNAL)
 			break;
 	}
-	return asked ? 0 : err_set(err, ERR_RANGE, "job %" PRIu64 " has no task %" PRIu32, query->id, query->task);
+	if (asked)
+		return 0;
+	(void)err_set(err, ERR_RANGE, "job %" PRIu64 " has no task %" PRIu32, query->id, query->task);
+	return err_hint(err, "tasks are counted from 0: sluisctl job show %" PRIu64 " says how many there are", query->id);
 }
 
 /* A lease's parts in order of (allocation, part); `task` counts them. */

@@ -165,6 +165,10 @@ is "the new one works" "$("$CTL" cluster info --json | json 'o["item"]["principa
 chmod 644 "$HOME/.config/sluis/keys/eva.key"
 says "a key that others may read" 3 "" "chmod" "$CTL" status
 chmod 600 "$HOME/.config/sluis/keys/eva.key"
+mkdir "$T/closed" && ln -s . "$T/closed/endpoints.json" # root may read all files, but no folder as a file
+says "endpoints that cannot be read are not called missing" 1 "cannot read '$T/closed/endpoints.json'" "sluisctl context list" "$CTL" --state-dir "$T/closed" status
+echo rubbish >"$T/rubbish.key" && chmod 600 "$T/rubbish.key"
+says "a key file that is none" 2 "does not hold one public-key" "sluisctl user accept TOKEN" "$CTL" --key "$T/rubbish.key" status
 says "no such context" 4 "there is no context 'u'" "context list" "$CTL" --cluster u status
 ok "contexts" "$CTL" context add other --endpoint tcp://127.0.0.1:1 --server-key "$("$CTL" key create "$T/o.key" 2>/dev/null)" --key "$T/o.key"
 says "a second one of that name" 5 "there is a context 'other' already" "context remove other" "$CTL" context add other --endpoint ipc:///x
@@ -224,6 +228,8 @@ if [ -x "$B/bin/sluis-agent" ] && [ -x "$B/bin/sluis-shim" ]; then
 	is "and says so" "$(cat "$T/out")" "job 1 failed, exit 3"
 	says "a dependency that can never be met" 6 "job 1 failed: afterok:1 can never be met (reason 106)" "explain 1" \
 		"$CTL" submit -A lungnet --gpus 1 --dependency afterok:1 -- true
+	says "a child of what is no array" 4 "there is no job 1_1" "a task of it is 1.1" "$CTL" logs 1_1
+	says "a task that there is not" 2 "job 1 has no task 7" "counted from 0" "$CTL" logs 1.7
 	says "an attempt that never was" 4 "job 1 has had 1 attempt, no attempt 3" "--attempt 1" "$CTL" logs 1 --attempt 3
 	is "its output" "$("$CTL" logs "$id")" "starts
 to standard error
@@ -253,6 +259,8 @@ ends"
 	is "--wrap finds SLURM_*, as #SBATCH lines do" "$("$CTL" logs "$id")" "$id is $id"
 	id=$(timeout 120 "$CTL" -q submit -A lungnet --gpus 1 -t 1m --wait -- sh -c 'echo "${SLURM_JOB_ID-none}"' 2>/dev/null | head -n1)
 	is "a command does not" "$("$CTL" logs "$id")" none
+	"$CTL" submit -A lungnet --gpus 1 -t 1m --wait -- ./not-there >"$T/out" 2>/dev/null
+	is "a program that there is not is told at once" "$?$(grep -c ': cannot execute .*No such file or directory$' "$T/out")" 1271
 	long=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
 	again=$("$CTL" -q submit -A lungnet --gpus 4 -t 10m --idempotency-key "$key" -- sleep 600)
 	is "the same idempotency key never acts twice" "$again" "$long"
