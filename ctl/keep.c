@@ -48,6 +48,7 @@ struct keep {
 	size_t n;
 	const char *state_file, *on_change;
 	bool once, exit_on_recall, ready, away;
+	bool goes_on; /* tries on while sluisd is away */
 };
 
 static struct kept *kept_of(struct keep *k, uint64_t id)
@@ -240,6 +241,8 @@ static void note_away(struct keep *k, int code, const struct err *err)
 {
 	bool away = code == ERR_UNREACHABLE || code == ERR_TIMEOUT || code == ERR_AGAIN || code == ERR_BUSY;
 
+	if (!k->goes_on) /* whoever asks once is told by the fault */
+		return;
 	if (away && !k->away)
 		fprintf(k->c->errs, "sluisctl: %s; trying on\n", err->msg);
 	if (!away && k->away && !code)
@@ -504,7 +507,7 @@ static void keep_done(struct keep *k)
 int cmd_lease_keep(struct ctl *c, const struct call *call)
 {
 	struct keep k = {.state_file = call_get(call, "state-file"), .on_change = call_get(call, "on-change"),
-			 .once = call_has(call, "once"), .exit_on_recall = call_has(call, "exit-on-recall")};
+			 .once = call_has(call, "once"), .goes_on = true, .exit_on_recall = call_has(call, "exit-on-recall")};
 	int r = keep_open(c, call, &k);
 
 	stop_catch();

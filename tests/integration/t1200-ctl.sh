@@ -349,6 +349,8 @@ ends"
 		ctl --timeout 1h status
 	ctl --timeout 1h --json status 2>&1 | json 'o["error"]["retry"]' >"$T/out"
 	is "and as worth another try" "$(cat "$T/out")" True
+	says "one renewal does not say that it tries on" 7 "cannot renew lease 1: nobody listens" "systemctl status sluisd" ctl lease renew 1
+	is "and its error is one object" "$(ctl --json lease renew 1 2>&1 | json 'o["error"]["name"]')$(grep -c 'trying on' "$T/err")" UNREACHABLE0
 	ok "the daemon dies: keep says so and stays" wait_for 20 grep -q 'trying on' "$T/keep.err"
 	ok "past its deadline it claims nothing" wait_for 20 sh -c 'python3 -c "import json,sys; o=json.load(open(sys.argv[1])); sys.exit(o[\"holder\"] != \"lapsed\" or o[\"deadline_unix\"] is not None)" "$0"' "$T/lease.json"
 	sluisd --set "listen.users=$users" --set "listen.agents=$agents" # as a service has it: where it was before
