@@ -713,8 +713,10 @@ int done_line(struct ctl *c, const char *kind, const struct client_reply *reply,
 		json_t *item = json_of(&schema_result, &reply->result);
 
 		json_object_set_new(item, "dry_run", json_boolean(c->dry_run));
-		if (!strcmp(kind, "lease_requested") || !strcmp(kind, "lease_resize")) /* a word, as in the lists */
+		if (!strcmp(kind, "lease_requested")) /* a word, as in the lists */
 			json_object_set_new(item, "state", json_string(lease_state_name(reply->result.state)));
+		else if (!strncmp(kind, "lease_", 6)) /* the others set none, or not when they are repeated under their key */
+			json_object_del(item, "state");
 		else if (!strncmp(kind, "reservation_", 12))
 			json_object_set_new(item, "state", json_string(reservation_state_name(reply->result.state)));
 		return json_item(c, kind, reply->seq, item);

@@ -358,6 +358,8 @@ ends"
 	held() { [ "$(json 'o["holder"]' <"$T/lease.json")" = held ]; }
 	ok "and holds again" wait_for 20 held
 	is "nothing expired" "$(ctl status --json | json 'o["item"]["expiries"]')" 0
+	is "what has no state to tell tells none" "$(ctl lease extend 1 --term 1h --json | json 'o["item"].get("state")')" null
+	is "nor does growing, which repeated under its key would not know it" "$(ctl lease resize 1 --gpus 4 --json | json 'o["item"].get("state")')" null
 	ok "release it" ctl -q lease release 1
 	ends 60 "$keeper"
 	is "keep ends with 9" $? 9
