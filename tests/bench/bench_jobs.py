@@ -12,7 +12,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
-from story import Agent, Daemon, children, division, read, ready_nodes, submit, token  # noqa: E402
+from story import Agent, Daemon, division, read, ready_nodes, submit, token  # noqa: E402
+from tap import children  # noqa: E402
 
 JOBS = int(os.environ.get("JOBS", "2000"))
 DEVICES = int(os.environ.get("DEVICES", "32"))

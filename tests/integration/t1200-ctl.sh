@@ -4,12 +4,7 @@
 # shellcheck disable=SC2016 # $ in single quotes is for the shells that tasks and hooks run
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluisctl
-unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
-export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
-mkdir "$HOME"
-CTL=$B/bin/sluisctl
-ctl() { "$CTL" --state-dir "$T/d" "$@"; }
-json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
+. "$(dirname "$0")/cluster.sh"
 
 # says DESCRIPTION STATUS TEXT TRY COMMAND...: a mistake: its exit status, what is said, one way out, no answer
 says() {
@@ -26,17 +21,6 @@ says() {
 	fi
 }
 
-sluisd() { # sluisd: start it, wait for its endpoints
-	rm -f "$T/d/endpoints.json"
-	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set listen.agents=tcp://127.0.0.1:* \
-		--set listen.users=tcp://127.0.0.1:* --set listen.enrol=tcp://127.0.0.1:* --set "listen.local=$T/d.sock" \
-		--set "server_key=$T/server.key" --set map_size=256MiB --set "local_admins=[$(id -u)]" \
-		--set leases.rejoin_grace=0s "$@" >>"$T/d.out" 2>&1 &
-	daemon=$!
-	started "$daemon"
-	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
-}
-
 # ---- what every program says of itself, as anybody and without a configuration
 for p in sluisd sluis-agent sluis-execd sluis-sim; do
 	[ -x "$B/bin/$p" ] || continue
@@ -49,7 +33,7 @@ says "no local door" 7 "sluisd does not listen" "systemctl status sluisd" "$CTL"
 ok "a key pair" "$CTL" -q key create "$T/server.key"
 is "kept from others" "$(stat -c %a "$T/server.key")" 600
 says "a key is never overwritten" 5 "cannot make a key" "another name" "$CTL" key create "$T/server.key"
-sluisd
+sluisd --set leases.rejoin_grace=0s
 
 # ---- the cluster and its division
 is "who am I" "$(ctl cluster info --json | json 'o["item"]["role"]')" admin
@@ -214,10 +198,7 @@ is "others are not" $? 1
 key=$(python3 -c 'print("5f"*16)')
 
 if [ -x "$B/bin/sluis-agent" ] && [ -x "$B/bin/sluis-shim" ]; then
-	"$B/bin/sluis-agent" --config /dev/null --node n1 --join "$(ctl -q token create node --name n1)" --set "state_dir=$T/n1" \
-		--set exec.backend=plain --set reserve.cores=0 --set reserve.memory=0MiB --set address=127.0.0.1 \
-		--reconnect-max 200ms --topology "$ROOT/demo/topologies/oci-bm-h100.xml" >>"$T/n1.log" 2>&1 &
-	started $!
+	h100 n1
 	ready() { [ "$(ctl node list --plain --columns node,state,free)" = "n1	ready	8" ]; }
 	ok "a node joins with a token" wait_for 30 ready
 	# ---- jobs
@@ -318,7 +299,7 @@ ends"
 	is "noted" "$("$CTL" job show "$long" --json | json 'o["item"]["checkpoint_step"]')" 210
 	ok "cancel all of mine" "$CTL" -q cancel --me --now
 	"$CTL" wait "$long" --timeout 120s >"$T/out" 2>&1
-	is "an ended job has a status" "$([ $? -ne 0 ] && cut -d , -f 1 "$T/out")" "job $long cancelled"
+	is "an ended job has a status" "$([ $? -ne 0 ] && tail -n1 "$T/out" | cut -d , -f 1)" "job $long cancelled"
 	# ---- leases
 	lease=$(ctl -q lease request --provider chat --flavor h100-80g --gpus 2 --ttl 8s --grace 10m --auto-accept --wait=120s 2>/dev/null)
 	is "lease request --wait" "$lease" 1
@@ -342,7 +323,6 @@ ends"
 	ok "the hook hears of it" wait_for 20 grep -qx '1 active 4' "$T/hook"
 	two() { [ "$(json 'sum(d["devices"] for d in o["devices"])' <"$T/lease.json")" = 4 ]; }
 	ok "and the file" wait_for 20 two
-	users=$(json 'o["users"]' <"$T/d/endpoints.json") agents=$(json 'o["agents"]' <"$T/d/endpoints.json")
 	kill -KILL "$daemon"
 	wait "$daemon" 2>/dev/null
 	says "a socket that a dead daemon left is told at once" 7 "nobody listens at $T/d.sock" "systemctl status sluisd" \
@@ -353,7 +333,7 @@ ends"
 	is "and its error is one object" "$(ctl --json lease renew 1 2>&1 | json 'o["error"]["name"]')$(grep -c 'trying on' "$T/err")" UNREACHABLE0
 	ok "the daemon dies: keep says so and stays" wait_for 20 grep -q 'trying on' "$T/keep.err"
 	ok "past its deadline it claims nothing" wait_for 20 sh -c 'python3 -c "import json,sys; o=json.load(open(sys.argv[1])); sys.exit(o[\"holder\"] != \"lapsed\" or o[\"deadline_unix\"] is not None)" "$0"' "$T/lease.json"
-	sluisd --set "listen.users=$users" --set "listen.agents=$agents" # as a service has it: where it was before
+	sluisd --set leases.rejoin_grace=0s
 	ok "the daemon is back: keep goes on" wait_for 30 grep -q 'sluisd answers again' "$T/keep.err"
 	held() { [ "$(json 'o["holder"]' <"$T/lease.json")" = held ]; }
 	ok "and holds again" wait_for 20 held
@@ -422,6 +402,6 @@ says "refused from the next message on" 3 "" "try" "$CTL" status
 kill -TERM "$daemon"
 ends 60 "$daemon"
 is "sluisd stops when asked" $? 0
-sluisd
+sluisd --set leases.rejoin_grace=0s
 is "the next one counts what has happened since its start, not what it has loaded" "$(ctl status --json | json 'o["item"]["renewals"]')" 0
 done_testing

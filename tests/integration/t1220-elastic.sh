@@ -4,19 +4,8 @@
 # shellcheck disable=SC2016 # $ in single quotes is for the shells that tasks and checks run
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluisctl bin/sluis-agent bin/sluis-shim
-unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
-export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
-mkdir "$HOME"
-CTL=$B/bin/sluisctl
-ctl() { "$CTL" --state-dir "$T/d" "$@"; }
-quiet() { "$@" >/dev/null; }
-json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
-"$CTL" -q key create "$T/server.key" >/dev/null
-"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set 'listen.agents=tcp://127.0.0.1:*' --set 'listen.users=tcp://127.0.0.1:*' \
-	--set 'listen.enrol=tcp://127.0.0.1:*' --set "listen.local=$T/d.sock" --set "server_key=$T/server.key" --set map_size=256MiB \
-	--set "local_admins=[$(id -u)]" --set jobs.resize_interval=2s --set recall.kill_margin=1s >>"$T/d.out" 2>&1 &
-started $!
-wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
+. "$(dirname "$0")/cluster.sh"
+sluisd --set jobs.resize_interval=2s --set recall.kill_margin=1s
 cat >"$T/division.yaml" <<'Y'
 version: 0
 cluster: t
@@ -42,15 +31,10 @@ tree:
     classes: {}
 Y
 ok "a division" quiet ctl division apply -f "$T/division.yaml"
-for who in eva bob; do "$CTL" -q user accept "$(ctl -q token create user --name $who --role member)" --name $who >/dev/null; done
-eva() { "$CTL" --state-dir "$T/d" --key "$HOME/.config/sluis/keys/eva.key" "$@"; }
-bob() { "$CTL" --state-dir "$T/d" --key "$HOME/.config/sluis/keys/bob.key" "$@"; }
-for n in n1 n2 n3; do
-	"$B/bin/sluis-agent" --config /dev/null --node $n --join "$(ctl -q token create node --name $n)" --set "state_dir=$T/$n" \
-		--set exec.backend=plain --set reserve.cores=0 --set reserve.memory=0MiB --set address=127.0.0.1 \
-		--reconnect-max 200ms --topology "$ROOT/demo/topologies/oci-bm-h100.xml" >>"$T/$n.log" 2>&1 &
-	started $!
-done
+member eva bob
+eva() { as eva "$@"; }
+bob() { as bob "$@"; }
+for n in n1 n2 n3; do h100 $n; done
 ready() { [ "$(ctl node list --plain --columns state,free | sort -u)" = "ready	8" ]; }
 ok "three nodes" wait_for 120 ready
 

@@ -3,31 +3,14 @@
 # of sluisd. Without it dual control could be a table that nobody's command ever meets.
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluisctl
-unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
-export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
-mkdir "$HOME"
-CTL=$B/bin/sluisctl
-ctl() { "$CTL" --state-dir "$T/d" "$@"; } # the first admin, by uid
-bea() { "$CTL" --cluster bea "$@"; }      # the second, by key
-json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
+. "$(dirname "$0")/cluster.sh"
+bea() { "$CTL" --cluster bea "$@"; } # the second admin, by key; the first is ctl
+daemon_start() { sluisd --set leases.rejoin_grace=0s --set 'dual_control=[division_apply, user_disable]'; }
 
-sluisd() {
-	rm -f "$T/d/endpoints.json"
-	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set "listen.agents=tcp://127.0.0.1:*" \
-		--set "listen.users=${users:-tcp://127.0.0.1:*}" --set "listen.enrol=tcp://127.0.0.1:*" --set "listen.local=$T/d.sock" \
-		--set "server_key=$T/server.key" --set map_size=64MiB --set leases.rejoin_grace=0s \
-		--set 'dual_control=[division_apply, user_disable]' >>"$T/d.out" 2>&1 &
-	daemon=$!
-	started "$daemon"
-	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
-}
-
-"$CTL" -q key create "$T/server.key"
 "$B/bin/sluisd" --set 'dual_control=[division_aply]' --set "state_dir=$T/x" --check-config 2>"$T/err"
 is "a setting that is none is an error" $? 2
 ok "which says what may be there" grep -q "division_aply.*no command that can take two" "$T/err"
-sluisd
-users=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["users"])' "$T/d/endpoints.json")
+daemon_start
 
 division() { # division MINE THEIRS
 	cat >"$T/division.yaml" <<Y
@@ -73,7 +56,7 @@ ok "and is told so" grep -q 'your own proposal' "$T/err"
 is "an operator cannot even read it" $? 3
 
 kill -9 "$daemon"; ends 60 "$daemon"
-sluisd
+daemon_start
 is "it survives a kill -9" "$(bea approval list --plain --columns id)" 1
 bea approval grant 1 --yes >"$T/out" 2>&1
 is "the second person agrees" $? 0

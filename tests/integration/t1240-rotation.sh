@@ -4,67 +4,43 @@
 # visiting every machine.
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluisctl bin/sluis-agent bin/sluis-shim
-unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
-export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
-mkdir "$HOME"
-CTL=$B/bin/sluisctl
-ctl() { "$CTL" --state-dir "$T/d" "$@"; }
-json() { python3 -c 'import json,sys; o=json.load(sys.stdin); v=eval(sys.argv[1],{"o":o}); print(v if v is not None else "null")' "$1"; }
-endpoint() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$T/d/endpoints.json" "$1"; }
-
-agents='tcp://127.0.0.1:*' users='tcp://127.0.0.1:*'
-sluisd() { # sluisd KEY [OPTIONS...]
-	local key=$1
-	shift
-	rm -f "$T/d/endpoints.json"
-	"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set "listen.agents=$agents" --set "listen.users=$users" \
-		--set "listen.enrol=tcp://127.0.0.1:*" --set "listen.local=$T/d.sock" --set "server_key=$key" --set map_size=64MiB \
-		--set leases.rejoin_grace=0s --set liveness.heartbeat=500ms --set liveness.suspect=5s --set liveness.unreachable=10s \
-		"$@" >>"$T/d.out" 2>&1 &
-	daemon=$!
-	started "$daemon"
-	wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
-	agents=$(endpoint agents) users=$(endpoint users)
+. "$(dirname "$0")/cluster.sh"
+with_key() { # with_key KEY [OPTION...]: sluisd
+	sluisd --set "server_key=$1" --set leases.rejoin_grace=0s --set liveness.heartbeat=500ms --set liveness.suspect=5s \
+		--set liveness.unreachable=10s "${@:2}"
 }
 stop() { kill "$daemon"; ends 60 "$daemon"; }
 node_state() { ctl node list --plain --columns state 2>/dev/null; }
 heard() { [ "$(node_state)" = ready ]; }
-agent() { # agent [OPTIONS...]
-	"$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --set address=127.0.0.1 --set exec.backend=plain --reconnect-max 300ms \
-		--fence-after 1s "$@" >>"$T/n1.out" 2>&1 &
-	agent=$!
-	started "$agent"
-}
-
 mkdir "$T/n1" "$T/bob"
 "$CTL" -q key create "$T/one.key"
 "$CTL" -q key create "$T/two.key"
 public() { sed -n 's/^public-key: //p' "$1"; }
-sluisd "$T/one.key"
+with_key "$T/one.key"
 ctl_token=$(ctl -q token create user --name eva --role auditor)
 ok "a person" "$CTL" user accept "$ctl_token" --name eva --context t
 node_token=$(ctl -q token create node --name n1)
-agent --join "$node_token"
+agent n1 --join "$node_token" --reconnect-max 300ms --fence-after 1s
 ok "a node" wait_for 30 heard
 
 # ---- the server's key: announced, then in place
 stop
-sluisd "$T/one.key" --set "server_key_next=$T/two.key"
+with_key "$T/one.key" --set "server_key_next=$T/two.key"
 ok "it greets again" wait_for 90 grep -qF -- "next=$(public "$T/two.key")" "$T/n1.out"
-ok "the node keeps the next key" grep -qxF -- "server-next: $(public "$T/two.key")" "$T/n1/daemon"
+ok "the node keeps the next key" wait_for 60 grep -qxF -- "server-next: $(public "$T/two.key")" "$T/n1/daemon"
 is "a person asks something" "$("$CTL" cluster info --json | json 'o["item"]["role"]')" auditor
 in_context() { # in_context SETTING: quoted or not
 	sed -nE "s/^    $1: \"?([^\"]*)\"?\$/\1/p" "$HOME/.config/sluis/sluisctl.conf"
 }
 is "and has learnt it by that" "$(in_context server_key_next)" "$(public "$T/two.key")"
 stop
-sluisd "$T/two.key"
+with_key "$T/two.key"
 is "under the new key people get through" "$("$CTL" --timeout 30s cluster info --json | json 'o["item"]["role"]')" auditor
 is "and keep it as the server's" "$(in_context server_key)" "$(public "$T/two.key")"
 is "nothing is to come any more" "$(in_context server_key_next)" ""
 ok "the node comes back by itself" wait_for 60 grep -qF -- "key=$(public "$T/two.key") next=-" "$T/n1.out"
 ok "and is heard" wait_for 30 heard
-"$CTL" --timeout 2s --endpoint "$users" --key "$HOME/.config/sluis/keys/eva.key" --server-key "$(public "$T/one.key")" cluster info >/dev/null 2>"$T/err"
+"$CTL" --timeout 2s --endpoint "$(endpoint users)" --key "$HOME/.config/sluis/keys/eva.key" --server-key "$(public "$T/one.key")" cluster info >/dev/null 2>"$T/err"
 is "who only knows the old key gets no answer" $? 7
 
 # ---- a node's key
@@ -78,7 +54,7 @@ node_token=$(ctl -q token create node --name n1)
 is "a new key" $? 0
 ok "is another one" sh -c '! cmp -s "$1" "$2"' - "$T/n1/node.key" "$T/stolen.key"
 is "the old one is revoked" "$(ctl key list --plain --columns name,state | sort | tr '\n' ' ' | tr '\t' =)" "admin=valid eva=valid n1=revoked n1=valid "
-agent
+agent n1 --reconnect-max 300ms --fence-after 1s
 ok "the node is back with it" wait_for 30 heard
 
 # ---- a person's key

@@ -4,24 +4,15 @@
 # reads a backup could join as the next node.
 . "$(dirname "$0")/tap.sh"
 needs bin/sluisd bin/sluisctl bin/sluis-agent bin/sluis-shim
-unset SLUIS_ENDPOINT SLUIS_KEY SLUIS_SERVER_KEY SLUIS_CLUSTER SLUIS_PROJECT SLUIS_TIMEOUT SLUIS_CONFIG SLUIS_JOB_ID XDG_CONFIG_HOME
-export HOME=$T/home TZ=UTC LC_ALL=C.UTF-8
-mkdir "$HOME" "$T/n1"
-CTL=$B/bin/sluisctl
-ctl() { "$CTL" --state-dir "$T/d" "$@"; }
-
-"$B/bin/sluisd" --set cluster=t --set "state_dir=$T/d" --set 'listen.agents=tcp://127.0.0.1:*' --set 'listen.users=tcp://127.0.0.1:*' \
-	--set 'listen.enrol=tcp://127.0.0.1:*' --set "listen.local=$T/d.sock" --set map_size=64MiB >"$T/d.out" 2>&1 &
-daemon=$!
-started "$daemon"
-wait_for 30 test -s "$T/d/endpoints.json" || { echo "Bail out! sluisd did not start"; sed 's/^/# /' "$T/d.out"; exit 1; }
+. "$(dirname "$0")/cluster.sh"
+sluisd
 
 eva=$(ctl -q token create user --name eva --role auditor)
 n1=$(ctl -q token create node --name n1)
 unused=$(ctl -q token create node --name n2)
 ok "a person comes in" "$CTL" user accept "$eva" --name eva --context t
-"$B/bin/sluis-agent" --node n1 --set "state_dir=$T/n1" --set address=127.0.0.1 --set exec.backend=plain --join "$n1" >"$T/n1.out" 2>&1 &
-started $!
+mkdir "$T/n1" # it has its token
+agent n1 --join "$n1"
 n1_ready() { [ "$(ctl node list --plain --columns state 2>/dev/null)" = ready ]; }
 ok "a node comes in" wait_for 30 n1_ready
 "$B/bin/sluis-agent" --node n3 --set "state_dir=$T/n3" --set address=127.0.0.1 --join "$n1" --join-only >"$T/n3.out" 2>&1

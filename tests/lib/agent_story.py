@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 
-from sluis_client import Refused, pack
-from story import (BIN, LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running,
-                   submit, tell, token, wait_for)
+from sluis_client import Refused, pack, wait_for
+from story import BIN, LONG, T, Agent, Daemon, division, ended, job, output, read, ready_nodes, running, submit, token
+from tap import equal, ok, tell
 
 
 # ---- chapters ------------------------------------------------------------------------------------

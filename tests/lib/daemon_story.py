@@ -11,47 +11,15 @@ import resource
 import signal
 import struct
 import subprocess
-import sys
 import time
 
 import msgpack
-import zmq
 from zmq.utils import z85
 
 from sluis_client import Client, Refused, frame, keypair, pack, token_hash, unpack, wait_for, NEVER, PATIENT_S
+from tap import children, equal, ok, refused, tell
 
 T, SLUISD = os.environ["T"], os.environ["SLUISD"]
-tests = failed = 0
-children = []
-
-
-# ---- the harness -------------------------------------------------------------------------------
-
-def ok(cond, what, note=""):
-    global tests, failed
-    tests += 1
-    failed += not cond
-    print(f"{'ok' if cond else 'not ok'} {tests} - {what}", flush=True)
-    if not cond and note != "":
-        print("# " + str(note).replace("\n", "\n# "), flush=True)
-    return bool(cond)
-
-
-def equal(got, want, what):
-    return ok(got == want, what, f"got: {got!r}\nwant: {want!r}")
-
-
-def refused(call, name, what):
-    """`call` is refused with the code called `name`; returns the refusal."""
-    try:
-        got = call()
-    except Refused as e:
-        equal(e.name, name, what)
-        return e
-    ok(False, what, f"it was not refused: {got!r}")
-    return Refused(0, "")
-
-
 
 
 class Daemon:
@@ -799,22 +767,5 @@ def main():
     disk_fails()
 
 
-def run():
-    try:
-        main()
-    except Exception as e:  # the plan is broken: that is a failure, and says where
-        import traceback
-        traceback.print_exc(file=sys.stdout)
-        ok(False, f"the story came to its end: {e}")
-    finally:
-        for p in children:
-            if p.poll() is None:
-                p.kill()
-                p.wait()
-        print(f"1..{tests}")
-    sys.stdout.flush()
-    os._exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    run()
+    tell(main)

@@ -28,6 +28,7 @@ T, BIN, FP = os.environ["T"], os.environ["BIN"], os.environ["FP"]
 os.environ["SLUISD"] = os.path.join(FP, "sluisd")
 import story  # noqa: E402
 from mortal import DaemonTale, Failpoint, in_processes, violation, violations  # noqa: E402
+from sluis_client import PATIENT_S, wait_for  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOLDERS = {"sluisd": ("daemon", "proto/link", "proto/logfile"), "sluis-agent": ("agent",)}
@@ -94,7 +95,7 @@ class AgentTale:
             self.chapters()
         finally:
             self.over = True
-            until = time.monotonic() + story.PATIENT_S
+            until = time.monotonic() + PATIENT_S
             while thread.is_alive():    # the nurse may just have started another one
                 if self.agent.proc.poll() is None:
                     self.agent.proc.terminate() if time.monotonic() < until else self.agent.proc.kill()
@@ -102,12 +103,12 @@ class AgentTale:
             if time.monotonic() >= until:
                 violation(f"sluis-agent did not end when it was asked to:\n{self.agent.log()[-2000:]}")
             self.d.proc.terminate()
-            self.d.proc.wait(story.PATIENT_S)
+            self.d.proc.wait(PATIENT_S)
         if self.deaths > 1:
             violation(f"sluis-agent died {self.deaths} times")
 
     def runs(self, number):
-        if story.wait_for(30, lambda: story.job(self.admin, number)["state"] == "R"):
+        if wait_for(30, lambda: story.job(self.admin, number)["state"] == "R"):
             return True
         violation(f"job {number} does not run: {story.job(self.admin, number)}\n{self.agent.log()[-1500:]}")
         return False
@@ -149,7 +150,7 @@ class AgentTale:
             if number == long and len(fences) != 1:
                 violation(f"the long task was started {len(fences)} times")
         units = os.path.join(self.agent.dir, "exec", "units")
-        if not story.wait_for(30, lambda: all(x.startswith(".") for x in os.listdir(units))):  # but spare ones
+        if not wait_for(30, lambda: all(x.startswith(".") for x in os.listdir(units))):  # but spare ones
             violation("units are left on the node")
 
 

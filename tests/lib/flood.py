@@ -9,8 +9,9 @@ import time
 
 import zmq
 
-from sluis_client import COMMANDS, QUERIES, PATIENT_S, Client, Refused, frame, keypair, pack, token_hash
-from story import Agent, Daemon, division, ok, read, ready_nodes, submit, tell, token, wait_for
+from sluis_client import COMMANDS, Client, PATIENT_S, QUERIES, Refused, frame, keypair, pack, token_hash, wait_for
+from story import Agent, Daemon, division, read, ready_nodes, submit, token
+from tap import ok, tell
 
 TTL_MS, GRACE_MS = 1500, 100
 STALL_S = 2.2       # longer than ttl and grace, shorter than what counts as a standstill of sluisd (STANDSTILL_MS)

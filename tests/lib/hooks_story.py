@@ -5,10 +5,10 @@ killed show.
 """
 import os
 import signal
-import time
 
-from story import (T, Agent, Daemon, division, ended, equal, job, ok, read, ready_nodes, stays, submit, tell,
-                   token, wait_for)
+from sluis_client import stays, wait_for
+from story import T, Agent, Daemon, division, ended, job, read, ready_nodes, submit, token
+from tap import equal, ok, tell
 
 SEEN = os.path.join(T, "seen")
 

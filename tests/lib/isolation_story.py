@@ -11,9 +11,9 @@ import pwd
 import subprocess
 import sys
 
-from sluis_client import Refused
-from story import (T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, submit, tell,
-                   token, wait_for)
+from sluis_client import Refused, wait_for
+from story import T, Agent, Daemon, division, ended, job, output, read, ready_nodes, running, submit, token
+from tap import equal, ok, tell
 
 AGENT = int(os.environ["AGENT"])
 BITS = {"known": 1, "user": 2, "devices": 4, "memory": 8, "cpu": 16, "cpuset": 32, "tasks": 64, "track": 128}

@@ -29,8 +29,9 @@ import time
 
 T, BIN = os.environ["T"], os.environ["BIN"]
 import story  # noqa: E402
-from sluis_client import Client  # noqa: E402
-from story import wait_for  # noqa: E402
+import tap  # noqa: E402
+from sluis_client import Client, wait_for  # noqa: E402
+
 
 TTL_S, GRACE_S = 10, 5      # a connection that was cut for 3 s may speak again after 6 (RTO doubles)
 HOSTS = {"sluisd": 0, "n1": 1, "n2": 2, "holder": 3}
@@ -107,7 +108,7 @@ class Program:
     def start(self):
         with open(self.log, "ab") as log:
             self.proc = subprocess.Popen(self.args, stderr=log, stdout=log)
-        story.children.append(self.proc)
+        tap.children.append(self.proc)
 
     def pid(self):
         """Of the program itself, below ip and unshare."""

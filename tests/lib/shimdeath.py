@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 
-from story import T, Agent, Daemon, division, ended, equal, ok, read, ready_nodes, submit, tell, token, wait_for
+from sluis_client import wait_for
+from story import T, Agent, Daemon, division, ended, read, ready_nodes, submit, token
+from tap import equal, ok, tell
 
 FP = os.environ["FP"]
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

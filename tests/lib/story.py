@@ -9,34 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-import traceback
 
 from zmq.utils import z85
 
-from sluis_client import Client, Refused, stays, token_hash, wait_for, NEVER, PATIENT_S
+from sluis_client import Client, token_hash, wait_for, NEVER, PATIENT_S
+from tap import children
 
 T, BIN = os.environ["T"], os.environ["BIN"]
 LONG = f"600.{os.getpid()}"  # seconds that nobody else sleeps
-tests = failed = 0
-children = []
-
-
-# ---- the harness -------------------------------------------------------------------------------
-
-def ok(cond, what, note=""):
-    global tests, failed
-    tests += 1
-    failed += not cond
-    print(f"{'ok' if cond else 'not ok'} {tests} - {what}", flush=True)
-    if not cond and note != "":
-        print("# " + str(note).replace("\n", "\n# "), flush=True)
-    return bool(cond)
-
-
-def equal(got, want, what):
-    return ok(got == want, what, f"got: {got!r}\nwant: {want!r}")
-
-
 
 
 def read(path):
@@ -182,20 +162,3 @@ def ready_nodes(admin, n):
         nodes = admin.query("nodes")["items"]
         return len(nodes) == n and all(x["state"] == "ready" for x in nodes) and nodes
     return wait_for(30, look)
-
-
-def tell(main):
-    """Runs the story and ends the process."""
-    try:
-        main()
-    except Refused as e:
-        ok(False, f"refused: {e}")
-    except Exception as e:  # noqa: BLE001 - no answer, or an end that did not come: a failure, and says where
-        ok(False, f"the story came to its end: {type(e).__name__}", traceback.format_exc())
-    finally:
-        for p in children:
-            if p.poll() is None:
-                p.kill()
-                p.wait()
-    print(f"1..{tests}")
-    sys.exit(failed > 0)

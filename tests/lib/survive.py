@@ -13,8 +13,10 @@ import signal
 import sys
 import time
 
-import story
-from story import BIN, T, Agent, Daemon, division, equal, ok, read, ready_nodes, submit, token
+import tap
+from sluis_client import wait_for
+from story import BIN, T, Agent, Daemon, division, read, ready_nodes, submit, token
+from tap import children, equal, ok
 
 TASKS = int(os.environ.get("TASKS", "1000"))
 KILLS = int(os.environ.get("KILLS") or "0")
@@ -96,7 +98,7 @@ def main():
             havoc.one()
     took = time.monotonic() - begin
     admin = d.admin()
-    story.wait_for(60, lambda: done(admin, n))
+    wait_for(60, lambda: done(admin, n))
     jobs = elements(admin, n)
     started = {i: len(read(os.path.join(runs, str(i))).splitlines()) for i in range(TASKS)}
     double = [i for i, times in started.items() if times > 1]
@@ -106,7 +108,7 @@ def main():
     wrong = [i for i, j in jobs.items() if j["state"] in ("CD", "F") and not j["job"]["exit_signal"]
              and j["job"]["exit_code"] != i % 100]
     again = [i for i, j in jobs.items() if j["job"]["attempt"] > 1]
-    left = story.wait_for(20, lambda: not [f for f in os.listdir(os.path.join(a.dir, "exec", "units"))
+    left = wait_for(20, lambda: not [f for f in os.listdir(os.path.join(a.dir, "exec", "units"))
                                            if not f.startswith(".spare-")])
     if os.environ.get("TAP"):
         ok(havoc.total() > 0, f"{havoc.total()} deaths among {TASKS} tasks (SEED={SEED})", havoc.count)
@@ -131,16 +133,16 @@ def main():
         bad += len(which)
     if bad or not left:
         print("replay: make survive SEED=%d TASKS=%d" % (SEED, TASKS))
-        story.failed += 1
+        tap.failures += 1
     a.end()
 
 
 if os.environ.get("TAP"):
-    story.tell(main)
+    tap.tell(main)
 try:
     main()
 finally:
-    for p in story.children:
+    for p in children:
         if p.poll() is None:
             p.kill()
-sys.exit(story.failed > 0)
+sys.exit(tap.failures > 0)

@@ -7,8 +7,9 @@ thawed, as a process in the hands of a dead file system or driver does.
 import os
 import signal
 
-from story import (LONG, T, Agent, Daemon, division, ended, equal, job, ok, output, read, ready_nodes, running, stays, submit, tell,
-                   token, wait_for)
+from sluis_client import stays, wait_for
+from story import LONG, T, Agent, Daemon, division, ended, job, output, read, ready_nodes, running, submit, token
+from tap import equal, ok, tell
 
 FREEZER = os.environ["FREEZER"]
 
