@@ -149,7 +149,7 @@ void environ_hostfile(const struct environ_in *in, struct buf *out)
  * same when there is one task per node and each has several devices. */
 static uint32_t host_tasks(const struct environ_in *in, const struct unit_host *host, uint32_t hosts_n)
 {
-	if (in->mode != ENVIRON_TASK || in->unit->world <= hosts_n || !host->slots)
+	if (in->unit->world <= hosts_n || !host->slots)
 		return 1;
 	return host->slots;
 }

@@ -133,6 +133,7 @@ int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *
 	static const uint8_t any_cluster[16];
 	const struct rule *r = NULL;
 	const struct principal *p;
+	char what[NAME_BYTES];
 	bool own = false;
 	int rc;
 
@@ -182,8 +183,10 @@ int authz(const struct core *c, int64_t t, const struct command *cmd, uint16_t *
 	}
 	if ((r->any & R(p->role)) || (own && (r->own & R(p->role))))
 		return 0;
-	err_set(err, ERR_DENIED, "%s may not %s%s", p->name, command_name(cmd->type) ? command_name(cmd->type) : "do this",
-		(r->own & R(p->role)) ? " what belongs to others" : "");
+	TEXT_SET(what, command_name(cmd->type) ? command_name(cmd->type) : "this");
+	for (char *s = what; (s = strchr(s, '_')) != NULL;)
+		*s = ' '; /* as it is typed: node_drain is sluisctl node drain */
+	err_set(err, ERR_DENIED, "%s has no right to '%s'%s", p->name, what, (r->own & R(p->role)) ? " for what belongs to others" : "");
 	return err_hint(err, "ask an admin, or use a key with the right role");
 }
 

@@ -28,24 +28,26 @@ static void devices_fill(const struct node *n, const struct part *p, struct unit
 	}
 }
 
-static void hosts_add(const struct core *c, const struct alloc *a, struct unit *u)
+/* `s`: NULL for a lease. What a script asked for is what its mpirun starts, though we start the script alone. */
+static void hosts_add(const struct core *c, const struct job_spec *s, const struct alloc *a, struct unit *u)
 {
 	for (uint32_t i = 0; i < a->parts_n; i++) {
 		const struct part *p = &a->parts[i];
 		const struct node *n = core_node(c, p->node);
 		struct unit_host *h = &u->hosts[u->hosts_n++];
-		uint32_t slots = p->devices ? popcount64(p->devices) : p->units;
+		uint32_t slots = p->devices ? popcount64(p->devices) : p->units, tasks = s ? job_tasks(s, p->units) : p->tasks;
 
 		TEXT_SET(h->name, n->name);
 		TEXT_SET(h->address, n->address);
-		h->slots = (uint16_t)(p->tasks > 1 ? p->tasks : slots);
+		h->slots = (uint16_t)(tasks > 1 ? tasks : slots);
+		u->world += s ? tasks : 0;
 	}
 }
 
 static void hosts_fill(const struct core *c, const struct alloc *a, struct unit *u, struct arena *arena)
 {
 	u->hosts = arena_alloc(arena, a->parts_n * sizeof *u->hosts);
-	hosts_add(c, a, u);
+	hosts_add(c, NULL, a, u);
 }
 
 /* What belongs to the attempt now, in the order of its nodes: the core, and of the extras those that run, and
@@ -58,9 +60,7 @@ static void gang_fill(const struct core *c, const struct job *j, const struct al
 	EACH(c, loans, alloc_s, a)
 		most += job_of(c, j->id)->extras_n && a->r.extra && a->r.owner == j->id ? a->r.parts_n : 0;
 	u->hosts = arena_alloc(arena, most * sizeof *u->hosts);
-	hosts_add(c, core, u);
-	for (uint32_t i = 0; i < core->parts_n; i++)
-		u->world += core->parts[i].tasks;
+	hosts_add(c, &j->spec, core, u);
 	u->units_now = core->units;
 	if (job_of(c, j->id)->extras_n)
 		EACH(c, loans, alloc_s, a) {
@@ -69,9 +69,7 @@ static void gang_fill(const struct core *c, const struct job *j, const struct al
 				continue;
 			if (&a->r == self)
 				before = u->hosts_n;
-			hosts_add(c, &a->r, u);
-			for (uint32_t i = 0; i < a->r.parts_n; i++)
-				u->world += a->r.parts[i].tasks;
+			hosts_add(c, &j->spec, &a->r, u);
 			u->units_now += a->r.units;
 		}
 	u->node_rank += before;

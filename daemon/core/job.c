@@ -203,15 +203,18 @@ void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t
 	}
 }
 
+uint16_t job_tasks(const struct job_spec *s, uint32_t units)
+{
+	uint32_t tasks = s->tasks_per_node ? s->tasks_per_node : s->tasks_per_unit ? s->tasks_per_unit * units : 1;
+
+	return (uint16_t)(tasks < TASKS_PER_PART_MAX ? tasks : TASKS_PER_PART_MAX);
+}
+
 void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, uint32_t rank)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t tasks = s->tasks_per_node ? s->tasks_per_node :
-				 s->tasks_per_unit ? s->tasks_per_unit * parts[i].units : 1;
-
-		if (s->mode == JOB_SCRIPT)
-			tasks = i == 0; /* the batch shell; the rest of the nodes are held for it */
-		parts[i].tasks = (uint16_t)(tasks < TASKS_PER_PART_MAX ? tasks : TASKS_PER_PART_MAX);
+		/* of a script the batch shell alone; the rest of the nodes are held for it */
+		parts[i].tasks = s->mode == JOB_SCRIPT ? i == 0 : job_tasks(s, parts[i].units);
 		parts[i].rank0 = rank;
 		rank += parts[i].tasks;
 	}
@@ -871,8 +874,10 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 		return err_set(err, ERR_RANGE, "an array has 1 to %d children", ARRAY_MAX);
 	if (s->deadline_ms && t + s->time_limit_ms > s->deadline_ms) {
 		err_set(err, ERR_NEVER, "it could not end before its deadline even if it started now");
-		err_hint(err, "--time %" PRId64 "m at most, or a later --deadline",
-			 max64(0, s->deadline_ms - t) / MS_PER_MIN);
+		if (s->deadline_ms - t < MS_PER_MIN)
+			err_hint(err, "a later --deadline");
+		else
+			err_hint(err, "--time %" PRId64 "m at most, or a later --deadline", (s->deadline_ms - t) / MS_PER_MIN);
 		return err_reason(err, REASON_DEADLINE);
 	}
 	for (uint32_t i = 0; i < s->deps_n; i++) {

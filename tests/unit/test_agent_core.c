@@ -2505,10 +2505,11 @@ static void test_env_slurm(void **st)
 		  {"SLURM_NODEID", "1"}, {"SLURM_STEP_ID", "0"}, {"SLURM_STEP_NODELIST", "n[017-018,020]"},
 		  {"SLURM_STEP_NUM_TASKS", "5"}, {"SLURM_STEP_TASKS_PER_NODE", "2(x2),1"}, {"SLURM_GTIDS", "2,3"},
 		  {"SLURM_LAUNCH_NODE_IPADDR", "10.2.0.17"}, {"SLURM_STEP_GPUS", "0,1"}, {"SLUIS_ARRAY_INDEX", "7"});
-	e.in.mode = ENVIRON_BATCH;
-	e.unit.world = 1;
+	e.in.mode = ENVIRON_BATCH; /* mpirun -np $SLURM_NTASKS starts what was asked for */
 	CHECK_ENV(&e, {"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", NULL}, {"SLURM_GTIDS", NULL},
-		  {"SLURM_TASKS_PER_NODE", "1(x3)"}, {"SLURM_NTASKS", "3"});
+		  {"SLURM_TASKS_PER_NODE", "2(x2),1"}, {"SLURM_NTASKS", "5"}, {"SLURM_NTASKS_PER_NODE", "2"}, {"RANK", NULL});
+	e.unit.world = 3;
+	CHECK_ENV(&e, {"SLURM_TASKS_PER_NODE", "1(x3)"}, {"SLURM_NTASKS", "3"}, {"SLURM_NTASKS_PER_NODE", "1"});
 }
 
 static void test_env_of_a_service(void **st)

@@ -244,6 +244,7 @@ static void a_pi_acts_for_the_project(void **state)
 	uint64_t id = cw_submit(w, w->alice, "lung", 1, MS_PER_HOUR);
 
 	assert_int_equal(cw_job(w, w->bob, CMD_JOB_CANCEL, id), ERR_DENIED);
+	assert_string_equal(w->err.msg, "bob has no right to 'job cancel' for what belongs to others");
 	assert_int_equal(cw_job(w, w->paula, CMD_JOB_CANCEL, id), 0);
 }
 

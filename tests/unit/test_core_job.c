@@ -281,9 +281,13 @@ static void a_deadline_passed_while_waiting_ends_it(void **state)
 
 	(void)cw_submit(w, w->alice, "lung", 8, 10 * HOUR);
 	cw_settle(w);
+	cmd.job_submit.spec.deadline_ms = w->t + MIN - 1;
+	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
+	assert_string_equal(w->err.hint, "a later --deadline"); /* there is no time of 0 minutes */
 	cmd.job_submit.spec.deadline_ms = w->t + HOUR - 1;
 	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
 	assert_int_equal(w->err.reason, REASON_DEADLINE);
+	assert_string_equal(w->err.hint, "--time 59m at most, or a later --deadline");
 	cmd.job_submit.spec.deadline_ms = w->t + 3 * HOUR;
 	assert_int_equal(cw_do(w, &cmd), 0);
 	id = w->d.result.id;

@@ -780,6 +780,38 @@ static void desired_state_tells_all_a_task_needs(void **state)
 	arena_done(&arena);
 }
 
+/* Of a script only its shell is ours to start; that it asked for tasks is told to it, who starts them. */
+static void a_script_knows_the_tasks_it_asked_for(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 8, HOUR);
+	struct arena arena = {0};
+	struct unit *u;
+	uint32_t n, seen = 0;
+
+	cmd.job_submit.spec.mode = JOB_SCRIPT;
+	cmd.job_submit.spec.per_node = 4;
+	for (uint16_t tasks = 0; tasks <= 2; tasks += 2) {
+		cmd.job_submit.spec.tasks_per_node = tasks;
+		assert_int_equal(cw_do(w, &cmd), 0);
+		cw_settle(w);
+		seen = 0;
+		for (uint32_t i = 1; i <= w->nodes_n; i++) {
+			core_units_of_node(w->core, w->t, w->node[i].id, &arena, &u, &n);
+			for (uint32_t k = 0; k < n; k++, seen++) {
+				assert_int_equal(u[k].kind, UNIT_JOB_SCRIPT);
+				assert_int_equal(u[k].tasks, u[k].node_rank == 0);
+				assert_int_equal(u[k].world, tasks ? 4 : 2);
+				assert_int_equal(u[k].hosts_n, 2);
+				assert_int_equal(u[k].hosts[1].slots, tasks ? 2 : 4);
+			}
+		}
+		assert_int_equal(seen, 2);
+		cw_exit(w, w->core->cluster.next_job - 1, 0);
+	}
+	arena_done(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -809,6 +841,7 @@ int main(void)
 		STORY(an_offer_survives_the_removal_of_its_node),
 		STORY(a_failed_or_foreign_device_is_not_handed_out),
 		STORY(desired_state_tells_all_a_task_needs),
+		STORY(a_script_knows_the_tasks_it_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
