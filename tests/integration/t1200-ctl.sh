@@ -137,7 +137,7 @@ is "the key is private" "$(stat -c %a "$HOME/.config/sluis/keys/eva.key")" 600
 is "and gone from the list" "$(ctl token list --plain)" ""
 says "a token works once" 3 "the token is unknown, used up or expired" "token create" "$CTL" --key "$T/second.key" user accept "$token" --name eva
 is "the context is in use" "$("$CTL" cluster info --json | json 'o["item"]["principal"]+" "+o["item"]["role"]')" "eva member"
-says "eva is no admin" 3 "eva may not" "ask an admin" "$CTL" node drain n1 --reason x
+says "eva is no admin" 3 "eva has no right to 'node drain'" "ask an admin" "$CTL" node drain n1 --reason x
 says "and reads no tokens" 3 "eva may not read this" "ask an admin" "$CTL" token list
 is "but her own key, and no other" "$("$CTL" key list --plain --columns name,role,state)" "eva	member	valid"
 is "of the two there are" "$(ctl key list --plain | wc -l)" 2
