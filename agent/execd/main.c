@@ -494,6 +494,13 @@ static int open_place(struct execd *x, struct err *err)
 	return code;
 }
 
+static void leave_place(struct execd *x)
+{
+	service_bus_close(x->site.bus);
+	free(x->site.cgroup_root);
+	free(x->site.suffix);
+}
+
 /* `sluis-execd --enter UID AGENT SHIM TASK`: inside a service of our own making, still root. */
 static int main_enter(char **argv)
 {
@@ -541,6 +548,7 @@ int main(int argc, char **argv)
 		code = open_socket(&x, &err);
 	if (code) {
 		log_event(LOG_ERR, "cannot_start", "error=%s", log_quote(err.msg));
+		leave_place(&x);
 		return code == ERR_CONFIG ? 2 : 69;
 	}
 	/* Open only while waiting, so that no request is cut short. */
@@ -568,8 +576,6 @@ int main(int argc, char **argv)
 	}
 	if (x.conf.socket[0])
 		(void)unlink(x.conf.socket);
-	service_bus_close(x.site.bus);
-	free(x.site.cgroup_root);
-	free(x.site.suffix);
+	leave_place(&x);
 	return 0;
 }
