@@ -879,7 +879,9 @@ static int remove_unit(struct exec *exec, const char *name, struct err *err)
 	(void)snprintf(old, sizeof(old), ".old-%s", name);
 	(void)remove_tree(exec->units_fd, old); /* only there if an earlier release was cut short */
 	FAILPOINT("exec.release.before_rename");
-	if (renameat(exec->units_fd, name, exec->units_fd, old))
+	/* A full disk may have no room for another name. Nobody asks for a release again, so it goes where it is: cut
+	 * short there, it reads as lost to the next agent, which releases it. */
+	if (renameat(exec->units_fd, name, exec->units_fd, old) && remove_tree(exec->units_fd, name))
 		return err_set_errno(err, ERR_IO, "cannot remove the directory of '%s'", name);
 	FAILPOINT("exec.release.after_rename");
 	if (k)

@@ -674,6 +674,41 @@ static void never_starts_a_name_twice(void **state)
 	assert_int_equal(exec_release(w->exec, "t", &err), 0);
 }
 
+/* Ours instead of the C library's: a disk on which no name fits any more. */
+static bool names_fit = true;
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to);
+int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	if (!names_fit) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+}
+
+static void a_full_disk_keeps_no_unit(void **state)
+{
+	struct world *w = *state;
+	struct exec_status s;
+	char path[PATH_MAX];
+	struct err err;
+
+	start_ok(w, "t", "echo ran");
+	wait_until(w, "t", is_over, &s);
+	wait_shim_gone(w, "t");
+	names_fit = false;
+	assert_int_equal(exec_release(w->exec, "t", &err), 0);
+	names_fit = true;
+	status_of(w, "t", &s);
+	assert_int_equal(s.state, EXEC_NONE);
+	(void)snprintf(path, sizeof(path), "%s/units/t", w->run_dir);
+	assert_int_equal(access(path, F_OK), -1);
+	start_ok(w, "t", "exit 3");
+	wait_until(w, "t", is_over, &s);
+	assert_int_equal(s.exit_code, 3);
+}
+
 static void a_batch_shares_all_but_its_failures(void **state)
 {
 	struct world *w = *state;
@@ -1519,6 +1554,7 @@ int main(void)
 		CASE(refuses_a_scratch_folder_of_others),
 		CASE(refuses_nonsense),
 		CASE(never_starts_a_name_twice),
+		CASE(a_full_disk_keeps_no_unit),
 		CASE(a_batch_shares_all_but_its_failures),
 		CASE(a_failed_start_leaves_nothing),
 		CASE(one_agent_per_run_dir),
