@@ -927,7 +927,7 @@ static int submit_check(const struct core *c, int64_t t, struct decision *d, con
 			err_hint(err, "its quota is of whole nodes, up to %" PRId64 ": --nodes N, or devices of one node", nodes);
 		quota_most(c, s->project, s->flavor, SHAPE_GPU, &cover, &all);
 		if (s->shape == SHAPE_NODE && cover > 0)
-			err_hint(err, "its quota is of single devices, up to %" PRId64 ": --gpus N", cover);
+			err_hint(err, "its quota is of single devices, up to %" PRId64 ": --gpus N, or --nodes N --gpus-per-node M", cover);
 		return err_reason(err, REASON_OVER_LIMIT);
 	}
 	hold = job_hold(c, s, s->loan == LOAN_ONLY ? CLASS_LOAN : CLASS_GUARANTEED);

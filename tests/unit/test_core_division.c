@@ -418,7 +418,7 @@ static void a_quota_of_nodes_says_so(void **state)
 	cw_apply(w);
 	assert_int_equal(cw_do(w, &cmd), ERR_NEVER);
 	assert_int_equal(w->err.reason, REASON_OVER_LIMIT);
-	assert_non_null(strstr(w->err.hint, "its quota is of single devices, up to 8: --gpus N"));
+	assert_non_null(strstr(w->err.hint, "its quota is of single devices, up to 8: --gpus N, or --nodes N --gpus-per-node M"));
 }
 
 /* ---- windows -------------------------------------------------------------------------------------------- */
