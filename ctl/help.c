@@ -124,7 +124,7 @@ void help_top(FILE *f)
 	fputs("\noptions of every command\n", f);
 	for (const struct opt *o = global_opts; o->name; o++)
 		print_opt(f, o);
-	fputs("\nmore: sluisctl help COMMAND | exit-codes | reasons | sbatch-compat | env;\n      sluisctl(1)\n", f);
+	fputs("\nmore: sluisctl help COMMAND | exit-codes | reasons | roles | sbatch-compat |\n      env; sluisctl(1)\n", f);
 }
 
 static void help_exits(FILE *f)
@@ -191,9 +191,40 @@ static void help_env(FILE *f)
 	      "sluisctl -v cluster info says where each value came from.\n", f);
 }
 
+/* In words what daemon/core/authz.c decides; its tests hold every cell. */
+static void help_roles(FILE *f)
+{
+	static const char *const may[ROLE_PUBLIC] = {
+		[ROLE_ADMIN] = "everything; some commands take a second person (sluisctl approval)",
+		[ROLE_OPERATOR] = "accept, cordon, uncordon and drain nodes; cancel, hold, release and requeue anybody's jobs; "
+				  "reservations; sees all leases",
+		[ROLE_GATEKEEPER] = "open and stop the stages of grants (sluisctl project release-stage, freeze-stage), and be the second person for that; refuse what waits for one",
+		[ROLE_REVIEWER] = "read, and nothing else",
+		[ROLE_MEMBER] = "submit for the projects whose member it is; its own jobs, and as a PI those of the project; "
+				"ask for reservations",
+		[ROLE_PROVIDER] = "the leases of its provider: request, accept, renew, resize, extend, release",
+		[ROLE_AUDITOR] = "read everything, the log, its export and all names, keys and tokens included; from the log "
+				 "also what jobs run",
+	};
+
+	fputs("Everybody may read the state of the cluster, the division and its usage, nodes,\n"
+	      "jobs and reservations. Output, logs and programs of a job are for its owner,\n"
+	      "the PI of its project and admins; of a lease, for its provider and admins.\n\n", f);
+	for (int r = 0; r < ROLE_PUBLIC; r++) {
+		char left[32];
+
+		if (!may[r])
+			continue;
+		snprintf(left, sizeof left, "  %s", role_names[r]);
+		print_wrapped(f, left, 15, may[r]);
+	}
+	fputs("\nAgents have a role of their own, node: they speak for their node alone.\n"
+	      "sluisctl token create user --role ROLE --name NAME invites somebody.\n", f);
+}
+
 static const char *topic_name(const void *ctx, size_t i)
 {
-	static const char *const topics[] = {"exit-codes", "reasons", "sbatch-compat", "env"};
+	static const char *const topics[] = {"exit-codes", "reasons", "roles", "sbatch-compat", "env"};
 
 	(void)ctx;
 	return topics[i];
@@ -201,7 +232,7 @@ static const char *topic_name(const void *ctx, size_t i)
 
 int cmd_help(struct ctl *c, const struct call *call)
 {
-	static void (*const topics[])(FILE *) = {help_exits, help_reasons, help_sbatch, help_env};
+	static void (*const topics[])(FILE *) = {help_exits, help_reasons, help_roles, help_sbatch, help_env};
 	const struct ctl_command *cmd;
 	const char *near;
 

@@ -896,8 +896,8 @@ bool job_promisable(const struct job *j);
 void job_place_ask(const struct core *c, int64_t t, const struct job *j, uint8_t klass, struct place_ask *ask);
 void job_bind(const struct core *c, struct decision *d, int64_t t, uint64_t id, uint8_t klass, bool carried,
 	      struct part *parts, uint32_t parts_n);
-/* Tasks and ranks of parts, from `rank` on. */
 uint16_t job_tasks(const struct job_spec *s, uint32_t units); /* asked for of so many units on one node */
+/* Tasks and ranks of parts, from `rank` on. */
 void job_tasks_fill(const struct job_spec *s, struct part *parts, uint32_t n, uint32_t rank);
 uint64_t job_child(const struct core *c, struct decision *d, int64_t t, uint64_t array);
 bool member_of(const struct core *c, uint32_t principal, uint32_t qnode);

@@ -207,7 +207,7 @@ static void fits_a_terminal(const char *text, const char *what)
 
 static void test_help_fits_a_terminal(void **state)
 {
-	static const char *const lines[] = {"--help", "help exit-codes", "help reasons", "help sbatch-compat", "help env", "help lease"};
+	static const char *const lines[] = {"--help", "help exit-codes", "help reasons", "help roles", "help sbatch-compat", "help env", "help lease"};
 	struct run r;
 
 	(void)state;
@@ -266,6 +266,14 @@ static void test_help_topics(void **state)
 	run_close(&r);
 	assert_int_equal(run_line(&r, "help reasons"), 0);
 	assert_non_null(strstr(r.out, "402  the budget does not cover it"));
+	run_close(&r);
+	assert_int_equal(run_line(&r, "help roles"), 0);
+	for (int role = ROLE_ADMIN; role < ROLE_NODE; role++) {
+		char line[64];
+
+		snprintf(line, sizeof line, "\n  %s ", role_names[role]);
+		assert_non_null(strstr(r.out, line));
+	}
 	run_close(&r);
 	assert_int_equal(run_line(&r, "help sbatch-compat"), 0);
 	for (size_t i = 0; i < job_option_count; i++)
