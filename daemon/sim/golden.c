@@ -211,7 +211,7 @@ static int run_pack_row(const struct golden_pack_row *row, const struct openb *o
 		policy++;
 	for (uint64_t seed = GOLDEN_SEED; seed < GOLDEN_SEED + GOLDEN_SEEDS; seed++) {
 		struct packsim_result result;
-		int r = packsim_run(o, policy, seed, GOLDEN_UNTIL_MILLI, NULL, NULL, &result, err);
+		int r = packsim_run(o, policy, seed, GOLDEN_UNTIL_MILLI, NULL, NULL, NULL, &result, err);
 
 		if (r)
 			return r;

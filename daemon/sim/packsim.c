@@ -28,6 +28,7 @@ enum {
 	CPU_SCALE = 128000,
 	GPU_SCALE = 8000,
 };
+#define POINT_STEP_PCT 0.5
 
 const char *const packsim_policy_names[PACK_COUNT] = {"random", "bestfit", "fgd", "sluis"};
 
@@ -241,7 +242,8 @@ static size_t choose(struct pack *p, size_t shape)
 	return best;
 }
 
-static bool place(struct pack *p, size_t shape)
+/* The node it went to; SIZE_MAX: none. */
+static size_t place(struct pack *p, size_t shape)
 {
 	const struct frag_shape *s = &p->shapes[shape];
 	size_t at = choose(p, shape);
@@ -249,7 +251,7 @@ static bool place(struct pack *p, size_t shape)
 	int32_t gpu = 0;
 
 	if (at == SIZE_MAX)
-		return false;
+		return at;
 	n = &p->nodes[at];
 	if (frag_is_share(s)) {
 		if (p->policy == PACK_RANDOM)
@@ -263,7 +265,7 @@ static bool place(struct pack *p, size_t shape)
 	n->fragmented = STALE;
 	for (size_t i = 0; i < p->shapes_n; i++)
 		p->score[i * p->nodes_n + at] = STALE;
-	return true;
+	return at;
 }
 
 /* Pods by name, shuffled: indexes into o->pods. */
@@ -297,29 +299,6 @@ static uint32_t *arrivals(struct pack *p, const struct openb *o)
 	return order;
 }
 
-static void run(struct pack *p, const struct openb *o, int64_t until_milli, packsim_progress_fn *progress, void *arg,
-		struct packsim_result *r)
-{
-	uint32_t *order = arrivals(p, o);
-	int64_t target = r->capacity_milli / 1000 * until_milli;
-
-	while (r->asked_milli < target) {
-		size_t next = r->arrived < o->pods_n ? order[r->arrived] : (size_t)prng_below(&p->prng, o->pods_n);
-		struct frag_shape s = shape_of(&o->pods[next], true);
-		int64_t milli = (int64_t)s.devices * s.device_milli;
-
-		r->arrived++;
-		r->asked_milli += milli;
-		if (place(p, find_shape(p->shapes, p->shapes_n, &s))) {
-			r->placed++;
-			r->allocated_milli += milli;
-		}
-		if (progress && r->arrived % PROGRESS_EVERY == 0)
-			progress(arg, (size_t)r->asked_milli, (size_t)target);
-	}
-	free(order);
-}
-
 static void measure(const struct pack *p, struct packsim_result *r)
 {
 	double lost = 0;
@@ -332,8 +311,68 @@ static void measure(const struct pack *p, struct packsim_result *r)
 		r->fragmented_idle_pct = 100.0 * lost / (double)(r->capacity_milli - r->allocated_milli);
 }
 
+static void log_point(const struct pack *p, struct packsim_log *log, const struct packsim_result *r, bool last)
+{
+	double asked_pct = 100.0 * (double)r->asked_milli / (double)r->capacity_milli;
+	struct packsim_result now = *r;
+
+	if (!last && log->points_n && asked_pct < log->points[log->points_n - 1].asked_pct + POINT_STEP_PCT)
+		return;
+	measure(p, &now);
+	log->points = xrealloc(log->points, (log->points_n + 1) * sizeof *log->points);
+	log->points[log->points_n++] = (struct packsim_point){asked_pct, now.allocation_pct, now.fragmented_pct};
+}
+
+static void log_arrival(struct packsim_log *log, size_t pod, size_t node)
+{
+	size_t n = log->arrivals_n;
+
+	if ((n & (n - 1)) == 0) /* a power of two: full */
+		log->arrivals = xrealloc(log->arrivals, (n ? n * 2 : 1) * sizeof *log->arrivals);
+	log->arrivals[log->arrivals_n++] = (struct packsim_arrival){(uint32_t)pod, node == SIZE_MAX ? PACKSIM_NO_NODE : (uint32_t)node};
+}
+
+void packsim_log_done(struct packsim_log *log)
+{
+	free(log->arrivals);
+	free(log->points);
+	*log = (struct packsim_log){0};
+}
+
+static void run(struct pack *p, const struct openb *o, int64_t until_milli, packsim_progress_fn *progress, void *arg,
+		struct packsim_log *log, struct packsim_result *r)
+{
+	uint32_t *order = arrivals(p, o);
+	int64_t target = r->capacity_milli / 1000 * until_milli;
+
+	while (r->asked_milli < target) {
+		size_t next = r->arrived < o->pods_n ? order[r->arrived] : (size_t)prng_below(&p->prng, o->pods_n);
+		struct frag_shape s = shape_of(&o->pods[next], true);
+		int64_t milli = (int64_t)s.devices * s.device_milli;
+		size_t node;
+
+		if (log)
+			log_point(p, log, r, false);
+		r->arrived++;
+		r->asked_milli += milli;
+		node = place(p, find_shape(p->shapes, p->shapes_n, &s));
+		if (node != SIZE_MAX) {
+			r->placed++;
+			r->allocated_milli += milli;
+		}
+		if (log)
+			log_arrival(log, next, node);
+		if (progress && r->arrived % PROGRESS_EVERY == 0)
+			progress(arg, (size_t)r->asked_milli, (size_t)target);
+	}
+	free(order);
+	if (log)
+		log_point(p, log, r, true);
+}
+
 int packsim_run(const struct openb *o, enum packsim_policy policy, uint64_t seed, int64_t until_milli,
-		packsim_progress_fn *progress, void *arg, struct packsim_result *ret_result, struct err *err)
+		packsim_progress_fn *progress, void *arg, struct packsim_log *log, struct packsim_result *ret_result,
+		struct err *err)
 {
 	struct pack p = {.policy = policy, .nodes_n = o->nodes_n};
 	bool any_gpu_pod = false;
@@ -362,7 +401,7 @@ int packsim_run(const struct openb *o, enum packsim_policy policy, uint64_t seed
 	for (size_t i = 0; i < p.shapes_n * p.nodes_n; i++)
 		p.score[i] = STALE;
 	p.feasible = xmalloc(p.nodes_n * sizeof *p.feasible);
-	run(&p, o, until_milli, progress, arg, ret_result);
+	run(&p, o, until_milli, progress, arg, log, ret_result);
 	measure(&p, ret_result);
 	free(p.nodes);
 	free(p.shapes);

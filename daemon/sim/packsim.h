@@ -38,12 +38,26 @@ struct packsim_result {
 	double fragmented_idle_pct; /* of what is idle */
 };
 
+/* What happened: each arrival, and how things stood from 0 on, half a per cent of the capacity asked for apart, and
+ * at the end.
+ * packsim_log_done() frees; it accepts a zeroed object. */
+#define PACKSIM_NO_NODE UINT32_MAX
+struct packsim_arrival { uint32_t pod, node; }; /* indexes into the lists; PACKSIM_NO_NODE: refused */
+struct packsim_point { double asked_pct, allocated_pct, fragmented_pct; };
+struct packsim_log {
+	struct packsim_arrival *arrivals;
+	struct packsim_point *points;
+	size_t arrivals_n, points_n;
+};
+void packsim_log_done(struct packsim_log *log);
+
 typedef void packsim_progress_fn(void *arg, size_t done, size_t all);
 
 /* Place pods of `o` until they asked for until_milli/1000 of the GPU capacity. Same seed, same result.
- * ERR_INVAL when there is no GPU or no pod that asks for one.
+ * `log`, empty, is filled; NULL: not wanted. ERR_INVAL when there is no GPU or no pod that asks for one.
  * Cost: O(arrivals x nodes), about 2 us per arrival on 1,213 nodes. */
 int packsim_run(const struct openb *o, enum packsim_policy policy, uint64_t seed, int64_t until_milli,
-		packsim_progress_fn *progress, void *arg, struct packsim_result *ret_result, struct err *err) NODISCARD;
+		packsim_progress_fn *progress, void *arg, struct packsim_log *log, struct packsim_result *ret_result,
+		struct err *err) NODISCARD;
 
 #endif

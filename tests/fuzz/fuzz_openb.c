@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    (cut && openb_parse_pods(&o, "pods", cut + 3, size - 1 - nodes - 2, &bad, &err))) {
 		ENSURE(err.msg[0]);
 	} else if (o.nodes_n <= 64 && o.pods_n <= 64) {
-		int r = packsim_run(&o, (enum packsim_policy)(data[0] % PACK_COUNT), data[0], 1300, NULL, NULL, &result, &err);
+		int r = packsim_run(&o, (enum packsim_policy)(data[0] % PACK_COUNT), data[0], 1300, NULL, NULL, NULL, &result, &err);
 
 		ENSURE(r == 0 || err.msg[0]);
 		if (r == 0) {

@@ -124,6 +124,11 @@ is "more leases leave less" "$(counted --policy sluis --peak 50 | cut -d, -f1)" 
 "$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/two" >/dev/null
 ok "equal input gives equal files" diff -r "$T/one" "$T/two"
 is "the files of jobs" "$(cd "$T/one" && echo *)" "busy.svg gantt.svg jobs.csv minutes.csv queue.svg summary.json wait.svg"
+"$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy sluis -o "$T/pack" >/dev/null
+"$S" pack --nodes "$T/nodes.csv" --pods "$T/pods.csv" --policy sluis -o "$T/pack2" >/dev/null
+is "those of pack" "$(cd "$T/pack" && echo *)" "curve.csv curve.svg pods.csv summary.json"
+ok "the same to the byte each time" diff -r "$T/pack" "$T/pack2"
+is "a line per arrival" "$(($(wc -l <"$T/pack/pods.csv") - 1))" "$(json 'o["arrived"]' <"$T/pack/summary.json")"
 ok "those of divide" sh -c 'cd "$0" && ls summary.json jobs-sluis.csv minutes-sluis.csv division-sluis.svg gantt-sluis.svg queue.svg wait.svg \
 	lost.svg compare.svg >/dev/null' "$T/all"
 cat >"$T/svg.py" <<'P'
@@ -139,7 +144,7 @@ for path in sys.argv[1:]:
 print(len(sys.argv) - 1)
 P
 is "every picture is well-formed, says what it shows and keeps its text inside" \
-	"$(python3 "$T/svg.py" "$T"/one/*.svg "$T"/all/*.svg)" "$(cat "$T"/one/*.svg "$T"/all/*.svg | grep -c '</svg>')"
+	"$(python3 "$T/svg.py" "$T"/one/*.svg "$T"/all/*.svg "$T"/pack/*.svg)" "$(cat "$T"/one/*.svg "$T"/all/*.svg "$T"/pack/*.svg | grep -c '</svg>')"
 ok "a table has a line per job" test "$(wc -l <"$T/one/jobs.csv")" -eq 4
 touch "$T/file"
 says 1 "cannot make '$T/file/x'" "$S" jobs --trace "$T/log.swf" --procs 4 --policy sluis -o "$T/file/x"

@@ -178,7 +178,7 @@ static struct packsim_result place(const struct openb *o, enum packsim_policy po
 {
 	struct packsim_result r;
 
-	assert_int_equal(packsim_run(o, policy, 1, until_milli, NULL, NULL, &r, NULL), 0);
+	assert_int_equal(packsim_run(o, policy, 1, until_milli, NULL, NULL, NULL, &r, NULL), 0);
 	return r;
 }
 
@@ -232,6 +232,47 @@ static void fragments_are_avoided(void **state)
 	openb_done(&o);
 }
 
+/* What is told of each arrival adds up to the result, and no node holds more than it has. */
+static void the_log_adds_up(void **state)
+{
+	int64_t placed_milli = 0, on_node[2] = {0};
+	struct packsim_log log = {0};
+	struct packsim_result r, alone;
+	struct openb o = {0};
+	size_t placed = 0;
+
+	(void)state;
+	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,9000,9000,4,A\nn1,9000,9000,8,B\n", NULL), 0);
+	assert_int_equal(read_pods(&o, POD_HEADING "p0,100,100,1,500,A,LS\np1,100,100,2,1000,,LS\np2,100,100,1,300,,LS\n", NULL), 0);
+	for (int p = 0; p < PACK_COUNT; p++, placed = 0, placed_milli = on_node[0] = on_node[1] = 0) {
+		alone = place(&o, (enum packsim_policy)p, 1300);
+		assert_int_equal(packsim_run(&o, (enum packsim_policy)p, 1, 1300, NULL, NULL, &log, &r, NULL), 0);
+		assert_memory_equal(&alone, &r, sizeof r); /* to be watched changes nothing */
+		assert_int_equal(log.arrivals_n, r.arrived);
+		for (size_t i = 0; i < log.arrivals_n; i++) {
+			const struct openb_pod *pod = &o.pods[log.arrivals[i].pod];
+
+			if (log.arrivals[i].node == PACKSIM_NO_NODE)
+				continue;
+			assert_true(log.arrivals[i].node < 2);
+			assert_true(pod->models & o.nodes[log.arrivals[i].node].model);
+			on_node[log.arrivals[i].node] += (int64_t)pod->gpus * pod->gpu_milli;
+			placed_milli += (int64_t)pod->gpus * pod->gpu_milli;
+			placed++;
+		}
+		assert_int_equal(placed, r.placed);
+		assert_int_equal(placed_milli, r.allocated_milli);
+		assert_true(on_node[0] <= 4000 && on_node[1] <= 8000);
+		assert_true(log.points[0].asked_pct == 0 && log.points[0].allocated_pct == 0);
+		assert_true(log.points[log.points_n - 1].allocated_pct == r.allocation_pct);
+		assert_true(log.points[log.points_n - 1].fragmented_pct == r.fragmented_pct);
+		for (size_t i = 1; i < log.points_n; i++)
+			assert_true(log.points[i].asked_pct >= log.points[i - 1].asked_pct && log.points[i].allocated_pct >= log.points[i - 1].allocated_pct);
+		packsim_log_done(&log);
+	}
+	openb_done(&o);
+}
+
 static void nothing_to_place_is_said(void **state)
 {
 	struct packsim_result r;
@@ -240,9 +281,9 @@ static void nothing_to_place_is_said(void **state)
 
 	(void)state;
 	assert_int_equal(read_nodes(&o, NODE_HEADING "n0,1000,1000,4,A\n", NULL), 0);
-	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, &r, &err), ERR_INVAL);
+	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, NULL, &r, &err), ERR_INVAL);
 	assert_int_equal(read_pods(&o, POD_HEADING "p0,1000,100,0,0,,LS\n", NULL), 0);
-	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, &r, &err), ERR_INVAL);
+	assert_int_equal(packsim_run(&o, PACK_FGD, 1, 1300, NULL, NULL, NULL, &r, &err), ERR_INVAL);
 	openb_done(&o);
 }
 
@@ -283,6 +324,7 @@ int main(void)
 		cmocka_unit_test(a_node_is_listed_once),
 		cmocka_unit_test(filters_hold_for_every_policy),
 		cmocka_unit_test(fragments_are_avoided),
+		cmocka_unit_test(the_log_adds_up),
 		cmocka_unit_test(nothing_to_place_is_said),
 		cmocka_unit_test(published_default_list),
 	};
