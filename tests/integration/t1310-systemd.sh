@@ -26,6 +26,8 @@ if [ "${1-}" = --inside ]; then # PID 1 of the new namespaces, about to become s
 		*) mount -t cgroup -o "$h" cgroup "$h" ;;
 		esac || exit 1
 	done
+	# systemd takes cpu and cpuacct for one tree, and removes what it made in cpu where cpuacct is elsewhere
+	[ ! -d cpu ] || ln -s cpu cpuacct || exit 1
 	cd / || exit 1
 	mount --bind "$(tty)" /dev/console || exit 1 # of script(1): where it says why it cannot
 	exec env -i PATH="$PATH" container=sluis-test SYSTEMD_UNIT_PATH="$T/units:/run/systemd/transient" \

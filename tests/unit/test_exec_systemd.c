@@ -516,6 +516,47 @@ static void processes_are_counted(void **state)
 	assert_non_null(strstr(text_of(w, "t", EXEC_STDERR, text, sizeof(text)), "fork"));
 }
 
+/* Two that burn where half a CPU is allowed. On a crowded machine they may get less than that, never more; so what
+ * the kernel was told is looked at as well, in its cgroup of either version. */
+static void cpu_time_has_an_end(void **state)
+{
+	struct world *w = stage(state);
+	const char *const argv[] = {"sh", "-c",
+		"one=$(sed -n 's/^[0-9]*:\\(.*,\\)*cpu\\(,.*\\)*:/\\/sys\\/fs\\/cgroup\\/cpu/p' /proc/self/cgroup);"
+		"two=$(sed -n 's/^0:://p' /proc/self/cgroup);"
+		"for m in /sys/fs/cgroup /sys/fs/cgroup/unified; do cat $m$two/cpu.max && break; done 2>/dev/null ||"
+		" echo $(cat $one/cpu.cfs_quota_us $one/cpu.cfs_period_us);"
+		"read up idle </proc/uptime; end=$((${up%.*} + 4));"
+		"burn() { while [ ${up%.*} -lt $end ]; do read up idle </proc/uptime; done; };"
+		"burn & burn & wait; times",
+		NULL};
+	struct exec_task task = task_of(w, "t", argv);
+	int user_m, sys_m, n;
+	double user, sys, wall;
+	long quota, period;
+	struct exec_status s;
+	char text[256];
+
+	if (!(exec_caps(w->exec) & EXEC_CAP_CPU)) {
+		print_message("skip: no cpu controller here\n");
+		skip();
+	}
+	task.cpu_percent = 50;
+	start(w, &task);
+	wait_until(w, "t", is_over, &s);
+	(void)text_of(w, "t", EXEC_STDOUT, text, sizeof(text));
+	/* of the shell itself, then of its children */
+	n = sscanf(text, "%ld %ld %*dm%*fs %*dm%*fs %dm%lfs %dm%lfs", &quota, &period, &user_m, &user, &sys_m, &sys);
+	if (n != 6)
+		fail_msg("the task said '%s'", text);
+	assert_int_equal(quota * 2, period);
+	wall = (double)(s.ended_ms - s.started_ms) / 1000;
+	user += sys + 60 * (user_m + sys_m);
+	print_message("%.2f s of CPU time in %.2f s\n", user, wall);
+	assert_true(wall >= 3); /* so far, they did burn */
+	assert_true(user <= 0.75 * wall);
+}
+
 static void binds_to_the_given_cpu(void **state)
 {
 	struct world *w = stage(state);
@@ -850,6 +891,7 @@ int main(void)
 		CASE(memory_has_an_end_and_it_is_told),
 		CASE(other_devices_cannot_be_opened),
 		CASE(processes_are_counted),
+		CASE(cpu_time_has_an_end),
 		CASE(binds_to_the_given_cpu),
 		CASE(gains_no_privilege),
 		CASE(has_no_keys_of_roots),
