@@ -197,6 +197,14 @@ def work(eva, admin):
     before = admin.query("status")["seq"]
     eva.command("job_submit", job(), payload=SCRIPT, dry_run=True)
     equal(admin.query("status")["seq"], before, "a dry run leaves nothing behind")
+    uid = eva.greet()["uid"]
+    other = bytes([uid[0] ^ 1]) + uid[1:]
+    for who, name in ((eva, "users"), (admin, "local")):
+        e = refused(lambda: who.command("job_submit", job(), payload=SCRIPT, cluster=other), "ERR_DENIED",
+                    f"what was asked of another cluster is not done here, door {name}")
+        ok("another cluster" in e.message and e.hint, "and the refusal says so", e)
+    equal(admin.query("status")["seq"], before, "nothing has happened")
+    eva.command("job_submit", job("ours"), payload=SCRIPT, cluster=uid)
     key = os.urandom(16)
     first = eva.command("job_submit", job("keep"), payload=SCRIPT, idem=key)
     again = eva.command("job_submit", job("keep"), payload=SCRIPT, idem=key)

@@ -260,13 +260,13 @@ class Client:
             raise ValueError(f"{name} is no answer to HELLO")
         return body
 
-    def command(self, command, body, payload=b"", idem=None, dry_run=False, timeout_s=PATIENT_S):
-        """`payload`: bytes, or a dict of struct payload. Returns the REPLY."""
+    def command(self, command, body, payload=b"", idem=None, dry_run=False, cluster=b"", timeout_s=PATIENT_S):
+        """`payload`: bytes, or a dict of struct payload; `cluster`: the uid of the one it is for. Returns the REPLY."""
         number, struct_name = COMMANDS[command]
         if isinstance(payload, dict):
             payload = pack("payload", payload)
         name, reply = self.ask("COMMAND", {"type": number, "idem_key": idem or os.urandom(16), "dry_run": dry_run,
-                                           "body": pack(struct_name, body), "payload": payload}, timeout_s)
+                                           "body": pack(struct_name, body), "payload": payload, "cluster": cluster}, timeout_s)
         if name not in ("REPLY", "GOODBYE"):
             raise ValueError(f"{name} is no answer to COMMAND")
         return self._judge(reply)
