@@ -366,7 +366,9 @@ static int scan_frames(struct reader *rd, record_fn *on_record, mark_fn *on_mark
 static int logfile_scan(const char *path, record_fn *on_record, mark_fn *on_mark, void *ctx,
 			struct logfile_summary *ret, struct err *err)
 {
+	enum { SHOWN = 80 };
 	struct reader rd = {.path = path, .f = fopen(path, "re")};
+	size_t len = strlen(path), cut = len > SHOWN ? len - SHOWN : 0; /* its end tells one archived file from the next */
 	struct stat st;
 	int r;
 
@@ -381,7 +383,7 @@ static int logfile_scan(const char *path, record_fn *on_record, mark_fn *on_mark
 		r = scan_frames(&rd, on_record, on_mark, ctx, err);
 	}
 	if (r)
-		err_prefix(err, "'%.80s': byte %" PRIu64 ", after record %" PRIu64, path,
+		err_prefix(err, "'%s%s': byte %" PRIu64 ", after record %" PRIu64, cut ? "..." : "", path + cut,
 			   rd.frame_at, rd.sum.last_seq);
 	memcpy(rd.sum.head_hash, rd.prev, STORE_HASH_BYTES);
 	(void)fclose(rd.f); /* only read from */

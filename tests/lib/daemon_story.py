@@ -20,6 +20,7 @@ from sluis_client import Client, Refused, frame, keypair, pack, token_hash, unpa
 from tap import children, equal, ok, refused, tell
 
 T, SLUISD = os.environ["T"], os.environ["SLUISD"]
+SLUISCTL = os.path.join(os.path.dirname(SLUISD), "sluisctl")
 
 
 class Daemon:
@@ -604,6 +605,48 @@ def archived():
     d.start()
     ok(wait_for(10, lambda: len(archive()) == 2), "the next file", archive())
     equal(archive()[1][0], last + 1, "begins where the first one ended")
+    d.end()
+    offline(d, [f"{T}/archive/log-{a:020}-{b:020}.sluis" for a, b in archive()])
+
+
+def ctl(*args):
+    """Its exit status, and all it said."""
+    p = subprocess.run([SLUISCTL, *args], capture_output=True, text=True, timeout=PATIENT_S, check=False)
+    return p.returncode, p.stdout + p.stderr
+
+
+def offline(d, files):
+    """What the archive holds and what the store still has are one log, for somebody without the daemon."""
+    quiet = Daemon("archived").start()    # without an archive: nothing moves while it is read
+    admin = quiet.admin()
+    admin.command("division_apply", division(3, units=11))
+    rest = f"{T}/rest.sluis"
+    rc, text = ctl("--state-dir", quiet.dir, "log", "export", rest, "--from", str(admin.query("log")["first_seq"]))
+    ok(rc == 0, "what is not archived is exported", text)
+    kept = admin.query("verify", timeout_s=PATIENT_S)
+    equal(quiet.end(), 0, "(sluisd ends)")
+    for f in (*files, rest):
+        rc, text = ctl("log", "verify", f)
+        ok(rc == 0, f"{os.path.basename(f)} is intact", text)
+    rc, text = ctl("log", "replay", "--json", *files, rest)
+    got = json.loads(text)["item"] if rc == 0 else text
+    ok(rc == 0 and (got["digest"], got["head"]) == (kept["digest"].hex(), kept["hash"].hex()),
+       "applied again, one after the other, they are the state of the daemon", (got, kept))
+    rc, text = ctl("log", "replay", files[0], rest)
+    ok(rc == 1 and "rest.sluis" in text, "one that is left out is missed", (rc, text))
+    damaged = os.path.basename(files[-1])    # of a long path the beginning is left out
+    with open(files[-1], "rb") as f:
+        whole = f.read()
+    with open(files[-1], "wb") as f:
+        f.write(whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1:])
+    for name, args in (("verify", files[-1:]), ("replay", (*files, rest))):
+        rc, text = ctl("log", name, *args)
+        ok(rc == 1 and damaged in text, f"one flipped byte, and log {name} names the file", (rc, text))
+    log = len(d.log())
+    d.start()
+    ok(wait_for(10, lambda: "archive failed" in d.log()[log:]) and damaged in d.log()[log:],
+       "so does a sluisd that is to go on from it", d.log()[log:])
+    equal(sorted(os.listdir(f"{T}/archive")), [os.path.basename(f) for f in files], "which adds nothing to it")
     d.end()
 
 

@@ -287,6 +287,25 @@ static void test_first_bad_record_is_named(void **state)
 	assert_non_null(strstr(f->err.msg, where));
 }
 
+/* Of a folder of archived files only the end of the path differs. */
+static void test_a_long_path_is_told_by_its_end(void **state)
+{
+	struct fix *f = *state;
+	char name[128], *path;
+
+	memset(name, 'x', 90);
+	(void)strcpy(name + 90, "-00000000000000000017.sluis");
+	path = path_in(f, name);
+	append_to(f, 4);
+	OK(f, logfile_export(f->s, 1, 4, path, NULL, &f->err));
+	slurp(f, path);
+	f->bytes.data[frame_at(f, 2) + 12] ^= 1;
+	spit(path, f->bytes.data, f->bytes.len);
+	assert_int_equal(logfile_verify(path, NULL, &f->err), ERR_CORRUPT);
+	assert_non_null(strstr(f->err.msg, "x-00000000000000000017.sluis': byte "));
+	free(path);
+}
+
 /* Records swapped, doubled or left out: each has its right hash, the chain does not. */
 static void test_reordered_and_missing_records_are_found(void **state)
 {
@@ -425,6 +444,7 @@ int main(void)
 		T(test_every_truncation_is_found),
 		T(test_every_flipped_byte_is_found),
 		T(test_first_bad_record_is_named),
+		T(test_a_long_path_is_told_by_its_end),
 		T(test_reordered_and_missing_records_are_found),
 		T(test_spliced_histories_are_found),
 		T(test_wrong_mark_is_found_by_reapplying),
