@@ -102,42 +102,88 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 	}
 }
 
-static bool job_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct job *j)
+/* Most are told by a field or two: a million jobs are not opened for the few that are asked for. */
+static bool job_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct job_s *js)
 {
+	uint8_t state = JOB_GET(js, state);
 	char path[TEXT_BYTES];
+	struct job j;
 
-	if (q->id)
-		return j->id == q->id || j->array == q->id;
-	if (q->mine && j->owner != principal)
+	if (q->state_mask ? !(q->state_mask & (1u << state)) : !q->all && job_terminal(state))
 		return false;
-	if (q->state_mask && !(q->state_mask & (1u << j->state)))
+	if (q->mine && JOB_GET(js, owner) != principal)
 		return false;
-	if (!q->state_mask && !q->all && job_terminal(j->state))
-		return false;
-	if (!q->name[0] || !strcmp(q->name, j->user) || !strcmp(q->name, j->spec.name))
+	if (!q->name[0])
 		return true;
-	core_qnode_path(c, j->spec.project, path);
-	return !strcmp(path, q->name) || !strcmp(core_qnode(c, j->spec.project)->name, q->name);
+	job_read(js, &j);
+	if (!strcmp(q->name, j.user) || !strcmp(q->name, j.spec.name))
+		return true;
+	core_qnode_path(c, j.spec.project, path);
+	return !strcmp(path, q->name) || !strcmp(core_qnode(c, j.spec.project)->name, q->name);
+}
+
+struct job_list { const struct job_s **job; uint32_t n, cap; };
+
+static void job_list_add(struct job_list *l, const struct job_s *j)
+{
+	if (l->n == l->cap) {
+		l->cap = l->cap ? l->cap * 2 : 64;
+		l->job = xrealloc(l->job, l->cap * sizeof *l->job);
+	}
+	l->job[l->n++] = j;
+}
+
+static void jobs_wanted(const struct core *c, uint32_t principal, const struct query *q, uint32_t limit, struct job_list *found)
+{
+	EACH(c, jobs, job_s, j) {
+		if (found->n == limit)
+			return;
+		if (job_wanted(c, principal, q, j))
+			job_list_add(found, j);
+	}
+}
+
+/* A job; of an array its children, too. */
+static void jobs_of_id(const struct core *c, uint64_t id, uint32_t limit, struct job_list *found)
+{
+	const struct job_s *one = job_of(c, id);
+
+	if (one)
+		job_list_add(found, one);
+	if (one && !job_rec(c, one)->spec.array_step)
+		return;
+	EACH(c, jobs, job_s, j) {
+		if (found->n == limit)
+			return;
+		if (JOB_GET(j, array) == id)
+			job_list_add(found, j);
+	}
+}
+
+/* Place in line and likely start are made for all who wait at once, and told of them alone. */
+static bool order_wanted(const struct core *c, const struct query *q)
+{
+	const struct job_s *one = q->id ? job_of(c, q->id) : NULL;
+
+	if (one)
+		return JOB_GET(one, state) == JOB_PENDING || job_rec(c, one)->spec.array_step;
+	return !q->id && (!q->state_mask || (q->state_mask & 1u << JOB_PENDING));
 }
 
 static void view_jobs_fill(const struct core *c, uint32_t principal, const struct query *q, struct view_jobs *v,
 			   struct arena *arena)
 {
-	uint32_t limit = q->limit && q->limit < LIST_ITEMS_MAX ? q->limit : LIST_ITEMS_MAX, n = 0;
-	struct job r;
+	uint32_t limit = q->limit && q->limit < LIST_ITEMS_MAX ? q->limit : LIST_ITEMS_MAX;
+	struct job_list found = {0};
 
-	EACH(c, jobs, job_s, j) {
-		job_read(j, &r);
-		n += n < limit && job_wanted(c, principal, q, &r);
-	}
-	v->items = arena_alloc(arena, n * sizeof *v->items);
-	EACH(c, jobs, job_s, j) {
-		if (v->items_n == n)
-			break;
-		job_read(j, &r);
-		if (job_wanted(c, principal, q, &r))
-			job_view_fill(c, j, &v->items[v->items_n++]);
-	}
+	if (q->id)
+		jobs_of_id(c, q->id, limit, &found);
+	else
+		jobs_wanted(c, principal, q, limit, &found);
+	v->items = arena_alloc(arena, found.n * sizeof *v->items);
+	for (; v->items_n < found.n; v->items_n++)
+		job_view_fill(c, found.job[v->items_n], &v->items[v->items_n]);
+	free(found.job);
 }
 
 /* ---- leases ------------------------------------------------------------------------------------------------ */
@@ -1161,7 +1207,7 @@ int core_view(const struct core *c, int64_t t, uint32_t principal, const struct 
 		return 0;                                                                          \
 	}
 	case QUERY_STATUS: FILL(view_status, (view_status_fill(c, t, v, arena), v->t_ms = t))
-	case QUERY_JOBS: FILL(view_jobs, (sched_order(c, t), view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
+	case QUERY_JOBS: FILL(view_jobs, (order_wanted(c, q) ? sched_order(c, t) : (void)0, view_jobs_fill(c, principal, q, v, arena), v->t_ms = t))
 	case QUERY_LEASES: FILL(view_leases, (view_leases_fill(c, t, principal, q, v, arena), v->t_ms = t))
 	case QUERY_NODES: FILL(view_nodes, (view_nodes_fill(c, t, q, v, arena), v->t_ms = t))
 	case QUERY_DIVISION: FILL(view_division, view_division_fill(c, v, arena))

@@ -500,7 +500,7 @@ int divide_run(const struct divide_setup *in, enum divide_policy policy, divide_
 				       in->trace->jobs[i].units, divide_policy_names[policy], most);
 	r->done = xcalloc(in->trace->jobs_n + 1, sizeof *r->done);
 	for (size_t i = 0; i < in->trace->jobs_n; i++)
-		r->done[i] = (struct divide_done){-1, -1, in->trace->jobs[i].run_ms, 0, 0, 0};
+		r->done[i] = (struct divide_done){.first_start_ms = -1, .end_ms = -1, .left_ms = in->trace->jobs[i].run_ms, .p50_ms = -1, .p90_ms = -1};
 	divide_book_init(&book, in, r);
 	switch (policy) {
 	case DIVIDE_STATIC: rc = divide_run_plan(&book, false, progress, arg, err); break;

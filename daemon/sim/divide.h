@@ -34,10 +34,12 @@
 #include "daemon/sim/jobsim.h"
 #include "daemon/sim/swf.h"
 #include "proto/base/err.h"
+#include "proto/base/instant.h"
 #include "proto/base/limits.h"
 
 /* Devices of the largest machine. */
 enum { DIVIDE_UNITS_MAX = 1000000 };
+#define DIVIDE_AGENT_MS MS_PER_S /* an agent of the core's runs takes so long to prepare, and to prove devices free */
 
 /* ---- what is asked for ---------------------------------------------------------------------------------- */
 
@@ -106,6 +108,7 @@ struct divide_setup {
 	int64_t age_guard_ms;   /* jobs that wait longer go first; 0: two days */
 	int64_t ttl_ms; /* of leases; renewed every third of it */
 	bool check;     /* walk the core's invariants once a simulated hour */
+	bool ask;       /* who submits a job that cannot start asks when it will: divide_done.p50_ms */
 	const struct divide_trace *trace;
 	const struct demand *demand;
 	const struct divide_tap *tap; /* of the core's runs; NULL: nobody listens */
@@ -118,6 +121,8 @@ struct divide_done {
 	int64_t left_ms;                /* useful work still to do as of its last checkpoint */
 	int64_t lost_ms;                /* per device: work done again, loading, saving on notice */
 	uint32_t starts, recalls;
+	bool waited;           /* it could not start at once */
+	int64_t p50_ms, p90_ms; /* when it would start, as it was told then; -1: nothing was */
 };
 /* A lease grew: `units` more were asked for, and arrived after took_ms (-1: given up before). */
 struct divide_growth { int64_t at_ms; int64_t took_ms; uint32_t units; bool recalled; };

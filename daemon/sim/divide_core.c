@@ -3,7 +3,7 @@
  * Everything happens through commands, as in sluisd: CMD_INIT, a division, nodes that enrol and greet,
  * submissions, requests, resizes and batched renewals of leases, reports of agents, and ticks until the
  * core has nothing left to decide. Time is a number. No decision is taken here but the agents' and
- * holders': an agent has a unit prepared, and proves devices free, AGENT_MS after it is told to; a
+ * holders': an agent has a unit prepared, and proves devices free, DIVIDE_AGENT_MS after it is told to; a
  * provider leaves devices it gives back DRAIN_MS after that.
  *
  * Users of the trace are members; a job without one is submitted by the admin.
@@ -25,7 +25,6 @@
 #include "proto/base/instant.h"
 
 static const int64_t ZERO_MS = INT64_C(1700000000000); /* the begin of the window on the core's clock */
-static const int64_t AGENT_MS = MS_PER_S;
 static const int64_t DRAIN_MS = 10 * MS_PER_S;
 static const int64_t AGAIN_MS = 30 * MS_PER_S; /* a refused holder asks again */
 enum { CORES = 64, NODES_PER_LEAF = 16, TOKEN_USES = 10000 /* the most that one has */ };
@@ -503,7 +502,7 @@ static void look(struct sim *s, uint64_t id)
 	lanes_follow(s, id, h, a);
 	if (a->state == ALLOC_BINDING && !h->preparing) {
 		h->preparing = true;
-		divide_heap_add(&s->events, s->now_ms + AGENT_MS, EVENT_PREPARED, id, 0);
+		divide_heap_add(&s->events, s->now_ms + DIVIDE_AGENT_MS, EVENT_PREPARED, id, 0);
 	}
 	if (a->state == ALLOC_ACTIVE && !h->running) {
 		if (h->kind == OWNER_JOB) {
@@ -693,6 +692,29 @@ static void submit(struct sim *s, uint32_t at)
 	s->submitted = at + 1;
 }
 
+/* Those submitted from `first` on that could not start ask when they will. */
+static void starts_asked(struct sim *s, uint32_t first)
+{
+	CLEANUP(arena_done) struct arena arena = {0};
+
+	for (uint32_t i = first; i < s->submitted && !s->rc; i++) {
+		const struct query q = {.type = QUERY_JOBS, .id = s->job_id[i]};
+		struct divide_done *done = &s->out->done[i];
+		struct view_jobs v = {0};
+
+		if (core_job(s->core, s->job_id[i])->state != JOB_PENDING)
+			continue;
+		arena_reset(&arena);
+		s->rc = core_view(s->core, clock_of(s), s->admin, &q, &v, &arena, s->err);
+		if (s->rc)
+			return;
+		ENSURE(v.items_n == 1);
+		done->waited = true;
+		done->p50_ms = v.items[0].start_p50_ms ? v.items[0].start_p50_ms - ZERO_MS : -1;
+		done->p90_ms = v.items[0].start_p90_ms ? v.items[0].start_p90_ms - ZERO_MS : -1;
+	}
+}
+
 static void happened(struct sim *s, const struct divide_event *e)
 {
 	struct held *h;
@@ -741,7 +763,7 @@ static void play(struct sim *s, divide_progress_fn *progress, void *arg)
 	const struct divide_trace *tr = s->in->trace;
 	const struct demand *d = s->in->demand;
 	uint64_t step = 0;
-	uint32_t next = 0;
+	uint32_t next = 0, first;
 
 	divide_heap_add(&s->events, s->in->ttl_ms / 3, EVENT_RENEW, 0, 0);
 	divide_heap_add(&s->events, MS_PER_HOUR, EVENT_CHECK, 0, 0);
@@ -767,9 +789,12 @@ static void play(struct sim *s, divide_progress_fn *progress, void *arg)
 			divide_book_want(s->book, t_ms, at.provider, at.units);
 			lease_ask(s, at.provider);
 		}
+		first = next;
 		for (; next < tr->jobs_n && tr->jobs[next].submit_ms == t_ms; next++)
 			submit(s, next);
 		settle(s);
+		if (s->in->ask && next > first && !s->rc)
+			starts_asked(s, first);
 		claims_seen(s);
 		s->use.waiting = next - (uint32_t)s->ended - s->running;
 		if (progress)

@@ -140,7 +140,7 @@ static int run_row(const struct golden_row *row, const struct swf *swf, golden_r
 	struct jobsim_result result;
 	char name[96];
 	int r = !strcmp(row->policy, jobsim_core.name)
-			? jobsim_core_run(swf->jobs, swf->jobs_n, swf->max_procs, NULL, NULL, start_s, err)
+			? jobsim_core_run(swf->jobs, swf->jobs_n, swf->max_procs, NULL, NULL, start_s, NULL, err)
 			: jobsim_run(swf->jobs, swf->jobs_n, swf->max_procs, jobsim_policy_find(row->policy),
 				     estimate_of(row->estimate), NULL, NULL, start_s, err);
 

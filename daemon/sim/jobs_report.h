@@ -3,6 +3,7 @@
 #define SLUIS_DAEMON_SIM_JOBS_REPORT_H
 
 #include "daemon/sim/jobsim.h"
+#include "daemon/sim/jobsim_core.h"
 #include "daemon/sim/swf.h"
 #include "daemon/sim/text.h"
 #include "proto/base/buf.h"
@@ -19,6 +20,7 @@ struct jobs_report {
 	struct swf_dropped dropped;
 	int64_t *start_s; /* [swf.jobs_n] */
 	struct jobsim_result result;
+	struct jobsim_told told; /* of policy core */
 };
 
 void jobs_text(struct buf *out, const struct jobs_report *r);

@@ -2,6 +2,7 @@
 #include "daemon/sim/jobsim_core.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,14 +52,36 @@ static void trace_of(const struct swf_job *jobs, size_t n, struct divide_trace *
 	free(users.of);
 }
 
+static void told_of(const struct divide_trace *t, const struct divide_done *done, struct jobsim_told *told)
+{
+	double *error = xmalloc((t->jobs_n + 1) * sizeof *error), *wait = xmalloc((t->jobs_n + 1) * sizeof *wait);
+
+	*told = (struct jobsim_told){0};
+	for (size_t i = 0; i < t->jobs_n; i++) {
+		const struct divide_done *d = &done[i];
+		int64_t start_ms = d->first_start_ms - DIVIDE_AGENT_MS; /* when it was given its devices */
+
+		told->waited += d->waited;
+		if (!d->waited || d->p90_ms < 0)
+			continue;
+		error[told->told] = fabs((double)(start_ms - d->p50_ms)) / MS_PER_S;
+		wait[told->told++] = (double)(start_ms - t->jobs[i].submit_ms) / MS_PER_S;
+		told->in_time += start_ms <= d->p90_ms;
+	}
+	told->error_s = jobsim_spread_of(error, told->told);
+	told->wait_s = jobsim_spread_of(wait, told->told);
+	free(error);
+	free(wait);
+}
+
 int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_progress_fn *progress, void *arg,
-		    int64_t *ret_start_s, struct err *err)
+		    int64_t *ret_start_s, struct jobsim_told *ret_told, struct err *err)
 {
 	struct divide_trace trace = {0};
 	struct demand nobody = {0};
 	struct divide_setup in = {
 		.per_node = per_node(procs), .recall_slo_ms = MS_PER_MIN,
-		.ttl_ms = 30 * MS_PER_DAY, .trace = &trace, .demand = &nobody,
+		.ttl_ms = 30 * MS_PER_DAY, .trace = &trace, .demand = &nobody, .ask = ret_told,
 	};
 	struct divide_run run = {0};
 	int r;
@@ -79,6 +102,8 @@ int jobsim_core_run(const struct swf_job *jobs, size_t n, int64_t procs, jobsim_
 	r = divide_run(&in, DIVIDE_WALLED, progress, arg, &run, err);
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret_start_s[i] = jobs[0].submit_s + (run.done[i].first_start_ms + MS_PER_S - 1) / MS_PER_S;
+	if (ret_told && r == 0)
+		told_of(&trace, run.done, ret_told);
 	divide_run_done(&run);
 	divide_trace_done(&trace);
 	return r;

@@ -323,6 +323,27 @@ static void leases(uint32_t nodes)
 	exit(0);
 }
 
+/* What people ask: about a job that runs, about one in line, for the first time and again soon, and for those of a
+ * project that has none. */
+static void questions(struct world *w)
+{
+	struct query q[] = {{.type = QUERY_JOBS, .id = 1}, {.type = QUERY_JOBS}, {.type = QUERY_JOBS}, {.type = QUERY_JOBS, .name = "nobody"}};
+	static const char *const name[] = {"question_job_running", "question_job_in_line_first", "question_job_in_line",
+					   "question_jobs_by_name"};
+
+	q[1].id = q[2].id = core_cluster(w->core)->next_job - 1;
+	for (size_t i = 0; i < ARRAY_LEN(q); i++) {
+		struct arena arena = {0};
+		struct view_jobs v = {0};
+		struct mono at = cpu_now();
+
+		if (core_view(w->core, w->t, 1, &q[i], &v, &arena, NULL))
+			abort();
+		printf("%s: %.1f us\n", name[i], (double)(cpu_now().ns - at.ns) / 1000);
+		arena_done(&arena);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	uint32_t queued = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
@@ -392,6 +413,7 @@ int main(int argc, char **argv)
 	}
 	series_print(&steps, "submit_step_full");
 	printf("memory_total: %.1f MB\n", (double)resident_bytes() / 1e6);
+	questions(&w);
 
 	/* jobs end one after the other; a step is a report and several ticks, each a decision of its own */
 	w.decisions = &decisions;

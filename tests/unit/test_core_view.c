@@ -299,6 +299,44 @@ static void jobs_are_listed_by_owner_state_and_name(void **state)
 	arena_done(&arena);
 }
 
+/* One job, or an array with the children that have begun, however many others there are. */
+static void jobs_are_found_by_their_id(void **state)
+{
+	struct core_world *w = *state;
+	struct command cmd = cw_submit_cmd(w, w->alice, "lung", 1, HOUR);
+	struct query q = {.type = QUERY_JOBS};
+	struct view_jobs v;
+	struct arena arena = {0};
+	uint64_t one = cw_submit(w, w->alice, "lung", 1, HOUR), array;
+
+	cmd.job_submit.spec.array_step = 1;
+	cmd.job_submit.spec.array_last = 2;
+	assert_int_equal(cw_do(w, &cmd), 0);
+	array = w->d.result.id;
+	cw_settle(w);
+	(void)cw_submit(w, w->bob, "heart", 1, HOUR);
+	q.id = one;
+	assert_int_equal(core_view(w->core, w->t, w->bob.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items_n, 1);
+	assert_int_equal(v.items[0].job.id, one);
+	cw_exit(w, one, 0);
+	assert_int_equal(core_view(w->core, w->t, w->bob.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items_n, 1); /* who asks for it by name gets it, ended or not */
+	q.id = array;
+	assert_int_equal(core_view(w->core, w->t, w->bob.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items_n, 4);
+	assert_int_equal(v.items[0].job.id, array);
+	for (uint32_t i = 1; i < 4; i++)
+		assert_int_equal(v.items[i].job.array, array);
+	q.limit = 2;
+	assert_int_equal(core_view(w->core, w->t, w->bob.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items_n, 2);
+	q.id = 999;
+	assert_int_equal(core_view(w->core, w->t, w->bob.principal, &q, &v, &arena, &w->err), 0);
+	assert_int_equal(v.items_n, 0);
+	arena_done(&arena);
+}
+
 /* ---- explain --------------------------------------------------------------------------------- */
 
 /* Make the change that was named, on a new job in the old one's place, and see it start. */
@@ -681,6 +719,7 @@ int main(void)
 		STORY(usage_is_continuous_over_the_booking),
 		STORY(a_provider_sees_its_own_leases_and_usage_only),
 		STORY(jobs_are_listed_by_owner_state_and_name),
+		STORY(jobs_are_found_by_their_id),
 		cmocka_unit_test(named_changes_do_start_the_job),
 		cmocka_unit_test(changes_respect_a_promised_start),
 		STORY(a_node_left_out_after_a_failed_start_is_named),

@@ -281,6 +281,7 @@ static void the_core_plays_a_log(void **state)
 	enum { N = 2000, PROCS = 63 };
 	static struct swf_job jobs[N];
 	static int64_t start[N], again[N];
+	struct jobsim_told told;
 	struct profile used;
 	struct err err;
 
@@ -288,9 +289,11 @@ static void the_core_plays_a_log(void **state)
 	random_log(jobs, N, PROCS);
 	for (size_t i = 0; i < N; i++)
 		jobs[i].user = (int64_t)(i * i) % 300;
-	assert_int_equal(jobsim_core_run(jobs, N, PROCS, NULL, NULL, start, &err), 0);
-	assert_int_equal(jobsim_core_run(jobs, N, PROCS, NULL, NULL, again, &err), 0);
-	assert_memory_equal(start, again, sizeof start);
+	assert_int_equal(jobsim_core_run(jobs, N, PROCS, NULL, NULL, start, NULL, &err), 0);
+	assert_int_equal(jobsim_core_run(jobs, N, PROCS, NULL, NULL, again, &told, &err), 0);
+	assert_memory_equal(start, again, sizeof start); /* to be asked changes nothing */
+	assert_true(told.waited > N / 2 && told.told > told.waited / 2 && told.told <= told.waited);
+	assert_true(told.in_time > 0 && told.in_time <= told.told);
 	profile_init(&used, PROCS, 3 * N);
 	for (size_t i = 0; i < N; i++) {
 		assert_true(start[i] >= jobs[i].submit_s);
@@ -298,7 +301,7 @@ static void the_core_plays_a_log(void **state)
 	}
 	assert_int_equal(profile_min(&used, 0, T_NEVER), 0);
 	profile_done(&used);
-	assert_int_equal(jobsim_core_run(jobs, N, 2000000, NULL, NULL, start, &err), ERR_RANGE);
+	assert_int_equal(jobsim_core_run(jobs, N, 2000000, NULL, NULL, start, NULL, &err), ERR_RANGE);
 }
 
 /* Ten jobs of one user before one of another: the other one's is next. */
@@ -312,7 +315,7 @@ static void the_core_serves_users_in_turn(void **state)
 	for (int i = 0; i < 12; i++)
 		jobs[i] = (struct swf_job){.submit_s = i, .run_s = 1000, .request_s = 1000, .procs = 4, .user = i == 11};
 	jobs[11].request_s = jobs[11].run_s = 1001; /* the largest, too */
-	assert_int_equal(jobsim_core_run(jobs, 12, 4, NULL, NULL, start, &err), 0);
+	assert_int_equal(jobsim_core_run(jobs, 12, 4, NULL, NULL, start, NULL, &err), 0);
 	for (int i = 2; i < 11; i++)
 		assert_true(start[11] < start[i]);
 }

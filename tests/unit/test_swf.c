@@ -143,7 +143,7 @@ static void the_longest_times_are_simulated(void **state)
 		assert_int_equal(start_s[0], 0);
 		assert_int_equal(start_s[1], 3000000000);
 	}
-	if (jobsim_core_run(swf.jobs, 2, 4, NULL, NULL, start_s, &err))
+	if (jobsim_core_run(swf.jobs, 2, 4, NULL, NULL, start_s, NULL, &err))
 		fail_msg("%s", err.msg);
 	assert_in_range(start_s[1], 3000000000, 3000000010);
 	swf_done(&swf);
@@ -160,11 +160,11 @@ static void many_users_and_wide_jobs(void **state)
 	(void)state;
 	for (int i = 0; i < JOBS; i++)
 		jobs[i] = (struct swf_job){.submit_s = i, .run_s = 60, .request_s = 60, .procs = 1, .user = i, .line = (unsigned)i + 1};
-	if (jobsim_core_run(jobs, JOBS, 80, NULL, NULL, start_s, &err))
+	if (jobsim_core_run(jobs, JOBS, 80, NULL, NULL, start_s, NULL, &err))
 		fail_msg("%s", err.msg);
 	assert_in_range(start_s[JOBS - 1], JOBS - 1, JOBS + 9);
 	jobs[7].procs = 2049;
-	assert_int_equal(jobsim_core_run(jobs, JOBS, 2053, NULL, NULL, start_s, &err), ERR_RANGE);
+	assert_int_equal(jobsim_core_run(jobs, JOBS, 2053, NULL, NULL, start_s, NULL, &err), ERR_RANGE);
 	assert_string_equal(err.msg, "the job of line 8 has 2049 processors: policy core takes up to 2048 on a machine of 2053, 2048 "
 				     "nodes of 1");
 	free(jobs);

@@ -170,7 +170,8 @@ static int simulate(struct options *o, struct jobs_report *run, struct err *err)
 	run->start_s = xmalloc(run->swf.jobs_n * sizeof *run->start_s);
 	progress_begin(&progress, "jobs");
 	if (o->policy == &jobsim_core)
-		r = jobsim_core_run(run->swf.jobs, run->swf.jobs_n, o->procs, progress_step, &progress, run->start_s, err);
+		r = jobsim_core_run(run->swf.jobs, run->swf.jobs_n, o->procs, progress_step, &progress, run->start_s, &run->told,
+				    err);
 	else
 		r = jobsim_run(run->swf.jobs, run->swf.jobs_n, o->procs, o->policy, o->estimate, progress_step, &progress,
 			       run->start_s, err);
