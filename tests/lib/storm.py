@@ -6,9 +6,9 @@ client processes of 2,500 at most. They greet (cold start), sluisd is killed wit
 on the same ports, and the time counts from that start until every agent has a WELCOME of the new process.
 These agents are written anew here, their back-off too, after that of the agent. With BIN, the folder of the
 programs, REAL sluis-agents are among them, whose back-off is their own.
---hostile: 100 agents go on while rubbish arrives at every door: bytes that are no ZMTP, 500 connections that
-never speak, senders of a byte at a time, and, from peers with good keys, frames that are too large, nested
-too deep, or announce millions of elements in five bytes.
+--hostile: 100 agents go on, and admins come, while rubbish arrives at every door, the local one too: bytes that
+are no ZMTP, 500 connections that never speak, senders of a byte at a time, and, from peers with good keys, frames
+that are too large, nested too deep, or announce millions of elements in five bytes.
 --soak: every five seconds somebody is killed or paused; memory and descriptors stay where they are.
 
 Prints `name: value unit`; exits 1 when a bound does not hold: t100 of the restart 20 s and 60 kB per agent;
@@ -36,7 +36,7 @@ from sluis_client import MESSAGES, STRUCTS, Client, frame, keypair, pack, token_
 
 PER_PROCESS, HEARTBEAT_S = 2500, 10.0     # sluisd.conf(5)
 GREET_S, RECONNECT_S = 10, 30              # agent/core/agent.c
-HALF_OPEN, REAL = 500, 3
+HALF_OPEN, SLOW, REAL = 500, 40, 3
 GOOD_T100_S, GOOD_KB, GOOD_GROWTH_KB, GOOD_LOG_LINES = 20.0, 60.0, 64 << 10, 300
 GOOD_P99_S = 0.05
 ROUNDS = 20         # of the attacker, at least, however slow the machine
@@ -446,36 +446,52 @@ class Abuser:
             self.cut += 1
 
 
+def stranger(endpoint):
+    """A connection to that door by somebody who speaks no ZMTP."""
+    if endpoint.startswith("ipc://"):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(endpoint.removeprefix("ipc://"))      # no time-out yet: with one, a full queue is an error
+    else:
+        host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+        s = socket.create_connection((host, int(port)), timeout=60)
+    s.settimeout(10)
+    return s
+
+
 def attack(at, peers, seconds, pipe):
     """Everything at once for so long; tells how much was sent. On machines of their own, so to speak: what
     they burn here must not be what the agents lack."""
     os.nice(0 if os.environ.get("PATIENT") else 19)
-    where = [(h, int(p)) for h, p in (at[d].removeprefix("tcp://").rsplit(":", 1)
-                                      for d in ("agents", "users", "enrol"))]
-    idle, slow, sent = [], [], {"garbage_connections": 0, "slow_bytes": 0}
+    doors = list(peers)
+    sent = {f"{door}_{what}": 0 for door in doors for what in ("half_open", "garbage_connections", "slow_bytes")}
+    idle, slow = [], []
     for i in range(HALF_OPEN):
-        idle.append(socket.create_connection(where[i % 3], timeout=60))
-    for i in range(30):
-        slow.append(socket.create_connection(where[i % 3], timeout=60))
-    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15) + b"\x00" + bytes(31)
+        door = doors[i % len(doors)]
+        idle.append(stranger(at[door]))
+        sent[f"{door}_half_open"] += 1
+    for i in range(SLOW):
+        slow.append(stranger(at[doors[i % len(doors)]]))
+    greeting = {door: b"\xff" + bytes(8) + b"\x7f\x03\x00" + (b"NULL" if door == "local" else b"CURVE").ljust(20, b"\0") +
+                b"\x00" + bytes(31) for door in doors}
     abusers = [Abuser(door, peer) for door, peer in peers.items()]
     n, until = 0, time.monotonic() + seconds
     while n < ROUNDS or time.monotonic() < until:
         n += 1
-        for host in where:
+        for door in doors:
             try:
-                with socket.create_connection(host, timeout=10) as s:
-                    s.sendall(os.urandom(4096) if n % 2 else greeting + os.urandom(2048))
-                    sent["garbage_connections"] += 1
+                with stranger(at[door]) as s:
+                    s.sendall(os.urandom(4096) if n % 2 else greeting[door] + os.urandom(2048))
+                    sent[f"{door}_garbage_connections"] += 1
             except OSError:
                 pass    # cut off while it speaks: as it should be
         for i, s in enumerate(slow):
+            door = doors[i % len(doors)]
             try:
-                s.sendall(greeting[n % len(greeting):][:1])
-                sent["slow_bytes"] += 1
+                s.sendall(greeting[door][n % len(greeting[door]):][:1])
+                sent[f"{door}_slow_bytes"] += 1
             except OSError:
                 s.close()
-                slow[i] = socket.create_connection(where[i % 3], timeout=60)
+                slow[i] = stranger(at[door])
         for a in abusers:
             a.turn(time.monotonic())
         time.sleep(0.02)
@@ -510,8 +526,14 @@ def hostile(seconds):
     p = multiprocessing.Process(target=attack, args=(d.at, peers, seconds, theirs))
     p.start()
     theirs.close()
-    if not ours.poll(seconds + 150):
-        raise SystemExit("FAILED: the attacker did not end")
+    end, admins = time.monotonic() + seconds + 150, 0
+    while not ours.poll(0.2):
+        if time.monotonic() > end:
+            raise SystemExit("FAILED: the attacker did not end")
+        admin = d.admin()   # who comes anew through the door of strangers' leftovers is answered
+        admin.query("status")
+        admin.close()
+        admins += 1
     sent = ours.recv()
     p.join()
     fleet.tell("rtt")
@@ -522,7 +544,7 @@ def hostile(seconds):
     lost = sum(n for _, n in during)
     for name, value in sent.items():
         figure(f"hostile_{name}", value, "sent")
-    figure("hostile_half_open", HALF_OPEN, "connections")
+    figure("hostile_admins", admins, "came through door local meanwhile, and were answered")
     figure("hostile_heartbeats", len(loaded), "answered under attack")
     figure("hostile_p99_before", quiet * 1000, "ms")
     figure("hostile_p99_during", quantile(loaded, 99) * 1000, "ms")
@@ -536,7 +558,7 @@ def hostile(seconds):
     figure("hostile_log_lines", lines, "lines, refusals summed up in them")
     summed = sum(int(n) for n in re.findall(r"^<4>refused .*count=(\d+)", d.log(), re.M))
     figure("hostile_refusals_in_log", summed, "refusals")
-    good = alive and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, GOOD_P99_S)
+    good = alive and admins and not lost and growth < GOOD_GROWTH_KB and quantile(loaded, 99) < max(2 * quiet, GOOD_P99_S)
     # every kind has struck, everything that was answered was a refusal, and all are in a few lines of the log
     aimed = min(sent.values()) > 0 and all(sent[f"{x}_refused"] >= sent[f"{x}_bad_frames"] / 2 for x in peers)
     return 0 if good and aimed and lines < GOOD_LOG_LINES and summed >= sum(sent[f"{x}_refused"] for x in peers) else 1
