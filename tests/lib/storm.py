@@ -530,7 +530,7 @@ def hostile(seconds):
     while not ours.poll(0.2):
         if time.monotonic() > end:
             raise SystemExit("FAILED: the attacker did not end")
-        admin = d.admin()   # who comes anew through the door of strangers' leftovers is answered
+        admin = d.admin()   # where strangers stand and say nothing
         admin.query("status")
         admin.close()
         admins += 1
