@@ -65,9 +65,10 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		v->loan = a->klass == CLASS_LOAN;
 		nodes_add(c, a, v->nodes, sizeof v->nodes);
 		v->extra = js->extra_units;
-		EACH(c, loans, alloc_s, x)
-			if (js->extras_n && x->r.extra && x->r.owner == j->id && x->r.state != ALLOC_STOPPING)
-				nodes_add(c, &x->r, v->nodes, sizeof v->nodes);
+		if (js->extras_n)
+			EACH(c, loans, alloc_s, x)
+				if (x->r.extra && x->r.owner == j->id && x->r.state != ALLOC_STOPPING)
+					nodes_add(c, &x->r, v->nodes, sizeof v->nodes);
 		if (a->stop_cause == END_RECALL && a->state == ALLOC_STOPPING)
 			v->recall_at_ms = a->stop_at_ms;
 	} else {
@@ -188,34 +189,68 @@ static void view_jobs_fill(const struct core *c, uint32_t principal, const struc
 
 /* ---- leases ------------------------------------------------------------------------------------------------ */
 
-static void replicas_fill(const struct core *c, const struct lease *l, struct lease_view *v, struct arena *arena)
+/* Allocations of leases, by lease and id: gone over once for all leases that are listed. */
+struct lease_allocs { const struct alloc **alloc; uint32_t n; };
+
+static int lease_alloc_cmp(const void *pa, const void *pb)
 {
-	uint32_t n = 0;
+	const struct alloc *const *a = pa, *const *b = pb;
+
+	if ((*a)->owner != (*b)->owner)
+		return (*a)->owner < (*b)->owner ? -1 : 1;
+	return (*a)->id < (*b)->id ? -1 : (*a)->id > (*b)->id;
+}
+
+/* `lease` 0: of all. The caller frees `alloc`. */
+static struct lease_allocs lease_allocs_of(const struct core *c, uint64_t lease)
+{
+	struct lease_allocs l = {.alloc = xmalloc((c->allocs.count + 1) * sizeof(struct alloc *))};
 
 	EACH(c, allocs, alloc_s, a)
-		if (a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id)
-			n += a->r.parts_n;
+		if (a->r.owner_kind == OWNER_LEASE && (!lease || a->r.owner == lease))
+			l.alloc[l.n++] = &a->r;
+	if (l.n)
+		qsort(l.alloc, l.n, sizeof *l.alloc, lease_alloc_cmp);
+	return l;
+}
+
+static void replicas_fill(const struct core *c, const struct lease *l, const struct lease_allocs *all, struct lease_view *v,
+			  struct arena *arena)
+{
+	uint32_t low = 0, high = all->n, n = 0;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (all->alloc[mid]->owner < l->id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (high = low; high < all->n && all->alloc[high]->owner == l->id; high++)
+		n += all->alloc[high]->parts_n;
 	v->replicas = arena_alloc(arena, n * sizeof *v->replicas);
-	EACH(c, allocs, alloc_s, a)
-		for (uint32_t i = 0; a->r.owner_kind == OWNER_LEASE && a->r.owner == l->id && i < a->r.parts_n; i++) {
-			const struct part *p = &a->r.parts[i];
+	for (; low < high; low++)
+		for (uint32_t i = 0; i < all->alloc[low]->parts_n; i++) {
+			const struct alloc *a = all->alloc[low];
+			const struct part *p = &a->parts[i];
 			const struct node *node = core_node(c, p->node);
 			struct replica_view *r = &v->replicas[v->replicas_n++];
 
-			r->alloc = a->r.id;
+			r->alloc = a->id;
 			r->part = p->index;
 			TEXT_SET(r->node, node->name);
 			TEXT_SET(r->address, node->address);
 			r->port = p->port;
 			r->devices = p->units;
-			TEXT_SET(r->state, a->r.state == ALLOC_STOPPING || p->stop ? "stopping" : part_state_name(p->state));
+			TEXT_SET(r->state, a->state == ALLOC_STOPPING || p->stop ? "stopping" : part_state_name(p->state));
 			r->healthy = p->healthy;
 			r->restarts = p->restarts;
 		}
 }
 
-static void lease_view_fill(const struct core *c, int64_t t, const struct lease_s *ls, struct lease_view *v,
-			    struct arena *arena)
+static void lease_view_fill(const struct core *c, int64_t t, const struct lease_s *ls, const struct lease_allocs *all,
+			    struct lease_view *v, struct arena *arena)
 {
 	const struct lease *l = &ls->r;
 	const struct renewal *r = core_renewal(c, l->id);
@@ -250,7 +285,7 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 			(void)windows_raise_text(c, l->spec.provider, l->spec.flavor, l->spec.shape,
 						 (int64_t)l->spec.units - ls->units_held, v->reason_text);
 	}
-	replicas_fill(c, l, v, arena);
+	replicas_fill(c, l, all, v, arena);
 }
 
 static bool lease_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct lease *l)
@@ -260,7 +295,7 @@ static bool lease_wanted(const struct core *c, uint32_t principal, const struct 
 	if (!mine_or_seen(c, principal, l))
 		return false;
 	if (q->id)
-		return l->id == q->id;
+		return true;
 	if (q->state_mask && !(q->state_mask & (1u << l->state)))
 		return false;
 	if (!q->state_mask && !q->all && lease_terminal(l->state))
@@ -272,14 +307,26 @@ static bool lease_wanted(const struct core *c, uint32_t principal, const struct 
 static void view_leases_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
 			     struct view_leases *v, struct arena *arena)
 {
+	struct lease_allocs all = lease_allocs_of(c, q->id);
 	uint32_t n = 0;
 
+	if (q->id) {
+		const struct lease_s *one = lease_of(c, q->id);
+
+		if (one && lease_wanted(c, principal, q, &one->r)) {
+			v->items = arena_alloc(arena, sizeof *v->items);
+			lease_view_fill(c, t, one, &all, &v->items[v->items_n++], arena);
+		}
+		free(all.alloc);
+		return;
+	}
 	EACH(c, leases, lease_s, l)
 		n += n < LIST_ITEMS_MAX && lease_wanted(c, principal, q, &l->r);
 	v->items = arena_alloc(arena, n * sizeof *v->items);
 	EACH(c, leases, lease_s, l)
 		if (v->items_n < n && lease_wanted(c, principal, q, &l->r))
-			lease_view_fill(c, t, l, &v->items[v->items_n++], arena);
+			lease_view_fill(c, t, l, &all, &v->items[v->items_n++], arena);
+	free(all.alloc);
 }
 
 static void view_endpoints_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
@@ -408,14 +455,48 @@ static void view_division_fill(const struct core *c, struct view_division *v, st
 			qnode_view_fill(c, q, &v->items[v->items_n++], arena);
 }
 
+/* What runs and is not yet booked. */
+struct unbooked { uint32_t qnode; uint16_t flavor; bool loan; int64_t rums; };
+
+static int unbooked_cmp(const void *pa, const void *pb)
+{
+	const struct unbooked *a = pa, *b = pb;
+
+	if (a->qnode != b->qnode)
+		return a->qnode < b->qnode ? -1 : 1;
+	return (int)a->flavor - b->flavor;
+}
+
+/* By whose it is and of which flavor; the caller frees it. */
+static struct unbooked *unbooked_of(const struct core *c, int64_t t, uint32_t *ret_n)
+{
+	struct unbooked *all = xmalloc((c->allocs.count + 1) * sizeof *all);
+	uint32_t n = 0;
+
+	EACH(c, allocs, alloc_s, a)
+		if (a->r.start_ms && a->r.charged_until_ms < t)
+			all[n++] = (struct unbooked){a->r.qnode, a->r.flavor, a->r.klass == CLASS_LOAN,
+						     rums_of(c, a->r.flavor, a->r.shape, a->r.units, t - a->r.charged_until_ms)};
+	if (n)
+		qsort(all, n, sizeof *all, unbooked_cmp);
+	*ret_n = n;
+	return all;
+}
+
 static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
 			    struct view_usage *v, struct arena *arena)
 {
 	const struct principal *who = core_principal(c, principal);
 
+	uint32_t unbooked_n, at = 0;
+	struct unbooked *unbooked = unbooked_of(c, t, &unbooked_n);
+
 	v->items = arena_alloc(arena, (c->qnodes.count * 2 + 1) * FLAVORS_MAX * sizeof *v->items);
 	EACH(c, qnodes, qnode_s, qn) {
 		uint32_t first = v->items_n;
+
+		while (at < unbooked_n && unbooked[at].qnode < qn->r.id)
+			at++;
 
 		if (qn->r.kind != QNODE_PROJECT && qn->r.kind != QNODE_PROVIDER)
 			continue;
@@ -434,16 +515,11 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 					row.refunded_rums = qn->usage.rows[i].refunded_rums;
 					row.idle_rums = qn->usage.rows[i].idle_rums;
 				}
-			EACH(c, allocs, alloc_s, a) { /* what runs and is not yet booked */
-				int64_t run = a->r.start_ms && a->r.charged_until_ms < t ? t - a->r.charged_until_ms : 0;
-
-				if (a->r.qnode != qn->r.id || a->r.flavor != f)
-					continue;
-				run = rums_of(c, f, a->r.shape, a->r.units, run);
-				if (a->r.klass == CLASS_LOAN)
-					row.loan_rums += run;
+			for (; at < unbooked_n && unbooked[at].qnode == qn->r.id && unbooked[at].flavor == f; at++) {
+				if (unbooked[at].loan)
+					row.loan_rums += unbooked[at].rums;
 				else
-					row.guaranteed_rums += run;
+					row.guaranteed_rums += unbooked[at].rums;
 			}
 			if (!row.guaranteed_rums && !row.loan_rums && !row.refunded_rums && !row.idle_rums)
 				continue;
@@ -467,6 +543,7 @@ static void view_usage_fill(const struct core *c, int64_t t, uint32_t principal,
 				v->items[i].budget_left_rums = left;
 		}
 	}
+	free(unbooked);
 }
 
 static struct share_view *share_add(const struct core *c, struct view_shares *v, uint32_t qnode, int64_t usage,
@@ -591,11 +668,12 @@ static void side_fill(const struct core *c, uint16_t flavor, uint8_t kind, struc
 	v->free = v->nominal - v->guaranteed - v->lent;
 	if (v->free < 0)
 		v->free = 0;
-	for (uint32_t i = 0; i < c->pending_n; i++) {
-		const struct job *j = core_job(c, c->pending[i]);
+	for (uint32_t i = 0; i < c->lines.n; i++) { /* all who wait, and those of a line ask for the same */
+		const struct line *l = (const void *)c->lines.all[i];
+		const struct need *n = l->need;
 
-		if (j->spec.flavor == flavor && qnode_under(c, j->spec.project, root))
-			v->waiting += in_devices(c, flavor, j->spec.shape, j->spec.units);
+		if (l->jobs.n && n->flavor == flavor && qnode_under(c, n->project, root))
+			v->waiting += in_devices(c, flavor, n->shape, n->units) * l->jobs.n;
 	}
 	EACH(c, claims, claim_s, m)
 		if (m->r.flavor == flavor && qnode_under(c, m->r.qnode, root))
@@ -861,12 +939,15 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 	if (!strcmp(q->name, "lease")) {
 		const struct lease_s *l = lease_of(c, q->id);
+		struct lease_allocs all;
 
 		if (!l)
 			return err_set(err, ERR_NOTFOUND, "there is no lease %" PRIu64, q->id);
 		v->leases = arena_alloc(arena, sizeof *v->leases);
 		v->leases_n = 1;
-		lease_view_fill(c, t, l, v->leases, arena);
+		all = lease_allocs_of(c, q->id);
+		lease_view_fill(c, t, l, &all, v->leases, arena);
+		free(all.alloc);
 		v->breaches = arena_alloc(arena, BREACHES_KEPT * sizeof *v->breaches);
 		breaches_fill(c, qnode_of(c, l->r.spec.provider), v->breaches, &v->breaches_n);
 		return 0;

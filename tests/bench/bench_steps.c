@@ -288,6 +288,32 @@ static int64_t resident_bytes(void)
 	return (int64_t)resident * 4096;
 }
 
+static void question(struct world *w, const char *name, struct query q)
+{
+	union { struct view_jobs jobs; struct view_status status; struct view_usage usage; struct view_leases leases; } v = {0};
+	struct arena arena = {0};
+	struct mono at = cpu_now();
+
+	if (core_view(w->core, w->t, w->admin, &q, &v, &arena, NULL))
+		abort();
+	printf("%s: %.1f us\n", name, (double)(cpu_now().ns - at.ns) / 1000);
+	arena_done(&arena);
+}
+
+/* What people ask while much runs and waits; of the job in line for the first time, and again soon. */
+static void questions(struct world *w)
+{
+	struct query in_line = {.type = QUERY_JOBS, .id = core_cluster(w->core)->next_job - 1};
+
+	question(w, "question_job_running", (struct query){.type = QUERY_JOBS, .id = 1});
+	question(w, "question_job_in_line_first", in_line);
+	question(w, "question_job_in_line", in_line);
+	question(w, "question_jobs_by_name", (struct query){.type = QUERY_JOBS, .name = "nobody"});
+	question(w, "question_status", (struct query){.type = QUERY_STATUS});
+	question(w, "question_usage", (struct query){.type = QUERY_USAGE});
+	printf("memory_after_questions: %.1f MB\n", (double)resident_bytes() / 1e6);
+}
+
 /* Bytes of an active lease of one device, with its allocation: half of another cluster is leased, in another process,
  * as what this one has freed would be used again. */
 static void leases(uint32_t nodes)
@@ -320,28 +346,9 @@ static void leases(uint32_t nodes)
 	}
 	(void)settle(&w);
 	printf("memory_per_lease: %" PRId64 " bytes\n", (resident_bytes() - before) / n);
+	question(&w, "question_lease", (struct query){.type = QUERY_LEASES, .id = 1});
+	question(&w, "question_leases", (struct query){.type = QUERY_LEASES});
 	exit(0);
-}
-
-/* What people ask: about a job that runs, about one in line, for the first time and again soon, and for those of a
- * project that has none. */
-static void questions(struct world *w)
-{
-	struct query q[] = {{.type = QUERY_JOBS, .id = 1}, {.type = QUERY_JOBS}, {.type = QUERY_JOBS}, {.type = QUERY_JOBS, .name = "nobody"}};
-	static const char *const name[] = {"question_job_running", "question_job_in_line_first", "question_job_in_line",
-					   "question_jobs_by_name"};
-
-	q[1].id = q[2].id = core_cluster(w->core)->next_job - 1;
-	for (size_t i = 0; i < ARRAY_LEN(q); i++) {
-		struct arena arena = {0};
-		struct view_jobs v = {0};
-		struct mono at = cpu_now();
-
-		if (core_view(w->core, w->t, 1, &q[i], &v, &arena, NULL))
-			abort();
-		printf("%s: %.1f us\n", name[i], (double)(cpu_now().ns - at.ns) / 1000);
-		arena_done(&arena);
-	}
 }
 
 int main(int argc, char **argv)
