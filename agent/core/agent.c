@@ -419,6 +419,14 @@ static bool check(struct agent *a, struct agent_now now, struct row *r)
 {
 	char name[AGENT_DEVICE_BYTES], text[TEXT_BYTES];
 
+	for (uint32_t k = 0; k < a->rows_n && r->unit.devices_n; k++) {
+		if (a->rows[k] == r || !row_hides_devices(a->rows[k]))
+			continue;
+		(void)snprintf(text, sizeof text, "allocation %" PRIu64 " was found running here, on devices that nobody knows",
+			       a->rows[k]->unit.alloc);
+		fail(a, now, r, text);
+		return false;
+	}
 	for (uint32_t i = 0; i < r->unit.devices_n; i++) {
 		uint64_t epoch;
 
@@ -1516,6 +1524,10 @@ static void desired_unit(struct agent *a, struct agent_now now, const struct uni
 		 * have it. */
 		want = r->unit;
 		want.phase = UNIT_STOP;
+		if (r->adopted && !want.devices_n) { /* but these, if the daemon does know it */
+			want.devices = u->devices;
+			want.devices_n = u->devices_n;
+		}
 		want.stop_cause = u->stop_cause;
 		want.stop_in_ms = u->stop_in_ms;
 		want.time_left_ms = u->time_left_ms;

@@ -63,6 +63,19 @@ bool row_lives(const struct row *r)
 	return !row_final(r) && (row_touched(r) || r->state != UNIT_FAILED);
 }
 
+bool row_hides_devices(const struct row *r)
+{
+	bool live = false;
+
+	if (!r->adopted || r->unit.devices_n || !row_lives(r))
+		return false;
+	for (uint32_t i = 0; i < r->tasks_n; i++)
+		live |= r->tasks[i].begun && !r->tasks[i].st.empty;
+	for (uint32_t i = 0; i < r->extras_n; i++)
+		live |= !r->extras[i].st.empty;
+	return live;
+}
+
 void row_device_name(const struct unit_device *d, char out[AGENT_DEVICE_BYTES])
 {
 	(void)snprintf(out, AGENT_DEVICE_BYTES, "%s/%u", d->pci, (unsigned)d->partition);

@@ -86,6 +86,8 @@ bool row_touched(const struct row *r);
 /* Does it hold devices or may a process of it exist? */
 bool row_lives(const struct row *r);
 bool row_final(const struct row *r); /* RELEASED or LOST */
+/* Found running, and nobody has told which devices it has: it may have any. */
+bool row_hides_devices(const struct row *r);
 bool row_has_device(const struct row *r, const char *device);
 void row_device_name(const struct unit_device *d, char out[AGENT_DEVICE_BYTES]);
 

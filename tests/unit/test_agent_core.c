@@ -850,6 +850,44 @@ static void test_lost_table(void **st)
 	assert_int_equal(state(w, 44), UNIT_PREPARED);
 }
 
+/* What is found running may have any device, until somebody says which or it is gone: a stop by a daemon that does not
+ * know it (its backup is older) tells none, and that daemon may give the device to others. */
+static void test_lost_table_hides_devices(void **st)
+{
+	struct world *w = *st;
+	struct unit u = job_unit(42, 1), other = job_unit(43, 1), third = job_unit(44, 1), cpu = job_unit(45, 1);
+	struct unit_device device[] = {gpu(0x17), gpu(0x18)};
+
+	u.devices = other.devices = &device[0];
+	third.devices = &device[1];
+	u.devices_n = other.devices_n = third.devices_n = 1;
+	start(w, u);
+	memset(&w->disk, 0, sizeof w->disk);
+	w->disk.missing = true;
+	crash(w);
+	greet(w);
+	u.devices_n = 0;
+	stop(w, u, 0);
+	assert_int_equal(told(w, 42)->state, UNIT_UNKNOWN);
+	want_phase(w, other, UNIT_PREPARE);
+	assert_int_equal(told(w, 43)->state, UNIT_FAILED);
+	assert_string_equal(told(w, 43)->text, "allocation 42 was found running here, on devices that nobody knows");
+	want_phase(w, cpu, UNIT_PREPARE); /* needs none */
+	assert_int_equal(state(w, 45), UNIT_PREPARED);
+	u.devices_n = 1; /* a daemon that knows it says which */
+	stop(w, u, 0);
+	want_phase(w, third, UNIT_PREPARE);
+	assert_int_equal(state(w, 44), UNIT_PREPARED);
+	other.alloc = 46;
+	want_phase(w, other, UNIT_PREPARE);
+	assert_string_equal(told(w, 46)->text, "device 0000:17:00.0/0 is still held by allocation 42");
+	dies(w, "a42-p0-t0");
+	assert_int_equal(told(w, 42)->state, UNIT_RELEASED);
+	other.alloc = 47;
+	want_phase(w, other, UNIT_PREPARE);
+	assert_int_equal(state(w, 47), UNIT_PREPARED);
+}
+
 /* The agent dies again before the daemon could say what it had found. */
 static void test_lost_table_and_another_crash(void **st)
 {
@@ -2591,6 +2629,7 @@ int main(void)
 		STORY(test_released_is_not_started_again),
 		STORY(test_reboot_is_lost),
 		STORY(test_lost_table),
+		STORY(test_lost_table_hides_devices),
 		STORY(test_lost_table_and_another_crash),
 		STORY(test_lost_table_and_an_ended_task),
 		STORY(test_living_task_without_a_row),
