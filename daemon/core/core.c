@@ -229,6 +229,7 @@ struct core *core_new(void)
 
 	c->scratch = xcalloc(1, sizeof *c->scratch);
 	c->scratch->look_max = SCHED_BUDGET;
+	c->scratch->stretch50 = c->scratch->stretch90 = 1024;
 	c->opened = opened_new();
 	plan_init(c);
 	return c;

@@ -169,7 +169,7 @@ void sched_order(const struct core *c, int64_t t)
 		qsort(all, n, sizeof *all, numbered_cmp);
 	jobs = xmalloc((n + 1) * sizeof(struct job_s *));
 	for (uint32_t i = 0; i < n; i++) {
-		all[i].job->order = i + 1;
+		all[i].job->order = (i + 1) & INT32_MAX;
 		jobs[i] = all[i].job;
 	}
 	estimate_all(c, t, jobs, n);

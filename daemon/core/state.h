@@ -98,9 +98,13 @@ struct job_s {
 	uint32_t extras_n;    /* allocations beside its core */
 	uint32_t extra_units; /* in those that are not being given back */
 	/* volatile: never in facts, lost at restart */
-	uint32_t order; /* place in line as of the last sched_order */
-	int64_t p50_ms, p90_ms; /* likely start as of then; 0: nobody can tell */
+	uint32_t order : 31;     /* place in line as of the last sched_order */
+	uint32_t told_place : 1; /* what was told first is a reserved start */
+	uint32_t p50_before_s;   /* the likely start as of then: p50, so long before p90 */
+	int64_t p90_ms;          /* 0: nobody can tell */
+	uint32_t told50_s, told90_s; /* what could be told first, in seconds; 0: nothing yet */
 };
+static inline int64_t job_p50_ms(const struct job_s *j) { return j->p90_ms - j->p50_before_s * MS_PER_S; }
 
 /* Waiting jobs, by what they ask for (line.c): jobs that only their submission tells apart are a line, lines
  * that only their time limit tells apart a need, the needs of a project and flavor a group. */
@@ -426,6 +430,7 @@ struct scratch {
 	uint64_t promises_given, promises_kept, promises_broken;
 	uint64_t estimates, estimates_in; /* scored at the start; of them, no later than p90 */
 	int64_t estimate_error_ms;        /* sum of |start - p50| */
+	int32_t stretch50, stretch90; /* by which estimates are taken longer or shorter, in 1/1024: see estimate.c */
 	int64_t run_sum_s, limit_sum_s;   /* of jobs that have ended */
 };
 /* Look again then, if not before; T_NEVER: time alone changes nothing. */

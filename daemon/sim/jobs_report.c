@@ -39,9 +39,9 @@ void jobs_json(struct buf *b, const struct jobs_report *r)
 	if (r->policy == &jobsim_core) {
 		const struct jobsim_told *t = &r->told;
 
-		buf_addf(b, "  \"start_estimates\": {\"waited\": %zu, \"told\": %zu, \"no_later_than_p90\": %zu, "
+		buf_addf(b, "  \"start_estimates\": {\"waited\": %zu, \"told\": %zu, \"no_later_than_p50\": %zu, \"no_later_than_p90\": %zu, "
 			 "\"error_s_mean\": %.15g, \"error_s_p50\": %.15g, \"wait_s_mean\": %.15g, \"wait_s_p50\": %.15g},\n",
-			 t->waited, t->told, t->in_time, t->error_s.mean, t->error_s.p50, t->wait_s.mean, t->wait_s.p50);
+			 t->waited, t->told, t->early, t->in_time, t->error_s.mean, t->error_s.p50, t->wait_s.mean, t->wait_s.p50);
 	}
 	buf_addf(b, "  \"span_s\": %" PRId64 ",\n  \"utilisation\": %.15g\n}\n",
 		 r->result.last_end_s - r->result.first_submit_s, r->result.utilisation);
@@ -72,9 +72,10 @@ void jobs_text(struct buf *b, const struct jobs_report *r)
 	spread_text(b, "flow s", &r->result.flow_s);
 	buf_addf(b, "\nutilisation        %.4f\n", r->result.utilisation);
 	if (r->policy == &jobsim_core && r->told.told)
-		buf_addf(b, "start estimates    %zu of %zu jobs that had to wait were told one; %.1f %% started no later than p90;\n"
+		buf_addf(b, "start estimates    %zu of %zu jobs that had to wait were told one; %.1f %% started no later than p50, %.1f %% than p90;\n"
 			 "                   off p50 by %.0f s in the mean, %.0f s in the median, of waits of %.0f s and %.0f s\n",
-			 r->told.told, r->told.waited, 100.0 * (double)r->told.in_time / (double)r->told.told, r->told.error_s.mean,
+			 r->told.told, r->told.waited, 100.0 * (double)r->told.early / (double)r->told.told,
+			 100.0 * (double)r->told.in_time / (double)r->told.told, r->told.error_s.mean,
 			 r->told.error_s.p50, r->told.wait_s.mean, r->told.wait_s.p50);
 }
 

@@ -66,6 +66,7 @@ static void told_of(const struct divide_trace *t, const struct divide_done *done
 			continue;
 		error[told->told] = fabs((double)(start_ms - d->p50_ms)) / MS_PER_S;
 		wait[told->told++] = (double)(start_ms - t->jobs[i].submit_ms) / MS_PER_S;
+		told->early += start_ms <= d->p50_ms;
 		told->in_time += start_ms <= d->p90_ms;
 	}
 	told->error_s = jobsim_spread_of(error, told->told);

@@ -16,7 +16,7 @@ extern const struct jobsim_policy jobsim_core; /* its name and text; none of job
 /* What the submitters of jobs that could not start at once were told about their start, and how it went. */
 struct jobsim_told {
 	size_t waited, told; /* jobs; an estimate is not always possible (daemon/core/estimate.c) */
-	size_t in_time;      /* of those told: no later than p90 */
+	size_t early, in_time; /* of those told: no later than p50, than p90 */
 	struct jobsim_spread error_s; /* |start - p50| of those told */
 	struct jobsim_spread wait_s;  /* of the same jobs, to hold it against */
 };
