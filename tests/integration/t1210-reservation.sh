@@ -100,7 +100,7 @@ ok "all idle" wait_for 60 idle
 ok "eva asks for eight devices" quiet eva -q reservation create course --flavor h100-80g --gpus 8 --project lungnet --from now+45s --duration 85s
 is "nothing is held yet" "$(state course)" requested
 says "not for others" 3 "your own projects" eva reservation create theirs --flavor h100-80g --gpus 8 --project heartnet --duration 1h
-says "and she does not confirm it herself" 3 "eva may not" eva reservation confirm course
+says "and she does not confirm it herself" 3 "eva has no right to 'reservation update'" eva reservation confirm course
 ok "the admin does" quiet ctl -q reservation confirm course
 ok "twice is once" quiet ctl -q reservation confirm course
 is "confirmed" "$(state course)" confirmed
