@@ -216,7 +216,7 @@ def deaths(admin, agents, d):
     equal(read(os.path.join(T, "survives")), "run\n", "and it was started once")
     n = submit(admin, {"argv": ["sh", "-c", "echo run >> outlives; while [ ! -e gone ]; do sleep 0.05; done"]})
     wait_for(20, lambda: read(os.path.join(T, "outlives")))
-    twice = submit(admin, {"argv": ["sh", "-c", "echo run >> again; wc -l < again; while [ ! -e gone ]; do sleep 0.05; done"]})
+    twice = submit(admin, {"argv": ["sh", "-c", "touch again; expr $(wc -l < again) + 1; echo run >> again; while [ ! -e gone ]; do sleep 0.05; done"]})
     wait_for(20, lambda: read(os.path.join(T, "again")))
     admin.command("job_requeue", {"job": twice})
     wait_for(20, lambda: read(os.path.join(T, "again")) == "run\nrun\n")

@@ -605,7 +605,7 @@ void holders_check(struct sim *s, const struct lease *l)
 
 			if (h->lease != l->id || !h->firm || h->stall_until_ms > s->now_ms)
 				continue;
-			if (h->stall_total_ms && h->wall_off_ms < 0)
+			if (h->stall_total_ms && h->wall_back)
 				continue; /* its wall clock was set back: it cannot know that it stood still */
 			if (holder_may_act(&h->h, holder_boot(s, h), holder_wall(s, h)))
 				sim_violation(s, "the holder of lease %" PRIu64 " believes in it, the daemon has ended it (%u)",

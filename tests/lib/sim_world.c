@@ -308,10 +308,14 @@ static void clock_step(struct sim *s, uint16_t m)
 	struct sim_holder *h = &u->holder[sim_below(s, SIM_HOLDERS_MAX)];
 
 	s->n.clock_steps++;
-	if (u->kind == USER_PROVIDER && h->lease)
-		h->wall_off_ms = sim_span(s, -MS_PER_HOUR, MS_PER_HOUR);
-	else
+	if (u->kind == USER_PROVIDER && h->lease) {
+		int64_t off_ms = sim_span(s, -MS_PER_HOUR, MS_PER_HOUR);
+
+		h->wall_back = off_ms < h->wall_off_ms;
+		h->wall_off_ms = off_ms;
+	} else {
 		s->machine[m].wall_off_ms = sim_span(s, -MS_PER_HOUR, MS_PER_HOUR);
+	}
 }
 
 static void fault(struct sim *s)

@@ -335,6 +335,7 @@ struct sim_holder {
 	int64_t boot_base_ms, rate_ppm;
 	int64_t stalled_ms, stall_total_ms;
 	int64_t stall_until_ms, wall_off_ms;
+	bool wall_back; /* set back by its last step: as far as that a standstill before it is hidden */
 	uint64_t req, req_seq, look_req;
 	uint8_t key[16];
 	bool firm, quit;
