@@ -124,7 +124,7 @@ void estimate_score(struct scratch *s, struct job_s *j, int64_t started_ms)
 	s->estimates++;
 	s->estimates_in += started_ms <= p90_ms;
 	s->estimate_error_ms += started_ms > p50_ms ? started_ms - p50_ms : p50_ms - started_ms;
-	j->p90_ms = j->p50_before_s = j->told50_s = j->told90_s = 0;
+	j->p50_s = j->p90_s = j->told50_s = j->told90_s = 0;
 }
 
 /* What the leaf may have as a loan, and what its own work gives back of that by ending. What lenders or others below
@@ -195,7 +195,7 @@ static void one(const struct core *c, int64_t t, struct flows *f, struct job_s *
 	int64_t at, latest;
 
 	job_read(j, &r);
-	j->p90_ms = j->p50_before_s = 0;
+	j->p50_s = j->p90_s = 0;
 	at = start_of(c, t, &r, n, f);
 	at = r.reserved_ms ? r.reserved_ms : n->parked ? T_NEVER : max64(at, r.spec.begin_ms);
 	if (at == T_NEVER || at > t + SPAN_MAX_MS)
@@ -209,12 +209,14 @@ static void one(const struct core *c, int64_t t, struct flows *f, struct job_s *
 		at = t + part_of(at - t, c->scratch->stretch50);
 		latest = max64(t + part_of(latest - t, c->scratch->stretch90), at);
 	}
-	j->p90_ms = latest;
-	j->p50_before_s = (uint32_t)min64((latest - at + MS_PER_S - 1) / MS_PER_S, UINT32_MAX);
-	if (!j->told90_s && latest / MS_PER_S < UINT32_MAX) {
+	if (latest / MS_PER_S >= UINT32_MAX)
+		return;
+	j->p50_s = (uint32_t)((at + MS_PER_S - 1) / MS_PER_S); /* none before it */
+	j->p90_s = (uint32_t)((latest + MS_PER_S - 1) / MS_PER_S);
+	if (!j->told90_s) {
 		j->told_place = r.reserved_ms != 0;
-		j->told50_s = (uint32_t)(job_p50_ms(j) / MS_PER_S);
-		j->told90_s = (uint32_t)((latest + MS_PER_S - 1) / MS_PER_S);
+		j->told50_s = j->p50_s;
+		j->told90_s = j->p90_s;
 	}
 }
 

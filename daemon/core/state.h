@@ -100,11 +100,9 @@ struct job_s {
 	/* volatile: never in facts, lost at restart */
 	uint32_t order : 31;     /* place in line as of the last sched_order */
 	uint32_t told_place : 1; /* what was told first is a reserved start */
-	uint32_t p50_before_s;   /* the likely start as of then: p50, so long before p90 */
-	int64_t p90_ms;          /* 0: nobody can tell */
-	uint32_t told50_s, told90_s; /* what could be told first, in seconds; 0: nothing yet */
+	uint32_t p50_s, p90_s;   /* the likely start as of then, in seconds; 0: nobody can tell */
+	uint32_t told50_s, told90_s; /* what could be told first; 0: nothing yet */
 };
-static inline int64_t job_p50_ms(const struct job_s *j) { return j->p90_ms - j->p50_before_s * MS_PER_S; }
 
 /* Waiting jobs, by what they ask for (line.c): jobs that only their submission tells apart are a line, lines
  * that only their time limit tells apart a need, the needs of a project and flavor a group. */

@@ -98,8 +98,8 @@ static void job_view_fill(const struct core *c, const struct job_s *js, struct j
 		if (v->reason_since_ms && v->reason_since_ms < j->submit_ms)
 			v->reason_since_ms = j->submit_ms;
 		v->order = js->order;
-		v->start_p50_ms = js->p90_ms ? job_p50_ms(js) : 0;
-		v->start_p90_ms = js->p90_ms;
+		v->start_p50_ms = js->p50_s * MS_PER_S;
+		v->start_p90_ms = js->p90_s * MS_PER_S;
 	}
 }
 

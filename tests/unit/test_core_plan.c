@@ -369,8 +369,8 @@ static int64_t estimated(struct core_world *w, uint64_t job, int64_t *ret_p90)
 {
 	w->core->scratch->ordered_ms = 0; /* ask anew */
 	sched_order(w->core, w->t);
-	*ret_p90 = job_of(w->core, job)->p90_ms;
-	return *ret_p90 ? job_p50_ms(job_of(w->core, job)) : 0;
+	*ret_p90 = job_of(w->core, job)->p90_s * MS_PER_S;
+	return job_of(w->core, job)->p50_s * MS_PER_S;
 }
 
 /* Nine starts of ten come before what is told as p90 and half of them before p50, whatever the world is like: here one of
