@@ -61,7 +61,7 @@ class AgentTale:
                                  "package:1 numanode:1 core:8 pu:1", "--gpus", "2xH100", "--set",
                                  f"exec.prolog={self.hook('prolog')}", "--set", f"exec.epilog={self.hook('epilog')}",
                                  base=folder, program=os.path.join(FP, "sluis-agent"))
-        self.over, self.deaths = False, 0
+        self.over, self.deaths, self.began = False, 0, 0
 
     def hook(self, phase):
         """The folder of a program that leaves a line for each fence it ran for."""
@@ -76,6 +76,7 @@ class AgentTale:
         """Starts the agent whenever it is not there."""
         while not self.over:
             with open(self.agent.dir + ".log", "ab") as log:
+                self.began = log.tell()
                 self.agent.proc = subprocess.Popen(self.agent.args, stderr=log, stdout=subprocess.DEVNULL,
                                                    env=self.trap.env())
             rc = self.agent.proc.wait()
@@ -88,6 +89,12 @@ class AgentTale:
         script = f"#!/bin/sh\necho \"$SLUIS_FENCE\" >> {self.folder}/starts-$SLUIS_JOB_ID\n{wait}\nexit {code}\n"
         return story.submit(self.admin, {"script": script}, mode="script")
 
+    def listens(self):
+        """The agent that was started last takes signals: it does so before it says that it is ready."""
+        with open(self.agent.dir + ".log", "rb") as log:
+            log.seek(self.began)
+            return b"ready node=" in log.read()
+
     def tell(self):
         thread = threading.Thread(target=self.nurse)
         thread.start()
@@ -97,8 +104,10 @@ class AgentTale:
             self.over = True
             until = time.monotonic() + PATIENT_S
             while thread.is_alive():    # the nurse may just have started another one
-                if self.agent.proc.poll() is None:
-                    self.agent.proc.terminate() if time.monotonic() < until else self.agent.proc.kill()
+                if self.agent.proc.poll() is None and time.monotonic() >= until:
+                    self.agent.proc.kill()
+                elif self.agent.proc.poll() is None and self.listens():
+                    self.agent.proc.terminate()
                 thread.join(0.5)
             if time.monotonic() >= until:
                 violation(f"sluis-agent did not end when it was asked to:\n{self.agent.log()[-2000:]}")
