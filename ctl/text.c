@@ -269,39 +269,33 @@ int lease_name_parse(const char *text, uint64_t *ret, struct err *err)
 	return r;
 }
 
-static int duration_fault(struct ctl *c, const struct call *call, const char *name, bool slurm, const struct err *err)
+static int opt_span(struct ctl *c, const struct call *call, const char *name, bool slurm, int64_t *ret_ms)
 {
 	const char *value = call_get(call, name), *sep = " ";
-	size_t digits = strspn(value, "0123456789");
+	struct err err = {0};
+	size_t digits;
 
+	if (!value || !(slurm ? units_job_time : units_duration)(value, ret_ms, &err))
+		return 0;
 	for (const struct opt *o = call->cmd->opts; o->name; o++)
 		if (!strcmp(o->name, name) && o->value && o->value[0] == '[')
 			sep = "="; /* a value that may be left out */
+	digits = strspn(value, "0123456789");
 	if (digits && !value[digits] && digits < 10)
 		try_next(c, "--%s%s%ss, --%s%s%sm or --%s%s%sh", name, sep, value, name, sep, value, name, sep, value);
 	else
-		try_next(c, "--%s%s%s", name, sep, slurm ? err->hint : "90s, 15m, 12h or 30d");
-	return usage_fault(c, "--%s: %s", name, err->msg);
+		try_next(c, "--%s%s%s", name, sep, slurm ? err.hint : "90s, 15m, 12h or 30d");
+	return usage_fault(c, "--%s: %s", name, err.msg);
 }
 
 int opt_duration(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
 {
-	const char *value = call_get(call, name);
-	struct err err = {0};
-
-	if (!value || !units_duration(value, ret_ms, &err))
-		return 0;
-	return duration_fault(c, call, name, false, &err);
+	return opt_span(c, call, name, false, ret_ms);
 }
 
 int opt_job_time(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)
 {
-	const char *value = call_get(call, name);
-	struct err err = {0};
-
-	if (!value || !units_job_time(value, ret_ms, &err))
-		return 0;
-	return duration_fault(c, call, name, true, &err);
+	return opt_span(c, call, name, true, ret_ms);
 }
 
 int opt_instant(struct ctl *c, const struct call *call, const char *name, int64_t *ret_ms)

@@ -132,7 +132,6 @@ struct server {
 	struct mono stalled_until; /* we stood still a moment ago */
 	int stalls;		   /* so often since `hearing` was moved */
 	struct mono started;
-	struct view_status before; /* what the core counted while the state was loaded */
 
 	struct arena turn_arena;
 	struct request **inbox;

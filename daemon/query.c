@@ -196,10 +196,6 @@ static void status_fill(struct server *s, struct view_status *v, struct arena *a
 		unheard_note(s, v, arena);
 	(void)snprintf(v->version, sizeof v->version, "%s", SLUIS_VERSION);
 	v->up_ms = (loop_now(s->loop).ns - s->started.ns) / NS_PER_MS;
-	v->renewals -= s->before.renewals;
-	v->expiries -= s->before.expiries;
-	v->claims_done -= s->before.claims_done;
-	v->claims_breached -= s->before.claims_breached;
 	v->commit_p99_us = server_commit_p99_us(s);
 	v->store_bytes = store_bytes(s);
 	v->store_limit_bytes = (uint64_t)s->conf.map_size_bytes;
@@ -218,24 +214,30 @@ static void nodes_fill(struct server *s, struct view_nodes *v)
 		v->items[i].heard_ago_ms = agents_heard_ago_ms(s, v->items[i].node.id);
 }
 
+static bool may_read_output(const struct server *s, uint32_t principal, const char *of, uint64_t id)
+{
+	struct query q = {.type = QUERY_OUTPUT, .id = id};
+	struct err err;
+
+	(void)snprintf(q.name, sizeof q.name, "%s", of);
+	return !core_may_query(s->core, principal, &q, &err);
+}
+
 /* Who knows the hash of a payload may fetch it, and submit work that runs it; in it are the environment and the script
  * of whoever submitted it. So the hash is told only to those who may read the output as well: the submitter, the PI
  * of the project, admins; of a lease to its provider and admins (the rest of the row is shown to operators, too). */
-static void services_hide(const struct principal *p, struct view_leases *v)
+static void programs_hide(const struct server *s, uint32_t principal, struct view_jobs *v)
 {
-	for (uint32_t i = 0; p->role != ROLE_ADMIN && p->role != ROLE_PROVIDER && i < v->items_n; i++)
-		memset(v->items[i].lease.spec.payload, 0, sizeof v->items[i].lease.spec.payload);
+	for (uint32_t i = 0; i < v->items_n; i++)
+		if (!may_read_output(s, principal, "", v->items[i].job.id))
+			memset(v->items[i].job.spec.payload, 0, sizeof v->items[i].job.spec.payload);
 }
 
-static void programs_hide(const struct server *s, const struct principal *p, struct view_jobs *v)
+static void services_hide(const struct server *s, uint32_t principal, struct view_leases *v)
 {
-	for (uint32_t i = 0; i < v->items_n; i++) {
-		struct job *j = &v->items[i].job;
-		const struct qnode *q = core_qnode(s->core, j->spec.project);
-
-		if (p->role != ROLE_ADMIN && j->owner != p->id && !(q && q->pi[0] && !strcmp(q->pi, p->name)))
-			memset(j->spec.payload, 0, sizeof j->spec.payload);
-	}
+	for (uint32_t i = 0; i < v->items_n; i++)
+		if (!may_read_output(s, principal, "lease", v->items[i].lease.id))
+			memset(v->items[i].lease.spec.payload, 0, sizeof v->items[i].lease.spec.payload);
 }
 
 static void answer_core(struct server *s, const struct request *r, const struct query *q)
@@ -253,9 +255,9 @@ static void answer_core(struct server *s, const struct request *r, const struct 
 	else if (q->type == QUERY_NODES)
 		nodes_fill(s, view);
 	else if (q->type == QUERY_JOBS)
-		programs_hide(s, core_principal(s->core, r->principal), view);
+		programs_hide(s, r->principal, view);
 	else if (q->type == QUERY_LEASES)
-		services_hide(core_principal(s->core, r->principal), view);
+		services_hide(s, r->principal, view);
 	view_send(s, r->door, &r->peer, r->req, q->type, view);
 }
 

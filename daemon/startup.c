@@ -273,19 +273,6 @@ static int open_store(struct server *s, struct err *err)
 	return rc;
 }
 
-/* The core counts what is applied, so what it loads as well; people are told what has happened since. */
-static int counts_begin(struct server *s, struct err *err)
-{
-	const struct query q = {.type = QUERY_STATUS};
-	CLEANUP(arena_done) struct arena arena = {0};
-	struct view_status v = {0};
-	int rc = core_cluster(s->core) ? core_view(s->core, s->t_ms, 0, &q, &v, &arena, err) : 0;
-
-	s->before = (struct view_status){.renewals = v.renewals, .expiries = v.expiries, .claims_done = v.claims_done,
-					 .claims_breached = v.claims_breached}; /* promises that stand are counted as given */
-	return rc;
-}
-
 /* The logical clock, the epoch, and the commands every start begins with. */
 static int resume(struct server *s, struct err *err)
 {
@@ -310,9 +297,7 @@ static int resume(struct server *s, struct err *err)
 	s->started = mono_now();
 	if (core_cluster(s->core))
 		down_ms = server_now(s) - disk_ms;
-	rc = counts_begin(s, err);
-	if (rc)
-		return rc;
+	core_loaded(s->core);
 	FAILPOINT("startup.loaded");
 	rc = store_epoch_raise(s->store, 0, &s->epoch, err);
 	if (rc)

@@ -1602,6 +1602,11 @@ void core_apply(struct core *c, const struct fact *f)
 	}
 }
 
+void core_loaded(struct core *c)
+{
+	c->scratch->renewals = c->scratch->expiries = 0; /* the others are counted when they are decided */
+}
+
 /* ---- deciding ------------------------------------------------------------------------------------ */
 
 static int64_t or_never(int64_t at_ms) { return at_ms ? at_ms : T_NEVER; }

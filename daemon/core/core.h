@@ -52,6 +52,9 @@ int core_decide(const struct core *core, int64_t t_ms, const struct command *cmd
  * and records from the disk were decoded strictly. */
 void core_apply(struct core *core, const struct fact *fact);
 
+/* All that was applied until now was read from the disk: what QUERY_STATUS counts begins here. O(1). */
+void core_loaded(struct core *core);
+
 /* When the core next wants a CMD_TICK: a logical instant, `t_ms` itself if work is ready, T_NEVER. */
 int64_t core_next_tick(const struct core *core, int64_t t_ms);
 

@@ -288,6 +288,18 @@ static void lease_view_fill(const struct core *c, int64_t t, const struct lease_
 	replicas_fill(c, l, all, v, arena);
 }
 
+static struct lease_view *lease_view_one(const struct core *c, int64_t t, const struct lease_s *l, struct arena *arena,
+					 uint32_t *ret_n)
+{
+	struct lease_allocs all = lease_allocs_of(c, l->r.id);
+	struct lease_view *v = arena_alloc(arena, sizeof *v);
+
+	lease_view_fill(c, t, l, &all, v, arena);
+	free(all.alloc);
+	*ret_n = 1;
+	return v;
+}
+
 static bool lease_wanted(const struct core *c, uint32_t principal, const struct query *q, const struct lease *l)
 {
 	char path[TEXT_BYTES];
@@ -307,19 +319,16 @@ static bool lease_wanted(const struct core *c, uint32_t principal, const struct 
 static void view_leases_fill(const struct core *c, int64_t t, uint32_t principal, const struct query *q,
 			     struct view_leases *v, struct arena *arena)
 {
-	struct lease_allocs all = lease_allocs_of(c, q->id);
+	const struct lease_s *one = q->id ? lease_of(c, q->id) : NULL;
+	struct lease_allocs all;
 	uint32_t n = 0;
 
 	if (q->id) {
-		const struct lease_s *one = lease_of(c, q->id);
-
-		if (one && lease_wanted(c, principal, q, &one->r)) {
-			v->items = arena_alloc(arena, sizeof *v->items);
-			lease_view_fill(c, t, one, &all, &v->items[v->items_n++], arena);
-		}
-		free(all.alloc);
+		if (one && lease_wanted(c, principal, q, &one->r))
+			v->items = lease_view_one(c, t, one, arena, &v->items_n);
 		return;
 	}
+	all = lease_allocs_of(c, 0);
 	EACH(c, leases, lease_s, l)
 		n += n < LIST_ITEMS_MAX && lease_wanted(c, principal, q, &l->r);
 	v->items = arena_alloc(arena, n * sizeof *v->items);
@@ -939,15 +948,10 @@ static int view_explain_fill(const struct core *c, int64_t t, const struct query
 
 	if (!strcmp(q->name, "lease")) {
 		const struct lease_s *l = lease_of(c, q->id);
-		struct lease_allocs all;
 
 		if (!l)
 			return err_set(err, ERR_NOTFOUND, "there is no lease %" PRIu64, q->id);
-		v->leases = arena_alloc(arena, sizeof *v->leases);
-		v->leases_n = 1;
-		all = lease_allocs_of(c, q->id);
-		lease_view_fill(c, t, l, &all, v->leases, arena);
-		free(all.alloc);
+		v->leases = lease_view_one(c, t, l, arena, &v->leases_n);
 		v->breaches = arena_alloc(arena, BREACHES_KEPT * sizeof *v->breaches);
 		breaches_fill(c, qnode_of(c, l->r.spec.provider), v->breaches, &v->breaches_n);
 		return 0;
